@@ -1,0 +1,90 @@
+"""What passes between data, methods and evaluation.
+
+Shapes: N instances, H x W network input, h x w original image, B images.
+Boxes are xyxy in pixels, half-open (a box covering pixel 0 alone is [0, 0, 1, 1]); `Targets` are in the
+frame of the network input, `Instances` in that of the original image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Targets:
+    """The annotation of one training image, in the network input's frame.
+
+    boxes:    N x 4 float32, xyxy pixels
+    labels:   N int64, contiguous class index from 0
+    masks:    N x H x W bool, or None where the recipe's supervision hides every mask
+    has_mask: N bool; where False the instance's row in `masks` is all False and must not be used
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    masks: Tensor | None = None
+    has_mask: Tensor | None = None
+
+    def to(self, device: torch.device) -> Targets:
+        move = lambda t: None if t is None else t.to(device, non_blocking=True)  # noqa: E731
+        return Targets(move(self.boxes), move(self.labels), move(self.masks), move(self.has_mask))
+
+
+@dataclass
+class Batch:
+    """One training step's images.
+
+    images:   B x 3 x H x W uint8 RGB, zero-padded at the right and bottom to a common size
+    valid:    B x H x W bool, True where the pixel belongs to the image and not to padding
+    scales:   B float, network input pixels per original pixel (for distances given in original pixels)
+    targets:  one a image
+    ids:      image ids, for messages
+    """
+
+    images: Tensor
+    valid: Tensor
+    scales: Tensor
+    targets: list[Targets]
+    ids: list[int] = field(default_factory=list)
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(
+            self.images.to(device, non_blocking=True),
+            self.valid.to(device, non_blocking=True),
+            self.scales.to(device, non_blocking=True),
+            [t.to(device) for t in self.targets],
+            self.ids,
+        )
+
+
+@dataclass
+class Sample:
+    """One evaluation image as a method's `predict` takes it.
+
+    image: 3 x H x W uint8 RGB, resized for the network
+    size:  (h, w) of the original image, to which masks and boxes are brought back
+    id:    image id
+    """
+
+    image: Tensor
+    size: tuple[int, int]
+    id: int
+
+
+@dataclass
+class Instances:
+    """Predictions for one image, in the original image's frame, best first.
+
+    boxes:  N x 4 float32, xyxy pixels, clipped to the image
+    labels: N int64, contiguous class index from 0
+    scores: N float32 in [0, 1]
+    masks:  N compressed COCO RLE dictionaries {"size": [h, w], "counts": bytes}, never N full-size maps
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+    masks: list[dict]

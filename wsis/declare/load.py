@@ -1,0 +1,173 @@
+"""Read `ablations/`: safe YAML in, validated tables, figures, errata and recipes out."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from wsis.declare.recipe import Spec
+from wsis.declare.table import Cell, Erratum, Figure, Table
+from wsis.errors import WsisError
+
+ROOT = Path(__file__).resolve().parents[2] / "ablations"
+PAPERS = ("boxinst", "sim", "boxcaseg", "baiseg")
+S = TypeVar("S", bound=Spec)
+
+
+class DeclarationError(WsisError):
+    """A declaration that can't be loaded: the file, the key and what was expected."""
+
+
+class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Safe loader that refuses a key given twice, which YAML silently accepts."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"key given twice: {', '.join(twice)}", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """The file's content. Raises DeclarationError naming the file and the line."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except FileNotFoundError:
+        raise DeclarationError(f"{path}: no such file") from None
+    except yaml.YAMLError as error:
+        raise DeclarationError(f"{path}: not valid YAML: {error}") from None
+
+
+def parse(kind: type[S], tree: Any, where: str) -> S:
+    """Validate `tree` as `kind`; every complaint names `where`, the key and what was expected."""
+    try:
+        return kind.model_validate_json(json.dumps(tree))
+    except ValidationError as error:
+        raise DeclarationError(f"{where}: " + "; ".join(_complaint(e) for e in error.errors())) from None
+    except TypeError as error:
+        raise DeclarationError(f"{where}: {error}; quote it if it is meant as text") from None
+
+
+def _complaint(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "(top level)"
+    message = error["msg"].removeprefix("Value error, ")
+    given = error.get("input")
+    if error["type"] == "extra_forbidden":
+        message = "unknown key"
+    elif isinstance(given, (str, int, float, bool)):
+        message += f", got {given!r}"
+        if isinstance(given, str) and error["type"].startswith(("float", "int")):
+            message += " (YAML reads 1e-4 as text: write 1.0e-4)"
+    return f"{key}: {message}"
+
+
+def load_table(path: Path) -> Table:
+    return parse(Table, read_yaml(path), str(path))
+
+
+@cache
+def load_tables(root: Path = ROOT) -> dict[str, Table]:
+    """All tables by key, in the papers' order; claims are checked against the cells they name."""
+    tables: dict[str, Table] = {}
+    for paper in PAPERS:
+        paths = sorted((root / paper).glob("table*.yaml"), key=_order)
+        for path in paths:
+            table = load_table(path)
+            if f"table{table.table}" != path.stem or table.paper != paper:
+                raise DeclarationError(f"{path}: declares {table.key}, which belongs elsewhere")
+            tables[table.key] = table
+    for table in tables.values():
+        check_claims(table, tables, root / table.paper / f"table{table.table}.yaml")
+    return tables
+
+
+def check_claims(table: Table, tables: dict[str, Table], where: Path) -> None:
+    """Raise DeclarationError when a claim names a table, row or metric that does not exist."""
+    ids = [claim.id for claim in table.claims]
+    if twice := sorted({i for i in ids if ids.count(i) > 1}):
+        raise DeclarationError(f"{where}: claim id given twice: {', '.join(twice)}")
+    for claim in table.claims:
+        cells = [*claim.rows, *(Cell(row=label) for label in claim.among)]
+        cells += [cell for cell in (claim.row, claim.than) if cell]
+        for cell in cells:
+            other = tables.get(cell.table or table.key)
+            if other is None:
+                raise DeclarationError(f"{where}: claims.{claim.id}: no table '{cell.table}'")
+            if cell.row not in other.labels:
+                raise DeclarationError(
+                    f"{where}: claims.{claim.id}: {other.key} has no row '{cell.row}'"
+                    f" (rows: {', '.join(other.labels)})"
+                )
+            metric = cell.metric or claim.metric
+            if metric not in other.columns:
+                raise DeclarationError(
+                    f"{where}: claims.{claim.id}: {other.key} has no column '{metric}'"
+                    f" (columns: {', '.join(other.columns)})"
+                )
+
+
+@cache
+def load_figures(root: Path = ROOT) -> dict[str, Figure]:
+    """All figures by '<paper>/figure<N>'."""
+    paths = [path for paper in PAPERS for path in sorted((root / paper).glob("figure*.yaml"))]
+    figures = [parse(Figure, read_yaml(path), str(path)) for path in paths]
+    return {f"{figure.paper}/figure{figure.figure}": figure for figure in figures}
+
+
+@cache
+def load_errata(root: Path = ROOT) -> dict[str, list[Erratum]]:
+    """Errata by paper."""
+    errata = {}
+    for paper in PAPERS:
+        path = root / paper / "errata.yaml"
+        entries = read_yaml(path) if path.exists() else []
+        errata[paper] = [parse(Erratum, tree, f"{path}: entry {i}") for i, tree in enumerate(entries)]
+    return errata
+
+
+@cache
+def load_recipes(paper: str, root: Path = ROOT) -> dict[str, dict[str, Any]]:
+    """The paper's named base recipes as nested dictionaries, `extends` followed, not yet validated."""
+    path = root / paper / "recipe.yaml"
+    named = read_yaml(path)
+    if not isinstance(named, dict):
+        raise DeclarationError(f"{path}: expected a mapping of recipe names")
+    return {name: _extended(name, named, path, ()) for name in named}
+
+
+def _extended(name: str, named: dict[str, Any], path: Path, seen: tuple[str, ...]) -> dict[str, Any]:
+    if name in seen:
+        raise DeclarationError(f"{path}: {name}: 'extends' goes round in a circle: {' -> '.join((*seen, name))}")
+    if name not in named:
+        raise DeclarationError(f"{path}: no recipe '{name}' (there are: {', '.join(named)})")
+    tree = dict(named[name] or {})
+    parent = tree.pop("extends", None)
+    if parent is None:
+        return tree
+    return merged(_extended(parent, named, path, (*seen, name)), tree)
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`; dotted keys of `over` reach into nested dictionaries; neither is changed."""
+    result = dict(base)
+    for key, value in over.items():
+        head, _, rest = key.partition(".")
+        if rest:
+            value = {rest: value}
+        if isinstance(value, dict) and (rest or isinstance(result.get(head), dict)):
+            result[head] = merged(result.get(head) or {}, value)
+        else:
+            result[head] = value
+    return result
+
+
+def _order(path: Path) -> tuple[int, str]:
+    number = path.stem.removeprefix("table")
+    digits = "".join(c for c in number if c.isdigit())
+    return int(digits or 0), number

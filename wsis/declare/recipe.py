@@ -1,0 +1,259 @@
+"""A recipe: everything that determines a training, validated and content-addressed.
+
+Every key carries the paper's symbol or section. `variant` chooses between the paper's equations and
+what the released code does; the keys it governs are null until `Recipe.settled` fills them, so that a
+recipe file shows only what somebody decided.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Spec(BaseModel):
+    """Base of every declared object: unknown keys and wrong types are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ShapesSpec(Spec):
+    """The synthetic data set `shapes` (facts: 96x96 images of 1 to 3 separable objects)."""
+
+    size: Positive = 96  # height and width, pixels
+    train_images: Positive = 800
+    val_images: Positive = 150
+    salient_images: Count = 0
+    val_seed: Count = 77  # one validation set for every row and seed of a scale
+    low_contrast: Fraction = 0.12  # share of objects close to the background's colour
+
+
+class DataSpec(Spec):
+    """What is seen in training and evaluated on."""
+
+    dataset: Literal["coco", "voc", "shapes"] = "coco"
+    train: str = "train2017"
+    eval: str = "val2017"
+    # Which instances carry masks in training: none, all, or those of one class group (BoxInst, Sec. 3.6).
+    supervision: Literal["boxes", "masks", "masks-voc", "masks-nonvoc", "semantic", "boxes+salient"] = "boxes"
+    train_images: Positive | None = None  # keep the first N images only; null: all
+    eval_images: Positive | None = None
+    short_side: tuple[Positive, ...] = (640, 672, 704, 736, 768, 800)  # pixels, one drawn an image
+    eval_short_side: Positive = 800
+    max_side: Positive = 1333
+    augment: Literal["flip", "dihedral", "none"] = "flip"
+    shapes: ShapesSpec = ShapesSpec()
+
+
+class ModelSpec(Spec):
+    """The network: backbone, neck, FCOS detector and dynamic mask head (CondInst)."""
+
+    backbone: Literal[
+        "tiny", "resnet50", "resnet101", "resnet101-dcn", "swin-b", "vgg16",
+        "hrnet-w32", "hrnet-w48", "hrnetv2-w48",
+    ] = "resnet50"  # fmt: skip
+    neck: Literal["fpn", "bifpn", "none"] = "fpn"
+    head: Literal["condinst", "mask2former", "mask_rcnn", "boxcaseg", "baiseg"] = "condinst"
+    weights: str = "imagenet"  # "imagenet" (torchvision), "none", or the path of a local file
+    norm: Literal["frozen", "batch"] = "frozen"  # the backbone's batch norm
+    channels: Positive = 256  # FPN and detector towers
+    tower_convs: Positive = 4
+    mask_channels: Positive | None = None  # C_m, mask branch output
+    head_channels: Positive | None = None  # h, hidden channels of the dynamic head (Sec. 3.1: 8 -> 16)
+
+
+class PairwiseSpec(Spec):
+    """The pairwise affinity term (BoxInst, Eqs. 4 to 8)."""
+
+    tau: Fraction | None = None  # colour similarity threshold, Eq. 8
+    theta: Annotated[float, Field(gt=0)] = 2.0  # Eq. 7
+    size: Literal[3, 5, 7] = 3  # K, patch side
+    dilation: Positive = 2
+    warmup: Count = 10000  # iterations of linear ramp; the paper is silent (erratum B6)
+    bottom_rows: Count = 10  # original pixels ignored at the bottom; the paper is silent (erratum B7)
+    edges: Literal["any", "centre"] | None = None  # E_in: an endpoint in the box, or the centre pixel (B4)
+    normalise: Literal["edges", "supervised"] | None = None  # N: |E_in| an instance, or pooled sum of w (B3)
+    colour: Literal["image", "pooled"] | None = None  # Lab then pooled, or pooled uint8 then Lab (B9)
+
+
+class LossSpec(Spec):
+    """Mask losses; the detector's (FCOS) are always on."""
+
+    # For instances whose mask is given: dice (CondInst), the proposed loss with true edge labels (Eqs. 3, 5),
+    # or none (they are discarded).
+    full: Literal["dice", "proposed", "none"] = "dice"
+    # For instances with a box only.
+    projection: bool = True  # Eq. 3
+    pairwise: PairwiseSpec | None = PairwiseSpec()  # Eq. 8
+    average: Literal["instances", "locations"] | None = None  # of L_proj (B5)
+    proposals: Literal["random", "topk", "one"] | None = None  # positives kept for the mask loss (B8)
+    max_proposals: Positive | None = None  # a GPU for random, an image for topk
+
+
+class SimSpec(Spec):
+    """SIM's own knobs (Sec. 3.2 to 3.4, 4.1 and 6)."""
+
+    alpha: Fraction = 0.5  # modulation intensity, Eq. 7
+    mu: Annotated[float, Field(ge=0)] = 5.0  # positive mask weighting, Eq. 6
+    temperature: Annotated[float, Field(gt=0)] = 1.0  # tau, Eq. 1 (Sec. 4.1 says 0.1, Table 8 1.0)
+    prototypes: Positive = 10  # L, a class
+    tau_low: Fraction = 0.3
+    tau_high: Fraction = 0.7
+    lambda_pseudo: Annotated[float, Field(ge=0)] = 0.5  # lambda_1, Eq. 10
+    lambda_paste: Annotated[float, Field(ge=0)] = 1.0  # lambda_2, Eq. 10; 0: no copy-paste
+    prototype_momentum: Fraction = 0.999  # gamma, Eq. 4
+    ema: Fraction = 0.9999
+    bank: Positive = 100
+    warmup: Count = 10000
+
+
+class BoxCasegSpec(Spec):
+    """BoxCaseg's own knobs (Sec. 3.2 to 3.4, 4.2)."""
+
+    alpha: Fraction = 0.7  # salient against transferred head, Eq. 3
+    heads: tuple[Literal["weak", "salient", "transferred"], ...] = ("weak", "salient", "transferred")
+    salient_images: Positive = 7991
+    ratio: Literal["random", "8:8", "9:7", "10:6", "11:5", "12:4", "13:3", "14:2"] = "random"  # r_ws
+    smooth: Annotated[float, Field(ge=0)] = 0.05  # weight of Eq. 2 in Eq. 1
+    merge: bool = True
+    drop: Fraction | None = 0.95  # proxy box agreement threshold; null: nothing is dropped
+    proxy: bool = True  # train a Mask R-CNN on the proxy masks; false: the class-agnostic net is evaluated
+
+
+class BaisegSpec(Spec):
+    """BAISeg's own knobs (Sec. 3.2 to 3.6)."""
+
+    cfm: bool = True
+    dma: bool = True
+    ppc: bool = True
+    refine: bool = True
+    cascades: Count = 4  # R
+    dim: Positive = 128
+    temperature: Annotated[float, Field(gt=0)] = 0.2  # tau, Eq. 6
+    multi_scale: bool = False  # fuse all backbone stages (Table 6, starred backbones)
+    train_semantics: Literal["ground_truth", "ocrnet"] = "ground_truth"
+    eval_semantics: Literal["predicted", "ground_truth", "mask2former"] = "predicted"
+    weight_ppc: Annotated[float, Field(ge=0)] = 0.3  # alpha, Eq. 7
+    weight_boundary: Annotated[float, Field(ge=0)] = 50.0  # beta, Eq. 7
+    weight_semantic: Annotated[float, Field(ge=0)] = 1.0  # gamma, Eq. 7
+    mask_rcnn: bool = False  # train a Mask R-CNN on the predicted masks (the dagger rows)
+
+
+class ScheduleSpec(Spec):
+    """Optimiser and schedule. `iterations` are those of a 1x schedule; `length` multiplies them."""
+
+    optimizer: Literal["sgd", "adamw", "adam"] = "sgd"
+    lr: Annotated[float, Field(gt=0)] = 0.01
+    momentum: Fraction = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)  # of AdamW and Adam
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    batch: Positive = 16  # images a step, over all devices
+    devices: Positive = 8
+    iterations: Count = 90000
+    length: Annotated[float, Field(gt=0)] = 1.0  # 1: "1x", 3: "3x", ...
+    milestones: tuple[Positive, ...] = (60000, 80000)  # iterations at which lr is divided by ten (1x)
+    decay: Literal["step", "poly", "cosine"] = "step"
+    power: Annotated[float, Field(gt=0)] = 0.9  # of poly
+    warmup: Count = 1000  # iterations of linear lr warm-up
+    warmup_factor: Fraction = 0.001  # from lr * this
+    clip: Annotated[float, Field(ge=0)] = 0.0  # gradient norm; 0: no clipping
+    precision: Literal["32", "bf16", "16"] = "32"
+
+    @property
+    def total(self) -> int:
+        """Iterations of the whole run."""
+        return round(self.iterations * self.length)
+
+
+class InitSpec(Spec):
+    """Start from another run's weights, taken at the end of that run."""
+
+    parent: str  # id of the parent recipe
+
+
+class PredictSpec(Spec):
+    """Inference (CondInst's, unchanged in BoxInst and SIM)."""
+
+    score: Fraction = 0.05
+    nms: Fraction = 0.6
+    pre_nms: Positive = 1000  # a level
+    detections: Positive = 100  # an image
+    masks: Literal["predicted", "boxes"] = "predicted"  # boxes: BoxInst Table 3's "box mask"
+
+
+VARIANT = {
+    # B2, B8: head channels 16 and proposals as in CondInst; B3 to B5: Eqs. 3, 5, 8 as written.
+    "paper": {
+        "model": {"mask_channels": 16, "head_channels": 16},
+        "loss": {"average": "instances", "proposals": "random", "max_proposals": 500},
+        "pairwise": {"tau": 0.1, "edges": "any", "normalise": "edges", "colour": "image"},
+    },
+    "released": {
+        "model": {"mask_channels": 16, "head_channels": 8},
+        "loss": {"average": "locations", "proposals": "topk", "max_proposals": 64},
+        "pairwise": {"tau": 0.3, "edges": "centre", "normalise": "supervised", "colour": "pooled"},
+    },
+}
+
+
+class Recipe(Spec):
+    """A training from data to predictions. `Recipe.id` names its folder under results/<scale>/runs/."""
+
+    method: Literal["condinst", "boxinst", "sim", "boxcaseg", "baiseg", "mask_rcnn", "grabcut"]
+    variant: Literal["paper", "released"] = "paper"
+    data: DataSpec = DataSpec()
+    model: ModelSpec = ModelSpec()
+    loss: LossSpec = LossSpec()
+    sim: SimSpec | None = None
+    boxcaseg: BoxCasegSpec | None = None
+    baiseg: BaisegSpec | None = None
+    schedule: ScheduleSpec = ScheduleSpec()
+    init: InitSpec | None = None
+    predict: PredictSpec = PredictSpec()
+    seed: Count = 0
+
+    @model_validator(mode="after")
+    def _own_section(self) -> Recipe:
+        for name in ("sim", "boxcaseg", "baiseg"):
+            if getattr(self, name) is not None and self.method != name:
+                raise ValueError(f"section '{name}' is only for method '{name}', not '{self.method}'")
+        return self
+
+    def settled(self) -> Recipe:
+        """This recipe with every null that `variant` governs filled in; a decided value always wins."""
+        tree = self.model_dump(mode="json")
+        defaults = VARIANT[self.variant]
+        parts = [("model", tree["model"]), ("loss", tree["loss"]), ("pairwise", tree["loss"]["pairwise"])]
+        for name, part in parts:
+            for key, value in defaults[name].items():
+                if part is not None and part[key] is None:
+                    part[key] = value
+        return Recipe.model_validate_json(json.dumps(tree))
+
+    def canonical(self) -> str:
+        """Canonical JSON: settled, keys sorted, defaults stripped, floats in shortest form."""
+        tree = self.settled().model_dump(mode="json", exclude_defaults=True)
+        return json.dumps(_floats(tree), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def id(self) -> str:
+        """`<method>-<10 hex>`; equal recipes have equal ids whatever file or table they come from."""
+        return f"{self.method}-{hashlib.sha256(self.canonical().encode()).hexdigest()[:10]}"
+
+
+def _floats(value: Any) -> Any:
+    """Integral floats become integers, so that 1, 1.0 and 1e0 hash alike."""
+    if isinstance(value, dict):
+        return {key: _floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_floats(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

@@ -1,0 +1,202 @@
+"""Tables, figures, claims and errata as declared in `ablations/<paper>/`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from wsis.declare.recipe import Spec
+
+Metric = Literal[
+    "AP", "AP25", "AP50", "AP70", "AP75", "APS", "APM", "APL",  # per cent
+    "AP_unseen", "AP50_unseen", "AP75_unseen",  # over the classes without masks (BoxInst, Sec. 3.6)
+    "mIoU", "IoU50", "IoU75",  # class-agnostic segmentation of ground-truth boxes (BoxCaseg), per cent
+    "prop",  # positive edges among those with S_e >= tau, per cent (BoxInst, Table 1a)
+    "drop_rate",  # share of dropped proxy masks (BoxCaseg, Table 8), 0 to 1
+    "GFLOPs", "params",  # cost: 1e9 operations; 1e6 parameters ('Memory(M)' in BAISeg)
+]  # fmt: skip
+Label = Annotated[str, Field(min_length=1)]
+Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+
+
+class Row(Spec):
+    """One row of a published table: one we train (`train`), or one we quote (`quote`)."""
+
+    label: Label
+    values: tuple[float | None, ...]  # as printed, in the order of the table's columns; null: not printed
+    train: dict[str, Any] | None = None  # overrides of the table's base recipe, dotted keys
+    quote: str | None = None  # the system whose published numbers these are, with its reference
+    split: str | None = None  # where it differs from the table's
+    protocol: str | None = None  # where its numbers follow another protocol than the table's
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Row:
+        if (self.train is None) == (self.quote is None):
+            raise ValueError(f"row '{self.label}' needs exactly one of 'train' and 'quote'")
+        return self
+
+    @property
+    def kind(self) -> Literal["train", "quote"]:
+        return "train" if self.quote is None else "quote"
+
+
+class Sweep(Spec):
+    """The rows that are values of one knob: drawn as a curve."""
+
+    axis: str  # what the knob is, as the reader knows it, with the paper's symbol
+    points: dict[Label, float]  # row label -> position on the x axis
+    metrics: tuple[Metric, ...]
+    log: bool = False
+
+
+class Cell(Spec):
+    """A cell of a table: `table` defaults to the claim's own, as '<paper>/<table>'."""
+
+    row: Label
+    metric: Metric | None = None
+    table: str | None = None
+
+
+class Claim(Spec):
+    """A sentence of a paper that compares cells, made checkable.
+
+    best, worst   `row` has the highest (lowest) `metric` among `among` (default: every other trained row)
+    greater       `row` lies above `than` by more than `by`
+    lower         `row` lies below `than` by more than `by`
+    monotone      `rows`, in this order, rise (`direction: up`) or fall (`down`), neighbours not equal
+    peak          `row` is highest and lies strictly inside `rows`: values rise up to it and fall after it
+    insensitive   the largest difference within `rows` is below `within`
+    near          `row` and `than` differ by less than `within`
+    """
+
+    id: Identifier
+    text: str  # the sentence, shortened if need be
+    section: str
+    kind: Literal["best", "worst", "greater", "lower", "monotone", "peak", "insensitive", "near"]
+    metric: Metric
+    row: Cell | None = None
+    than: Cell | None = None
+    rows: tuple[Cell, ...] = ()
+    among: tuple[Label, ...] = ()
+    by: float = 0.0
+    within: float | None = None
+    direction: Literal["up", "down"] | None = None
+    note: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_cells(cls, tree: Any) -> Any:
+        """A cell of the same table and metric may be written as its row's label."""
+        if isinstance(tree, dict):
+            tree = dict(tree)
+            for key in ("row", "than"):
+                if isinstance(tree.get(key), str):
+                    tree[key] = {"row": tree[key]}
+            if isinstance(tree.get("rows"), list):
+                tree["rows"] = [{"row": cell} if isinstance(cell, str) else cell for cell in tree["rows"]]
+        return tree
+
+    @model_validator(mode="after")
+    def _complete(self) -> Claim:
+        needs = {
+            "best": ("row",), "worst": ("row",), "greater": ("row", "than"), "lower": ("row", "than"),
+            "monotone": ("rows", "direction"), "peak": ("row", "rows"),
+            "insensitive": ("rows", "within"), "near": ("row", "than", "within"),
+        }[self.kind]  # fmt: skip
+        for key in needs:
+            if not getattr(self, key):
+                raise ValueError(f"claim '{self.id}' of kind '{self.kind}' needs '{key}'")
+        return self
+
+
+class Table(Spec):
+    """A paper's table as data."""
+
+    paper: Literal["boxinst", "sim", "boxcaseg", "baiseg"]
+    table: Annotated[str, Field(pattern=r"^[0-9]+[a-z]?$")]
+    title: str
+    caption: str
+    section: str
+    dataset: Literal["coco", "voc"]
+    split: str
+    protocol: Literal["coco", "voc", "class-agnostic", "cost"]
+    base: str  # a named recipe of the paper's recipe.yaml
+    headline: bool = False
+    columns: tuple[Metric, ...]
+    header: tuple[str, ...]  # the columns as the paper prints them
+    rows: tuple[Row, ...]
+    sweep: Sweep | None = None
+    claims: tuple[Claim, ...] = ()
+    note: str | None = None
+
+    @property
+    def key(self) -> str:
+        """'<paper>/<table>', for example 'boxinst/1a'."""
+        return f"{self.paper}/{self.table}"
+
+    @property
+    def labels(self) -> list[str]:
+        return [row.label for row in self.rows]
+
+    def row(self, label: str) -> Row:
+        """The row with this label; KeyError if there is none."""
+        return {row.label: row for row in self.rows}[label]
+
+    def published(self, row: Row) -> dict[str, float | None]:
+        """Metric -> value as printed, in column order."""
+        return dict(zip(self.columns, row.values, strict=True))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Table:
+        if len(self.header) != len(self.columns):
+            raise ValueError(f"'header' has {len(self.header)} entries, 'columns' {len(self.columns)}")
+        seen: set[str] = set()
+        for row in self.rows:
+            if row.label in seen:
+                raise ValueError(f"duplicate row label '{row.label}'")
+            seen.add(row.label)
+            if len(row.values) != len(self.columns):
+                raise ValueError(
+                    f"row '{row.label}' has {len(row.values)} values, expected {len(self.columns)}"
+                    f" ({', '.join(self.columns)})"
+                )
+        if self.sweep and (unknown := set(self.sweep.points) - seen):
+            raise ValueError(f"'sweep' names unknown rows: {', '.join(sorted(unknown))}")
+        return self
+
+
+class Curve(Spec):
+    """A published curve or the points of it that the text gives."""
+
+    label: str
+    metric: Literal["prop", "kept"]
+    points: tuple[tuple[float, float], ...]
+
+
+class Figure(Spec):
+    """A published figure that a measurement without training redraws."""
+
+    paper: Literal["boxinst", "sim", "boxcaseg", "baiseg"]
+    figure: Annotated[str, Field(pattern=r"^[0-9]+$")]
+    title: str
+    caption: str
+    section: str
+    measure: Literal["colour-affinity"]
+    dataset: Literal["coco", "voc"]
+    split: str
+    thresholds: tuple[float, ...]  # tau values at which both curves are measured
+    published: tuple[Curve, ...]
+
+
+class Erratum(Spec):
+    """A contradiction inside a paper, or between the paper and its released code."""
+
+    id: Identifier
+    where: str  # section, equation or table
+    about: tuple[str, ...] = ()  # tables it touches: '<paper>/<table>'
+    paper: str  # what the paper says
+    other: str  # what another place of it, or the released code, says
+    source: Literal["paper", "code", "both", "silent"]
+    follows: str  # which one the harness follows and why
