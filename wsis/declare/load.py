@@ -30,7 +30,9 @@ class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = sorted({str(key) for key in keys if keys.count(key) > 1})
         if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"key given twice: {', '.join(twice)}", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key given twice: {', '.join(twice)}", node.start_mark
+            )
         return super().construct_mapping(node, deep)
 
 
@@ -143,7 +145,9 @@ def load_recipes(paper: str, root: Path = ROOT) -> dict[str, dict[str, Any]]:
 
 def _extended(name: str, named: dict[str, Any], path: Path, seen: tuple[str, ...]) -> dict[str, Any]:
     if name in seen:
-        raise DeclarationError(f"{path}: {name}: 'extends' goes round in a circle: {' -> '.join((*seen, name))}")
+        raise DeclarationError(
+            f"{path}: {name}: 'extends' goes round in a circle: {' -> '.join((*seen, name))}"
+        )
     if name not in named:
         raise DeclarationError(f"{path}: no recipe '{name}' (there are: {', '.join(named)})")
     tree = dict(named[name] or {})
@@ -153,15 +157,21 @@ def _extended(name: str, named: dict[str, Any], path: Path, seen: tuple[str, ...
     return merged(_extended(parent, named, path, (*seen, name)), tree)
 
 
-def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`; dotted keys of `over` reach into nested dictionaries; neither is changed."""
+def merged(base: dict[str, Any], over: dict[str, Any], into_null: bool = True) -> dict[str, Any]:
+    """`over` laid on `base`; dotted keys of `over` reach into nested dictionaries; neither is changed.
+
+    into_null: whether keys of a section that `base` has switched off (null) switch it on again.
+    """
     result = dict(base)
     for key, value in over.items():
         head, _, rest = key.partition(".")
         if rest:
             value = {rest: value}
-        if isinstance(value, dict) and (rest or isinstance(result.get(head), dict)):
-            result[head] = merged(result.get(head) or {}, value)
+        there = result.get(head)
+        if isinstance(value, dict) and head in result and there is None and not into_null:
+            continue
+        if isinstance(value, dict) and (rest or isinstance(there, dict)):
+            result[head] = merged(there or {}, value, into_null)
         else:
             result[head] = value
     return result

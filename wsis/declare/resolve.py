@@ -1,0 +1,124 @@
+"""From a row of a table to the recipes that run at a scale: substitution, fork, seed.
+
+base recipe <- row overrides  = what the paper ran       (`published`)
+<- substitute <- set <- method's set <- user's overrides = what runs here
+fork: its warm-up is a recipe of its own, which the row's recipe names as parent
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsis.declare.load import ROOT, DeclarationError, load_recipes, merged, parse
+from wsis.declare.recipe import Recipe
+from wsis.declare.scale import Overrides, Scale
+from wsis.declare.table import Row, Table
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A row's recipe at a scale, its ancestors (parents first), or why there is none."""
+
+    published: Recipe
+    recipe: Recipe | None
+    ancestors: tuple[Recipe, ...] = ()
+    reason: str | None = None
+
+
+def published_recipe(table: Table, row: Row, root: Path = ROOT) -> Recipe:
+    """What the paper ran for this row, settled. Raises DeclarationError naming the table and the row."""
+    where = f"{root / table.paper / f'table{table.table}.yaml'}: rows.{row.label}.train"
+    named = load_recipes(table.paper, root)
+    if table.base not in named:
+        raise DeclarationError(
+            f"{where}: no recipe '{table.base}' in recipe.yaml (there are: {', '.join(named)})"
+        )
+    return parse(Recipe, merged(named[table.base], row.train or {}), where).settled()
+
+
+def resolve(
+    table: Table, row: Row, scale: Scale, seed: int, overrides: Overrides | None = None, root: Path = ROOT
+) -> Resolved:
+    """The recipe of a trained row at `scale` with `seed`; `overrides` are the user's, and win."""
+    published = published_recipe(table, row, root)
+    where = f"{table.key}, row '{row.label}', scale {scale.name}"
+    tree = published.model_dump(mode="json")
+    if reason := _substitute(tree, scale):
+        return Resolved(published, None, reason=reason)
+    fixed = flatten(scale.set) | flatten(scale.methods.get(published.method, {}))
+    if reason := _fixed_by_scale(row, fixed, scale):
+        return Resolved(published, None, reason=reason)
+    tree = laid(laid(tree, fixed), overrides or {}) | {"seed": seed}
+    ancestors: list[Recipe] = []
+    if scale.fork and published.method in scale.fork.methods:
+        tree, warmup = _forked(tree, scale, where)
+        ancestors.append(warmup)
+    if tree["predict"]["masks"] == "boxes":
+        trained = parse(Recipe, merged(tree, {"predict.masks": "predicted"}), where).settled()
+        ancestors.append(trained)
+        tree = merged(tree, {"schedule.iterations": 0}) | {"init": {"parent": trained.id}}
+    return Resolved(published, parse(Recipe, tree, where).settled(), tuple(ancestors))
+
+
+def _substitute(tree: dict[str, Any], scale: Scale) -> str | None:
+    for key, table in scale.substitute.items():
+        section, name = key.split(".")
+        value = tree[section][name]
+        if value not in table:
+            return f"{name} {value} has no counterpart at scale {scale.name}"
+        tree[section][name] = table[value]
+    return None
+
+
+def laid(tree: dict[str, Any], over: Overrides) -> dict[str, Any]:
+    """`over` on `tree`; a loss term that a row has switched off stays off."""
+    return merged(tree, over, into_null=False)
+
+
+def _fixed_by_scale(row: Row, fixed: Overrides, scale: Scale) -> str | None:
+    for key, value in flatten(row.train or {}).items():
+        if key in fixed and key not in scale.overrule and fixed[key] != value:
+            return f"scale {scale.name} fixes {key}, which this row varies"
+    return None
+
+
+def _forked(tree: dict[str, Any], scale: Scale, where: str) -> tuple[dict[str, Any], Recipe]:
+    supervision = tree["data"]["supervision"]
+    for warmup in scale.fork.warmups:
+        if supervision in warmup.supervision:
+            plain = merged(tree, {"predict.masks": "predicted"})
+            parent = parse(Recipe, laid(plain, warmup.set), where).settled()
+            return laid(tree, scale.fork.set) | {"init": {"parent": parent.id}}, parent
+    raise DeclarationError(f"{where}: the scale declares no warm-up for supervision '{supervision}'")
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested or dotted dictionaries as one dictionary with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def deviations(published: Recipe, recipe: Recipe) -> tuple[str, ...]:
+    """What differs between the recipe that runs and the paper's: 'key: paper -> here', sorted by key."""
+    paper, here = (flatten(r.settled().model_dump(mode="json")) for r in (published, recipe))
+    keys = sorted(
+        key for key in paper.keys() | here.keys()
+        if paper.get(key) != here.get(key) and key not in ("seed", "init", "init.parent")
+    )  # fmt: skip
+    found = [f"{key}: {_brief(paper.get(key))} -> {_brief(here.get(key))}" for key in keys]
+    if recipe.init and not published.init:
+        found.append("forked from a shared warm-up instead of trained from scratch")
+    return tuple(found)
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, list):
+        return "/".join(str(item) for item in value) or "none"
+    return "none" if value is None else str(value)
