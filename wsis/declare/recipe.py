@@ -124,7 +124,15 @@ class BoxCasegSpec(Spec):
     smooth: Annotated[float, Field(ge=0)] = 0.05  # weight of Eq. 2 in Eq. 1
     merge: bool = True
     drop: Fraction | None = 0.95  # proxy box agreement threshold; null: nothing is dropped
+    patch: Positive = 288  # side of a training patch, pixels (Sec. 3.2.2)
+    side: Positive = 320  # salient images before the crop; object patches at inference (Sec. 4)
     proxy: bool = True  # train a Mask R-CNN on the proxy masks; false: the class-agnostic net is evaluated
+    # That Mask R-CNN (SGD with steps). The paper says "default settings"; VOC's values are the released ones.
+    proxy_backbone: Literal["tiny", "resnet50", "resnet101"] = "resnet101"
+    proxy_lr: Annotated[float, Field(gt=0)] = 0.0075
+    proxy_batch: Positive = 6
+    proxy_iterations: Count = 22500
+    proxy_milestones: tuple[Positive, ...] = (15000,)
 
 
 class BaisegSpec(Spec):
@@ -135,9 +143,11 @@ class BaisegSpec(Spec):
     ppc: bool = True
     refine: bool = True
     cascades: Count = 4  # R
-    dim: Positive = 128
+    dim: Positive = 128  # hidden channels of a CFM
     temperature: Annotated[float, Field(gt=0)] = 0.2  # tau, Eq. 6
+    crop: Positive = 416  # side of a training crop, pixels (Sec. 4.2)
     multi_scale: bool = False  # fuse all backbone stages (Table 6, starred backbones)
+    stage_dim: Positive = 128  # channels each fused stage is reduced to (the column "dim" of Table 6)
     train_semantics: Literal["ground_truth", "ocrnet"] = "ground_truth"
     eval_semantics: Literal["predicted", "ground_truth", "mask2former"] = "predicted"
     weight_ppc: Annotated[float, Field(ge=0)] = 0.3  # alpha, Eq. 7
