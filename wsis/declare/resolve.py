@@ -30,12 +30,14 @@ class Resolved:
 def published_recipe(table: Table, row: Row, root: Path = ROOT) -> Recipe:
     """What the paper ran for this row, settled. Raises DeclarationError naming the table and the row."""
     where = f"{root / table.paper / f'table{table.table}.yaml'}: rows.{row.label}.train"
-    named = load_recipes(table.paper, root)
-    if table.base not in named:
+    paper, _, base = f"{table.paper}/{row.base or table.base}".rpartition("/")
+    paper = paper.rpartition("/")[2]  # a row's base may be another paper's
+    named = load_recipes(paper, root)
+    if base not in named:
         raise DeclarationError(
-            f"{where}: no recipe '{table.base}' in recipe.yaml (there are: {', '.join(named)})"
+            f"{where}: no recipe '{base}' in {paper}/recipe.yaml (there are: {', '.join(named)})"
         )
-    return parse(Recipe, merged(named[table.base], row.train or {}), where).settled()
+    return parse(Recipe, merged(named[base], row.train or {}), where).settled()
 
 
 def resolve(

@@ -26,6 +26,7 @@ class Row(Spec):
     label: Label
     values: tuple[float | None, ...]  # as printed, in the order of the table's columns; null: not printed
     train: dict[str, Any] | None = None  # overrides of the table's base recipe, dotted keys
+    base: str | None = None  # another named recipe than the table's: '<name>', or '<paper>/<name>'
     quote: str | None = None  # the system whose published numbers these are, with its reference
     split: str | None = None  # where it differs from the table's
     protocol: str | None = None  # where its numbers follow another protocol than the table's
@@ -35,6 +36,8 @@ class Row(Spec):
     def _one_kind(self) -> Row:
         if (self.train is None) == (self.quote is None):
             raise ValueError(f"row '{self.label}' needs exactly one of 'train' and 'quote'")
+        if self.base is not None and self.train is None:
+            raise ValueError(f"row '{self.label}' is quoted, so it has no 'base'")
         return self
 
     @property
