@@ -1,0 +1,180 @@
+"""Write `shapes`, the synthetic data set of the small scales, as a COCO root.
+
+<root>/train/*.png, <root>/val/*.png      s x s RGB
+<root>/annotations/instances_{train,val}.json
+<root>/semantic/{train,val}/*.png         uint8: 0 background, class position + 1
+<root>/salient/{images,masks}/*.png, <root>/salient/train.txt    where spec.salient_images > 0
+<root>/stats.json                         what was drawn: spec, seed, counts, size shares, separability
+
+COCO calls objects small below 32^2 and large above 96^2 pixels, and a 96 x 96 image cannot hold a large one.
+The annotations' `area` is therefore given in *reference pixels*, those of the same picture shown 216 pixels
+wide: area = visible pixels x area_scale with area_scale = (216 / s)^2, which is stated in the file's `info`.
+AP_S, AP_M and AP_L of `shapes` are sizes relative to the picture, not COCO's; an evaluator has to multiply the
+area of detections by `info.area_scale` too. Boxes and masks are in plain pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as rle
+
+from wsis.data.drawing import Drawing, draw_salient, draw_scene
+from wsis.data.outlines import CLASSES
+from wsis.data.separability import separability
+from wsis.declare.recipe import ShapesSpec
+from wsis.errors import WsisError
+
+VERSION = 1  # of the drawing: raise it when the same seed draws something else
+REFERENCE_SIDE = 216  # pixels; see above
+SMALL, LARGE = 32**2, 96**2  # COCO's limits, applied to `area`
+STREAMS = {"train": 0, "val": 1, "salient": 2}  # so that no two splits share images, whatever their seeds
+
+
+def write_shapes(spec: ShapesSpec, seed: int, folder: Path) -> Path:
+    """Write the root into `folder` unless it is already there; returns `folder`.
+
+    `train` is drawn from seed 1000 + seed, `val` from spec.val_seed alone: every seed is evaluated on the same
+    images. Image i depends on its split's seed and i only, so a smaller set is the beginning of a larger one.
+    The folder appears at once, complete. Raises WsisError where `folder` holds something else.
+    """
+    folder = Path(folder)
+    made = {"version": VERSION, "seed": seed, "spec": spec.model_dump(mode="json")}
+    if _complete(folder, made):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        _write(spec, seed, temporary, made)
+        try:
+            os.replace(temporary, folder)
+        except OSError:
+            if not _complete(folder, made):  # another process may have been faster
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _complete(folder: Path, made: dict) -> bool:
+    if not folder.exists() or not any(folder.iterdir()):
+        return False
+    advice = "remove the folder to have it drawn anew, or name another one"
+    try:
+        stats = json.loads((folder / "stats.json").read_text())
+    except (OSError, ValueError):
+        raise WsisError(f"{folder}: exists, but is not a complete `shapes` root; {advice}") from None
+    for key, value in made.items():
+        if stats.get(key) != value:
+            raise WsisError(f"{folder}: was drawn with {key} {stats.get(key)}, asked for {value}; {advice}")
+    return True
+
+
+def _write(spec: ShapesSpec, seed: int, root: Path, made: dict) -> None:
+    (root / "annotations").mkdir(parents=True)
+    stats = {**made, "splits": {}}
+    for split, count, base in (
+        ("train", spec.train_images, 1000 + seed),
+        ("val", spec.val_images, spec.val_seed),
+    ):
+        stats["splits"][split] = _write_split(root, split, count, base, spec)
+    if spec.salient_images:
+        _write_salient(root / "salient", spec, 1000 + seed)
+    stats["separability"] = separability(root)
+    (root / "stats.json").write_text(json.dumps(stats, indent=1))
+
+
+def _write_split(root: Path, split: str, count: int, base: int, spec: ShapesSpec) -> dict:
+    (root / split).mkdir()
+    (root / "semantic" / split).mkdir(parents=True)
+    images, annotations = [], []
+    for index in range(count):
+        drawing = draw_scene(
+            np.random.default_rng([base, STREAMS[split], index]), spec.size, spec.low_contrast
+        )
+        name = f"{index + 1:06d}.png"
+        _save(drawing.image, root / split / name)
+        _save(_semantic(drawing, spec.size), root / "semantic" / split / name)
+        images.append({"id": index + 1, "file_name": name, "height": spec.size, "width": spec.size})
+        for mask, label in zip(drawing.masks, drawing.labels, strict=True):
+            annotations.append(_annotation(len(annotations) + 1, index + 1, label, mask))
+    categories = [{"id": i + 1, "name": name, "supercategory": "shape"} for i, name in enumerate(CLASSES)]
+    info = {
+        "description": "wsis shapes: synthetic; `area` in reference pixels",
+        "version": str(VERSION),
+        "area_scale": area_scale(spec.size),
+    }
+    content = {
+        "info": info,
+        "licenses": [],
+        "images": images,
+        "categories": categories,
+        "annotations": annotations,
+    }
+    (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content, separators=(",", ":")))
+    return _summary(annotations, count)
+
+
+def area_scale(size: int) -> float:
+    """Reference pixels a pixel of an image of side `size`."""
+    return (REFERENCE_SIDE / size) ** 2
+
+
+def _annotation(id: int, image_id: int, label: int, mask: np.ndarray) -> dict:
+    encoded = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    x, y = int(columns[0]), int(rows[0])
+    return {
+        "id": id,
+        "image_id": image_id,
+        "category_id": label + 1,
+        "iscrowd": 0,
+        "bbox": [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y],
+        "area": round(float(mask.sum()) * area_scale(len(mask)), 4),
+        "segmentation": {"size": list(encoded["size"]), "counts": encoded["counts"].decode()},
+    }
+
+
+def _semantic(drawing: Drawing, size: int) -> np.ndarray:
+    semantic = np.zeros((size, size), np.uint8)
+    for mask, label in zip(drawing.masks, drawing.labels, strict=True):
+        semantic[mask] = label + 1
+    return semantic
+
+
+def _write_salient(folder: Path, spec: ShapesSpec, base: int) -> None:
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    names = [f"{index + 1:06d}" for index in range(spec.salient_images)]
+    for index, name in enumerate(names):
+        drawing = draw_salient(np.random.default_rng([base, STREAMS["salient"], index]), spec.size)
+        _save(drawing.image, folder / "images" / f"{name}.png")
+        _save(drawing.masks[0].astype(np.uint8) * 255, folder / "masks" / f"{name}.png")
+    (folder / "train.txt").write_text("".join(f"{name}\n" for name in names))
+
+
+def _summary(annotations: list[dict], images: int) -> dict:
+    area = np.array([a["area"] for a in annotations])
+    box = np.array([a["bbox"][2] * a["bbox"][3] for a in annotations])
+    labels = np.array([a["category_id"] for a in annotations])
+    pixels = np.array([rle.area(a["segmentation"]) for a in annotations])
+    share = lambda chosen: round(100 * float(chosen.mean()), 1)  # noqa: E731
+    return {
+        "images": images,
+        "objects": len(annotations),
+        "small": share(area < SMALL),
+        "medium": share((area >= SMALL) & (area <= LARGE)),
+        "large": share(area > LARGE),
+        "classes": [share(labels == i + 1) for i in range(len(CLASSES))],
+        "fill": round(float((pixels / box).mean()), 3),
+    }
+
+
+def _save(array: np.ndarray, path: Path) -> None:
+    Image.fromarray(array).save(path, compress_level=1)
