@@ -1,0 +1,91 @@
+# The project's commands. A fresh Debian with Python 3.11 and make needs nothing else:
+#   make reproduce   builds the environment, trains what is missing, renders the report
+#   make test        builds the environment, runs the whole suite
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+CORES ?= $(shell nproc)
+SCALE ?= tiny
+TARGET ?= headline
+CONFIG ?=# more --config entries, e.g. CONFIG="data_root=/data/coco"
+UV_VERSION := 0.13.8
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# One thread a process: the workflow runs as many processes as there are cores.
+export OMP_NUM_THREADS := 1
+
+.PHONY: help env lock test lint reproduce smoke report clean
+
+help:
+	@echo "make reproduce   headline tables at SCALE=$(SCALE) on CORES=$(CORES) cores; prints where the report is"
+	@echo "                 (TARGET=all, TARGET=boxinst_1a, SCALE=mini CONFIG=data_root=..., see README.md)"
+	@echo "make test        the whole test suite"
+	@echo "make smoke       every rule and recipe for a few steps"
+	@echo "make report      render what there is at SCALE"
+	@echo "make env         the environment alone, in $(VENV)"
+	@echo "make lint        ruff, snakefmt, snakemake --lint"
+	@echo "make lock        resolve requirements.lock anew"
+	@echo "make clean       remove results, reports and caches of this checkout (not $(VENV))"
+
+env: $(STAMP)
+
+# Python's own venv module, which Debian packages apart.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "error: no python3 found; install Python 3.11 or newer, or: make PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: $(PYTHON) is $$("$(PYTHON)" -V); wsis needs Python 3.11 or newer: make PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv; \
+	  else \
+	    echo "error: $(PYTHON) has no venv module; install it first: sudo apt-get install python3-venv" >&2; exit 1; \
+	  fi; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(STAMP): requirements.lock pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --upgrade --generate-hashes --quiet \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	  --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock
+	sed -i '1i # Exact versions for Python 3.11 on Linux x86-64, development tools included. Made by: make lock' requirements.lock
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check workflow
+	$(BIN)/snakemake --lint
+
+# A failed job does not lose the others' results: the report then shows what there is.
+reproduce: $(STAMP)
+	@start=$$SECONDS; status=0; \
+	$(BIN)/snakemake --cores $(CORES) --config scale=$(SCALE) $(CONFIG) -- $(TARGET) || status=$$?; \
+	if [ $$status != 0 ]; then $(BIN)/python -m wsis report --scale $(SCALE) || true; fi; \
+	took=$$((SECONDS - start)); \
+	echo; echo "report: $(CURDIR)/reports/$(SCALE)/index.html"; \
+	echo "took:   $$((took / 60)) min $$((took % 60)) s on $(CORES) cores"; \
+	exit $$status
+
+smoke: $(STAMP)
+	$(BIN)/snakemake --cores $(CORES) -- smoke
+
+report: $(STAMP)
+	$(BIN)/python -m wsis report --scale $(SCALE)
+
+clean:
+	find results reports -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} + 2>/dev/null || true
+	rm -rf .snakemake .pytest_cache .ruff_cache
