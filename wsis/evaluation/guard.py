@@ -1,0 +1,207 @@
+"""Refuse what COCO evaluators silently read wrong, and fix the order of ties.
+
+What a guarded file can't do any more: lose a match because its annotation has id 0 (pycocotools reads 0 as
+'unmatched'); compare NaN scores; have detections on unknown images dropped; score a box as a filled
+rectangle; take areas of masks from their boxes (which moves APS, APM, APL); read a mask in a wrong size;
+change AP when equal scores change their place in the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsis.errors import WsisError
+from wsis.evaluation.files import read_json
+from wsis.evaluation.rle import check_size, decode_runs, foreground
+
+
+class GuardError(WsisError):
+    """A ground truth or a predictions file that must not be evaluated: file, entry and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A checked COCO ground truth.
+
+    dataset:    the file's content, as pycocotools takes it
+    sizes:      image id -> (h, w)
+    categories: category id -> name, sorted by id
+    area_scale: `info.area_scale`, 1 where absent: the file's `area` is the pixel area times this. Synthetic
+                images much smaller than COCO's state the areas of the reference images they stand for.
+    """
+
+    path: Path
+    dataset: dict[str, Any]
+    sizes: dict[int, tuple[int, int]]
+    categories: dict[int, str]
+    area_scale: float
+
+    @property
+    def annotations(self) -> list[dict[str, Any]]:
+        return self.dataset["annotations"]
+
+    def chosen(self, image_ids: Iterable[int] | None) -> list[int]:
+        """Sorted ids of the images to evaluate on; None: all. Raises GuardError for an unknown one."""
+        chosen = sorted(self.sizes if image_ids is None else {int(i) for i in image_ids})
+        if unknown := [i for i in chosen if i not in self.sizes]:
+            raise GuardError(
+                f"{self.path}: asked to evaluate on image {unknown[0]}, which is not in this file"
+            )
+        if not chosen:
+            raise GuardError(f"{self.path}: no image to evaluate on")
+        return chosen
+
+
+def read_truth(path: Path, labelled: bool = True) -> Truth:
+    """Read and check a COCO ground truth; `labelled=False` for test images, which have no annotations.
+
+    Raises GuardError naming the file and the entry.
+    """
+    dataset = read_json(path)
+    if not isinstance(dataset, dict):
+        raise GuardError(f"{path}: expected a COCO ground truth (an object), not a list")
+    for key in ("images", "categories", *(("annotations",) if labelled else ())):
+        if not isinstance(dataset.get(key), list):
+            raise GuardError(f"{path}: '{key}' is missing or not a list")
+    sizes: dict[int, tuple[int, int]] = {}
+    for index, image in enumerate(dataset["images"]):
+        where = f"{path}: images[{index}]"
+        if _key(image, "id", where) in sizes:
+            raise GuardError(f"{where}: image id {image['id']} is given twice")
+        sizes[image["id"]] = (_key(image, "height", where), _key(image, "width", where))
+    categories: dict[int, str] = {}
+    for index, category in enumerate(dataset["categories"]):
+        where = f"{path}: categories[{index}]"
+        name = category.get("name") if isinstance(category, dict) else None
+        if not isinstance(name, str):
+            raise GuardError(f"{where}: 'name' is missing")
+        if _key(category, "id", where) in categories or name in categories.values():
+            raise GuardError(f"{where}: category {category['id']} '{name}' is given twice")
+        categories[category["id"]] = name
+    scale = (dataset.get("info") or {}).get("area_scale", 1.0)
+    if not _is_number(scale) or scale <= 0:
+        raise GuardError(f"{path}: info.area_scale must be a positive number, got {scale!r}")
+    truth = Truth(Path(path), dataset, sizes, dict(sorted(categories.items())), float(scale))
+    if labelled:
+        _check_annotations(truth)
+    return truth
+
+
+def read_predictions(path: Path, truth: Truth, images: Collection[int] | None = None) -> list[dict[str, Any]]:
+    """Read and check COCO instance results against `truth`; `images` limits them to these image ids.
+
+    Returns one entry a detection: image_id, category_id, score (float), segmentation ({"size": [h, w],
+    "counts": bytes}), area (in the ground truth's unit), annotation_id where the file has it; never a box.
+    Sorted by image, descending score, category, counts, so that the file's order doesn't matter.
+    Raises GuardError naming the file and the entry.
+    """
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise GuardError(f"{path}: expected COCO results (a list), not an object")
+    images = truth.sizes if images is None else set(images)
+    checked = [_checked(entry, f"{path}: entry {i}", truth, images) for i, entry in enumerate(entries)]
+    checked.sort(key=_order)
+    return checked
+
+
+def _order(entry: dict[str, Any]) -> tuple[int, float, int, bytes]:
+    return entry["image_id"], -entry["score"], entry["category_id"], entry["segmentation"]["counts"]
+
+
+def _checked(entry: Any, where: str, truth: Truth, images: Collection[int]) -> dict[str, Any]:
+    image, category = _key(entry, "image_id", where), _key(entry, "category_id", where)
+    if image not in truth.sizes:
+        raise GuardError(f"{where}: image {image} is not in {truth.path}")
+    if image not in images:
+        raise GuardError(f"{where}: image {image} is not among the {len(images)} images to evaluate on")
+    if category not in truth.categories:
+        raise GuardError(
+            f"{where}: category {category} is not in {truth.path}; predictions carry the file's"
+            " category ids, not contiguous labels"
+        )
+    if not _is_number(score := entry.get("score")):
+        raise GuardError(f"{where}: 'score' must be a finite number, got {score!r}")
+    segmentation = entry.get("segmentation")
+    if not segmentation:
+        raise GuardError(
+            f"{where}: {'a box without a mask' if entry.get('bbox') else 'no mask'} on image {image};"
+            " an evaluator would score a filled rectangle. Write 'segmentation' as RLE"
+        )
+    if not isinstance(segmentation, dict) or not isinstance(segmentation.get("counts"), str):
+        raise GuardError(f"{where}: 'segmentation' must be compressed RLE ({{'size', 'counts'}} with text)")
+    try:
+        runs = decode_runs(segmentation["counts"])
+        check_size(runs, segmentation.get("size"), truth.sizes[image])
+    except ValueError as error:
+        raise GuardError(f"{where}: image {image}: {error}") from None
+    rle = {"size": segmentation["size"], "counts": segmentation["counts"].encode("ascii")}
+    area = foreground(runs) * truth.area_scale
+    kept = {
+        "image_id": image,
+        "category_id": category,
+        "score": float(score),
+        "segmentation": rle,
+        "area": area,
+    }
+    if "annotation_id" in entry:
+        kept["annotation_id"] = _key(entry, "annotation_id", where)
+    return kept
+
+
+def _check_annotations(truth: Truth) -> None:
+    seen: set[int] = set()
+    for index, entry in enumerate(truth.annotations):
+        where = f"{truth.path}: annotations[{index}]"
+        number = _key(entry, "id", where)
+        where += f" (id {number})"
+        if number <= 0:
+            raise GuardError(f"{where}: ids must start at 1: pycocotools reads id 0 as 'unmatched'")
+        if number in seen:
+            raise GuardError(f"{where}: this id is given twice")
+        seen.add(number)
+        if _key(entry, "image_id", where) not in truth.sizes:
+            raise GuardError(f"{where}: image {entry['image_id']} is not in 'images'")
+        if _key(entry, "category_id", where) not in truth.categories:
+            raise GuardError(f"{where}: category {entry['category_id']} is not in 'categories'")
+        if not _is_number(area := entry.get("area")) or area < 0:
+            raise GuardError(f"{where}: 'area' must be a number from 0, got {area!r}")
+        if entry.get("iscrowd") not in (0, 1):
+            raise GuardError(f"{where}: 'iscrowd' must be 0 or 1, got {entry.get('iscrowd')!r}")
+        try:
+            _check_outline(entry.get("segmentation"), truth.sizes[entry["image_id"]])
+        except ValueError as error:
+            raise GuardError(f"{where}: {error}") from None
+
+
+def _check_outline(segmentation: Any, size: tuple[int, int]) -> None:
+    """Raise ValueError unless this is an RLE of the image's size or a list of polygons."""
+    if not segmentation:
+        raise ValueError("no mask: 'segmentation' is missing or empty")
+    if isinstance(segmentation, dict):
+        check_size(decode_runs(segmentation.get("counts")), segmentation.get("size"), size)
+    elif not isinstance(segmentation, list):
+        raise ValueError("'segmentation' is neither polygons nor RLE")
+    else:
+        for polygon in segmentation:
+            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+                raise ValueError("a polygon needs x, y of three points or more")
+            if not all(map(_is_number, polygon)):
+                raise ValueError("a polygon holds something that is not a finite number")
+
+
+def _key(entry: Any, key: str, where: str) -> int:
+    """The integer under `key`; GuardError otherwise."""
+    if not isinstance(entry, dict):
+        raise GuardError(f"{where}: expected an object, got {str(entry)[:40]!r}")
+    value = entry.get(key)
+    if type(value) is not int:
+        raise GuardError(f"{where}: '{key}' must be an integer, got {value!r}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

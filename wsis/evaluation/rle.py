@@ -1,0 +1,76 @@
+"""COCO's run-length encoding of masks, read without decoding any pixel.
+
+A mask of h x w pixels is read column by column as runs of background, foreground, background, ...
+The compressed form writes each run as base-32 digits in ASCII (48 + digit, +32: more digits follow), from
+the fourth run on as the difference to the run before the last one.
+pycocotools trusts what it is given: a wrong string is read as some other mask, or past its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from pycocotools import mask as masks
+
+_MOST_DIGITS = 7  # 35 bits: more than any run that fits an image
+
+
+def decode_runs(counts: str | bytes | Sequence[int]) -> np.ndarray:
+    """Run lengths (int64, one dimension) of compressed counts (text) or uncompressed ones (a list).
+
+    Raises ValueError, saying what is wrong, for what is no run-length encoding.
+    """
+    if isinstance(counts, str | bytes):
+        runs = _decompress(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
+    elif isinstance(counts, list) and all(type(run) is int for run in counts):
+        runs = np.array(counts, dtype=np.int64)
+    else:
+        raise ValueError(f"'counts' is neither text nor a list of integers: {str(counts)[:40]!r}")
+    if runs.size and runs.min() < 0:
+        raise ValueError("'counts' holds a negative run")
+    return runs
+
+
+def check_size(runs: np.ndarray, size: object, expected: tuple[int, int]) -> None:
+    """Raise ValueError unless `size` is `expected` [h, w] and the runs add up to h x w pixels."""
+    if size != list(expected):
+        raise ValueError(f"RLE of size {size}, but the image is {list(expected)} (height, width)")
+    if (pixels := int(runs.sum())) != expected[0] * expected[1]:
+        raise ValueError(f"RLE covers {pixels} pixels, but the image has {expected[0] * expected[1]}")
+
+
+def foreground(runs: np.ndarray) -> int:
+    """Pixels of the mask."""
+    return int(runs[1::2].sum())
+
+
+def truth_rle(segmentation: dict | list, size: tuple[int, int]) -> dict:
+    """Compressed RLE of a checked ground-truth outline: polygons, uncompressed RLE or compressed RLE."""
+    if isinstance(segmentation, list):
+        return masks.merge(masks.frPyObjects(segmentation, *size))
+    if isinstance(segmentation["counts"], list):
+        return masks.frPyObjects(segmentation, *size)
+    return segmentation
+
+
+def _decompress(text: bytes) -> np.ndarray:
+    digits = np.frombuffer(text, dtype=np.uint8).astype(np.int64) - 48
+    if digits.size == 0:
+        return digits
+    if digits.min() < 0 or digits.max() > 63:
+        raise ValueError("'counts' holds characters outside COCO's RLE alphabet ('0' to 'o')")
+    last = np.flatnonzero(digits < 32)
+    if last.size == 0 or last[-1] != digits.size - 1:
+        raise ValueError("'counts' ends in the middle of a number")
+    lengths = np.diff(last, prepend=-1)
+    if lengths.max() > _MOST_DIGITS:
+        raise ValueError("'counts' holds a number that is too large")
+    first = last - lengths + 1
+    place = np.arange(digits.size) - np.repeat(first, lengths)
+    values = np.add.reduceat((digits & 31) << (5 * place), first)
+    values -= ((digits[last] & 16) != 0).astype(np.int64) << (5 * lengths)  # sign of the leading digit
+    runs = values.copy()
+    runs[1::2] = np.cumsum(values[1::2])
+    runs[2::2] = np.cumsum(values[2::2])
+    return runs
