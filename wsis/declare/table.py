@@ -98,7 +98,9 @@ class Claim(Spec):
                 if isinstance(tree.get(key), str):
                     tree[key] = {"row": tree[key]}
             if isinstance(tree.get("rows"), list):
-                tree["rows"] = tuple({"row": cell} if isinstance(cell, str) else cell for cell in tree["rows"])
+                tree["rows"] = tuple(
+                    {"row": cell} if isinstance(cell, str) else cell for cell in tree["rows"]
+                )
             if isinstance(tree.get("among"), list):
                 tree["among"] = tuple(tree["among"])  # a strict tuple, once this validator made it Python's
         return tree
