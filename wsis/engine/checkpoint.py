@@ -1,0 +1,135 @@
+"""Atomic checkpoints: a run's folder holds the last one and the one before it, never half of one.
+
+Everything stored is a tensor or a plain type, so that `torch.load(weights_only=True)` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wsis.errors import WsisError
+
+LAST, PREVIOUS = "last.pt", "previous.pt"
+KEYS = {"recipe", "iteration", "model", "optimizer", "scaler", "rng", "resumed", "log", "seconds"}
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """`torch.save` to a temporary name beside `path`, flushed to the disk, then renamed onto it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(content: Any, path: Path, indent: int | None = 1) -> None:
+    """Write `content` as JSON atomically; NaN and infinity are refused."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(json.dumps(content, indent=indent, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:
+    """Keep `content` as the folder's last checkpoint; the former last one becomes the previous one.
+
+    Keys: recipe (id), iteration (steps done), model, optimizer and scaler (state dicts), rng (one state a
+    rank), resumed (times), log (bytes of log.jsonl that belong to it), seconds (of the loop so far).
+    """
+    if set(content) != KEYS:
+        raise ValueError(f"a checkpoint has the keys {sorted(KEYS)}, not {sorted(content)}")
+    fresh = folder / "fresh.pt"
+    save_atomically(content, fresh)
+    if (folder / LAST).exists():
+        os.replace(folder / LAST, folder / PREVIOUS)
+    os.replace(fresh, folder / LAST)
+
+
+def load_checkpoint(folder: Path, recipe_id: str) -> dict[str, Any] | None:
+    """The newest readable checkpoint of `recipe_id`, or None when there is none.
+
+    A file that can't be read is passed over with a warning. Raises WsisError for another recipe's.
+    """
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(content, dict) or not set(content) >= KEYS:
+                raise ValueError("it lacks some of a checkpoint's keys")
+        except Exception as error:  # a damaged file can fail in any way: zip, pickle, storage
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            warnings.warn(f"{path}: unreadable checkpoint passed over ({reason})", stacklevel=2)
+            continue
+        if content["recipe"] != recipe_id:
+            raise WsisError(
+                f"{path}: checkpoint of recipe {content['recipe']}, but this run is {recipe_id};"
+                f" remove {folder} to start afresh"
+            )
+        return content
+    return None
+
+
+def save_model(path: Path, recipe_id: str, iteration: int, model: nn.Module) -> None:
+    """model.pt: {"recipe": id, "iteration": int, "model": state dict on the CPU}."""
+    state = {name: _to_cpu(value) for name, value in model.state_dict().items()}
+    save_atomically({"recipe": recipe_id, "iteration": iteration, "model": state}, path)
+
+
+def load_model(path: Path) -> dict[str, Any]:
+    """Content of a model.pt (`save_model`). Raises WsisError when it is missing or unreadable."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or not {"recipe", "iteration", "model"} <= set(content):
+            raise ValueError("it is not the weights of a run")
+        return content
+    except FileNotFoundError:
+        raise WsisError(f"{path}: no such file; train that run first") from None
+    except Exception as error:
+        raise WsisError(f"{path}: can't be read as a run's weights: {error}") from None
+
+
+def init_from_parent(model: nn.Module, path: Path) -> list[str]:
+    """Start `model` from the weights of a parent run (`Recipe.init`).
+
+    Names that only one of the two has are left alone (a child may add parts) and returned, sorted, as
+    "+ name" (only the child's) and "- name" (only the parent's). Raises WsisError naming every key whose
+    shape differs, and when the two have no name in common.
+    """
+    parent = load_model(path)["model"]
+    own = model.state_dict()
+    shared = [name for name in own if name in parent]
+    shapes = {name: (_shape(parent[name]), _shape(own[name])) for name in shared}
+    wrong = [
+        f"{name} ({theirs} there, {ours} here)" for name, (theirs, ours) in shapes.items() if theirs != ours
+    ]
+    if wrong:
+        raise WsisError(f"{path}: the parent's weights don't fit this recipe's model: {', '.join(wrong)}")
+    if not shared:
+        raise WsisError(f"{path}: the parent's weights share no name with this recipe's model")
+    model.load_state_dict({name: parent[name] for name in shared}, strict=False)
+    return sorted(
+        [f"+ {name}" for name in own if name not in parent]
+        + [f"- {name}" for name in parent if name not in own]
+    )
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+
+
+def _to_cpu(value: Any) -> Any:
+    return value.detach().cpu() if isinstance(value, torch.Tensor) else value

@@ -1,0 +1,113 @@
+"""Devices and processes: a Fabric for one device in this process, or one process a device."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.strategies import DDPStrategy
+
+from wsis.declare.recipe import ScheduleSpec
+from wsis.engine.signals import SIGNALS, Interrupted
+from wsis.errors import WsisError
+
+GRACE = 10.0  # seconds that the other processes get to stop by themselves after one has failed
+
+
+def make_fabric(schedule: ScheduleSpec, accelerator: str, devices: Sequence[int]) -> Fabric:
+    """Fabric in the recipe's precision on `accelerator` ("cpu" or "cuda").
+
+    devices: indices of the cards (on the CPU their number counts, a process each). With more than one,
+    this process must be one of `launch`'s.
+    """
+    precision = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[schedule.precision]
+    if accelerator == "cpu":
+        # Exact resume needs sums in a fixed order, also with several threads.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        if precision == "16-mixed":
+            precision = "bf16-mixed"  # float16 needs a card; the run records the difference
+    strategy: Any = "auto"
+    if len(devices) > 1:
+        strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=list(devices) if accelerator == "cuda" else len(devices),
+        strategy=strategy,
+        precision=precision,
+        plugins=[LightningEnvironment()],  # one machine a run, also inside a Slurm job
+    )
+    fabric.launch()
+    return fabric
+
+
+def set_threads(threads: int | None = None) -> None:
+    """Threads of each process: `threads`, else OMP_NUM_THREADS, else torch's own choice."""
+    wanted = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    if wanted:
+        torch.set_num_threads(wanted)
+
+
+def launch(work: Callable[..., Any], arguments: tuple[Any, ...], processes: int) -> Any:
+    """Call work(*arguments) in `processes` new processes and return what the first one's call returns.
+
+    work and arguments must be importable and picklable. SIGTERM and SIGUSR1 are passed on to all of them.
+    Raises the WsisError (or Interrupted) that one of them raised; when one fails, the others are stopped.
+    """
+    context = torch.multiprocessing.get_context("spawn")
+    outcomes = context.SimpleQueue()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started = torch.multiprocessing.start_processes(
+        _rank, (work, arguments, processes, port, outcomes), processes, join=False, start_method="spawn"
+    )
+
+    def forward(number: int, frame: Any) -> None:
+        for pid in started.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    former = {number: signal.signal(number, forward) for number in SIGNALS}
+    try:
+        while not started.join(grace_period=GRACE):
+            pass
+    except torch.multiprocessing.ProcessExitedException:
+        if outcomes.empty():
+            raise
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    found = []
+    while not outcomes.empty():
+        found.append(outcomes.get())
+    for rank, kind, value in sorted(found, key=lambda outcome: outcome[0]):
+        if kind == "interrupted":
+            raise Interrupted(*value)
+        if kind == "error":
+            raise WsisError(value if rank == 0 else f"{value} (process {rank})")
+    return next(value for rank, kind, value in found if kind == "result")
+
+
+def _rank(
+    rank: int, work: Callable[..., Any], arguments: tuple, processes: int, port: int, outcomes: Any
+) -> None:
+    environment = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": processes, "MASTER_PORT": port}
+    os.environ.update({key: str(value) for key, value in environment.items()} | {"MASTER_ADDR": "127.0.0.1"})
+    try:
+        result = work(*arguments)
+    except Interrupted as error:
+        outcomes.put((rank, "interrupted", (str(error), error.status)))
+        raise SystemExit(error.status) from None
+    except WsisError as error:
+        outcomes.put((rank, "error", str(error)))
+        raise SystemExit(1) from None
+    if rank == 0:
+        outcomes.put((rank, "result", result))

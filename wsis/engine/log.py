@@ -1,0 +1,65 @@
+"""log.jsonl: a line a training step, written in blocks and cut back when a training resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+BLOCK = 50  # lines kept in memory before they are written
+TAIL = 20  # steps whose mean losses a run reports
+
+
+class StepLog:
+    """Appends {"iteration", "lr", "total", "losses": {name: float}, "seconds"} a step to `path`.
+
+    `offset` is the length in bytes that belongs to the checkpoint resumed from; the rest of an existing
+    file is from steps that will be done again, so it is cut off.
+    """
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        length = path.stat().st_size if path.exists() else 0
+        if length < offset:
+            warnings.warn(
+                f"{path}: shorter than its checkpoint says; earlier steps are missing", stacklevel=2
+            )
+            offset = length
+        self.file = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115 (closed by close)
+        self.file.truncate(offset)
+        self.file.seek(offset)
+        self.lines: list[bytes] = []
+
+    def add(self, entry: dict[str, Any]) -> None:
+        self.lines.append(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+        if len(self.lines) >= BLOCK:
+            self.flush()
+
+    def flush(self) -> None:
+        self.file.write(b"".join(self.lines))
+        self.lines.clear()
+        self.file.flush()
+
+    def sync(self) -> int:
+        """Bring everything onto the disk and return the file's length in bytes."""
+        self.flush()
+        os.fsync(self.file.fileno())
+        return self.file.tell()
+
+    def close(self) -> None:
+        self.flush()
+        self.file.close()
+
+
+def mean_losses(path: Path, last: int = TAIL) -> dict[str, float]:
+    """Mean of each loss over the file's last `last` steps (of those steps that have it)."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 4000 * last))
+        lines = file.read().splitlines()[-last:]
+    values: dict[str, list[float]] = {}
+    for line in lines:
+        for name, value in json.loads(line)["losses"].items():
+            values.setdefault(name, []).append(value)
+    return {name: sum(items) / len(items) for name, items in values.items()}

@@ -1,0 +1,82 @@
+"""Learning rate as a pure function of the iteration, and the optimiser a recipe asks for."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from wsis.declare.recipe import ScheduleSpec
+
+# Layers whose weight and bias are not decayed (as in detectron2 and AdelaiDet: weight decay 0 on norms).
+NORMS = (
+    nn.modules.batchnorm._NormBase,  # batch and instance norm, whatever their dimension
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+)
+
+
+def learning_rate(schedule: ScheduleSpec, iteration: int) -> float:
+    """The learning rate of step `iteration` (from 0).
+
+    step:   lr / 10^(number of milestones at or before `iteration`); milestones are absolute iterations
+    poly:   lr * (1 - iteration / total)^power
+    cosine: lr * (1 + cos(pi * iteration / total)) / 2
+    All are multiplied by a linear warm-up from `warmup_factor` to 1 over the first `warmup` iterations.
+    """
+    lr = schedule.lr
+    progress = min(iteration / schedule.total, 1.0) if schedule.total else 1.0
+    if schedule.decay == "step":
+        lr *= 0.1 ** sum(iteration >= milestone for milestone in schedule.milestones)
+    elif schedule.decay == "poly":
+        lr *= (1 - progress) ** schedule.power
+    else:
+        lr *= (1 + math.cos(math.pi * progress)) / 2
+    if iteration < schedule.warmup:
+        ramp = iteration / schedule.warmup
+        lr *= schedule.warmup_factor * (1 - ramp) + ramp
+    return lr
+
+
+def parameter_groups(method: nn.Module, schedule: ScheduleSpec) -> list[dict[str, Any]]:
+    """Optimiser groups of the trainable parameters: norm layers without weight decay, the others with.
+
+    A method with `param_groups(schedule)` decides for itself; a group there may carry `lr_scale`, by which
+    the schedule's learning rate is multiplied (1 when absent).
+    """
+    if hasattr(method, "param_groups"):
+        return method.param_groups(schedule)
+    norms = {
+        id(parameter)
+        for module in method.modules()
+        if isinstance(module, NORMS)
+        for parameter in module.parameters(recurse=False)
+    }
+    trainable = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if id(p) not in norms], "weight_decay": schedule.weight_decay},
+        {"params": [p for p in trainable if id(p) in norms], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def build_optimizer(method: nn.Module, schedule: ScheduleSpec) -> torch.optim.Optimizer:
+    """SGD with momentum, AdamW or Adam over `parameter_groups`; the loop sets the learning rate each step."""
+    groups = parameter_groups(method, schedule)
+    for group in groups:
+        group.setdefault("lr_scale", 1.0)
+    if schedule.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, schedule.lr, schedule.momentum, weight_decay=schedule.weight_decay, foreach=True
+        )
+    kind = torch.optim.AdamW if schedule.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, schedule.lr, schedule.betas, weight_decay=schedule.weight_decay, foreach=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Every group's learning rate becomes `lr` times the group's `lr_scale`."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]

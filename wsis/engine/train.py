@@ -1,0 +1,345 @@
+"""The training loop: accumulation, precision, several devices, log, checkpoints, exact resume.
+
+A batch of `schedule.batch` images is split into world * micro equal shards: rank r's micro-batch m is
+shard r * micro + m. Every shard has its own random generator, so the split over devices and over
+accumulation steps changes nothing but the order of sums (and what a method normalises over a shard).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from wsis.data.structures import Batch
+from wsis.declare.recipe import Recipe
+from wsis.engine.checkpoint import init_from_parent, load_checkpoint, save_checkpoint, save_model
+from wsis.engine.log import StepLog, mean_losses
+from wsis.engine.progress import Progress
+from wsis.engine.schedule import build_optimizer, learning_rate, set_learning_rate
+from wsis.engine.seeding import rng_state, seed_of, seed_process, set_rng_state
+from wsis.engine.signals import Interrupted, StopRequest
+from wsis.errors import WsisError
+
+# (start, rank, world, micro) -> iterations start, start + 1, ...; each is this rank's `micro` micro-batches.
+Stream = Callable[[int, int, int, int], Iterator[list[Batch]]]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a training runs, as opposed to what it computes (which is the recipe).
+
+    max_images: images a device holds at once; None: the recipe's batch / devices
+    checkpoint_seconds: time between checkpoints (a shorter run writes none unless it is told to stop)
+    checkpoint_iterations: in addition, a checkpoint after every so many iterations
+    """
+
+    max_images: int | None = None
+    checkpoint_seconds: float = 600.0
+    checkpoint_iterations: int | None = None
+    progress: bool = True
+
+
+def split_batch(batch: int, devices: int, max_images: int) -> int:
+    """The fewest micro-batches a device in which `batch` splits evenly, at most `max_images` images each.
+
+    Raises WsisError when `batch` can't be split evenly over `devices`.
+    """
+    if batch % devices:
+        raise WsisError(
+            f"a batch of {batch} images can't be split evenly over {devices} devices;"
+            f" use a number of devices that divides {batch}"
+        )
+    own = batch // devices
+    return next(m for m in range(1, own + 1) if own % m == 0 and (own // m <= max_images or m == own))
+
+
+def train(
+    recipe: Recipe,
+    method: nn.Module,
+    stream: Stream,
+    folder: Path,
+    fabric: Fabric,
+    parent: Path | None = None,
+    options: TrainOptions = TrainOptions(),
+) -> dict[str, Any]:
+    """Train `method` to the end of the recipe's schedule and write model.pt and log.jsonl into `folder`.
+
+    Resumes from folder/checkpoints when that holds a checkpoint; else starts from the weights in `parent`
+    (a model.pt) if given. The same on every rank of `fabric`.
+
+    Returns seconds, iterations, resumed, losses, images_per_second, devices, device_name, precision,
+    peak_memory and deviations of train.json. Raises Interrupted after SIGTERM or SIGUSR1 (a checkpoint is
+    written) and WsisError at the first non-finite loss.
+    """
+    return _Training(recipe, method, folder, fabric, parent, options).run(stream)
+
+
+class _Item:
+    """One shard and its generator; opaque to Fabric, which would cast the boxes to half precision."""
+
+    def __init__(self, batch: Batch, generator: torch.Generator) -> None:
+        self.batch, self.generator = batch, generator
+
+
+class _Losses(nn.Module):
+    """Gives a method the `forward` that DistributedDataParallel hooks into."""
+
+    def __init__(self, method: nn.Module) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, item: _Item) -> dict[str, Tensor]:
+        return self.method.losses(item.batch, item.generator)
+
+
+@dataclass
+class _Step:
+    """A step whose losses may still be on their way from the device.
+
+    local: M x L, losses of this rank's M micro-batches; shared: L + 2, their mean over all ranks followed
+    by the request to stop and the request to write a checkpoint (above 0: some rank has it).
+    """
+
+    iteration: int
+    lr: float
+    names: list[str]
+    local: Tensor
+    shared: Tensor
+    ids: list[list[int]]
+
+
+class _Training:
+    def __init__(
+        self,
+        recipe: Recipe,
+        method: nn.Module,
+        folder: Path,
+        fabric: Fabric,
+        parent: Path | None,
+        options: TrainOptions,
+    ) -> None:
+        self.recipe, self.method, self.folder, self.fabric, self.options = (
+            recipe,
+            method,
+            folder,
+            fabric,
+            options,
+        )
+        self.id, self.schedule = recipe.id, recipe.schedule
+        self.rank, self.world, self.device = fabric.global_rank, fabric.world_size, fabric.device
+        per_device = options.max_images or max(1, self.schedule.batch // self.schedule.devices)
+        self.micro = split_batch(self.schedule.batch, self.world, per_device)
+        self.generator = torch.Generator()  # on the CPU whatever the device, so that draws don't depend on it
+        self.first = self.rank == 0
+
+        found = load_checkpoint(folder / "checkpoints", self.id)
+        if found is None and parent is not None:
+            init_from_parent(method, parent)
+        if self.device.type == "cuda":
+            method.to(memory_format=torch.channels_last)
+            torch.cuda.reset_peak_memory_stats(self.device)
+        module, optimizer = _Losses(method), build_optimizer(method, self.schedule)
+        self.module, self.optimizer = fabric.setup(module, optimizer)
+        self.module.train()
+        self.start = self.offset = self.resumed = 0
+        self.before = 0.0  # seconds of earlier processes
+        seed_process(self.recipe.seed, self.rank)
+        if found:
+            self._restore(found)
+
+    def _restore(self, found: dict[str, Any]) -> None:
+        self.method.load_state_dict(found["model"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        if found["scaler"]:
+            self.fabric.strategy.precision.load_state_dict(found["scaler"])
+        self.start, self.offset, self.before = found["iteration"], found["log"], found["seconds"]
+        self.resumed = found["resumed"] + 1
+        if len(found["rng"]) == self.world:
+            set_rng_state(found["rng"][self.rank], self.device)
+        else:  # resumed on another number of devices: nobody's state fits
+            seed_process(self.recipe.seed, self.rank, self.start)
+
+    def run(self, stream: Stream) -> dict[str, Any]:
+        total = self.schedule.total
+        self.log = StepLog(self.folder / "log.jsonl", self.offset) if self.first else None
+        self.begin = self.saved = time.monotonic()
+        lag = self.device.type == "cuda"  # read a step's losses while the device does the next step
+        title = f"{self.id} seed {self.recipe.seed}"
+        waiting: _Step | None = None
+        with (
+            StopRequest() as self.stop,
+            Progress(title, total, self.start, self.first and self.options.progress) as self.progress,
+            closing(stream(self.start, self.rank, self.world, self.micro)) as batches,
+        ):
+            for iteration in range(self.start, total):
+                micros = next(batches, None)
+                if micros is None:
+                    raise WsisError(f"{self.id}: the training data ended at iteration {iteration} of {total}")
+                step = self._step(iteration, micros)
+                done, waiting = (waiting, step) if lag else (step, None)
+                stop, save = self._settle(done)
+                if stop or save:
+                    self._settle(waiting)
+                    waiting = None
+                    self._checkpoint(iteration + 1)
+                if stop:
+                    status = 128 + (self.stop.signal or 15)
+                    raise Interrupted(f"{self.id}: stopped at iteration {iteration + 1} of {total}", status)
+            self._settle(waiting)
+        seconds = self._seconds()
+        if self.log:
+            self.log.close()
+            save_model(self.folder / "model.pt", self.id, total, self.method)
+        self.fabric.barrier()
+        return self._summary(seconds)
+
+    def _step(self, iteration: int, micros: list[Batch]) -> _Step:
+        """Forward, backward and update; nothing here waits for the device."""
+        if len(micros) != self.micro:
+            raise ValueError(f"the stream gave {len(micros)} micro-batches instead of {self.micro}")
+        lr = learning_rate(self.schedule, iteration)
+        set_learning_rate(self.optimizer, lr)
+        names: list[str] = []
+        rows: list[Tensor] = []
+        for m, batch in enumerate(micros):
+            self.generator.manual_seed(seed_of(self.recipe.seed, iteration, self.rank * self.micro + m))
+            waits = self.world > 1 and m + 1 < self.micro  # only the last micro-batch exchanges gradients
+            with self.fabric.no_backward_sync(self.module) if waits else nullcontext():
+                losses = self.module(_Item(batch.to(self.device), self.generator))
+                names = sorted(losses)
+                row = torch.stack([losses[name] for name in names])
+                self.fabric.backward(row.sum() / self.micro)
+            rows.append(row.detach())
+        if self.schedule.clip:
+            self.fabric.clip_gradients(
+                self.module, self.optimizer, max_norm=self.schedule.clip, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if hasattr(self.method, "on_step_end"):
+            self.method.on_step_end(iteration)
+        local = torch.stack(rows)
+        flags = local.new_tensor([float(self.stop.signal > 0), float(self._due(iteration + 1))])
+        shared = torch.cat([local.mean(0), flags])
+        if self.world > 1:
+            shared = self.fabric.all_reduce(shared, reduce_op="mean")
+        return _Step(iteration, lr, names, local, shared, [batch.ids for batch in micros])
+
+    def _settle(self, step: _Step | None) -> tuple[bool, bool]:
+        """Read a step's losses, check and log them; returns the requests to stop and to save."""
+        if step is None:
+            return False, False
+        *values, stop, save = step.shared.tolist()
+        total = sum(values)
+        if not -float("inf") < total < float("inf"):
+            self._refuse(step)
+        if self.log:
+            losses = dict(zip(step.names, values, strict=True))
+            entry = {"iteration": step.iteration, "lr": step.lr, "total": total, "losses": losses}
+            self.log.add(entry | {"seconds": round(self._seconds(), 4)})
+        self.progress.update(step.iteration + 1, total)
+        return stop > 0, save > 0
+
+    def _refuse(self, step: _Step) -> None:
+        """Raise the same WsisError on every rank, naming the losses and the images of the shards at fault."""
+        finite = step.local.isfinite().tolist()
+        bad = [
+            f"{name} (images {', '.join(map(str, ids))})"
+            for row, ids in zip(finite, step.ids, strict=True)
+            for name, good in zip(step.names, row, strict=True)
+            if not good
+        ]
+        bad = [item for part in self._gather(bad) for item in part]
+        if self.log:
+            self.log.close()
+        raise WsisError(
+            f"{self.id}: loss not finite at iteration {step.iteration} (lr {step.lr:.3g}):"
+            f" {'; '.join(bad) or 'the sum of the losses'}"
+        )
+
+    def _due(self, done: int) -> bool:
+        """Whether a checkpoint is wanted after `done` iterations; the first rank decides for all."""
+        every = self.options.checkpoint_iterations
+        late = time.monotonic() - self.saved >= self.options.checkpoint_seconds
+        return self.first and (late or bool(every and done % every == 0))
+
+    def _checkpoint(self, done: int) -> None:
+        states = self._gather(rng_state(self.device))
+        if self.log:
+            content = {
+                "recipe": self.id,
+                "iteration": done,
+                "model": self.method.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.fabric.strategy.precision.state_dict(),
+                "rng": states,
+                "resumed": self.resumed,
+                "log": self.log.sync(),
+                "seconds": self._seconds(),
+            }
+            save_checkpoint(self.folder / "checkpoints", content)
+        self.saved = time.monotonic()
+
+    def _gather(self, value: Any) -> list[Any]:
+        """`value` of every rank, in their order."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def _seconds(self) -> float:
+        return self.before + time.monotonic() - self.begin
+
+    def _summary(self, seconds: float) -> dict[str, Any]:
+        cuda = self.device.type == "cuda"
+        total = self.schedule.total
+        return {
+            "seconds": seconds,
+            "iterations": total,
+            "resumed": self.resumed,
+            "losses": mean_losses(self.folder / "log.jsonl") if total else {},
+            "images_per_second": total * self.schedule.batch / seconds if total and seconds > 0 else 0.0,
+            "devices": self.world,
+            "device_name": device_name(self.device),
+            "precision": precision_name(self.fabric),
+            "peak_memory": torch.cuda.max_memory_allocated(self.device) if cuda else None,
+            "deviations": self._deviations(),
+        }
+
+    def _deviations(self) -> list[str]:
+        wanted, notes = self.schedule, []
+        if self.world != wanted.devices:
+            kept = f"batch {wanted.batch} kept by {self.micro} accumulation steps" if self.micro > 1 else ""
+            kept = kept or f"batch {wanted.batch} kept"
+            notes.append(f"{self.world} device(s) instead of {wanted.devices}, {kept}")
+        if precision_name(self.fabric) != wanted.precision:
+            notes.append(f"precision {precision_name(self.fabric)} instead of {wanted.precision}")
+        return notes
+
+
+def precision_name(fabric: Fabric) -> str:
+    """'32', 'bf16' or '16', as in ScheduleSpec.precision."""
+    return str(fabric.strategy.precision.precision).partition("-")[0]
+
+
+def device_name(device: torch.device) -> str:
+    """The graphics card's or the processor's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    threads = torch.get_num_threads()
+    return f"{names[0] if names else os.uname().machine} ({threads} thread{'s' if threads > 1 else ''})"
