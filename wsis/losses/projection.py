@@ -1,0 +1,58 @@
+"""Projection loss (BoxInst, Eqs. 1 to 3): the mask's shadow on each axis must equal the box's.
+
+Shapes: N instances, H x W mask grid. A rectangle is x0, y0, x1, y1 in grid cells, half-open.
+"""
+
+import torch
+from torch import Tensor
+
+from wsis.losses.dice import dice_loss
+
+
+def grid_rectangles(boxes: Tensor, stride: int, height: int, width: int) -> Tensor:
+    """The cells of a mask grid that lie in each box: those whose sampled pixel does.
+
+    Cell i samples pixel `stride * i + stride // 2` of the network input. A box that covers no sampled pixel
+    keeps the nearest cell, so that no instance has an empty target.
+
+    Args:
+        boxes: N x 4 float, xyxy pixels of the network input
+
+    Returns:
+        N x 4 int64, x0 y0 x1 y1 in cells, half-open, never empty, inside the grid.
+    """
+    first = torch.ceil((boxes[:, :2].floor() - stride // 2) / stride)
+    last = torch.ceil((boxes[:, 2:].ceil() - stride // 2) / stride)  # exclusive
+    limit = torch.tensor([width, height], device=boxes.device)
+    nearest = ((boxes[:, :2] + boxes[:, 2:]) / 2 / stride).floor()
+    empty = (last <= first) | (first >= limit) | (last <= 0)
+    first = torch.where(empty, nearest, first).clamp(min=0).minimum(limit - 1)
+    last = torch.where(empty, first + 1, last).minimum(limit).maximum(first + 1)
+    return torch.cat([first, last], 1).long()
+
+
+def shadows(rectangles: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Proj_x(b) and Proj_y(b) of Eq. 2 for box masks b given as rectangles: N x W and N x H bool."""
+    x0, y0, x1, y1 = rectangles[:, :, None].unbind(1)
+    xs = torch.arange(width, device=rectangles.device)
+    ys = torch.arange(height, device=rectangles.device)
+    return (xs >= x0) & (xs < x1), (ys >= y0) & (ys < y1)
+
+
+def projection_loss(logits: Tensor, rectangles: Tensor) -> Tensor:
+    """L_proj of Eq. 3 for each instance: dice of both shadows, over the whole image.
+
+    The maximum is taken on logits and then squashed, which is the same and cheaper.
+
+    Args:
+        logits: N x H x W float
+        rectangles: N x 4 int64 (`grid_rectangles`)
+
+    Returns:
+        N float.
+    """
+    _, height, width = logits.shape
+    on_x, on_y = shadows(rectangles, height, width)
+    x = logits.amax(1).float().sigmoid()  # N x W
+    y = logits.amax(2).float().sigmoid()  # N x H
+    return dice_loss(x, on_x) + dice_loss(y, on_y)
