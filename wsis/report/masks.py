@@ -1,0 +1,164 @@
+"""Predicted masks drawn over validation images, the same images in every row, ground truth first.
+
+H, W: height and width of an image in pixels. A strip is one row of tiles; a tile is an image scaled to fit.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from pycocotools import mask as rle
+from scipy.ndimage import binary_erosion
+
+from wsis.errors import WsisError
+from wsis.report.markup import data_uri
+
+MIN_SCORE = 0.3
+TILES = 4
+TILE = (216, 192)  # width, height, pixels; synthetic images of 96 x 96 are shown at twice their size
+GAP = 4
+COLOURS = np.array(
+    [(255, 176, 0), (0, 158, 255), (255, 77, 141), (0, 214, 143), (186, 104, 255), (255, 110, 40), (240, 240, 60)],
+    dtype=np.float32,
+)
+
+
+@dataclass
+class Strip:
+    """A row of tiles. uri: JPEG as data URI; width, height: pixels; alt: what it shows."""
+
+    label: str
+    uri: str
+    width: int
+    height: int
+    alt: str
+
+
+@dataclass
+class Panel:
+    """Ground truth and one strip a row, over the same images."""
+
+    truth: Strip
+    rows: list[Strip]
+    images: list[str]  # file names, in tile order
+
+
+def mask_panel(
+    rows: Sequence[tuple[str, Path]], annotations: Path, folder: Path, quality: int = 82
+) -> Panel | None:
+    """Strips of the first images (by id) that have objects; None where no row has predictions.
+
+    rows         (row label, run folder with predictions.json)
+    annotations  COCO instances file; `folder` holds its images
+    quality      of the JPEGs, to bound the size of a page
+
+    Masks with a score above 0.3 are drawn, one colour an object, largest first.
+    Raises WsisError naming the file when an image or a file of the root is missing or broken.
+    """
+    rows = [(label, run) for label, run in rows if (run / "predictions.json").is_file()]
+    if not rows:
+        return None
+    images, truth = _chosen(annotations)
+    if not images:
+        return None
+    tiles = [_read(folder / str(image["file_name"])) for image in images]
+    first = _strip("ground truth", tiles, [truth[image["id"]] for image in images], quality)
+    strips = []
+    for label, run in rows:
+        predicted = _predictions(run / "predictions.json", tuple(image["id"] for image in images))
+        masks = [predicted[image["id"]] for image in images]
+        strips.append(_strip(label, tiles, masks, quality))
+    return Panel(first, strips, [str(image["file_name"]) for image in images])
+
+
+@cache
+def _chosen(annotations: Path) -> tuple[list[dict[str, Any]], dict[int, list[np.ndarray]]]:
+    """The images drawn and their ground-truth masks (H, W) uint8; crowd regions are left out."""
+    tree = _json(annotations)
+    objects = defaultdict(list)
+    for annotation in tree["annotations"]:
+        if not annotation.get("iscrowd"):
+            objects[annotation["image_id"]].append(annotation["segmentation"])
+    images = sorted((image for image in tree["images"] if objects[image["id"]]), key=lambda image: image["id"])
+    images = images[:TILES]
+    return images, {i["id"]: [_decode(s, i["height"], i["width"]) for s in objects[i["id"]]] for i in images}
+
+
+def _predictions(path: Path, ids: tuple[int, ...]) -> dict[int, list[np.ndarray]]:
+    """Image id -> predicted masks (H, W) uint8 with a score above 0.3, best first."""
+    chosen: dict[int, list[np.ndarray]] = {image: [] for image in ids}
+    for item in sorted(_json(path), key=lambda item: -item["score"]):
+        if item["image_id"] in chosen and item["score"] > MIN_SCORE:
+            chosen[item["image_id"]].append(rle.decode(item["segmentation"]))
+    return chosen
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WsisError(f"{path}: cannot be read for the mask panels: {error}") from None
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        return Image.open(path).convert("RGB")
+    except OSError as error:
+        raise WsisError(f"{path}: cannot be read for the mask panels: {error}") from None
+
+
+def _decode(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """Polygons, uncompressed or compressed RLE as (height, width) uint8."""
+    if isinstance(segmentation, list):
+        return rle.decode(rle.merge(rle.frPyObjects(segmentation, height, width)))
+    if isinstance(segmentation["counts"], list):
+        segmentation = rle.frPyObjects(segmentation, height, width)
+    return rle.decode(segmentation)
+
+
+def _strip(label: str, images: Sequence[Image.Image], masks: Sequence[list[np.ndarray]], quality: int) -> Strip:
+    drawn = [_tile(image, found) for image, found in zip(images, masks, strict=True)]
+    width = sum(tile.width for tile in drawn) + GAP * (len(drawn) - 1)
+    height = max(tile.height for tile in drawn)
+    strip = Image.new("RGB", (width, height), (128, 128, 128))
+    left = 0
+    for tile in drawn:
+        strip.paste(tile, (left, (height - tile.height) // 2))
+        left += tile.width + GAP
+    out = io.BytesIO()
+    strip.save(out, "JPEG", quality=quality, optimize=True)
+    counts = ", ".join(str(len(found)) for found in masks)
+    alt = f"{label}: masks over {len(images)} validation images ({counts} objects drawn)"
+    return Strip(label, data_uri(out.getvalue(), "image/jpeg"), width, height, alt)
+
+
+def _tile(image: Image.Image, masks: list[np.ndarray]) -> Image.Image:
+    """`image` scaled to fit a tile, each mask as translucent fill and contour on top."""
+    scale = min(TILE[0] / image.width, TILE[1] / image.height)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    enlarged = scale > 1
+    canvas = np.asarray(
+        image.resize(size, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS), dtype=np.float32
+    ).copy()
+    canvas = 0.82 * canvas + 12  # a little darker, so that the contours stand out
+    order = sorted(masks, key=lambda mask: -int(mask.sum()))
+    for index, mask in enumerate(order):
+        resampling = Image.Resampling.NEAREST if enlarged else Image.Resampling.BILINEAR
+        inside = np.asarray(Image.fromarray(mask * np.uint8(255)).resize(size, resampling)) > 127
+        colour = COLOURS[index % len(COLOURS)]
+        edge = inside & ~binary_erosion(inside, iterations=2)
+        canvas[inside] = 0.62 * canvas[inside] + 0.38 * colour
+        canvas[edge] = colour
+    tile = Image.fromarray(canvas.clip(0, 255).astype(np.uint8))
+    if not masks:
+        ImageDraw.Draw(tile).text((6, size[1] - 16), "no mask above 0.3", fill=(255, 255, 255))
+    return tile

@@ -1,0 +1,222 @@
+"""Published beside measured: sweeps as curves, other tables as dots, figures redrawn.
+
+The published and the measured panel share the x axis and never share a y axis unless their levels are close:
+at a small scale the level of the numbers means nothing, the shape of the curve does.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.transforms import offset_copy
+
+from wsis.declare.table import Sweep
+from wsis.report.model import CellResult, FigureResult, TableResult
+from wsis.report.style import INK, MEASURED, MUTED, PUBLISHED, SERIES, drawing, to_png, to_svg
+
+METRIC_NAMES = {
+    "AP25": "AP 25", "AP50": "AP 50", "AP70": "AP 70", "AP75": "AP 75", "APS": "AP S", "APM": "AP M", "APL": "AP L",
+    "AP_unseen": "AP unseen", "AP50_unseen": "AP 50 unseen", "AP75_unseen": "AP 75 unseen",
+    "prop": "positive edges, %", "kept": "positive edges kept, %", "drop_rate": "dropped share",
+    "GFLOPs": "GFLOPs", "params": "parameters, M",
+}  # fmt: skip
+WIDTH = 5.6  # inches; drawn at 1 to 1.35 px a point, legible from 400 px on
+
+
+@dataclass
+class Plot:
+    """A drawing, as a PNG file's content and as inline SVG, and its caption in words."""
+
+    png: bytes
+    svg: str
+    caption: str
+
+
+@dataclass
+class _Point:
+    position: float
+    cell: CellResult
+
+
+def metric_name(metric: str) -> str:
+    """The metric as an axis label."""
+    return METRIC_NAMES.get(metric, metric)
+
+
+def table_plot(result: TableResult) -> Plot | None:
+    """The table's sweep, or a dot a trained row where it has none; None where nothing was measured."""
+    if result.table.sweep:
+        return sweep_plot(result, result.table.sweep)
+    return dot_plot(result)
+
+
+def sweep_plot(result: TableResult, sweep: Sweep) -> Plot | None:
+    """Published curve beside measured curve against the swept knob, a row of panels a metric."""
+    curves = {
+        metric: [
+            _Point(position, result.cells.get((label, metric), CellResult()))
+            for label, position in sorted(sweep.points.items(), key=lambda item: item[1])
+        ]
+        for metric in sweep.metrics
+    }
+    curves = {m: points for m, points in curves.items() if any(point.cell.n for point in points)}
+    if not curves:
+        return None
+    name = f"{result.table.key.replace('/', '-table-')}-sweep"
+    shared: list[bool] = []
+    with drawing(WIDTH, 0.5 + 2.2 * len(curves), len(curves), 2) as (canvas, axes):
+        for row, (metric, points) in enumerate(curves.items()):
+            left, right = axes[2 * row : 2 * row + 2]
+            _curve(left, [(p.position, p.cell.published) for p in points], PUBLISHED, "o", hollow=True)
+            _curve(right, [(p.position, p.cell.mean) for p in points], MEASURED, "o")
+            _spread(right, points)
+            shared.append(_pad(left, right))
+            left.set_ylabel(metric_name(metric))
+            for axis in (left, right):
+                _positions(axis, sorted(sweep.points.values()), sweep.log)
+                axis.yaxis.set_major_locator(MaxNLocator(5, min_n_ticks=3))
+            if row == 0:
+                left.set_title("published", color=PUBLISHED)
+                right.set_title(f"measured ({_seeds(points)})", color=MEASURED)
+        canvas.supxlabel(sweep.axis, fontsize=10, color=INK)
+        metrics = ", ".join(metric_name(metric) for metric in curves)
+        axes_note = (
+            "Both panels share their vertical axis. "
+            if all(shared)
+            else "Panels differ in their vertical axes: compare shapes, not levels. "
+        )
+        caption = (
+            f"{metrics} against {sweep.axis}. {axes_note}"
+            "Bars: one sample standard deviation over seeds; faint dots: single seeds."
+        )
+        return Plot(to_png(canvas), to_svg(canvas, name, caption), caption)
+
+
+def dot_plot(result: TableResult) -> Plot | None:
+    """A dot a trained row, published on the left, measured on the right; None below two measured rows."""
+    metric = result.trend.metric if result.trend else result.table.columns[0]
+    rows = [
+        (row.label, result.cells.get((row.label, metric), CellResult()))
+        for row in result.table.rows
+        if row.kind == "train"
+    ]
+    rows = [(label, cell) for label, cell in rows if cell.n]
+    if len(rows) < 2:
+        return None
+    name = f"{result.table.key.replace('/', '-table-')}-dots"
+    heights = list(range(len(rows)))[::-1]
+    with drawing(WIDTH, 0.9 + 0.42 * len(rows), 1, 2) as (canvas, (left, right)):
+        for height, (_, cell) in zip(heights, rows, strict=True):
+            if cell.published is not None:
+                left.plot(cell.published, height, "o", mfc="white", mec=PUBLISHED, mew=1.8)
+            right.errorbar(cell.mean, height, xerr=cell.std, fmt="o", color=MEASURED, capsize=3, lw=1.4)
+            right.plot(list(cell.values.values()), [height - 0.22] * cell.n, ".", color=MEASURED, alpha=0.4, ms=5)
+        left.set_yticks(heights, [textwrap.fill(label, 24) for label, _ in rows])
+        right.set_yticks(heights, [""] * len(rows))
+        left.set_title("published", color=PUBLISHED)
+        right.set_title(f"measured ({_seeds([_Point(0, cell) for _, cell in rows])})", color=MEASURED)
+        for axis in (left, right):
+            axis.set_ylim(-0.6, len(rows) - 0.4)
+            axis.margins(x=0.15)
+            axis.xaxis.set_major_locator(MaxNLocator(4, min_n_ticks=2))
+            axis.tick_params(axis="y", length=0)
+            axis.spines["left"].set_visible(False)
+            axis.set_xlabel(metric_name(metric))
+        caption = (
+            f"{metric_name(metric)} of every trained row. Each panel has its own axis: compare order and spacing, "
+            "not levels. Bars: one sample standard deviation over seeds; faint dots: single seeds."
+        )
+        return Plot(to_png(canvas), to_svg(canvas, name, caption), caption)
+
+
+def figure_plot(result: FigureResult) -> Plot | None:
+    """A redrawn figure: a panel a metric, measured curves, published points as diamonds."""
+    curves = result.measured
+    if not curves:
+        return None
+    figure = result.figure
+    metrics = sorted({curve.metric for curve in curves} | {c.metric for c in figure.published}, key=_order)
+    name = f"{figure.paper}-figure-{figure.figure}"
+    with drawing(WIDTH, 3.2, 1, len(metrics)) as (canvas, axes):
+        for axis, metric in zip(axes, metrics, strict=True):
+            own = [curve for curve in curves if curve.metric == metric]
+            for colour, marker, dash, curve in zip(SERIES[0::2], "os^v", ("-", "--", "-.", ":"), own, strict=False):
+                x, y = zip(*curve.points, strict=True)
+                axis.plot(x, y, dash, color=colour, marker=marker, ms=3.5, lw=1.6, label=curve.label)
+            for curve in figure.published:
+                if curve.metric == metric:
+                    x, y = zip(*curve.points, strict=True)
+                    axis.plot(x, y, "D", mfc="none", mec=PUBLISHED, mew=1.8, ms=7, label=curve.label)
+            axis.set_title(metric_name(metric))
+            axis.set_xlabel("colour similarity threshold τ")
+            axis.xaxis.set_major_locator(MaxNLocator(5))
+            axis.margins(y=0.12)
+        labels = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        canvas.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=min(2, len(labels)))
+        caption = f"{figure.title}: measured curves, and as diamonds the points that the paper's text and tables give."
+        return Plot(to_png(canvas), to_svg(canvas, name, caption), caption)
+
+
+def _order(metric: str) -> int:
+    return ("prop", "kept").index(metric)
+
+
+def _curve(axis: Axes, points: Sequence[tuple[float, float | None]], colour: str, marker: str, hollow: bool = False):
+    """A line through the points that exist; interrupted nowhere, since a missing run is named in the table."""
+    known = [(x, y) for x, y in points if y is not None]
+    if not known:
+        axis.text(0.5, 0.5, "not printed", transform=axis.transAxes, ha="center", color=MUTED)
+        return
+    x, y = zip(*known, strict=True)
+    axis.plot(x, y, color=colour, marker=marker, mfc="white" if hollow else colour, mec=colour, mew=1.6)
+
+
+def _spread(axis: Axes, points: Sequence[_Point]) -> None:
+    """Bars of one standard deviation and the single seeds behind the mean."""
+    for point in points:
+        cell = point.cell
+        if cell.std is not None:
+            axis.errorbar(point.position, cell.mean, yerr=cell.std, color=MEASURED, capsize=4, lw=1.3, zorder=3)
+            beside = offset_copy(axis.transData, axis.figure, x=5, units="points")
+            seeds = list(cell.values.values())
+            axis.plot([point.position] * cell.n, seeds, ".", color=MEASURED, alpha=0.4, ms=6, transform=beside)
+
+
+def _seeds(points: Sequence[_Point]) -> str:
+    numbers = sorted({point.cell.n for point in points if point.cell.n})
+    if len(numbers) == 1:
+        return "1 seed" if numbers == [1] else f"{numbers[0]} seeds"
+    return f"{numbers[0]}–{numbers[-1]} seeds"
+
+
+def _pad(left: Axes, right: Axes) -> bool:
+    """Head room, and the same y axis for both panels where their levels are close; whether they share it."""
+    left.margins(x=0.08, y=0.15)
+    right.margins(x=0.08, y=0.15)
+    (a, b), (c, d) = left.get_ylim(), right.get_ylim()
+    close = max(b, d) - min(a, c) <= 1.5 * max(b - a, d - c)
+    if close:
+        for axis in (left, right):
+            axis.set_ylim(min(a, c), max(b, d))
+    return close
+
+
+def _positions(axis: Axes, values: Sequence[float], log: bool) -> None:
+    """Ticks at the swept values, thinned where their labels would touch."""
+    if log and min(values) > 0:
+        axis.set_xscale("log")
+    scale = math.log if log and min(values) > 0 else float
+    width = scale(values[-1]) - scale(values[0])
+    shown: list[float] = []
+    for value in values:
+        if not shown or scale(value) - scale(shown[-1]) >= 0.09 * width:
+            shown.append(value)
+    axis.xaxis.set_major_locator(FixedLocator(shown))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axis.set_xticks(shown, [f"{value:g}" for value in shown])

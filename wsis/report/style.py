@@ -1,0 +1,101 @@
+"""One look for every plot, and two ways out: a PNG file, and inline SVG that follows the page's colours.
+
+Colours are Okabe and Ito's colour-blind safe set, darkened where needed for contrast on white. In the inline
+SVG each of them becomes a CSS variable, so that the same drawing is legible on a light and on a dark page.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+INK, MUTED, GRID = "#1c2530", "#5b6775", "#d7dde4"
+PUBLISHED, MEASURED = "#b3560b", "#1660b8"
+SERIES = ("#1461b9", "#c4520a", "#0a8262", "#a83f82", "#8a6d00", "#2c8fbf", "#6b4fbb", "#64707d")
+_VARIABLES = {
+    INK: "--ink", MUTED: "--muted", GRID: "--grid", PUBLISHED: "--published", MEASURED: "--measured",
+    **{colour: f"--series-{index}" for index, colour in enumerate(SERIES)},
+}  # fmt: skip
+_SETTINGS = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 6,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "wsis",
+}
+
+
+@contextmanager
+def drawing(width: float, height: float, rows: int = 1, columns: int = 1) -> Iterator[tuple[Canvas, list[Axes]]]:
+    """A figure of `width` x `height` inches and its axes in reading order, in the common style."""
+    with plt.rc_context(_SETTINGS):
+        canvas, grid = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
+        try:
+            yield canvas, list(grid.flat)
+        finally:
+            plt.close(canvas)
+
+
+def to_png(canvas: Canvas) -> bytes:
+    """The drawing as PNG on white, 160 dots an inch."""
+    out = io.BytesIO()
+    canvas.savefig(out, format="png", dpi=160, metadata={"Software": None})
+    return out.getvalue()
+
+
+def to_svg(canvas: Canvas, name: str, label: str) -> str:
+    """The drawing as an `<svg>` element for a page: CSS variables for colours, the page's font, no background.
+
+    `name` makes its ids unique within the page; `label` is what a screen reader says.
+    """
+    out = io.BytesIO()
+    canvas.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    text = out.getvalue().decode("utf-8")
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"'DejaVu Sans'", "var(--font)", text)
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, f"var({variable})")
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
+    opening = f'<svg class="plot" role="img" aria-label="{escape(label)}" viewBox="{size[0][9:-1]}"'
+    opening += f' style="max-width:{float(size[1]) * 1.35:.0f}px" xmlns="http://www.w3.org/2000/svg"'
+    opening += ' xmlns:xlink="http://www.w3.org/1999/xlink">'
+    return re.sub(r"^<svg[^>]*>", lambda _: opening, text)

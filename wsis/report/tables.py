@@ -1,0 +1,146 @@
+"""A table as Markdown, CSV, LaTeX (booktabs) and HTML."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+from wsis.report.model import CellResult, TableResult
+from wsis.report.view import CellView, RowView, TableView, table_view
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "\n": " ",
+    "τ": r"$\tau$", "θ": r"$\theta$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "λ": r"$\lambda$",
+    "μ": r"$\mu$", "±": r"$\pm$", "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$", "→": r"$\to$", "−": "$-$",
+    "†": r"\dag{}", "‡": r"\ddag{}", "✓": r"\checkmark{}", "✗": r"$\times$", "∗": "$*$", "–": "--", "—": "---",
+    "…": r"\ldots{}", **{letter: f"$_{digit}$" for digit, letter in enumerate("₀₁₂₃₄₅₆₇₈₉")},
+}  # fmt: skip
+
+
+def tex_escape(text: str) -> str:
+    """`text` for LaTeX: its special characters escaped, Greek letters and signs in math mode."""
+    return "".join(_TEX.get(letter, letter) for letter in text)
+
+
+def md_escape(text: str) -> str:
+    """`text` for a cell of a Markdown table: no letter of it is markup."""
+    return re.sub(r"([\\`*_{}\[\]<>|~#$])", r"\\\1", " ".join(text.split()))
+
+
+def to_csv(result: TableResult, scale: str) -> str:
+    """One line a row; columns label, kind, '<metric> measured mean|std|n', '<metric> published', ..., recipe, scale.
+
+    Numbers are unrounded numbers; an absent number is an empty field. `recipe` holds the run ids of all seeds,
+    separated by blanks.
+    """
+    table = result.table
+    names = ("measured mean", "measured std", "measured n", "published")
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    header = [f"{metric} {name}" for metric in table.columns for name in names]
+    writer.writerow(["label", "kind", *header, "recipe", "scale"])
+    for row in table_view(result, scale).rows:
+        line: list[str | float | None] = [row.label, row.kind]
+        for metric in table.columns:
+            cell = result.cells.get((row.label, metric), CellResult())
+            line += [cell.mean, cell.std, cell.n, cell.published]
+        writer.writerow([*line, " ".join(row.runs), scale])
+    return out.getvalue()
+
+
+def to_markdown(result: TableResult, scale: str) -> str:
+    """A pipe table: 'mean ± std (n)' and the published number and difference in the same cell."""
+    view = table_view(result, scale)
+    lines = [
+        f"### {md_escape(view.name)}: {md_escape(view.title)}",
+        "",
+        md_escape(view.caption),
+        "",
+        f"*{md_escape(view.scale_caption)}.* Each cell: measured mean ± sample standard deviation (n seeds); "
+        "published number, difference in brackets. Best measured value in bold.",
+        "",
+        "| | " + " | ".join(md_escape(name) for name in view.header) + " |",
+        "| :--- |" + " ---: |" * len(view.header),
+    ]
+    lines += [
+        f"| {_md_label(row)} | " + " | ".join(_md_cell(cell) for cell in row.cells) + " |" for row in view.rows
+    ]
+    if view.footnotes:
+        lines += ["", *(f"- <sup>{mark}</sup> {md_escape(text)}" for mark, text in view.footnotes.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _md_label(row: RowView) -> str:
+    return md_escape(row.label) + (" *(quoted)*" if row.kind == "quote" else "")
+
+
+def _md_cell(cell: CellView) -> str:
+    if cell.kind == "empty":
+        return "–"
+    if cell.kind == "quoted":
+        return f"*{cell.published}*"
+    published = f"published {cell.published}" if cell.published else ""
+    if cell.kind == "missing":
+        return "<br>".join(part for part in (f"not run <sup>{cell.note}</sup>", published) if part)
+    value = f"**{cell.mean}**" if cell.best else cell.mean
+    value += (f" ± {cell.std}" if cell.std else "") + f" ({cell.n})" + (" *stale*" if cell.stale else "")
+    return "<br>".join(part for part in (value, published + _bracket(cell.difference)) if part)
+
+
+def _bracket(difference: str) -> str:
+    return f" ({difference})" if difference else ""
+
+
+def to_tex(result: TableResult, scale: str) -> str:
+    r"""A `table` environment with booktabs rules; \checkmark needs amssymb, nothing else but booktabs."""
+    view = table_view(result, scale)
+    head = " & ".join(["", *(tex_escape(name) for name in view.header)])
+    lines = [
+        "% needs \\usepackage{booktabs,amssymb}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{tex_escape(view.name)}: {tex_escape(view.title)} ({tex_escape(view.scale_caption)}). "
+        r"Mean $\pm$ sample standard deviation over seeds ($n$ as subscript); published numbers in parentheses, "
+        r"quoted rows in italics, best measured value in bold.}",
+        rf"\label{{tab:{view.anchor}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(view.header)}}}",
+        r"\toprule",
+        head + r" \\",
+        r"\midrule",
+    ]
+    lines += [
+        " & ".join([_tex_label(row), *(_tex_cell(cell) for cell in row.cells)]) + r" \\" for row in view.rows
+    ]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    if view.footnotes:
+        notes = "; ".join(rf"$^{{{mark}}}$~{tex_escape(text)}" for mark, text in view.footnotes.items())
+        lines += [r"\par\smallskip\footnotesize " + notes]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _tex_label(row: RowView) -> str:
+    return tex_escape(row.label) + (r" \emph{(quoted)}" if row.kind == "quote" else "")
+
+
+def _tex_cell(cell: CellView) -> str:
+    if cell.kind == "empty":
+        return "--"
+    if cell.kind == "quoted":
+        return rf"\emph{{{cell.published}}}"
+    published = f" ({cell.published})" if cell.published else ""
+    if cell.kind == "missing":
+        return rf"not run$^{{{cell.note}}}${published}"
+    value = rf"\textbf{{{cell.mean}}}" if cell.best else cell.mean
+    spread = rf" $\pm$ {cell.std}" if cell.std else ""
+    return rf"{value}{spread}$_{{{cell.n}}}${' stale' if cell.stale else ''}{published}"
+
+
+def to_html(view: TableView) -> str:
+    """The `<table>` element (escaped) without a page around it."""
+    from wsis.report.render import templates  # render imports this module
+
+    macro = templates().get_template("table.html").module.data_table
+    return str(macro(view))

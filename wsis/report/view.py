@@ -1,0 +1,180 @@
+"""A table as text: which words stand in each cell, shared by every output format.
+
+Markdown, LaTeX and HTML differ in markup only; what a cell says (mean, spread, number of seeds, published
+number, difference, the reason why nothing was measured) is decided here once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wsis.declare.table import Row
+from wsis.report.model import CellResult, TableResult
+
+PAPER_TITLES = {"boxinst": "BoxInst", "sim": "SIM", "boxcaseg": "BoxCaseg", "baiseg": "BAISeg"}
+LOWER_IS_BETTER = {"GFLOPs", "params"}
+NEITHER_IS_BETTER = {"prop", "drop_rate"}
+SCALE_CAPTIONS = {
+    "smoke": "measured at scale smoke: a few steps on a few images, the numbers mean nothing",
+    "tiny": "measured at scale tiny (synthetic shapes, a small network from scratch): not comparable in "
+    "absolute value with the published numbers, only in order and trend",
+    "mini": "measured at scale mini (a small real data set, short training): not comparable in absolute value "
+    "with the published numbers, only in order and trend",
+    "paper": "measured at scale paper: the paper's data, network and schedule; deviations are listed below",
+}
+CellKind = Literal["measured", "missing", "quoted", "empty"]
+
+
+@dataclass
+class CellView:
+    """What a cell shows.
+
+    kind        measured; missing (trained row without a run); quoted (published only); empty (no number at all)
+    mean, std   formatted with the paper's decimals; '' where undefined
+    n           seeds measured
+    published   formatted; '' where the paper prints none
+    difference  measured minus published, signed; '' unless both exist
+    best        the best measured value of its column
+    note        footnote mark of a missing cell, else ''
+    reason      why it is missing, else ''
+    measured_key, published_key   numbers to sort by, None where there is none
+    """
+
+    kind: CellKind
+    mean: str = ""
+    std: str = ""
+    n: int = 0
+    published: str = ""
+    difference: str = ""
+    best: bool = False
+    stale: bool = False
+    note: str = ""
+    reason: str = ""
+    measured_key: float | None = None
+    published_key: float | None = None
+
+
+@dataclass
+class RowView:
+    """A row: its label, how it is marked, its run ids (seeds ascending, each once) and its cells."""
+
+    label: str
+    kind: Literal["train", "quote"]
+    quote: str
+    notes: list[str]
+    runs: list[str]
+    cells: list[CellView]
+
+    @property
+    def measured(self) -> bool:
+        return any(cell.kind == "measured" for cell in self.cells)
+
+
+@dataclass
+class TableView:
+    """A table: its caption, columns, rows and the footnotes of the cells that were not run."""
+
+    key: str
+    title: str
+    caption: str
+    scale_caption: str
+    header: list[str]
+    metrics: list[str]
+    rows: list[RowView]
+    footnotes: dict[str, str] = field(default_factory=dict)  # mark -> reason
+
+    @property
+    def name(self) -> str:
+        """'BoxInst, Table 1a'."""
+        paper, table = self.key.split("/")
+        return f"{PAPER_TITLES[paper]}, Table {table}"
+
+    @property
+    def anchor(self) -> str:
+        return self.key.replace("/", "-table-")
+
+    @property
+    def measured(self) -> bool:
+        return any(row.measured for row in self.rows)
+
+    @property
+    def trained(self) -> list[RowView]:
+        return [row for row in self.rows if row.kind == "train"]
+
+
+def scale_caption(scale: str) -> str:
+    """The sentence that says what numbers of this scale may be compared with."""
+    return SCALE_CAPTIONS.get(scale, f"measured at scale {scale}")
+
+
+def table_view(result: TableResult, scale: str) -> TableView:
+    """Decide the text of every cell of `result`."""
+    table = result.table
+    best = {metric: _best(result, metric) for metric in table.columns}
+    marks: dict[str, str] = {}  # reason -> mark
+    rows = []
+    for row in table.rows:
+        cells = []
+        for metric in table.columns:
+            cell = result.cells.get((row.label, metric), CellResult())
+            cells.append(_cell(cell, row, cell.mean is not None and cell.mean == best[metric], marks))
+        runs = {
+            run: None
+            for metric in table.columns
+            for _, run in sorted(result.cells.get((row.label, metric), CellResult()).runs.items())
+        }
+        notes = [note for note in (row.note, row.split and f"split {row.split}", row.protocol) if note]
+        rows.append(RowView(row.label, row.kind, row.quote or "", notes, list(runs), cells))
+    return TableView(
+        key=table.key,
+        title=table.title,
+        caption=table.caption,
+        scale_caption=scale_caption(scale),
+        header=list(table.header),
+        metrics=list(table.columns),
+        rows=rows,
+        footnotes={mark: reason for reason, mark in marks.items()},
+    )
+
+
+def _best(result: TableResult, metric: str) -> float | None:
+    """The best measured mean of a column; None where fewer than two rows have one or no direction is better."""
+    means = [cell.mean for (_, name), cell in result.cells.items() if name == metric and cell.mean is not None]
+    if metric in NEITHER_IS_BETTER or len(means) < 2:
+        return None
+    return min(means) if metric in LOWER_IS_BETTER else max(means)
+
+
+def _cell(cell: CellResult, row: Row, best: bool, marks: dict[str, str]) -> CellView:
+    digits = max(1, cell.decimals)
+    published = "" if cell.published is None else f"{cell.published:.{cell.decimals}f}"
+    view = CellView("empty", published=published, published_key=cell.published)
+    if cell.mean is not None:
+        view.kind, view.n, view.best, view.stale = "measured", cell.n, best, cell.stale
+        view.mean, view.measured_key = f"{cell.mean:.{digits}f}", cell.mean
+        view.std = "" if cell.std is None else f"{cell.std:.{digits}f}"
+        if cell.published is not None:
+            view.difference = signed(cell.mean - cell.published, digits)
+    elif row.kind == "quote":
+        view.kind = "quoted" if published else "empty"
+    elif published:
+        view.kind, view.reason = "missing", cell.reason or "not run"
+        view.note = marks.setdefault(view.reason, _mark(len(marks)))
+    return view
+
+
+def signed(value: float, digits: int) -> str:
+    """'+9.3', '-0.4' or '0.0': a number that rounds to zero has no sign."""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text
+
+
+def _mark(index: int) -> str:
+    """a, b, ..., z, aa, ab, ..."""
+    letters = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        letters = chr(ord("a") + rest) + letters
+    return letters
