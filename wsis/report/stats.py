@@ -29,7 +29,7 @@ def published_interval(value: float, digits: int) -> Interval:
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """Arithmetic mean; None of nothing. Identical values give exactly that value."""
+    """Arithmetic mean; None of nothing."""
     values = list(values)
     return _centre(values) if values else None
 
@@ -39,13 +39,14 @@ def sample_std(values: Iterable[float]) -> float | None:
     values = list(values)
     if len(values) < 2:
         return None
+    if len(set(values)) == 1:
+        return 0.0
     centre = _centre(values)
     return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
 
 
 def _centre(values: list[float]) -> float:
-    first = values[0]
-    return first + math.fsum(value - first for value in values) / len(values)
+    return math.fsum(values) / len(values)
 
 
 def paired(a: Mapping[int, float], b: Mapping[int, float]) -> dict[int, float]:
@@ -62,8 +63,10 @@ def t_interval(values: Iterable[float], level: float = 0.95) -> Interval:
     spread = sample_std(values)
     if spread is None:
         raise ValueError(f"an interval needs two values or more, got {len(values)}")
+    if spread == 0:
+        return values[0], values[0]
     centre = _centre(values)
-    half = _t_quantile((1 + level) / 2, len(values) - 1) * spread / math.sqrt(len(values)) if spread else 0.0
+    half = _t_quantile((1 + level) / 2, len(values) - 1) * spread / math.sqrt(len(values))
     return centre - half, centre + half
 
 

@@ -1,0 +1,252 @@
+"""Gather whatever a scale's results folder holds into a Report; a half-finished one is fine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wsis.declare.load import load_errata, load_figures
+from wsis.declare.table import Curve, Erratum, Figure, Row, Table
+from wsis.errors import WsisError
+from wsis.evaluation.files import read_json
+from wsis.plan import Plan, Run
+from wsis.report.claims import judge
+from wsis.report.model import CellResult, FigureResult, Report, TableResult, Trend
+from wsis.report.stale import code_hash
+from wsis.report.stats import decimals, kendall_tau_b, published_interval
+
+MIN_TREND_ROWS = 4
+EDGES = {"any": "an endpoint in the box", "centre": "the centre pixel in the box"}
+
+
+def build_report(
+    plan: Plan,
+    results: Path,
+    figures: Mapping[str, Figure] | None = None,
+    errata: Mapping[str, list[Erratum]] | None = None,
+) -> Report:
+    """Everything known about `plan` at its scale.
+
+    results: the folder that holds `<scale>/runs/<id>/` and `<scale>/affinity.json`; any part may be absent.
+    figures, errata: the declared ones by default. Raises WsisError for a file that can't be read.
+    """
+    found = Found(plan, Path(results))
+    figures = load_figures() if figures is None else figures
+    errata = load_errata() if errata is None else errata
+    tables = {key: _table(table, plan, found, errata) for key, table in plan.tables.items()}
+    for result in tables.values():
+        result.claims = [judge(c, result.table, tables, plan.scale.name) for c in result.table.claims]
+    return Report(
+        scale=plan.scale.name,
+        seeds=tuple(plan.seeds),
+        tables=list(tables.values()),
+        figures=[_figure(figure, found) for figure in figures.values()],
+        errata=dict(errata),
+        provenance=_provenance(plan, found),
+        runs={run: found.train[run] for run in plan.runs if run in found.metrics and run in found.train},
+    )
+
+
+class Found:
+    """The files of a scale's results folder, each read once. Dictionaries hold what exists, by run id."""
+
+    def __init__(self, plan: Plan, results: Path):
+        self.plan = plan
+        self.root = results / plan.scale.name
+        self.metrics = self._files("metrics.json")
+        self.train = self._files("train.json")
+        self.environment = self._files("environment.json")
+        affinity = self.root / "affinity.json"
+        self.affinity = read_json(affinity) if affinity.exists() else None
+        self._code: dict[str, str | None] = {}
+
+    def _files(self, name: str) -> dict[str, dict[str, Any]]:
+        paths = {run: self.root / "runs" / run / name for run in self.plan.runs}
+        return {run: read_json(path) for run, path in paths.items() if path.exists()}
+
+    def stale(self, run: str) -> bool:
+        """Has the code of this run, or of one that it starts from, changed since it was trained?"""
+        planned = self.plan.runs.get(run)
+        if planned is None:
+            return False
+        code = self.train.get(run, {}).get("code")
+        own = code is not None and code != self._code_now(planned.recipe.method)
+        return own or (planned.parent is not None and self.stale(planned.parent))
+
+    def _code_now(self, method: str) -> str | None:
+        if method not in self._code:
+            try:
+                self._code[method] = code_hash(method)
+            except WsisError:  # the method's sources are gone, so its numbers are old
+                self._code[method] = None
+        return self._code[method]
+
+    def command(self, runs: list[str]) -> str:
+        """What trains these runs and the missing ones they start from, with the time it takes."""
+        wanted: dict[str, Run] = {}
+        for run in runs:
+            chain = []
+            planned = self.plan.runs.get(run)
+            while planned is not None and planned.id not in wanted and planned.id not in self.metrics:
+                chain.append(planned)
+                planned = self.plan.runs.get(planned.parent)
+            wanted |= {item.id: item for item in reversed(chain)}
+        hours = sum(run.gpu_hours for run in wanted.values())
+        time = f"{hours:.1f} h" if hours >= 0.1 else f"{max(1, round(hours * 60))} min"
+        ids = " ".join(wanted)
+        return f"wsis train --scale {self.plan.scale.name} {ids} (~{time} on {self.plan.scale.cost.device})"
+
+
+def _table(table: Table, plan: Plan, found: Found, errata: Mapping[str, list[Erratum]]) -> TableResult:
+    result = TableResult(table)
+    for row in table.rows:
+        runs = plan.row_runs(table.key, row.label)
+        for i, metric in enumerate(table.columns):
+            cell = _cell(table, row, metric, runs, plan, found)
+            cell.published = row.values[i]
+            if cell.published is not None:
+                column = (other.values[i] for other in table.rows)
+                cell.interval = published_interval(cell.published, decimals(column))
+            result.cells[row.label, metric] = cell
+    result.trend = _trend(result)
+    result.errata = [e for entries in errata.values() for e in entries if table.key in e.about]
+    result.deviations = _deviations(table, plan, found)
+    return result
+
+
+def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
+    if row.kind == "quote":
+        return CellResult(reason="quoted")
+    if not runs:
+        return CellResult(reason=plan.row_reason(table.key, row.label) or "not part of this plan")
+    if metric == "prop":
+        return _affinity_cell(runs, plan, found)
+    cell, problems = CellResult(runs=dict(runs)), []
+    protocol = row.protocol or table.protocol
+    for seed, run in sorted(runs.items()):
+        measured = found.metrics.get(run)
+        if measured is None:
+            continue
+        value = measured["metrics"].get(metric)
+        if measured["protocol"] != protocol:
+            problems.append(f"measured under protocol {measured['protocol']}, published under {protocol}")
+        elif value is None or not math.isfinite(value):
+            absent = "is undefined on this data" if metric in measured["metrics"] else "is not measured"
+            problems.append(f"{metric} {absent}")
+        else:
+            cell.values[seed] = float(value)
+    if not cell.values:
+        missing = [run for run in runs.values() if run not in found.metrics]
+        cell.reason = problems[0] if problems else f"not run: {found.command(missing)}"
+    cell.stale = any(found.stale(runs[seed]) for seed in cell.values)
+    return cell
+
+
+def _affinity_cell(runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
+    """`prop` at the row's own threshold: measured on the data once, so one value, under the first seed."""
+    seed = min(runs)
+    cell = CellResult(runs={seed: runs[seed]})
+    spec = plan.runs[runs[seed]].recipe.settled().loss.pairwise
+    if spec is None:
+        cell.reason = "this row has no pairwise term, so no threshold"
+    elif found.affinity is None:
+        cell.reason = f"not run: {_affinity_command(plan.scale.name)}"
+    else:
+        curve = found.affinity["definitions"]["any"]
+        at = [
+            p
+            for tau, p in zip(curve["tau"], curve["prop"], strict=True)
+            if math.isclose(tau, spec.tau, abs_tol=1e-9)
+        ]
+        if at and at[0] is not None:
+            cell.values = {seed: float(at[0])}
+        else:
+            cell.reason = f"affinity.json has no value at tau = {spec.tau:g}"
+    return cell
+
+
+def _affinity_command(scale: str) -> str:
+    return f"wsis data affinity --scale {scale}"
+
+
+def _trend(result: TableResult) -> Trend | None:
+    table = result.table
+    metric = next((m for m in table.columns if m.startswith("AP")), None)
+    metric = metric or next((m for m in table.columns if "IoU" in m), None)
+    both = {
+        row.label: cell
+        for row in table.rows
+        if row.kind == "train" and (cell := result.cells.get((row.label, metric))) is not None
+        if cell.published is not None and cell.mean is not None
+    }
+    if not both:
+        return None
+    published, measured = ([c.published for c in both.values()], [c.mean for c in both.values()])
+    return Trend(
+        tau_b=kendall_tau_b(published, measured) if len(both) >= MIN_TREND_ROWS else None,
+        n=len(both),
+        metric=metric,
+        best_published=max(both, key=lambda label: both[label].published),
+        best_measured=max(both, key=lambda label: both[label].mean),
+    )
+
+
+def _deviations(table: Table, plan: Plan, found: Found) -> list[str]:
+    """What differs from the paper, each once; with the rows it concerns where it does not concern all."""
+    rows: dict[str, list[str]] = {}  # deviation -> labels
+    trained = [row for row in table.rows if plan.row_runs(table.key, row.label)]
+    for row in trained:
+        texts: dict[str, None] = {}
+        for run in plan.row_runs(table.key, row.label).values():
+            planned = plan.runs[run]
+            texts |= dict.fromkeys((*planned.deviations, *found.train.get(run, {}).get("deviations", ())))
+            split, here = row.split or table.split, planned.recipe.data.eval
+            if "test" in split and "test" not in here:
+                texts[f"published on {split}, measured on {here}"] = None
+        for text in texts:
+            rows.setdefault(text, []).append(row.label)
+    return [
+        text if len(labels) == len(trained) else f"{text} ({_some(labels)})" for text, labels in rows.items()
+    ]
+
+
+def _some(labels: list[str]) -> str:
+    return f"rows {', '.join(labels)}" if len(labels) <= 3 else f"{len(labels)} rows"
+
+
+def _figure(figure: Figure, found: Found) -> FigureResult:
+    """Both curves under each definition of the edges that belong to a box."""
+    if found.affinity is None:
+        return FigureResult(figure, reason=f"not run: {_affinity_command(found.plan.scale.name)}")
+    curves = [
+        Curve(
+            label=f"{metric}, {EDGES.get(name, name)}",
+            metric=metric,
+            points=tuple(
+                (x, y) for x, y in zip(measured["tau"], measured[metric], strict=True) if y is not None
+            ),
+        )
+        for metric in ("prop", "kept")
+        for name, measured in found.affinity["definitions"].items()
+    ]
+    return FigureResult(figure, curves)
+
+
+def _provenance(plan: Plan, found: Found) -> dict[str, Any]:
+    trained = [found.train[run] for run in found.metrics if run in found.train]
+    environments = list(found.environment.values())
+    versions: dict[str, str] = {}
+    for environment in environments:
+        versions |= environment.get("versions", {})
+    return {
+        "versions": dict(sorted(versions.items())),
+        "commits": sorted({e["commit"] for e in environments if e.get("commit")}),
+        "hardware": sorted({train["device_name"] for train in trained if train.get("device_name")}),
+        "data": sorted({train["data"]["root_name"] for train in trained if train.get("data")}),
+        "seeds": list(plan.seeds),
+        "runs": sum(run in found.metrics for run in plan.runs),
+        "planned": len(plan.runs),
+        "seconds": math.fsum(train.get("seconds") or 0.0 for train in trained),
+    }

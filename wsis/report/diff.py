@@ -1,0 +1,138 @@
+"""Published against measured for machines (diff.json), and against a reference run (`wsis diff`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from wsis.errors import WsisError
+from wsis.evaluation.files import read_json, write_json
+from wsis.report.claims import EXACT
+from wsis.report.collect import write_metrics
+from wsis.report.model import VERDICTS, Report, TableResult
+
+
+def make_diff(report: Report) -> dict[str, Any]:
+    """The content of reports/<scale>/diff.json.
+
+    {"scale", "seeds": [int], "claims": {verdict: count},
+     "tables": [{"paper", "table", "protocol", "metrics": [str],
+       "rows": [{"label", "kind", "recipe": id of the first seed's run or null, "cells": {metric: {
+         "published", "interval": [low, high], "mean", "std", "n", "difference", "reason", "stale"}}}],
+       "trend": {"tau_b", "n", "metric", "best_published", "best_measured"} or null,
+       "claims": [{"id", "text", "section", "kind", "verdict", "published", "detail", "n"}]}]}
+    Absent numbers are null.
+    """
+    counts = Counter(claim.verdict for result in report.tables for claim in result.claims)
+    return {
+        "scale": report.scale,
+        "seeds": list(report.seeds),
+        "claims": {verdict: counts[verdict] for verdict in VERDICTS},
+        "tables": [_table(result) for result in report.tables],
+    }
+
+
+def write_diff(report: Report, path: Path) -> None:
+    """Write `make_diff(report)` atomically; parents of `path` are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, make_diff(report))
+
+
+def _table(result: TableResult) -> dict[str, Any]:
+    table = result.table
+    return {
+        "paper": table.paper,
+        "table": table.table,
+        "protocol": table.protocol,
+        "metrics": list(table.columns),
+        "rows": [_row(result, label) for label in table.labels],
+        "trend": vars(result.trend).copy() if result.trend else None,
+        "claims": [
+            {
+                "id": judged.claim.id,
+                "text": judged.claim.text,
+                "section": judged.claim.section,
+                "kind": judged.claim.kind,
+                "verdict": judged.verdict,
+                "published": judged.published,
+                "detail": judged.detail,
+                "n": judged.n,
+            }
+            for judged in result.claims
+        ],
+    }
+
+
+def _row(result: TableResult, label: str) -> dict[str, Any]:
+    cells = {metric: result.cells[label, metric] for metric in result.table.columns}
+    runs = next((cell.runs for cell in cells.values() if cell.runs), {})
+    return {
+        "label": label,
+        "kind": result.table.row(label).kind,
+        "recipe": runs[min(runs)] if runs else None,
+        "cells": {
+            metric: {
+                "published": cell.published,
+                "interval": list(cell.interval) if cell.interval else None,
+                "mean": cell.mean,
+                "std": cell.std,
+                "n": cell.n,
+                "difference": cell.difference,
+                "reason": cell.reason,
+                "stale": cell.stale,
+            }
+            for metric, cell in cells.items()
+        },
+    }
+
+
+def write_reference(report: Report, folder: Path) -> None:
+    """Write `folder`/metrics.csv and `folder`/claims.json, what later runs are compared with.
+
+    claims.json: {"scale", "seeds", "claims": [{"table": '<paper>/<table>', "id", "verdict", "detail"}]}
+    """
+    write_metrics(report, folder / "metrics.csv")
+    claims = [
+        {"table": judged.table, "id": judged.claim.id, "verdict": judged.verdict, "detail": judged.detail}
+        for result in report.tables
+        for judged in result.claims
+    ]
+    content = {"scale": report.scale, "seeds": list(report.seeds), "claims": claims}
+    write_json(folder / "claims.json", content)
+
+
+def read_reference(path: Path) -> dict[str, Any]:
+    """A claims.json. Raises WsisError when it is absent or of another form."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not {"scale", "claims"} <= content.keys():
+        raise WsisError(f"{path}: not a reference: expected the keys scale, seeds and claims")
+    return content
+
+
+def compare(diff: dict[str, Any], reference: dict[str, Any]) -> list[str]:
+    """A line for each claim that the reference reproduces and this run does not; empty when all still hold.
+
+    diff: as `make_diff`; reference: as claims.json. A claim that was not run counts, unless nothing that
+    its table trains was run. Raises WsisError when the two are of different scales.
+    """
+    if diff["scale"] != reference["scale"]:
+        raise WsisError(f"the run is of scale {diff['scale']}, the reference of scale {reference['scale']}")
+    tables = {f"{table['paper']}/{table['table']}": table for table in diff["tables"]}
+    lines = []
+    for old in reference["claims"]:
+        if old["verdict"] != "reproduced":
+            continue
+        table = tables.get(old["table"], {"claims": [], "rows": []})
+        new = next((claim for claim in table["claims"] if claim["id"] == old["id"]), None)
+        if new is None:
+            lines.append(f"{old['table']} {old['id']}: no longer declared")
+        elif new["verdict"] != "reproduced" and (new["verdict"] != "not run" or _was_run(table)):
+            lines.append(f"{old['table']} {old['id']}: {new['verdict']} ({new['detail']})")
+    return lines
+
+
+def _was_run(table: dict[str, Any]) -> bool:
+    return any(
+        cell["n"] for row in table["rows"] for metric, cell in row["cells"].items() if metric not in EXACT
+    )
