@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ SETS = {
     "plain": {"seed": 1},
     "tied scores": {"seed": 2, "levels": 3},
     "one score": {"seed": 3, "levels": 1},
-    "more than 100 detections of a class": {"seed": 4, "images": 3, "categories": (5, 6), "extra": 240},
+    "more than 100 detections of a class": {"seed": 4, "categories": (5, 6), "extra": 260, "objects": 9},
     "crowd": {"seed": 5, "crowd": 0.3, "objects": 8},
-    "no large objects": {"seed": 6, "radius": (3, 20)},
+    "no large objects": {"seed": 6, "radius": (3, 40)},
 }
 
 
@@ -42,7 +43,8 @@ def second_opinion(predictions, annotations, thresholds):
 
 @pytest.mark.parametrize("name", SETS)
 def test_agrees_with_a_second_library(name, scene_of, tmp_path):
-    predictions, annotations = scene_of(**SETS[name]).write(tmp_path)
+    scene = scene_of(**SETS[name])
+    predictions, annotations = scene.write(tmp_path)
     metrics = evaluate(predictions, annotations, "r-1")["metrics"]
     _, stats = second_opinion(predictions, annotations, None)
     expected = dict(zip(("AP", "AP50", "AP75", "APS", "APM", "APL"), stats[:6], strict=True))
@@ -57,6 +59,8 @@ def test_agrees_with_a_second_library(name, scene_of, tmp_path):
             assert metrics[metric] == pytest.approx(100 * value, abs=1e-9), metric
     assert 1 < metrics["AP"] < 99, "the set is too easy or too hard to tell anything"
     assert (metrics["APL"] is None) == (name == "no large objects")
+    most = max(Counter((entry["image_id"], entry["category_id"]) for entry in scene.found).values())
+    assert (most > 100) == (name == "more than 100 detections of a class")
 
 
 def square(row, column, side, size=10):
@@ -168,7 +172,7 @@ def test_images_can_be_chosen(scene_of, tmp_path):
 
 
 def test_no_predictions(scene_of, tmp_path):
-    scene = scene_of(seed=6, radius=(3, 20))
+    scene = scene_of(seed=6, radius=(3, 40))
     scene.found = []
     result = evaluate(*scene.write(tmp_path), "r-1", unseen=[3])
     zero = {name for name, value in result["metrics"].items() if value == 0}

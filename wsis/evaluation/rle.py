@@ -22,7 +22,7 @@ def decode_runs(counts: str | bytes | Sequence[int]) -> np.ndarray:
     Raises ValueError, saying what is wrong, for what is no run-length encoding.
     """
     if isinstance(counts, str | bytes):
-        runs = _decompress(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
+        runs = _decompress(counts.encode("utf-8") if isinstance(counts, str) else counts)
     elif isinstance(counts, list) and all(type(run) is int for run in counts):
         runs = np.array(counts, dtype=np.int64)
     else:
