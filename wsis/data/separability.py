@@ -77,8 +77,6 @@ def _box_map(box: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _ends(offset: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     dy, dx = offset
     rows = (slice(None, -dy or None), slice(dy, None))
-    if dx >= 0:
-        columns = (slice(None, -dx or None), slice(dx, None))
-    else:
-        columns = (slice(-dx, None), slice(None, dx))
+    left, right = slice(None, -abs(dx) or None), slice(abs(dx), None)
+    columns = (left, right) if dx >= 0 else (right, left)
     return (rows[0], columns[0]), (rows[1], columns[1])

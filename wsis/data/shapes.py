@@ -9,8 +9,8 @@
 COCO calls objects small below 32^2 and large above 96^2 pixels, and a 96 x 96 image cannot hold a large one.
 The annotations' `area` is therefore given in *reference pixels*, those of the same picture shown 216 pixels
 wide: area = visible pixels x area_scale with area_scale = (216 / s)^2, which is stated in the file's `info`.
-AP_S, AP_M and AP_L of `shapes` are sizes relative to the picture, not COCO's; an evaluator has to multiply the
-area of detections by `info.area_scale` too. Boxes and masks are in plain pixels.
+AP_S, AP_M and AP_L of `shapes` are therefore sizes relative to the picture, not COCO's; an evaluator has to
+multiply the area of detections by `info.area_scale` too. Boxes and masks are in plain pixels.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ STREAMS = {"train": 0, "val": 1, "salient": 2}  # so that no two splits share im
 def write_shapes(spec: ShapesSpec, seed: int, folder: Path) -> Path:
     """Write the root into `folder` unless it is already there; returns `folder`.
 
-    `train` is drawn from seed 1000 + seed, `val` from spec.val_seed alone: every seed is evaluated on the same
-    images. Image i depends on its split's seed and i only, so a smaller set is the beginning of a larger one.
+    `train` is drawn from seed 1000 + seed, `val` from spec.val_seed alone: every seed is evaluated on the
+    same images. Image i depends on its split's seed and i only: a smaller set is the start of a larger one.
     The folder appears at once, complete. Raises WsisError where `folder` holds something else.
     """
     folder = Path(folder)

@@ -1,0 +1,179 @@
+"""Batches for training and samples for evaluation.
+
+Which images item t holds and how each is augmented depends on the recipe's seed, t and the image's place in the
+global batch, never on what was read before: a resumed training, and one on more processes, sees the same stream.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wsis.data import transforms
+from wsis.data.roots import Picture, Root, open_root
+from wsis.data.structures import Batch, Sample, Targets
+from wsis.data.transforms import View
+from wsis.declare.recipe import Recipe
+from wsis.errors import WsisError
+
+CACHE_BYTES = 512 * 2**20  # decoded images are kept where the whole training set fits in this
+ORDER, AUGMENT = 0, 1  # streams of random numbers
+
+
+def train_batches(
+    recipe: Recipe,
+    root: Root | Path,
+    start: int,
+    rank: int = 0,
+    world: int = 1,
+    micro: int = 1,
+    workers: int = 0,
+) -> Iterator[list[Batch]]:
+    """Yield iterations start, start + 1, ... without end: `micro` batches each, for process `rank` of `world`.
+
+    The global batch of recipe.schedule.batch images is split into world x micro parts; micro-batch m of rank r
+    is part m x world + r. With workers > 0 that many threads read ahead; the stream is the same.
+    Raises WsisError where the batch can't be split evenly or an image can't be read.
+    """
+    size, parts = recipe.schedule.batch, world * micro
+    if size % parts:
+        raise WsisError(
+            f"a batch of {size} images can't be split over {world} processes x {micro} micro-batches"
+        )
+    source = _Source(recipe, root if isinstance(root, Root) else open_root(recipe, root))
+    share = size // parts
+
+    def item(t: int) -> list[Batch]:
+        return [source.batch(t, (m * world + rank) * share, share) for m in range(micro)]
+
+    return _ahead(item, start, workers) if workers > 0 else (item(t) for t in count(start))
+
+
+def eval_samples(recipe: Recipe, root: Root | Path, rank: int = 0, world: int = 1) -> Iterator[Sample]:
+    """Every world-th evaluation image from the rank-th on, in id order, resized to data.eval_short_side."""
+    root, data = root if isinstance(root, Root) else open_root(recipe, root), recipe.data
+    for picture in root.eval[rank::world]:
+        h, w = picture.height, picture.width
+        image = transforms.read_image(picture.path, h, w)
+        height, width, _ = transforms.network_size(h, w, data.eval_short_side, data.max_side)
+        yield Sample(_tensor(transforms.resize_image(image, height, width)), (h, w), picture.id)
+
+
+def _ahead(item, start: int, workers: int) -> Iterator[list[Batch]]:
+    """Run `item` in threads, at most two items a thread ahead, and yield in order."""
+    with ThreadPoolExecutor(workers) as pool:
+        pending = deque(pool.submit(item, start + i) for i in range(2 * workers))
+        try:
+            for t in count(start + len(pending)):
+                ready = pending.popleft().result()
+                pending.append(pool.submit(item, t))
+                yield ready
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+class _Source:
+    """The training pictures, their order, and a cache of decoded images where they are few and small."""
+
+    def __init__(self, recipe: Recipe, root: Root) -> None:
+        self.recipe, self.pictures = recipe, root.train
+        wide = np.array([p.width >= p.height for p in self.pictures])
+        # Pairs of one orientation need less padding; with one orientation only there is nothing to pair.
+        self.wide = wide if wide.any() and not wide.all() and recipe.schedule.batch % 2 == 0 else None
+        self.period = len(wide) if self.wide is None else max(len(wide) - len(wide) % 2, 1)
+        total = sum(p.height * p.width * 3 for p in self.pictures)
+        self.cache: dict[int, np.ndarray] | None = {} if total <= CACHE_BYTES else None
+        self.order = lru_cache(maxsize=4)(self._order)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """Positions of the pictures in one epoch, each once (one is left out where pairs leave it over)."""
+        rng = np.random.default_rng([self.recipe.seed, ORDER, epoch])
+        order = rng.permutation(len(self.pictures))
+        if self.wide is None or len(order) < 2:
+            return order
+        groups = [order[self.wide[order]], order[~self.wide[order]]]
+        pairs = [group[: len(group) // 2 * 2] for group in groups]
+        rest = np.concatenate([group[len(group) // 2 * 2 :] for group in groups])
+        pairs = np.concatenate([*pairs, rest[: len(rest) // 2 * 2]]).reshape(-1, 2)
+        return rng.permutation(pairs).ravel()
+
+    def batch(self, t: int, first: int, images: int) -> Batch:
+        """Places first, first + 1, ... of global batch t."""
+        places = range(first, first + images)
+        views, scales, ids = [], [], []
+        for place in places:
+            epoch, position = divmod(t * self.recipe.schedule.batch + place, self.period)
+            index = int(self.order(epoch)[position])
+            view, scale = self._view(index, np.random.default_rng([self.recipe.seed, AUGMENT, t, place]))
+            views.append(view)
+            scales.append(scale)
+            ids.append(self.pictures[index].id)
+        return collate(views, scales, ids)
+
+    def _view(self, index: int, rng: np.random.Generator) -> tuple[View, float]:
+        picture, data = self.pictures[index], self.recipe.data
+        short = data.short_side[int(rng.integers(len(data.short_side)))]
+        height, width, scale = transforms.network_size(picture.height, picture.width, short, data.max_side)
+        view = annotated(self._image(index), picture, hidden=data.supervision not in MASKED)
+        return transforms.augment(transforms.resize(view, height, width), data.augment, rng), scale
+
+    def _image(self, index: int) -> np.ndarray:
+        if self.cache is not None and index in self.cache:
+            return self.cache[index]
+        picture = self.pictures[index]
+        image = transforms.read_image(picture.path, picture.height, picture.width)
+        if self.cache is not None:
+            self.cache[index] = image
+        return image
+
+
+MASKED = ("masks", "masks-voc", "masks-nonvoc")
+
+
+def annotated(image: np.ndarray, picture: Picture, hidden: bool) -> View:
+    """The picture with its boxes, and with the masks that the supervision leaves unless all are `hidden`."""
+    instances = picture.instances
+    boxes = np.array([i.box for i in instances], np.float32).reshape(-1, 4)
+    labels = np.array([i.label for i in instances], np.int64)
+    if hidden:
+        return View(image, boxes, labels)
+    masks = np.zeros((len(instances), picture.height, picture.width), bool)
+    has_mask = np.zeros(len(instances), bool)
+    for row, instance in enumerate(instances):
+        if instance.segmentation is not None:
+            masks[row] = transforms.decode_mask(instance.segmentation, picture.height, picture.width)
+            has_mask[row] = True
+    return View(image, boxes, labels, masks, has_mask)
+
+
+def collate(views: list[View], scales: list[float], ids: list[int]) -> Batch:
+    """Pad to the common size (a multiple of 32) at the right and bottom."""
+    height = transforms.padded(max(view.image.shape[0] for view in views))
+    width = transforms.padded(max(view.image.shape[1] for view in views))
+    images = torch.zeros(len(views), 3, height, width, dtype=torch.uint8)
+    valid = torch.zeros(len(views), height, width, dtype=torch.bool)
+    targets = []
+    for row, view in enumerate(views):
+        h, w = view.image.shape[:2]
+        images[row, :, :h, :w] = _tensor(view.image)
+        valid[row, :h, :w] = True
+        masks = has_mask = None
+        if view.masks is not None:
+            masks = torch.zeros(len(view.masks), height, width, dtype=torch.bool)
+            masks[:, :h, :w] = torch.from_numpy(np.ascontiguousarray(view.masks))
+            has_mask = torch.from_numpy(view.has_mask)
+        boxes = torch.from_numpy(np.ascontiguousarray(view.boxes, dtype=np.float32))
+        targets.append(Targets(boxes, torch.from_numpy(view.labels), masks, has_mask))
+    return Batch(images, valid, torch.tensor(scales, dtype=torch.float32), targets, ids)
+
+
+def _tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -1,0 +1,250 @@
+"""Open a data root: check its layout, list its images and instances, and keep unseen masks out of reach.
+
+A root is either COCO's layout (<split>/*.jpg, annotations/instances_<split>.json; `shapes` has it too) or
+VOC2012's (see wsis.data.voc). Boxes are xyxy in original pixels. Where the supervision hides an instance's
+mask, its segmentation is dropped while the annotation is read: no later code can see it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from wsis.data import voc
+from wsis.declare.recipe import Recipe
+from wsis.errors import WsisError
+
+OFFICIAL = {"coco": {"train2017": 118287, "val2017": 5000}, "voc": {"train_aug": 10582, "val": 1449}}
+OFFICIAL_SALIENT = 7991  # DUTS-Single
+
+# The twenty VOC classes under their COCO names (the class groups of BoxInst, Sec. 3.6).
+VOC_GROUP = frozenset(
+    {
+        "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table",
+        "dog", "horse", "motorcycle", "person", "potted plant", "sheep", "couch", "train", "tv",
+    }
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Instance:
+    """One annotated object. segmentation: COCO polygons or RLE, None where the supervision hides it."""
+
+    id: int
+    label: int
+    box: tuple[float, float, float, float]
+    crowd: bool
+    segmentation: list | dict | None
+
+
+@dataclass(slots=True)
+class Picture:
+    """One image of a split and what is annotated in it."""
+
+    id: int
+    path: Path
+    height: int
+    width: int
+    instances: list[Instance] = field(default_factory=list)
+
+
+@dataclass
+class Root:
+    """An opened data root, as `open_root` returns it.
+
+    category_ids: the data set's own ids, sorted; a contiguous label is a position in it
+    train, eval:  the pictures that the recipe uses, in id order; read when first asked for
+    """
+
+    path: Path
+    dataset: str
+    category_ids: tuple[int, ...]
+    category_names: tuple[str, ...]
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.category_ids)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """10 hex digits of the content of both splits' annotations; image files are not read."""
+        digest = hashlib.sha256()
+        for split in (self.recipe.data.train, self.recipe.data.eval):
+            for path in _annotation_files(self.path, self.dataset, split):
+                digest.update(path.read_bytes())
+        return digest.hexdigest()[:10]
+
+    @cached_property
+    def train(self) -> list[Picture]:
+        """Training pictures: without crowd regions, and without pictures that have no instance left."""
+        data = self.recipe.data
+        visible = mask_classes(data.supervision, self)
+        pictures = self._read(data.train, visible)
+        for picture in pictures:
+            picture.instances = [i for i in picture.instances if not i.crowd]
+        pictures = [p for p in pictures if p.instances]
+        if not pictures:
+            raise WsisError(f"{self.path}: split '{data.train}' has no image with an annotated object")
+        return pictures[: data.train_images]
+
+    @cached_property
+    def eval(self) -> list[Picture]:
+        """Evaluation pictures, all of them; their instances carry no masks."""
+        data = self.recipe.data
+        return self._read(data.eval, set())[: data.eval_images]
+
+    @property
+    def train_images(self) -> int:
+        return len(self.train)
+
+    @property
+    def eval_images(self) -> int:
+        return len(self.eval)
+
+    def _read(self, split: str, visible: set[int]) -> list[Picture]:
+        content = read_split(self.path, self.dataset, split)
+        return _pictures(content, self, image_folder(self.path, self.dataset, split), visible)
+
+
+def open_root(recipe: Recipe, root: Path) -> Root:
+    """Open `root` for the recipe's data set and splits.
+
+    Raises WsisError naming the folder or file that is missing, or the annotation that can't be read.
+    """
+    path, data = Path(root), recipe.data
+    if not path.is_dir():
+        raise WsisError(f"{path}: no such folder; give the root of a {data.dataset} data set")
+    for split in (data.train, data.eval):
+        for needed in (
+            *_annotation_files(path, data.dataset, split)[:1],
+            image_folder(path, data.dataset, split),
+        ):
+            if not needed.exists():
+                raise WsisError(f"{needed}: missing; {_layout(data.dataset, split)}")
+    if data.dataset == "voc":
+        categories = voc.CATEGORIES
+    else:
+        categories = _categories(read_split(path, data.dataset, data.eval), path)
+    ids = sorted(categories)
+    return Root(path.resolve(), data.dataset, tuple(ids), tuple(categories[i] for i in ids), recipe)
+
+
+def official(root: Root) -> dict[str, tuple[int, int, bool]]:
+    """Split -> (images listed, official count, equal) for the splits whose official size is known."""
+    found = {}
+    for split, count in OFFICIAL.get(root.dataset, {}).items():
+        if split in (root.recipe.data.train, root.recipe.data.eval):
+            listed = len(read_split(root.path, root.dataset, split, masks=False)["images"])
+            found[split] = (listed, count, listed == count)
+    return found
+
+
+def voc_labels(root: Root) -> set[int]:
+    """Labels of the VOC class group; in `shapes` the first of the three classes stands for it."""
+    if root.dataset == "shapes":
+        return {0}
+    names = voc.CATEGORIES.values() if root.dataset == "voc" else VOC_GROUP
+    return {label for label, name in enumerate(root.category_names) if name in set(names)}
+
+
+def mask_classes(supervision: str, root: Root) -> set[int]:
+    """Contiguous labels whose masks may be seen in training. Raises WsisError where a group is empty."""
+    everything = set(range(root.num_classes))
+    if supervision == "masks":
+        return everything
+    if supervision not in ("masks-voc", "masks-nonvoc"):
+        return set()
+    group = voc_labels(root)
+    if not group or group == everything:
+        raise WsisError(
+            f"{root.path}: supervision '{supervision}' needs classes inside and outside VOC's twenty,"
+            f" but {len(group)} of {root.num_classes} classes are among them; use a COCO root"
+        )
+    return group if supervision == "masks-voc" else everything - group
+
+
+def unseen_category_ids(recipe: Recipe, root: Root) -> tuple[int, ...]:
+    """Category ids without masks in training, for AP_unseen; empty unless the supervision is split by class."""
+    if recipe.data.supervision not in ("masks-voc", "masks-nonvoc"):
+        return ()
+    seen = mask_classes(recipe.data.supervision, root)
+    return tuple(id for label, id in enumerate(root.category_ids) if label not in seen)
+
+
+def eval_image_ids(recipe: Recipe, root: Root) -> list[int]:
+    """Ids of the evaluated images: the first data.eval_images in id order."""
+    content = read_split(root.path, root.dataset, recipe.data.eval, masks=False)
+    return sorted(image["id"] for image in content["images"])[: recipe.data.eval_images]
+
+
+def image_folder(path: Path, dataset: str, split: str) -> Path:
+    return path / ("JPEGImages" if dataset == "voc" else split)
+
+
+def read_split(path: Path, dataset: str, split: str, masks: bool = True) -> dict:
+    """The split's annotations in COCO's format. Raises WsisError naming a file that can't be read."""
+    if dataset == "voc":
+        return voc.read_voc(path, split, masks)
+    file = path / "annotations" / f"instances_{split}.json"
+    try:
+        content = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise WsisError(f"{file}: missing; {_layout(dataset, split)}") from None
+    except ValueError as error:
+        raise WsisError(f"{file}: not valid JSON ({error}); it may be cut short: fetch it again") from None
+    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(content):
+        raise WsisError(f"{file}: expected a COCO instances file with images, annotations and categories")
+    return content
+
+
+def _annotation_files(path: Path, dataset: str, split: str) -> list[Path]:
+    if dataset != "voc":
+        return [path / "annotations" / f"instances_{split}.json"]
+    listing = voc.split_file(path, split)
+    names = voc.read_names(path, split) if listing.exists() else []
+    return [listing, *(path / "SegmentationObject" / f"{name}.png" for name in names)]
+
+
+def _layout(dataset: str, split: str) -> str:
+    if dataset == "voc":
+        return (
+            "a VOC root has JPEGImages/, SegmentationClass/, SegmentationObject/ and"
+            f" ImageSets/Segmentation/{split}.txt (train_aug.txt lists VOC 2012 train with SBD)"
+        )
+    return f"a {dataset} root has {split}/ with the images and annotations/instances_{split}.json"
+
+
+def _categories(content: dict, path: Path) -> dict[int, str]:
+    try:
+        return {int(category["id"]): str(category["name"]) for category in content["categories"]}
+    except (KeyError, TypeError, ValueError):
+        raise WsisError(f"{path}: a category lacks its id or name; run `wsis data check {path}`") from None
+
+
+def _pictures(content: dict, root: Root, folder: Path, visible: set[int]) -> list[Picture]:
+    labels = {id: label for label, id in enumerate(root.category_ids)}
+    try:
+        pictures = {
+            image["id"]: Picture(image["id"], folder / image["file_name"], image["height"], image["width"])
+            for image in content["images"]
+        }
+        for a in content["annotations"]:
+            x, y, w, h = a["bbox"]
+            label = labels[a["category_id"]]
+            segmentation = a["segmentation"] if label in visible else None
+            instance = Instance(a["id"], label, (x, y, x + w, y + h), bool(a.get("iscrowd", 0)), segmentation)
+            pictures[a["image_id"]].instances.append(instance)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WsisError(
+            f"{root.path}: an annotation can't be read ({type(error).__name__}: {error});"
+            f" run `wsis data check {root.path}` to see which"
+        ) from None
+    return [pictures[id] for id in sorted(pictures)]
