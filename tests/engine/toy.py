@@ -72,7 +72,7 @@ def toy_batches(
         time.sleep(pause)
         shards = []
         for m in range(micro):
-            positions = range((rank * micro + m) * size, (rank * micro + m + 1) * size)
+            positions = range((m * world + rank) * size, (m * world + rank + 1) * size)
             images, targets = zip(*(toy_image(iteration, p) for p in positions), strict=True)
             stacked = torch.stack(images)
             ids = [iteration * 1000 + p for p in positions]
@@ -91,13 +91,17 @@ class SlowBatches:
         return toy_batches(start, rank, world, micro, pause=self.pause)
 
 
-def train_toy(folder: Path, devices: int = 1, pause: float = 0.0, every: int | None = None, **schedule: object) -> dict:
+def train_toy(
+    folder: Path, devices: int = 1, pause: float = 0.0, every: int | None = None, **schedule: object
+) -> dict:
     set_threads(1)
     recipe = toy_recipe(**schedule)
     torch.manual_seed(0)
     method = Toy()
     fabric = make_fabric(recipe.schedule, "cpu", range(devices))
-    options = TrainOptions(checkpoint_iterations=every, progress=False, max_images=schedule.get("batch", 4) // 2)
+    options = TrainOptions(
+        checkpoint_iterations=every, progress=False, max_images=schedule.get("batch", 4) // 2
+    )
     return train(recipe, method, SlowBatches(pause), folder, fabric, None, options)
 
 

@@ -1,7 +1,7 @@
 """The training loop: accumulation, precision, several devices, log, checkpoints, exact resume.
 
 A batch of `schedule.batch` images is split into world * micro equal shards: rank r's micro-batch m is
-shard r * micro + m. Every shard has its own random generator, so the split over devices and over
+shard m * world + r. Every shard has its own random generator, so the split over devices and over
 accumulation steps changes nothing but the order of sums (and what a method normalises over a shard).
 """
 
@@ -211,7 +211,7 @@ class _Training:
         names: list[str] = []
         rows: list[Tensor] = []
         for m, batch in enumerate(micros):
-            self.generator.manual_seed(seed_of(self.recipe.seed, iteration, self.rank * self.micro + m))
+            self.generator.manual_seed(seed_of(self.recipe.seed, iteration, m * self.world + self.rank))
             waits = self.world > 1 and m + 1 < self.micro  # only the last micro-batch exchanges gradients
             with self.fabric.no_backward_sync(self.module) if waits else nullcontext():
                 losses = self.module(_Item(batch.to(self.device), self.generator))

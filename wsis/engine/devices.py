@@ -1,0 +1,80 @@
+"""Lend a machine's graphics cards to one training at a time, across processes.
+
+Snakemake counts cards but sets no CUDA_VISIBLE_DEVICES, so two jobs would share the first card. A card is
+taken by an exclusive lock on a file of its own, which the system frees when the process ends in any way.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from wsis.errors import WsisError
+
+POLL = 2.0  # seconds between attempts
+
+
+def visible_devices(count: int) -> list[str]:
+    """Names of the `count` cards this process sees, as CUDA_VISIBLE_DEVICES gives them, else their index."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [name.strip() for name in listed.split(",")] if listed else [str(i) for i in range(count)]
+    return names[:count]
+
+
+def lock_folder() -> Path:
+    """Where the locks lie: one folder a user and a Slurm job (Slurm has lent the job its cards already)."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return Path(tempfile.gettempdir()) / f"wsis-devices-{os.getuid()}{f'-{job}' if job else ''}"
+
+
+@contextmanager
+def lease(
+    names: Sequence[str], wanted: int, folder: Path | None = None, patience: float = 0.0
+) -> Iterator[list[int]]:
+    """Positions in `names` of `wanted` cards that nobody else holds, held until the context ends.
+
+    Waits until so many are free, at most `patience` seconds (0: for ever). Raises WsisError for more than
+    there are and when the time is over. Two waiting processes can't block each other: who gets too few
+    gives them all back.
+    """
+    if wanted > len(names):
+        raise WsisError(f"{wanted} devices asked for, but only {len(names)} are visible")
+    folder = folder or lock_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    begin, told = time.monotonic(), False
+    while True:
+        with ExitStack() as held:
+            taken: list[int] = []
+            for position, name in enumerate(names):
+                if len(taken) < wanted and _lock(folder / f"{name.replace('/', '_')}.lock", held):
+                    taken.append(position)
+            if len(taken) == wanted:
+                yield taken
+                return
+        if patience and time.monotonic() - begin > patience:
+            raise WsisError(
+                f"{wanted} of the devices {', '.join(names)} did not become free in {patience:.0f} s"
+            )
+        if not told:
+            print(f"waiting for {wanted} free device(s) of {', '.join(names)}", file=sys.stderr, flush=True)
+            told = True
+        time.sleep(POLL)
+
+
+def _lock(path: Path, held: ExitStack) -> bool:
+    """Lock `path` until `held` closes; False when somebody else has it."""
+    file: IO[str] = open(path, "a")  # noqa: SIM115 (closed by `held` or below)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return False
+    held.callback(file.close)
+    return True

@@ -1,0 +1,58 @@
+"""environment.json: what a run was made with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wsis.engine.train import device_name
+
+PACKAGES = ("torch", "torchvision", "lightning-fabric", "numpy", "scipy", "pillow", "pycocotools")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, the source's git commit, the command and the hardware.
+
+    Keys: python, packages {name: version or null}, cuda (version or null), commit (null outside a git
+    checkout), modified (tracked files differ from the commit), command (list of words), device, cores,
+    memory (bytes), system.
+    """
+    root = Path(__file__).resolve().parents[2]
+    commit = _git(root, "rev-parse", "HEAD")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "commit": commit,
+        "modified": bool(_git(root, "status", "--porcelain", "--untracked-files=no")) if commit else None,
+        "command": ["python", "-m", "wsis", *sys.argv[1:]],
+        "device": device_name(device),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """Output of a git command in `root`; None where there is no git or no repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

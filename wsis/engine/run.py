@@ -1,0 +1,267 @@
+"""Runs of a plan, one after another: train, predict, and write what the contract of a run's folder asks.
+
+A run's folder holds recipe.json, model.pt, log.jsonl, predictions.json, train.json and environment.json;
+the last two are written at the end, so a folder with all of them is finished.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from wsis.data.loading import eval_samples, train_batches
+from wsis.data.roots import Root, open_root
+from wsis.data.structures import Batch
+from wsis.declare.recipe import Recipe
+from wsis.engine.checkpoint import load_model, write_json
+from wsis.engine.devices import lease, visible_devices
+from wsis.engine.environment import environment
+from wsis.engine.launch import launch, make_fabric, set_threads
+from wsis.engine.predict import predict_run
+from wsis.engine.seeding import seed_process
+from wsis.engine.signals import Interrupted
+from wsis.engine.train import TrainOptions, train
+from wsis.errors import WsisError
+from wsis.methods import build_method
+from wsis.plan import shapes_root
+from wsis.report.stale import code_hash
+
+if TYPE_CHECKING:
+    from wsis.plan import Plan
+
+FINISHED = ("model.pt", "predictions.json", "train.json")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How runs are executed on this machine.
+
+    accelerator: None takes the graphics cards where there are any, else the CPU
+    devices: None takes as many as the recipe wants and the machine has
+    threads: of each process; None takes OMP_NUM_THREADS or torch's choice
+    workers: threads that read images; None takes 0 on the CPU and 4 with a card
+    """
+
+    accelerator: str | None = None
+    devices: int | None = None
+    threads: int | None = None
+    workers: int | None = None
+    train: TrainOptions = TrainOptions()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run with everything its processes need to know; picklable."""
+
+    recipe: Recipe
+    scale: str
+    folder: Path
+    root: Path
+    parent: Path | None
+    deviations: tuple[str, ...]
+    accelerator: str
+    devices: tuple[int, ...]
+    options: RunOptions
+
+
+def train_runs(
+    plan: Plan,
+    ids: Sequence[str],
+    results: Path,
+    data_root: Path | None = None,
+    options: RunOptions = RunOptions(),
+) -> None:
+    """Train and predict the plan's runs `ids` in this order into results/<scale>/runs/<id>/.
+
+    data_root: the user's data set; None takes results/<scale>/data/<name> that `wsis data` has made.
+    Finished runs are skipped. A run that fails doesn't stop those that don't start from it; at the end a
+    WsisError names all that failed. SIGTERM and SIGUSR1 stop everything (Interrupted).
+    """
+    if unknown := [run for run in ids if run not in plan.runs]:
+        raise WsisError(
+            f"no run {', '.join(unknown)} at scale {plan.scale.name} with these seeds; see `wsis plan`"
+        )
+    todo = [run for run in ids if not finished(results / plan.scale.name / "runs" / run, run)]
+    failed: dict[str, str] = {}
+    if not todo:
+        return
+    set_threads(options.threads)
+    accelerator = options.accelerator or ("cuda" if torch.cuda.is_available() else "cpu")
+    wanted = max(_wanted(plan.runs[run].recipe, accelerator, options) for run in todo)
+    with lease_devices(accelerator, wanted) as devices:
+        for run in todo:
+            parent = plan.runs[run].parent
+            if parent in failed:
+                failed[run] = f"its parent {parent} failed"
+                continue
+            try:
+                _run(make_job(plan, run, results, data_root, accelerator, devices, options))
+            except Interrupted:
+                raise
+            except WsisError as error:
+                failed[run] = str(error)
+            except Exception as error:  # a bug in one run must not stop the others
+                traceback.print_exc()
+                failed[run] = f"{type(error).__name__}: {error}"
+            if run in failed:
+                print(f"{run} failed: {failed[run]}", file=sys.stderr, flush=True)
+    if failed:
+        raise WsisError("; ".join(f"{run}: {reason}" for run, reason in failed.items()))
+
+
+def finished(folder: Path, run: str) -> bool:
+    """Whether `folder` holds everything that `run`'s training and prediction leave."""
+    if not all((folder / name).exists() for name in FINISHED):
+        return False
+    return json.loads((folder / "train.json").read_text(encoding="utf-8")).get("recipe") == run
+
+
+def lease_devices(accelerator: str, wanted: int) -> AbstractContextManager[list[int]]:
+    """Context that holds `wanted` devices: cards nobody else uses, or on the CPU just the numbers 0, 1, ..."""
+    if accelerator == "cpu":
+        return nullcontext(list(range(wanted)))
+    return lease(visible_devices(torch.cuda.device_count()), wanted)
+
+
+def make_job(
+    plan: Plan,
+    run: str,
+    results: Path,
+    data_root: Path | None,
+    accelerator: str,
+    devices: Sequence[int],
+    options: RunOptions,
+) -> Job:
+    """The plan's run `run`, on as many of `devices` as its recipe can use."""
+    planned, base = plan.runs[run], results / plan.scale.name
+    recipe = planned.recipe.settled()
+    root = data_root or base / "data" / (shapes_root(recipe) or "")
+    if data_root is None and shapes_root(recipe) is None:
+        raise WsisError(f"{run} trains on {recipe.data.dataset}: give its data root")
+    parent = base / "runs" / planned.parent / "model.pt" if planned.parent else None
+    count = _wanted(recipe, accelerator, options)
+    chosen = tuple(devices[:count])
+    folder = base / "runs" / run
+    return Job(
+        recipe, plan.scale.name, folder, root, parent, planned.deviations, accelerator, chosen, options
+    )
+
+
+def _wanted(recipe: Recipe, accelerator: str, options: RunOptions) -> int:
+    """Devices to train `recipe` on: what was asked for, else the most that are there and divide its batch."""
+    if options.devices:
+        return options.devices
+    there = torch.cuda.device_count() if accelerator == "cuda" else 1
+    most = min(recipe.schedule.devices, max(there, 1))
+    return next(n for n in range(most, 0, -1) if recipe.schedule.batch % n == 0)
+
+
+def _run(job: Job) -> None:
+    print(f"{job.recipe.id}: training in {job.folder}", file=sys.stderr, flush=True)
+    if len(job.devices) > 1:
+        launch(execute, (job,), len(job.devices))
+    else:
+        execute(job)
+
+
+def execute(job: Job) -> None:
+    """Train and predict one run; called on every rank, in a process of its own when there are several."""
+    set_threads(job.options.threads)
+    recipe, folder, run = job.recipe, job.folder, job.recipe.id
+    fabric = make_fabric(recipe.schedule, job.accelerator, job.devices)
+    first = fabric.global_rank == 0
+    root = _opened(recipe, job.root)
+    if first:
+        folder.mkdir(parents=True, exist_ok=True)
+        tree = recipe.model_dump(mode="json")
+        parent = recipe.init.parent if recipe.init else None
+        write_json({"id": run, "scale": job.scale, "recipe": tree, "parent": parent}, folder / "recipe.json")
+        for name in ("train.json", "environment.json"):  # of a run that is being repeated
+            (folder / name).unlink(missing_ok=True)
+    seed_process("weights", recipe.seed)
+    method = build_method(recipe, root.num_classes)
+    try:
+        summary = _trained(job, method) or _train(job, method, root, fabric)
+        samples = eval_samples(recipe, root, fabric.global_rank, fabric.world_size)
+        predict_run(
+            method,
+            samples,
+            root.category_ids,
+            folder / "predictions.json",
+            fabric,
+            run,
+            root.eval_images,
+            job.options.train.progress,
+        )
+    except torch.OutOfMemoryError as error:
+        reason = str(error).splitlines()[0]
+        raise WsisError(f"{run}: {reason}; let fewer images share a device (--max-images)") from None
+    if first:
+        _finish(job, summary, root, fabric.device)
+
+
+def _train(job: Job, method: nn.Module, root: Root, fabric: Fabric) -> dict[str, Any]:
+    workers = job.options.workers
+    if workers is None:
+        workers = 4 if job.accelerator == "cuda" else 0
+
+    def stream(start: int, rank: int, world: int, micro: int) -> Iterator[list[Batch]]:
+        return train_batches(job.recipe, root, start, rank, world, micro, workers)
+
+    summary = train(job.recipe, method, stream, job.folder, fabric, job.parent, job.options.train)
+    if fabric.global_rank == 0:
+        write_json({"recipe": job.recipe.id, "summary": summary}, job.folder / "checkpoints" / "trained.json")
+    return summary
+
+
+def _trained(job: Job, method: nn.Module) -> dict[str, Any] | None:
+    """Summary of a training that an earlier process finished without predicting; its weights are loaded."""
+    note, weights = job.folder / "checkpoints" / "trained.json", job.folder / "model.pt"
+    if not (note.exists() and weights.exists()):
+        return None
+    content, model = json.loads(note.read_text(encoding="utf-8")), load_model(weights)
+    if not content["recipe"] == model["recipe"] == job.recipe.id:
+        return None
+    method.load_state_dict(model["model"])
+    return content["summary"]
+
+
+def _finish(job: Job, summary: dict[str, Any], root: Root, device: torch.device) -> None:
+    write_json(environment(device), job.folder / "environment.json")
+    data = {
+        "root_name": root.name,
+        "train_images": root.train_images,
+        "eval_images": root.eval_images,
+        "fingerprint": root.fingerprint,
+    }
+    content = {
+        **{"recipe": job.recipe.id, "scale": job.scale, **summary},
+        "code": code_hash(job.recipe.method),
+        "deviations": [*job.deviations, *summary["deviations"]],
+        "data": data,
+    }
+    write_json(content, job.folder / "train.json")
+    shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
+
+
+_roots: dict[tuple[Path, str], Root] = {}
+
+
+def _opened(recipe: Recipe, path: Path) -> Root:
+    """`open_root`, or the last opened root where path and data section are the same (annotations are large)."""
+    key = (path.resolve(), recipe.data.model_dump_json())
+    if key not in _roots:
+        _roots.clear()
+        _roots[key] = open_root(recipe, path)
+    return _roots[key]
