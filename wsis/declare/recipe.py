@@ -236,6 +236,12 @@ class Recipe(Spec):
                 raise ValueError(f"section '{name}' is only for method '{name}', not '{self.method}'")
         return self
 
+    @model_validator(mode="after")
+    def _edges_for_proposed(self) -> Recipe:
+        if self.loss.full == "proposed" and self.loss.pairwise is None:
+            raise ValueError("loss.full 'proposed' needs loss.pairwise: its neighbourhood defines the edges")
+        return self
+
     def settled(self) -> Recipe:
         """This recipe with every null that `variant` governs filled in; a decided value always wins."""
         tree = self.model_dump(mode="json")

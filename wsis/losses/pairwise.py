@@ -27,6 +27,7 @@ def pairwise_loss(
     edges: ColourEdges,
     membership: str = "any",
     normalise: str = "edges",
+    weights: Tensor | None = None,
     masks: Tensor | None = None,
 ) -> Tensor:
     """L_pairwise of Eq. 8, or of Eq. 5 when `masks` gives the true labels; scalar.
@@ -40,6 +41,7 @@ def pairwise_loss(
             centre lies in it ("centre", the released code: inner edges count twice); erratum B4
         normalise: by |E_in| for each instance, then averaged over instances ("edges", the paper), or by the
             number of supervised edges of the whole batch ("supervised", the released code); erratum B3
+        weights: N float that sum to 1, of the average over instances; default 1 / N
         masks: N x H x W bool; every edge of E_in is then supervised by its true label
     """
     if len(logits) == 0:
@@ -48,7 +50,8 @@ def pairwise_loss(
         logits, rectangles, image_index, edges, membership == "centre", masks
     )
     if normalise == "edges":
-        return (sums / members.clamp(min=1)).mean()
+        each = sums / members.clamp(min=1)
+        return each.mean() if weights is None else (each * weights).sum()
     return sums.sum() / supervised.sum().clamp(min=1)
 
 

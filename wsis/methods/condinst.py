@@ -1,0 +1,162 @@
+"""CondInst: FCOS detects, a controller at each location writes the weights of a small mask head.
+
+Shapes: B images, P locations, N kept instances, H x W network input, s the stride of the mask logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from wsis.data.structures import Batch, Instances, Sample
+from wsis.declare.recipe import Recipe
+from wsis.losses.detection import Positives, assign, detection_losses
+from wsis.losses.dice import dice_loss
+from wsis.methods.inference import decode, encode_masks
+from wsis.methods.proposals import average_weights, keep_proposals, object_index
+from wsis.nn.backbones import build_pyramid
+from wsis.nn.dynamic_head import dynamic_masks, parameter_count
+from wsis.nn.fcos import FCOSHead, locations
+from wsis.nn.mask_branch import MaskBranch
+
+
+@dataclass
+class MaskPredictions:
+    """Mask logits of the kept positives of a batch, with what is needed to supervise them.
+
+    logits: N x H/s x W/s; image, target: N int64, ground truth `target` of image `image`;
+    objects: N int64, the same number for positives of the same object;
+    boxes: N x 4 xyxy input pixels; masked: N bool, whether a mask is given
+    """
+
+    logits: Tensor
+    image: Tensor
+    target: Tensor
+    objects: Tensor
+    boxes: Tensor
+    masked: Tensor
+
+
+class CondInst(nn.Module):
+    """The network, its detection losses, the dice loss on given masks, and inference."""
+
+    def __init__(self, recipe: Recipe, num_classes: int) -> None:
+        super().__init__()
+        spec = recipe.model
+        self.recipe, self.num_classes = recipe, num_classes
+        self.pyramid = build_pyramid(spec)
+        self.layout = self.pyramid.layout
+        self.mask_branch = MaskBranch(self.pyramid.channels, spec.mask_channels, self.layout)
+        parameters = parameter_count(spec.mask_channels, spec.head_channels)
+        self.head = FCOSHead(spec.channels, spec.tower_convs, num_classes, parameters, self.layout)
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))  # of ramps; part of checkpoints
+
+    def on_step_end(self, iteration: int) -> None:
+        """The engine calls this after every optimiser step."""
+        self.iteration += 1
+
+    def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """B x 3 x H x W uint8 -> outputs of the FCOS head, mask features B x C_m x H/2s x W/2s."""
+        features = self.pyramid(images)
+        return self.head(features), self.mask_branch(features)
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Named scalar losses of a training batch."""
+        outputs, features = self(batch.images)
+        points, levels = locations(*batch.images.shape[-2:], self.layout, batch.images.device)
+        positives = assign(points, levels, self.layout, batch.targets)
+        losses = detection_losses(outputs, positives)
+        masks = self.mask_predictions(batch, outputs, features, points, levels, positives, generator)
+        return losses | self.mask_losses(batch, masks)
+
+    def mask_predictions(
+        self,
+        batch: Batch,
+        outputs: dict[str, Tensor],
+        features: Tensor,
+        points: Tensor,
+        levels: Tensor,
+        positives: Positives,
+        generator: torch.Generator,
+    ) -> MaskPredictions:
+        """Keep some positives that have mask supervision and compute their mask logits."""
+        where = (positives.image, positives.location)
+        objects = object_index(positives)
+        scores = outputs["logits"][where].sigmoid().amax(1) * outputs["centerness"][where].sigmoid()
+        kept = keep_proposals(positives, scores, self.recipe.loss, generator)
+        image, location, target = (x[kept] for x in (*where, positives.target))
+        logits = self.mask_logits(
+            features, image, points[location], levels[location], outputs["parameters"][image, location]
+        )
+        boxes = [t.boxes for t in batch.targets]
+        given = [
+            t.has_mask if t.has_mask is not None else t.labels.new_full((len(t.labels),), t.masks is not None)
+            for t in batch.targets
+        ]
+        starts = torch.tensor([0, *(len(b) for b in boxes)], device=image.device).cumsum(0)
+        flat = starts[image] + target
+        return MaskPredictions(
+            logits, image, target, objects[kept], torch.cat(boxes)[flat], torch.cat(given).bool()[flat]
+        )
+
+    def mask_logits(
+        self, features: Tensor, image: Tensor, points: Tensor, levels: Tensor, parameters: Tensor
+    ) -> Tensor:
+        """N x H/s x W/s float32 logits of instances given by image, location, level and head weights."""
+        radii = features.new_tensor(self.layout.radii, dtype=torch.float32)[levels]
+        hidden, stride = self.recipe.model.head_channels, self.layout.mask_stride
+        height, width = features.shape[-2:]
+        logits = parameters.new_zeros(len(image), 2 * height, 2 * width)
+        for index in range(len(features)):
+            here = (image == index).nonzero().squeeze(1)
+            if len(here):
+                found = dynamic_masks(
+                    features[index].float(), parameters[here], points[here], radii[here], stride, hidden
+                )
+                logits = logits.index_copy(0, here, found)
+        return logits
+
+    def mask_losses(self, batch: Batch, masks: MaskPredictions) -> dict[str, Tensor]:
+        """loss_dice on the instances whose mask is given; the others are discarded."""
+        return {"loss_dice": self.dice(batch, masks, masks.masked)}
+
+    def dice(self, batch: Batch, masks: MaskPredictions, chosen: Tensor) -> Tensor:
+        """Mean dice loss of the chosen instances (N bool); zero, with a gradient path, when there is none."""
+        if not chosen.any():
+            return masks.logits.sum() * 0.0
+        target = self.target_masks(batch, masks, chosen)
+        each = dice_loss(masks.logits[chosen].sigmoid(), target)
+        return (each * average_weights(masks.objects[chosen], self.recipe.loss.average)).sum()
+
+    def target_masks(self, batch: Batch, masks: MaskPredictions, chosen: Tensor) -> Tensor:
+        """Given masks of the chosen instances, sampled on the logits' grid: K x H/s x W/s bool."""
+        s = self.layout.out_stride
+        pairs = zip(masks.image[chosen].tolist(), masks.target[chosen].tolist(), strict=True)
+        return torch.stack([batch.targets[i].masks[t, s // 2 :: s, s // 2 :: s] for i, t in pairs])
+
+    @torch.no_grad()
+    def predict(self, samples: list[Sample]) -> list[Instances]:
+        """Instances of each image, best first, in the frame of the original image."""
+        device = self.iteration.device
+        height = _padded(max(s.image.shape[1] for s in samples))
+        width = _padded(max(s.image.shape[2] for s in samples))
+        images = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8, device=device)
+        for slot, sample in zip(images, samples, strict=True):
+            slot[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image.to(device)
+        outputs, features = self(images)
+        points, levels = locations(height, width, self.layout, device)
+        results = []
+        for index, sample in enumerate(samples):
+            own = {name: values[index] for name, values in outputs.items()}
+            found = decode(own, points, levels, self.layout, sample.image.shape[1:], self.recipe.predict)
+            image = torch.full_like(found.location, index)
+            place = found.location
+            logits = self.mask_logits(features, image, points[place], levels[place], own["parameters"][place])
+            results.append(encode_masks(found, logits, self.layout.out_stride, sample, self.recipe.predict))
+        return results
+
+
+def _padded(length: int) -> int:
+    return -(-length // 32) * 32

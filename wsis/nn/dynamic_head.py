@@ -1,0 +1,54 @@
+"""CondInst's dynamic mask head: three 1x1 convolutions whose weights each instance brings along.
+
+Shapes: N instances of one image, C_m mask channels, h hidden channels, H x W mask features.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def parameter_count(mask_channels: int, hidden: int) -> int:
+    """Length of an instance's parameter vector: weights of (C_m + 2) x h, h x h, h x 1 and their biases."""
+    return (mask_channels + 2) * hidden + hidden * hidden + hidden + 2 * hidden + 1
+
+
+def dynamic_masks(
+    features: Tensor, parameters: Tensor, points: Tensor, radii: Tensor, stride: int, hidden: int
+) -> Tensor:
+    """Mask logits of one image's instances at twice the features' resolution.
+
+    The first layer sees the mask features and the position relative to the instance, (p - q) / r. It is
+    split: the features' part is one matrix product for all instances, the position's part is linear in x and
+    y, so that nothing is replicated for each instance.
+
+    Args:
+        features: C_m x H x W
+        parameters: N x T, in the order w1, w2, w3, b1, b2, b3; T = `parameter_count(C_m, h)`
+        points: N x 2 float (x, y), the instances' locations in input pixels
+        radii: N float, unit of the relative coordinates in pixels
+        stride: of `features`, input pixels
+
+    Returns:
+        N x 2H x 2W float32 logits.
+    """
+    channels, height, width = features.shape
+    count = len(parameters)
+    sizes = [(channels + 2) * hidden, hidden * hidden, hidden, hidden, hidden, 1]
+    w1, w2, w3, b1, b2, b3 = parameters.split(sizes, 1)
+    w1 = w1.reshape(count, hidden, channels + 2)
+    x = w1[:, :, 2:].reshape(count * hidden, channels) @ features.reshape(channels, -1).to(w1.dtype)
+    x = x.reshape(count, hidden, height, width)
+    grid_x = torch.arange(width, device=features.device) * stride + stride // 2
+    grid_y = torch.arange(height, device=features.device) * stride + stride // 2
+    relative_x = (points[:, :1] - grid_x) / radii[:, None]  # N x W
+    relative_y = (points[:, 1:] - grid_y) / radii[:, None]  # N x H
+    x = x + (w1[:, :, 0, None] * relative_x[:, None])[:, :, None]
+    x = x + (w1[:, :, 1, None] * relative_y[:, None] + b1[:, :, None])[:, :, :, None]
+    x = x.relu().flatten(2)
+    x = torch.baddbmm(b2[:, :, None], w2.reshape(count, hidden, hidden), x).relu()
+    x = torch.baddbmm(b3[:, :, None], w3.reshape(count, 1, hidden), x)
+    x = x.reshape(count, 1, height, width).float()
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False).squeeze(1)

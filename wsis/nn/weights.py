@@ -1,0 +1,134 @@
+"""ImageNet weights of a backbone: from torchvision's cache or download, or from a local file.
+
+A local file is a torch state dict (read with `weights_only`), or one of detectron2's model-zoo pickles, which
+is read by an unpickler that builds arrays and plain containers and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from wsis.declare.recipe import ModelSpec
+from wsis.errors import WsisError
+
+WEIGHTS = {"resnet50": "ResNet50_Weights.IMAGENET1K_V1", "resnet101": "ResNet101_Weights.IMAGENET1K_V1"}
+
+
+def load_backbone_weights(net: nn.Module, spec: ModelSpec) -> None:
+    """Load `spec.weights` into a torchvision ResNet: "none", "imagenet", or a file's path.
+
+    Raises WsisError naming the file to provide when weights are missing or don't fit.
+    """
+    if spec.weights == "none":
+        return
+    state = _download(spec.backbone) if spec.weights == "imagenet" else read_weights(Path(spec.weights))
+    names = set(net.state_dict())
+    kept = {key: value for key, value in state.items() if key in names and not key.startswith("fc.")}
+    needed = {n for n in names if not n.startswith("fc.") and not n.endswith("num_batches_tracked")}
+    if lacking := sorted(needed - kept.keys()):
+        raise WsisError(
+            f"{spec.weights}: not the weights of {spec.backbone}: {len(lacking)} tensors are missing, "
+            f"among them {', '.join(lacking[:3])}"
+        )
+    net.load_state_dict(kept, strict=False)
+
+
+def _download(backbone: str) -> dict[str, Tensor]:
+    weights = torchvision.models.get_weight(WEIGHTS[backbone])
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True)
+    except Exception as error:
+        name = weights.url.rsplit("/", 1)[-1]
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise WsisError(
+            f"ImageNet weights of {backbone} could not be downloaded ({error.__class__.__name__}). "
+            f"Put {name} into {folder}, or give a local file with model.weights: /path/to/file "
+            f"(torchvision's .pth or detectron2's R-50.pkl), or train from scratch with model.weights: none"
+        ) from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict with torchvision's names from a .pth or a detectron2 .pkl file, nothing executed."""
+    if not path.exists():
+        raise WsisError(f"{path}: no such weights file")
+    try:
+        if path.suffix == ".pkl":
+            return _from_detectron2(_ArraysOnly(io.BytesIO(path.read_bytes())).load())
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise WsisError(f"{path}: can't be read as weights: {error}") from error
+    return state.get("model", state)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles numpy arrays and builtin containers; anything else is refused before it is called."""
+
+    ALLOWED = frozenset({
+        ("numpy", "ndarray"), ("numpy", "dtype"),
+        ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"),
+        ("collections", "OrderedDict"), ("_codecs", "encode"),
+    })  # fmt: skip
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, encoding="latin1")
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"it would run {module}.{name}; only arrays are read")
+        return super().find_class(module, name)
+
+
+def _from_detectron2(tree: Any) -> dict[str, Tensor]:
+    """detectron2's (or Caffe2's) ResNet names to torchvision's; BGR input filters are turned to RGB.
+
+    The zoo's MSRA models expect BGR pixels of 0 to 255 without division by a deviation; ours are RGB and
+    divided, so the first filters are flipped and scaled to give the same activations.
+    """
+    tree = tree.get("model", tree)
+    state = {}
+    for key, value in tree.items():
+        if not isinstance(value, np.ndarray) or "fc1000" in key or "linear" in key:
+            continue
+        tensor = torch.from_numpy(np.array(value))
+        name = _torchvision_name(key)
+        if name == "conv1.weight" and tensor.shape[1] == 3:
+            std = torch.tensor([58.395, 57.12, 57.375])[None, :, None, None]
+            tensor = tensor.flip(1) * std
+        state[name] = tensor
+    for key in [k for k in state if k.endswith(".weight") and re.search(r"bn|downsample\.1", k)]:
+        stem = key.removesuffix("weight")
+        state.setdefault(stem + "running_mean", torch.zeros_like(state[key]))
+        state.setdefault(stem + "running_var", torch.ones_like(state[key]))
+    return state
+
+
+def _torchvision_name(key: str) -> str:
+    """'res4_3_branch2b_bn_s' or 'res4.3.conv2.norm.weight' -> 'layer3.3.bn2.weight'."""
+    old = {"_w": "weight", "_s": "weight", "_b": "bias", "_rm": "running_mean", "_riv": "running_var"}
+    if match := re.fullmatch(r"(res_)?conv1(_bn)?(_w|_s|_b|_rm|_riv)", key):
+        return f"{'bn1' if match[2] else 'conv1'}.{old[match[3]]}"
+    if match := re.fullmatch(r"res(\d)_(\d+)_branch(1|2a|2b|2c)(_bn)?(_w|_s|_b|_rm|_riv)", key):
+        stage, block, branch, norm, kind = match.groups()
+        part = ("downsample.1" if norm else "downsample.0") if branch == "1" else (
+            f"{'bn' if norm else 'conv'}{'abc'.index(branch[1]) + 1}"
+        )  # fmt: skip
+        return f"layer{int(stage) - 1}.{block}.{part}.{old[kind]}"
+    if match := re.fullmatch(r"stem\.conv1(\.norm)?\.(\w+)", key):
+        return f"{'bn1' if match[1] else 'conv1'}.{match[2]}"
+    if match := re.fullmatch(r"res(\d)\.(\d+)\.(shortcut|conv(\d))(\.norm)?\.(\w+)", key):
+        stage, block, which, number, norm, kind = match.groups()
+        part = (
+            f"downsample.{1 if norm else 0}" if which == "shortcut" else f"{'bn' if norm else 'conv'}{number}"
+        )
+        return f"layer{int(stage) - 1}.{block}.{part}.{kind}"
+    return key
