@@ -173,7 +173,8 @@ def report() -> Report:
 
 
 def results(folder: Path, made: Report) -> dict[str, Path]:
-    """Run folders with logs and predictions under `folder`/runs, a COCO root beside them; run id -> root."""
+    """Run folders with logs and predictions under `folder`/<scale>/runs, a COCO root beside them; run id -> root."""
+    folder = folder / made.scale
     root = folder / "data" / "shapes-0123abcd"
     truth = coco_root(root)
     for index, run in enumerate(made.runs):

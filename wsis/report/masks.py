@@ -23,6 +23,7 @@ from wsis.errors import WsisError
 from wsis.report.markup import data_uri
 
 MIN_SCORE = 0.3
+MIN_IOU = 0.1
 TILES = 4
 TILE = (216, 192)  # width, height, pixels; synthetic images of 96 x 96 are shown at twice their size
 GAP = 4
@@ -30,6 +31,7 @@ COLOURS = np.array(
     [(255, 176, 0), (0, 158, 255), (255, 77, 141), (0, 214, 143), (186, 104, 255), (255, 110, 40), (240, 240, 60)],
     dtype=np.float32,
 )
+WHITE = np.full(3, 255, dtype=np.float32)
 
 
 @dataclass
@@ -61,7 +63,8 @@ def mask_panel(
     annotations  COCO instances file; `folder` holds its images
     quality      of the JPEGs, to bound the size of a page
 
-    Masks with a score above 0.3 are drawn, one colour an object, largest first.
+    Masks with a score above 0.3 are drawn. A prediction has the colour of the ground-truth object that it
+    overlaps most (IoU of 0.1 or more), else it is white.
     Raises WsisError naming the file when an image or a file of the root is missing or broken.
     """
     rows = [(label, run) for label, run in rows if (run / "predictions.json").is_file()]
@@ -71,12 +74,13 @@ def mask_panel(
     if not images:
         return None
     tiles = [_read(folder / str(image["file_name"])) for image in images]
-    first = _strip("ground truth", tiles, [truth[image["id"]] for image in images], quality)
+    objects = [truth[image["id"]] for image in images]
+    first = _strip("ground truth", tiles, objects, objects, quality)
     strips = []
     for label, run in rows:
         predicted = _predictions(run / "predictions.json", tuple(image["id"] for image in images))
         masks = [predicted[image["id"]] for image in images]
-        strips.append(_strip(label, tiles, masks, quality))
+        strips.append(_strip(label, tiles, masks, objects, quality))
     return Panel(first, strips, [str(image["file_name"]) for image in images])
 
 
@@ -125,8 +129,15 @@ def _decode(segmentation: Any, height: int, width: int) -> np.ndarray:
     return rle.decode(segmentation)
 
 
-def _strip(label: str, images: Sequence[Image.Image], masks: Sequence[list[np.ndarray]], quality: int) -> Strip:
-    drawn = [_tile(image, found) for image, found in zip(images, masks, strict=True)]
+def _strip(
+    label: str,
+    images: Sequence[Image.Image],
+    masks: Sequence[list[np.ndarray]],
+    objects: Sequence[list[np.ndarray]],
+    quality: int,
+) -> Strip:
+    """`masks` over `images`, coloured after the ground-truth `objects`; each list holds (H, W) uint8 an image."""
+    drawn = [_tile(i, m, _colours(m, o)) for i, m, o in zip(images, masks, objects, strict=True)]
     width = sum(tile.width for tile in drawn) + GAP * (len(drawn) - 1)
     height = max(tile.height for tile in drawn)
     strip = Image.new("RGB", (width, height), (128, 128, 128))
@@ -141,8 +152,21 @@ def _strip(label: str, images: Sequence[Image.Image], masks: Sequence[list[np.nd
     return Strip(label, data_uri(out.getvalue(), "image/jpeg"), width, height, alt)
 
 
-def _tile(image: Image.Image, masks: list[np.ndarray]) -> Image.Image:
-    """`image` scaled to fit a tile, each mask as translucent fill and contour on top."""
+def _colours(masks: list[np.ndarray], objects: list[np.ndarray]) -> list[np.ndarray]:
+    """The colour of each mask: that of the object it overlaps most, white for none."""
+    if not masks:
+        return []
+    ious = rle.iou(_encode(masks), _encode(objects), [0] * len(objects))  # (masks, objects)
+    best = ious.argmax(1)
+    return [COLOURS[j % len(COLOURS)] if ious[i, j] >= MIN_IOU else WHITE for i, j in enumerate(best)]
+
+
+def _encode(masks: list[np.ndarray]) -> list[dict[str, Any]]:
+    return [rle.encode(np.asfortranarray(mask)) for mask in masks]
+
+
+def _tile(image: Image.Image, masks: list[np.ndarray], colours: list[np.ndarray]) -> Image.Image:
+    """`image` scaled to fit a tile, each mask as translucent fill and contour on top, largest first."""
     scale = min(TILE[0] / image.width, TILE[1] / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     enlarged = scale > 1
@@ -150,11 +174,9 @@ def _tile(image: Image.Image, masks: list[np.ndarray]) -> Image.Image:
         image.resize(size, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS), dtype=np.float32
     ).copy()
     canvas = 0.82 * canvas + 12  # a little darker, so that the contours stand out
-    order = sorted(masks, key=lambda mask: -int(mask.sum()))
-    for index, mask in enumerate(order):
+    for mask, colour in sorted(zip(masks, colours, strict=True), key=lambda pair: -int(pair[0].sum())):
         resampling = Image.Resampling.NEAREST if enlarged else Image.Resampling.BILINEAR
         inside = np.asarray(Image.fromarray(mask * np.uint8(255)).resize(size, resampling)) > 127
-        colour = COLOURS[index % len(COLOURS)]
         edge = inside & ~binary_erosion(inside, iterations=2)
         canvas[inside] = 0.62 * canvas[inside] + 0.38 * colour
         canvas[edge] = colour

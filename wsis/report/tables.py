@@ -6,6 +6,7 @@ import csv
 import io
 import re
 
+from wsis.report.markup import templates
 from wsis.report.model import CellResult, TableResult
 from wsis.report.view import CellView, RowView, TableView, table_view
 
@@ -138,9 +139,6 @@ def _tex_cell(cell: CellView) -> str:
     return rf"{value}{spread}$_{{{cell.n}}}${' stale' if cell.stale else ''}{published}"
 
 
-def to_html(view: TableView) -> str:
-    """The `<table>` element (escaped) without a page around it."""
-    from wsis.report.render import templates  # render imports this module
-
-    macro = templates().get_template("table.html").module.data_table
-    return str(macro(view))
+def to_html(result: TableResult, scale: str) -> str:
+    """The `<table>` element and its footnotes, escaped, without a page around them."""
+    return str(templates().get_template("table.html").module.data_table(table_view(result, scale)))

@@ -1,0 +1,199 @@
+"""Write a report: per-table files, plots, and one self-contained page that works offline."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from wsis.declare.load import PAPERS
+from wsis.declare.table import Erratum
+from wsis.report.curves import curves_plot
+from wsis.report.markup import templates
+from wsis.report.masks import Panel, mask_panel
+from wsis.report.model import VERDICTS, FigureResult, Report, TableResult
+from wsis.report.plots import Plot, figure_plot, table_plot
+from wsis.report.tables import to_csv, to_markdown, to_tex
+from wsis.report.view import PAPER_TITLES, RowView, TableView, scale_caption, table_view
+
+MARKS = {"reproduced": "✓", "contradicted": "✗", "inconclusive": "≈", "not run": "·"}  # noqa: RUF001
+PAGE_STRIPS = 60  # beyond this many strips of masks their JPEG quality goes down, to bound the page's size
+
+
+@dataclass
+class Section:
+    """A table on the page."""
+
+    result: TableResult
+    view: TableView
+    plot: Plot | None
+    curves: Plot | None
+    masks: Panel | None
+    seed: int | None  # whose masks are shown
+
+
+@dataclass
+class FigureSection:
+    """A figure on the page."""
+
+    result: FigureResult
+    plot: Plot | None
+
+    @property
+    def name(self) -> str:
+        return f"{PAPER_TITLES[self.result.figure.paper]}, Figure {self.result.figure.figure}"
+
+    @property
+    def anchor(self) -> str:
+        return f"{self.result.figure.paper}-figure-{self.result.figure.figure}"
+
+
+@dataclass
+class Paper:
+    """A paper's part of the page: what was measured first, then what was not."""
+
+    key: str
+    title: str
+    measured: list[Section] = field(default_factory=list)
+    unrun: list[Section] = field(default_factory=list)
+    figures: list[FigureSection] = field(default_factory=list)
+    errata: list[Erratum] = field(default_factory=list)
+
+
+def render_report(
+    report: Report, results: Path, out: Path, roots: Mapping[str, Path] | None = None
+) -> Path:
+    """Write `out`/index.html and `out`/<paper>/{table<N>.{md,csv,tex,html}, table<N>.png, figure<N>.png}.
+
+    results  the folder that holds <scale>/runs/<id>/ (training curves and masks come from there)
+    roots    run id -> COCO root its predictions belong to; default <scale>/data/<root name in its train.json>
+
+    Works with any subset of runs present. Returns the path of index.html.
+    """
+    results = Path(results) / report.scale
+    roots = {**_default_roots(report, results), **(roots or {})}
+    views = {result.table.key: table_view(result, report.scale) for result in report.tables}
+    strips = sum(len(view.trained) for view in views.values() if view.measured)
+    draw_masks = partial(_masks, results=results, roots=roots, quality=82 if strips <= PAGE_STRIPS else 60)
+    papers = {key: Paper(key, PAPER_TITLES[key], errata=report.errata.get(key, [])) for key in PAPERS}
+    for result in report.tables:
+        view = views[result.table.key]
+        section = _section(result, view, results, draw_masks)
+        paper = papers[result.table.paper]
+        (paper.measured if view.measured else paper.unrun).append(section)
+        _write_table(section, report, out / result.table.paper)
+    for figure in report.figures:
+        drawn = FigureSection(figure, figure_plot(figure))
+        papers[figure.figure.paper].figures.append(drawn)
+        if drawn.plot:
+            _write(out / figure.figure.paper / f"figure{figure.figure.figure}.png", drawn.plot.png)
+    ordered = sorted(papers.values(), key=lambda paper: not (paper.measured or any(f.plot for f in paper.figures)))
+    page = templates().get_template("index.html").render(_context(report, ordered))
+    _write(out / "index.html", page.encode("utf-8"))
+    return out / "index.html"
+
+
+def _context(report: Report, papers: list[Paper]) -> dict[str, Any]:
+    claims = [claim for result in report.tables for claim in result.claims]
+    counts = Counter(claim.verdict for claim in claims)
+    return {
+        "report": report,
+        "papers": [p for p in papers if p.measured or p.unrun or p.figures],
+        "claims": claims,
+        "counts": {verdict: counts[verdict] for verdict in VERDICTS},
+        "marks": MARKS,
+        "views": {s.view.key: s.view for paper in papers for s in (*paper.measured, *paper.unrun)},
+        "paper_titles": PAPER_TITLES,
+        "scale_caption": scale_caption(report.scale),
+        "measured_rows": _count_rows(papers, measured=True),
+        "trained_rows": _count_rows(papers, measured=False),
+    }
+
+
+def _count_rows(papers: list[Paper], measured: bool) -> int:
+    """Rows that we train, or those of them that have a number."""
+    rows = [row for paper in papers for s in (*paper.measured, *paper.unrun) for row in s.view.trained]
+    return sum(row.measured for row in rows) if measured else len(rows)
+
+
+def _section(result: TableResult, view: TableView, results: Path, draw_masks: Any) -> Section:
+    if not view.measured:
+        return Section(result, view, None, None, None, None)
+    runs = [(row.label, [results / "runs" / run for run in row.runs]) for row in view.trained]
+    panel, seed = draw_masks(result, view)
+    return Section(result, view, table_plot(result), curves_plot(f"{view.anchor}-curves", runs), panel, seed)
+
+
+def _masks(
+    result: TableResult, view: TableView, results: Path, roots: Mapping[str, Path], quality: int
+) -> tuple[Panel | None, int | None]:
+    """The table's panel, of the lowest seed that any of its rows has, and that seed.
+
+    Rows that share a run show the same strip. Rows evaluated on another root than the first are left out: their
+    images are not the same.
+    """
+    by_seed: dict[int, list[tuple[str, str]]] = {}
+    for row in view.trained:
+        for seed, run in _seed_runs(result, row).items():
+            if run in roots and (results / "runs" / run / "predictions.json").is_file():
+                by_seed.setdefault(seed, []).append((row.label, run))
+    if not by_seed:
+        return None, None
+    seed = max(sorted(by_seed), key=lambda seed: len(by_seed[seed]))
+    root = roots[by_seed[seed][0][1]]
+    chosen = [(label, results / "runs" / run) for label, run in by_seed[seed] if roots[run] == root]
+    split = _eval_split(chosen[0][1])
+    annotations = root / "annotations" / f"instances_{split}.json"
+    if not annotations.is_file():
+        return None, None
+    return mask_panel(chosen, annotations, root / split, quality), seed
+
+
+def _seed_runs(result: TableResult, row: RowView) -> dict[int, str]:
+    return {
+        seed: run
+        for metric in result.table.columns
+        for seed, run in sorted(result.cells[row.label, metric].runs.items())
+    }
+
+
+def _eval_split(run: Path) -> str:
+    """The split that a run is evaluated on, from its recipe.json; `shapes` roots call it val."""
+    data = json.loads((run / "recipe.json").read_text(encoding="utf-8"))["recipe"].get("data", {})
+    return "val" if data.get("dataset") == "shapes" else data.get("eval", "val2017")
+
+
+def _default_roots(report: Report, results: Path) -> dict[str, Path]:
+    names = {run: train.get("data", {}).get("root_name") for run, train in report.runs.items()}
+    return {run: results / "data" / n for run, n in names.items() if n and (results / "data" / n).is_dir()}
+
+
+def _write_table(section: Section, report: Report, folder: Path) -> None:
+    result, stem = section.result, f"table{section.result.table.table}"
+    page = templates().get_template("table_page.html").render(section=section, report=report)
+    _write(folder / f"{stem}.md", to_markdown(result, report.scale).encode("utf-8"))
+    _write(folder / f"{stem}.csv", to_csv(result, report.scale).encode("utf-8"))
+    _write(folder / f"{stem}.tex", to_tex(result, report.scale).encode("utf-8"))
+    _write(folder / f"{stem}.html", page.encode("utf-8"))
+    if section.plot:
+        _write(folder / f"{stem}.png", section.plot.png)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Atomically: a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
