@@ -11,7 +11,7 @@ from wsis.declare.load import load_errata, load_figures
 from wsis.declare.table import Curve, Erratum, Figure, Row, Table
 from wsis.errors import WsisError
 from wsis.evaluation.files import read_json
-from wsis.plan import Plan, Run
+from wsis.plan import Plan
 from wsis.report.claims import judge
 from wsis.report.model import CellResult, FigureResult, Report, TableResult, Trend
 from wsis.report.stale import code_hash
@@ -83,20 +83,28 @@ class Found:
                 self._code[method] = None
         return self._code[method]
 
-    def command(self, runs: list[str]) -> str:
-        """What trains these runs and the missing ones they start from, with the time it takes."""
-        wanted: dict[str, Run] = {}
-        for run in runs:
-            chain = []
-            planned = self.plan.runs.get(run)
-            while planned is not None and planned.id not in wanted and planned.id not in self.metrics:
-                chain.append(planned)
-                planned = self.plan.runs.get(planned.parent)
-            wanted |= {item.id: item for item in reversed(chain)}
-        hours = sum(run.gpu_hours for run in wanted.values())
+    def command(self, table: str) -> str:
+        """What fills this table, training only what is missing, with the time that takes."""
+        wanted: set[str] = set()
+        todo = self.plan.wanted([table])
+        while todo:
+            run = self.plan.runs.get(todo.pop())
+            if run is not None and run.id not in wanted and run.id not in self.metrics:
+                wanted.add(run.id)
+                todo += [run.parent] if run.parent else []
+        hours = sum(self.plan.runs[run].gpu_hours for run in wanted)
         time = f"{hours:.1f} h" if hours >= 0.1 else f"{max(1, round(hours * 60))} min"
-        ids = " ".join(wanted)
-        return f"wsis train --scale {self.plan.scale.name} {ids} (~{time} on {self.plan.scale.cost.device})"
+        return f"{workflow(self.plan, table.replace('/', '_'))} (~{time} on {self.plan.scale.cost.device})"
+
+
+def workflow(plan: Plan, target: str) -> str:
+    """The command that makes a target of the workflow at this plan's scale and seeds."""
+    config = [f"scale={plan.scale.name}"]
+    if plan.seeds != plan.scale.seeds:
+        config.append(f"seeds=[{','.join(map(str, plan.seeds))}]")
+    if plan.scale.data == "root":
+        config.append("data_root=PATH")
+    return f"snakemake {target} --cores all --config {' '.join(config)}"
 
 
 def _table(table: Table, plan: Plan, found: Found, errata: Mapping[str, list[Erratum]]) -> TableResult:
@@ -122,7 +130,7 @@ def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan,
     if not runs:
         return CellResult(reason=plan.row_reason(table.key, row.label) or "not part of this plan")
     if metric == "prop":
-        return _affinity_cell(runs, plan, found)
+        return _affinity_cell(table, runs, plan, found)
     cell, problems = CellResult(runs=dict(runs)), []
     protocol = row.protocol or table.protocol
     for seed, run in sorted(runs.items()):
@@ -138,21 +146,21 @@ def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan,
         else:
             cell.values[seed] = float(value)
     if not cell.values:
-        missing = [run for run in runs.values() if run not in found.metrics]
-        cell.reason = problems[0] if problems else f"not run: {found.command(missing)}"
+        cell.reason = problems[0] if problems else f"not run: {found.command(table.key)}"
     cell.stale = any(found.stale(runs[seed]) for seed in cell.values)
     return cell
 
 
-def _affinity_cell(runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
+def _affinity_cell(table: Table, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
     """`prop` at the row's own threshold: measured on the data once, so one value, under the first seed."""
     seed = min(runs)
     cell = CellResult(runs={seed: runs[seed]})
-    spec = plan.runs[runs[seed]].recipe.settled().loss.pairwise
-    if spec is None:
-        cell.reason = "this row has no pairwise term, so no threshold"
-    elif found.affinity is None:
-        cell.reason = f"not run: {_affinity_command(plan.scale.name)}"
+    recipe = plan.runs[runs[seed]].recipe.settled()
+    spec = recipe.loss.pairwise
+    if spec is None or recipe.data.supervision == "masks":
+        return CellResult(reason="no threshold: this row does not guess edges from colours")
+    if found.affinity is None:
+        cell.reason = f"not run: {found.command(table.key)}"
     else:
         curve = found.affinity["definitions"]["any"]
         at = [
@@ -165,10 +173,6 @@ def _affinity_cell(runs: dict[int, str], plan: Plan, found: Found) -> CellResult
         else:
             cell.reason = f"affinity.json has no value at tau = {spec.tau:g}"
     return cell
-
-
-def _affinity_command(scale: str) -> str:
-    return f"wsis data affinity --scale {scale}"
 
 
 def _trend(result: TableResult) -> Trend | None:
@@ -219,7 +223,7 @@ def _some(labels: list[str]) -> str:
 def _figure(figure: Figure, found: Found) -> FigureResult:
     """Both curves under each definition of the edges that belong to a box."""
     if found.affinity is None:
-        return FigureResult(figure, reason=f"not run: {_affinity_command(found.plan.scale.name)}")
+        return FigureResult(figure, reason=f"not run: {workflow(found.plan, f'figure{figure.figure}')}")
     curves = [
         Curve(
             label=f"{metric}, {EDGES.get(name, name)}",
@@ -239,14 +243,19 @@ def _provenance(plan: Plan, found: Found) -> dict[str, Any]:
     environments = list(found.environment.values())
     versions: dict[str, str] = {}
     for environment in environments:
-        versions |= environment.get("versions", {})
+        packages = environment.get("packages", {}) | {k: environment.get(k) for k in ("python", "cuda")}
+        versions |= {name: version for name, version in packages.items() if version}
     return {
         "versions": dict(sorted(versions.items())),
-        "commits": sorted({e["commit"] for e in environments if e.get("commit")}),
-        "hardware": sorted({train["device_name"] for train in trained if train.get("device_name")}),
+        "commits": sorted({_commit(e) for e in environments if e.get("commit")}),
+        "hardware": sorted({f"{e['device']}, {e['cores']} cores" for e in environments if e.get("device")}),
         "data": sorted({train["data"]["root_name"] for train in trained if train.get("data")}),
         "seeds": list(plan.seeds),
         "runs": sum(run in found.metrics for run in plan.runs),
         "planned": len(plan.runs),
         "seconds": math.fsum(train.get("seconds") or 0.0 for train in trained),
     }
+
+
+def _commit(environment: dict[str, Any]) -> str:
+    return environment["commit"] + (" with local changes" if environment.get("modified") else "")

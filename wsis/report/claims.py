@@ -47,11 +47,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one comparison says: in words, with the number of seeds behind it (0 when missing)."""
+    """What one comparison says: in words, or the rows that were not run; n seeds are behind it."""
 
     state: State
-    text: str
+    text: str = ""
     n: int = 0
+    absent: tuple[str, ...] = ()
 
 
 def judge(claim: Claim, table: Table, results: Mapping[str, TableResult], scale: str) -> ClaimResult:
@@ -109,7 +110,7 @@ def _comparisons(claim: Claim, table: Table, results: Mapping[str, TableResult])
             name = side(claim.row).name
             if name not in names[1:-1]:
                 raise WsisError(
-                    f"{table.key}: claim '{claim.id}': '{name}' must lie strictly inside its 'rows'"
+                    f"{table.key}: claim '{claim.id}': {name} must lie strictly inside its 'rows'"
                 )
             top = names.index(name)
             for i, (before, after) in enumerate(pairwise(rows)):
@@ -127,7 +128,7 @@ def _rivals(claim: Claim, table: Table) -> list[str]:
 
 def _side(cell: Cell, claim: Claim, table: Table, results: Mapping[str, TableResult]) -> Side:
     key, metric = cell.table or table.key, cell.metric or claim.metric
-    name = cell.row if key == table.key else f"{key} {cell.row}"
+    name = f"'{cell.row}'" if key == table.key else f"'{cell.row}' of {key}"
     if metric != claim.metric:
         name += f" ({metric})"
     other = results.get(key)
@@ -169,9 +170,11 @@ def _measured(comparison: Comparison, scale: str) -> Outcome:
             return Outcome(
                 "missing", f"{side.name} is quoted: compared with measured numbers at scale paper only"
             )
+        if side.quoted and side.result.published is None:
+            return Outcome("missing", f"the paper prints no {side.metric} for {side.name}")
+    if absent := tuple(side.name for side in (high, low) if not side.quoted and not side.result.values):
+        return Outcome("missing", absent=absent)
     values = [_values(high, low.result), _values(low, high.result)]
-    if absent := [s.name for s, found in zip((high, low), values, strict=True) if not found]:
-        return Outcome("missing", f"not run: {', '.join(absent)}")
     differences = {seed: round(d, 9) for seed, d in paired(*values).items()}
     if not differences:
         return Outcome("missing", f"{pair} share no seed")
@@ -180,9 +183,7 @@ def _measured(comparison: Comparison, scale: str) -> Outcome:
 
 def _values(side: Side, other: CellResult) -> dict[int, float]:
     """Seed -> value; a quoted row's printed number stands for every seed of the other side."""
-    if not side.quoted:
-        return side.result.values
-    return {} if side.result.published is None else dict.fromkeys(other.values, side.result.published)
+    return dict.fromkeys(other.values, side.result.published) if side.quoted else side.result.values
 
 
 def _decide(comparison: Comparison, differences: dict[int, float], values: list[dict[int, float]]) -> Outcome:
@@ -215,12 +216,14 @@ def _state(bounds: Interval, comparison: Comparison) -> State:
 
 def _detail(outcomes: list[Outcome]) -> str:
     """Every comparison where they are few; else how many hold and the first that do not."""
+    absent = dict.fromkeys(name for outcome in outcomes for name in outcome.absent)
+    parts = [f"not run: {', '.join(absent)}"] if absent else []
     if len(outcomes) <= _SHOWN:
-        return "; ".join(outcome.text for outcome in outcomes)
+        return "; ".join([outcome.text for outcome in outcomes if outcome.text] + parts)
     order = {"fails": 0, "open": 1, "missing": 2}
-    rest = sorted((o for o in outcomes if o.state != "holds"), key=lambda o: order[o.state])
-    parts = [f"{len(outcomes) - len(rest)} of {len(outcomes)} comparisons hold"]
-    parts += [outcome.text for outcome in rest[:_SHOWN]]
-    if len(rest) > _SHOWN:
-        parts.append(f"and {len(rest) - _SHOWN} more")
-    return "; ".join(parts)
+    rest = sorted((o for o in outcomes if o.state != "holds"), key=lambda outcome: order[outcome.state])
+    told = [outcome.text for outcome in rest if outcome.text]
+    if len(told) > _SHOWN:
+        told[_SHOWN:] = [f"and {len(told) - _SHOWN} more"]
+    held = f"{len(outcomes) - len(rest)} of {len(outcomes)} comparisons hold"
+    return "; ".join([held, *told, *parts])

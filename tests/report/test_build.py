@@ -1,0 +1,202 @@
+"""A report built from an invented results folder of which half is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from results_folder import make_plan, make_results, measured
+
+from wsis.declare.table import Curve, Erratum, Figure
+from wsis.errors import WsisError
+from wsis.report import build
+from wsis.report.build import build_report
+from wsis.report.model import Report, TableResult
+
+FIGURE = Figure(
+    paper="boxinst", figure="4", title="t", caption="c", section="3", measure="colour-affinity",
+    dataset="coco", split="val2017", thresholds=(0.0, 0.1), published=(),
+)  # fmt: skip
+
+
+@pytest.fixture
+def plan():
+    return make_plan()
+
+
+@pytest.fixture
+def report(plan, tmp_path, monkeypatch) -> Report:
+    monkeypatch.setattr(build, "code_hash", lambda method: "now")
+    make_results(plan, tmp_path)
+    return report_of(plan, tmp_path)
+
+
+def report_of(plan, results: Path, **kwargs) -> Report:
+    return build_report(plan, results, **({"figures": {"boxinst/figure4": FIGURE}, "errata": {}} | kwargs))
+
+
+def first(report: Report) -> TableResult:
+    return report.tables[0]
+
+
+def edit(plan, results: Path, label: str, name: str, **changes: Any) -> None:
+    for run in plan.row_runs("boxinst/1a", label).values():
+        path = results / plan.scale.name / "runs" / run / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_every_cell_exists_and_either_has_values_or_a_reason(report: Report) -> None:
+    for result in report.tables:
+        assert set(result.cells) == {(r, m) for r in result.table.labels for m in result.table.columns}
+        assert all(bool(cell.values) != bool(cell.reason) for cell in result.cells.values())
+
+
+def test_values_are_those_of_the_runs(plan, report: Report) -> None:
+    for label in ("low", "middle"):
+        cell = first(report).cells[label, "AP"]
+        assert cell.values == {seed: measured(label, seed) for seed in plan.seeds}
+        assert cell.runs == plan.row_runs("boxinst/1a", label)
+        assert cell.n == len(plan.seeds)
+
+
+def test_published_interval_takes_the_columns_decimals(report: Report) -> None:
+    """30 in a column of tenths was printed 30.0."""
+    assert first(report).cells["middle", "AP"].interval == (29.95, 30.05)
+    assert first(report).cells["middle", "AP"].decimals == 1
+    assert first(report).cells["others", "APL"].interval is None
+
+
+def test_missing_runs_say_what_makes_them_and_what_is_left_to_pay(plan, report: Report) -> None:
+    reason = first(report).cells["high", "AP"].reason
+    assert reason.startswith("not run: snakemake boxinst_1a ") and "--config scale=tiny" in reason
+    # low, middle and the shared warm-ups are done: what is left is `high`, an hour a seed
+    assert f"(~{len(plan.seeds)}.0 h on a device)" in reason
+
+
+def test_cost_counts_a_missing_parent_once(plan, tmp_path) -> None:
+    reason = first(report_of(plan, tmp_path)).cells["high", "AP"].reason
+    assert f"(~{4 * len(plan.seeds)}.0 h on a device)" in reason  # three rows and one warm-up a seed
+
+
+def test_rows_without_runs_give_the_plans_reason(report: Report) -> None:
+    assert first(report).cells["others", "AP"].reason == "quoted"
+    assert first(report).cells["sim", "AP"].reason == "method sim does not exist yet"
+
+
+def test_undefined_and_absent_metrics_are_not_zero(report: Report) -> None:
+    cell = first(report).cells["low", "APL"]
+    assert cell.mean is None and "undefined" in cell.reason
+    assert "not measured" in first(report).cells["low", "AP70"].reason
+
+
+def test_one_seed_of_several(plan, tmp_path) -> None:
+    make_results(plan, tmp_path)
+    run = plan.row_runs("boxinst/1a", "low")[plan.seeds[0]]
+    (tmp_path / "tiny/runs" / run / "metrics.json").unlink()
+    cell = first(report_of(plan, tmp_path)).cells["low", "AP"]
+    assert list(cell.values) == list(plan.seeds[1:]) and cell.reason is None
+    assert set(cell.runs) == set(plan.seeds)
+
+
+def test_protocols_do_not_mix(plan, tmp_path) -> None:
+    make_results(plan, tmp_path)
+    edit(plan, tmp_path, "low", "metrics.json", protocol="voc")
+    cell = first(report_of(plan, tmp_path)).cells["low", "AP"]
+    assert not cell.values and "voc" in cell.reason and "coco" in cell.reason
+
+
+def test_affinity_is_read_at_the_rows_own_threshold(plan, report: Report, tmp_path) -> None:
+    found = {label: first(report).cells[label, "prop"].mean for label in ("low", "middle", "high")}
+    assert found == {"low": 94.1, "middle": 98.3, "high": None}  # tau 0, 0.1 and one not measured
+    assert "0.2" in first(report).cells["high", "prop"].reason
+    curves = report.figures[0].measured
+    assert {curve.metric for curve in curves} == {"prop", "kept"} and len(curves) == 4
+    assert curves[0].points == ((0.0, 94.1), (0.1, 98.3))
+    assert all(isinstance(curve, Curve) for curve in curves)
+    (tmp_path / "tiny/affinity.json").unlink()
+    without = report_of(plan, tmp_path)
+    assert without.figures[0].reason.startswith("not run: ")
+    assert first(without).cells["low", "prop"].reason.startswith("not run: ")
+
+
+def test_stale_where_the_method_or_the_parents_code_changed(plan, report: Report, tmp_path) -> None:
+    assert not any(cell.stale for result in report.tables for cell in result.cells.values())
+    edit(plan, tmp_path, "low", "train.json", code="before")
+    cells = first(report_of(plan, tmp_path)).cells
+    assert cells["low", "AP"].stale and not cells["middle", "AP"].stale
+    assert not cells["low", "prop"].stale  # measured on the data, not trained
+    for run in plan.runs.values():
+        if run.parent is None:
+            path = tmp_path / "tiny/runs" / run.id / "train.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"code": "before"}))
+    assert first(report_of(plan, tmp_path)).cells["middle", "AP"].stale
+
+
+def test_deviations_name_the_rows_they_concern(plan, tmp_path) -> None:
+    make_results(plan, tmp_path)
+    edit(plan, tmp_path, "low", "train.json", deviations=["1 device instead of 8"])
+    deviations = first(report_of(plan, tmp_path)).deviations
+    assert "1 device instead of 8 (rows low)" in deviations
+    assert "published on test-dev2017, measured on val2017 (rows middle)" in deviations
+    shared = [text for text in deviations if text.startswith("schedule.iterations: 90000 -> 100")]
+    assert shared == ["schedule.iterations: 90000 -> 100"]
+    assert len(deviations) == len(set(deviations))
+
+
+def test_trend_needs_four_rows(plan, report: Report) -> None:
+    trend = first(report).trend
+    assert (trend.tau_b, trend.n, trend.metric) == (None, 2, "AP")
+    assert (trend.best_published, trend.best_measured) == ("middle", "low")
+    long = report.tables[1].trend
+    assert long.n == 4
+    # published 10 < 20 < 30 < 40; measured with one of the six pairs the other way round
+    assert long.tau_b == pytest.approx((5 - 1) / 6)
+    assert (long.best_published, long.best_measured) == ("r4", "r4")
+
+
+def test_claims_are_judged_on_the_paired_cells(report: Report) -> None:
+    verdicts = {c.claim.id: c.verdict for c in first(report).claims}
+    assert verdicts == {"low-above-middle": "reproduced", "middle-above-low": "contradicted",
+                        "high-is-best": "not run", "prop-rises": "reproduced"}  # fmt: skip
+
+
+def test_empty_results_folder(plan, tmp_path) -> None:
+    report = report_of(plan, tmp_path / "nothing")
+    assert all(cell.reason and not cell.values for result in report.tables for cell in result.cells.values())
+    assert all(result.trend is None for result in report.tables)
+    assert {c.verdict for result in report.tables for c in result.claims} == {"not run"}
+    assert report.runs == {} and report.provenance["runs"] == 0
+
+
+def test_provenance_and_finished_runs(plan, report: Report) -> None:
+    finished = [run for run in plan.runs if run in report.runs]
+    assert 0 < len(finished) < len(plan.runs)
+    provenance = report.provenance
+    assert provenance["runs"] == len(finished) and provenance["planned"] == len(plan.runs)
+    assert provenance["seconds"] == pytest.approx(2.5 * len(finished))
+    assert provenance["seeds"] == list(plan.seeds)
+    assert provenance["versions"]["torch"] == "2.7.1"
+    assert provenance["commits"] == ["abc"] and provenance["hardware"] == ["a CPU, 2 cores"]
+
+
+def test_errata_go_to_the_tables_they_are_about(plan, tmp_path) -> None:
+    errata = {
+        "boxinst": [
+            Erratum(id=i, where="w", about=about, paper="p", other="o", source="paper", follows="f")
+            for i, about in (("e1", ("boxinst/1a",)), ("e2", ("boxinst/2",)), ("e3", ()))
+        ]
+    }
+    report = report_of(plan, tmp_path, errata=errata)
+    assert [[e.id for e in result.errata] for result in report.tables] == [["e1"], ["e2"]]
+    assert [e.id for e in report.errata["boxinst"]] == ["e1", "e2", "e3"]
+
+
+def test_unreadable_file_is_named(plan, tmp_path) -> None:
+    make_results(plan, tmp_path)
+    run = plan.row_runs("boxinst/1a", "low")[plan.seeds[0]]
+    path = tmp_path / "tiny/runs" / run / "metrics.json"
+    path.write_text('{"metrics": {')
+    with pytest.raises(WsisError, match=run):
+        report_of(plan, tmp_path)

@@ -1,0 +1,135 @@
+"""diff.json, and what `wsis diff` says about a run that no longer reproduces what a reference does."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from results_folder import make_plan, make_results
+
+from wsis.errors import WsisError
+from wsis.report.build import build_report
+from wsis.report.collect import collect, read_metrics
+from wsis.report.diff import compare, make_diff, read_reference, write_diff, write_reference
+from wsis.report.model import VERDICTS, Report
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Report:
+    plan = make_plan()
+    make_results(plan, tmp_path / "results")
+    return build_report(plan, tmp_path / "results", figures={}, errata={})
+
+
+@pytest.fixture
+def reference(report: Report, tmp_path: Path) -> dict:
+    write_reference(report, tmp_path / "reference")
+    return read_reference(tmp_path / "reference/claims.json")
+
+
+def claim(diff: dict, table: str, name: str) -> dict:
+    (found,) = [t for t in diff["tables"] if t["table"] == table]
+    return next(c for c in found["claims"] if c["id"] == name)
+
+
+def test_diff_holds_every_cell_and_is_strict_json(report: Report, tmp_path: Path) -> None:
+    write_diff(report, tmp_path / "reports/diff.json")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    diff = json.loads((tmp_path / "reports/diff.json").read_text(), parse_constant=refuse)
+    assert diff["scale"] == "tiny" and diff["seeds"] == [3, 5, 8]
+    for table, result in zip(diff["tables"], report.tables, strict=True):
+        assert [row["label"] for row in table["rows"]] == result.table.labels
+        for row in table["rows"]:
+            assert list(row["cells"]) == table["metrics"]
+            for metric, cell in row["cells"].items():
+                expected = result.cells[row["label"], metric]
+                assert cell["n"] == len(expected.values)
+                assert (cell["mean"] is None) == (cell["n"] == 0) == (cell["reason"] is not None)
+                if cell["mean"] is not None and cell["published"] is not None:
+                    assert cell["difference"] == pytest.approx(cell["mean"] - cell["published"])
+                    assert cell["interval"][0] < cell["published"] < cell["interval"][1]
+    rows = {row["label"]: row for row in diff["tables"][0]["rows"]}
+    assert rows["others"]["kind"] == "quote" and rows["others"]["recipe"] is None
+    assert rows["low"]["recipe"] == make_plan().row_runs("boxinst/1a", "low")[3]
+
+
+def test_counts_are_those_of_the_claims(report: Report) -> None:
+    diff = make_diff(report)
+    verdicts = [claim["verdict"] for table in diff["tables"] for claim in table["claims"]]
+    assert diff["claims"] == {verdict: verdicts.count(verdict) for verdict in VERDICTS}
+    assert diff["claims"]["reproduced"] == 3
+
+
+def test_reference_round_trip(report: Report, reference: dict, tmp_path: Path) -> None:
+    assert read_metrics(tmp_path / "reference/metrics.csv") == collect(report)
+    expected = [(r.table.key, c.claim.id, c.verdict) for r in report.tables for c in r.claims]
+    assert [(c["table"], c["id"], c["verdict"]) for c in reference["claims"]] == expected
+    assert all(set(c) == {"table", "id", "verdict", "detail"} for c in reference["claims"])
+
+
+def test_a_run_agrees_with_itself(report: Report, reference: dict) -> None:
+    assert compare(make_diff(report), reference) == []
+
+
+@pytest.mark.parametrize("verdict", ["contradicted", "inconclusive", "not run"])
+def test_each_lost_claim_is_named(report: Report, reference: dict, verdict: str) -> None:
+    diff = make_diff(report)
+    claim(diff, "1a", "low-above-middle")["verdict"] = verdict
+    (line,) = compare(diff, reference)
+    assert "boxinst/1a" in line and "low-above-middle" in line and verdict in line
+
+
+def test_only_what_the_reference_reproduces_counts(report: Report, reference: dict) -> None:
+    diff = make_diff(report)
+    claim(diff, "1a", "middle-above-low")["verdict"] = "not run"  # contradicted in the reference
+    claim(diff, "1a", "high-is-best")["verdict"] = "contradicted"  # not run in the reference
+    assert compare(diff, reference) == []
+    gained = copy.deepcopy(reference)
+    gained["claims"] = [c | {"verdict": "inconclusive"} for c in gained["claims"]]
+    assert compare(make_diff(report), gained) == []
+
+
+def test_a_table_nobody_ran_is_not_a_loss(reference: dict, tmp_path: Path) -> None:
+    plan = make_plan()
+    nothing = build_report(plan, tmp_path / "nothing", figures={}, errata={})
+    assert compare(make_diff(nothing), reference) == []
+    # a measurement of the data is no run of the table either
+    make_results(plan, tmp_path / "measured")
+    for path in (tmp_path / "measured/tiny/runs").glob("*/metrics.json"):
+        path.unlink()
+    only = make_diff(build_report(plan, tmp_path / "measured", figures={}, errata={}))
+    assert claim(only, "1a", "prop-rises")["verdict"] == "reproduced"
+    assert compare(only, reference) == []
+
+
+def test_one_table_run_without_a_row_of_its_claim_is_a_loss(reference: dict, tmp_path: Path) -> None:
+    plan = make_plan()
+    make_results(plan, tmp_path / "part")
+    for run in plan.row_runs("boxinst/1a", "middle").values():
+        (tmp_path / "part/tiny/runs" / run / "metrics.json").unlink()
+    lines = compare(make_diff(build_report(plan, tmp_path / "part", figures={}, errata={})), reference)
+    assert len(lines) == 1 and "low-above-middle" in lines[0] and "not run" in lines[0]
+
+
+def test_removed_claims_are_named(report: Report, reference: dict) -> None:
+    diff = make_diff(report)
+    diff["tables"] = [table for table in diff["tables"] if table["table"] != "2"]
+    assert compare(diff, reference) == ["boxinst/2 r4-best: no longer declared"]
+
+
+def test_scales_do_not_mix(report: Report, reference: dict) -> None:
+    with pytest.raises(WsisError, match="paper"):
+        compare(make_diff(report), reference | {"scale": "paper"})
+
+
+def test_reference_of_another_form_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WsisError, match="no such file"):
+        read_reference(tmp_path / "claims.json")
+    (tmp_path / "claims.json").write_text("[]")
+    with pytest.raises(WsisError, match="not a reference"):
+        read_reference(tmp_path / "claims.json")
