@@ -40,14 +40,12 @@ def locked() -> dict[str, tuple[str, list[str]]]:
     return pins
 
 
-def conda() -> tuple[dict[str, Requirement], dict[str, Requirement], list[str]]:
-    """environment.yml's packages by conda name, its pip requirements by name, and its other pip lines."""
+def conda() -> tuple[dict[str, Requirement], dict[str, Requirement]]:
+    """environment.yml's packages by conda name, and its pip requirements by name."""
     tree = yaml.safe_load((ROOT / "environment.yml").read_text())
     packages = [Requirement(line) for line in tree["dependencies"] if isinstance(line, str)]
     (pip,) = [line["pip"] for line in tree["dependencies"] if isinstance(line, dict)]
-    plain = [Requirement(line) for line in pip if not line.startswith("-")]
-    rest = [line for line in pip if line.startswith("-")]
-    return {r.name: r for r in packages}, {r.name: r for r in plain}, rest
+    return {r.name: r for r in packages}, {r.name: r for r in map(Requirement, pip)}
 
 
 @pytest.mark.parametrize("name", sorted(direct()))
@@ -59,24 +57,23 @@ def test_a_direct_dependency_is_locked_within_its_bounds(name):
 
 @pytest.mark.parametrize("name", sorted(direct()))
 def test_a_direct_dependency_is_in_the_conda_environment_with_the_same_bounds(name):
-    packages, pip, _ = conda()
+    packages, pip = conda()
     found = packages.get(CONDA_NAMES.get(name, name)) or pip.get(name)
     assert found, f"{name} is in pyproject.toml but not in environment.yml"
     assert found.specifier == direct()[name].specifier
 
 
 def test_the_conda_environment_has_nothing_else():
-    packages, pip, rest = conda()
+    packages, pip = conda()
     known = {CONDA_NAMES.get(name, name) for name in direct()} | CONDA_ONLY
     assert set(packages) <= known
     assert set(pip) <= set(direct())
-    assert rest == ["--editable ."]
 
 
 def test_the_conda_environment_suits_detectron2():
     tree = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert tree["channels"] == ["conda-forge", "bioconda", "nodefaults"]
-    packages, _, _ = conda()
+    packages, _ = conda()
     assert "detectron2" in packages
     assert not packages["setuptools"].specifier.contains("81.0.0")
     build = Requirement(tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"][0])

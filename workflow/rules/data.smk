@@ -1,0 +1,23 @@
+# Data roots that are generated, one a seed; the marker is the last file that `data make` writes.
+ROOTS = {job.data: PLAN.runs[job.runs[0]].seed for job in PLAN.batches if job.data}
+
+
+rule shapes:
+    output:
+        f"{RESULTS}/data/{{root}}/annotations/instances_val.json",
+    log:
+        f"{RESULTS}/logs/data/{{root}}.log",
+    wildcard_constraints:
+        root="|".join(ROOTS) or "none",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        seed=lambda wildcards: ROOTS[wildcards.root],
+    message:
+        "Draw the synthetic data set {wildcards.root}"
+    shell:
+        f"python -m wsis data make --scale {SCALE} --seed {{params.seed}} > {{log}} 2>&1"

@@ -1,0 +1,63 @@
+# The targets. Each is a set of wanted tables; all of them render the one report of their scale, which
+# shows every table with whatever results there are.
+TARGETS = {
+    "headline": [key for key, table in PLAN.tables.items() if table.headline],
+    "all": list(PLAN.tables),
+    "figure4": [],
+}
+for key, table in PLAN.tables.items():
+    TARGETS.setdefault(table.paper, []).append(key)
+    TARGETS[f"{table.paper}_{table.table}"] = [key]
+
+MEASURED = {key for key, table in PLAN.tables.items() if "prop" in table.columns}
+
+for target, tables in TARGETS.items():
+
+    rule:
+        name:
+            target
+        input:
+            [f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.wanted(tables)],
+            [f"{RESULTS}/affinity.json"] if target == "figure4" or MEASURED & set(tables) else [],
+            [str(path) for path in sorted(DECLARATIONS.glob("*/*.yaml"))],
+        output:
+            f"{RESULTS}/metrics.csv",
+            f"reports/{SCALE}/index.html",
+            f"reports/{SCALE}/diff.json",
+        log:
+            f"{RESULTS}/logs/report-{target}.log",
+        localrule: True
+        conda:
+            "../../environment.yml"
+        message:
+            f"Render reports/{SCALE}/index.html"
+        shell:
+            f"(python -m wsis collect {FLAGS} && python -m wsis report {FLAGS}) > {{log}} 2>&1"
+
+
+rule plan:
+    log:
+        f"{RESULTS}/logs/plan.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    message:
+        f"What there is to run at {SCALE}"
+    shell:
+        f"python -m wsis plan {FLAGS} 2>&1 | tee {{log}}"
+
+
+# A workflow of its own: everything at the smoke scale.
+rule smoke:
+    log:
+        f"{RESULTS}/logs/smoke.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    params:
+        snakefile=workflow.snakefile,
+    message:
+        "Run everything at the smoke scale"
+    shell:
+        "snakemake --snakefile {params.snakefile} --cores {threads} --config scale=smoke -- all 2>&1 | tee {log}"

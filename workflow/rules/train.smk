@@ -1,0 +1,38 @@
+# One rule a job of the plan: a process that trains its runs one after another and predicts with each.
+#
+# The only parameter is the ids of the runs, which stand for everything that determines them, so that
+# neither edited code nor a moved data root trains anything again. Checkpoints lie beside the declared
+# files, undeclared, because Snakemake deletes declared ones before a job starts again.
+GPUS = 0 if GENERATED else config["gpus"]
+
+for job in PLAN.batches:
+    hours = sum(PLAN.runs[run].gpu_hours for run in job.runs)
+
+    rule:
+        name:
+            f"train_{job.id}"
+        input:
+            [f"{RESULTS}/runs/{run}/model.pt" for run in job.needs],
+            [f"{RESULTS}/data/{job.data}/annotations/instances_val.json"] if job.data else [],
+        output:
+            [
+                f"{RESULTS}/runs/{run}/{file}"
+                for run in job.runs
+                for file in ("model.pt", "train.json", "predictions.json")
+            ],
+        log:
+            f"{RESULTS}/logs/train/{job.id}.log",
+        priority: len(job.runs)  # the longest first, metrics last: no core waits at the end
+        conda:
+            "../../environment.yml"
+        threads: 1 if GENERATED else 8
+        resources:
+            gpu=GPUS,
+            mem_mb=4000 if GENERATED else 32000,
+            runtime=60 + round(90 * hours / max(GPUS, 1)),  # minutes: half as much again as planned
+        params:
+            runs=" ".join(job.runs),
+        message:
+            f"Train {len(job.runs)} run(s), {job.id}; watch {RESULTS}/logs/train/{job.id}.log"
+        shell:
+            f"python -m wsis train {FLAGS} {{params.runs}} > {{log}} 2>&1"

@@ -1,0 +1,84 @@
+"""The harness's own cost: the workflow's wall time x cores over the seconds spent in training loops.
+
+`record` appends a line to results/<scale>/workflow.jsonl at the end of each run of the workflow:
+{"start", "end" (Unix seconds), "cores", "finished": whether every job succeeded}. 1.0 would mean that
+every core trained all the time; start-up, data, prediction, evaluation and the report are the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from wsis.errors import WsisError
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """One run of the workflow: when, on how many cores, and what was trained meanwhile."""
+
+    start: float
+    end: float
+    cores: int
+    finished: bool
+    runs: int
+    training: float  # seconds, summed over runs
+
+    @property
+    def wall(self) -> float:
+        return self.end - self.start
+
+    @property
+    def ratio(self) -> float | None:
+        """Core-seconds per second of training; None when nothing was trained."""
+        return self.wall * self.cores / self.training if self.training else None
+
+
+def record(results: str | Path, start: float, cores: int | None, finished: bool) -> None:
+    """Append this run of the workflow, which began at `start`, to <results>/workflow.jsonl."""
+    path = Path(results) / "workflow.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = {"start": start, "end": time.time(), "cores": cores or 1, "finished": finished}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def overhead(results: Path) -> list[Overhead]:
+    """The recorded runs of the workflow that trained something, oldest first.
+
+    A training belongs to the workflow run in which its train.json was written. Raises WsisError when the
+    workflow has not run here.
+    """
+    path = results / "workflow.jsonl"
+    if not path.exists():
+        raise WsisError(f"{path}: no such file; it is written when the workflow ends: snakemake --cores 2")
+    trained = [
+        (file.stat().st_mtime, json.loads(file.read_text(encoding="utf-8"))["seconds"])
+        for file in sorted(results.glob("runs/*/train.json"))
+    ]
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        seconds = [s for when, s in trained if entry["start"] <= when <= entry["end"]]
+        found.append(Overhead(**entry, runs=len(seconds), training=sum(seconds)))
+    return [entry for entry in found if entry.runs]
+
+
+def show(entries: list[Overhead], console: Console) -> None:
+    """Print one line a workflow run: wall time, cores, training seconds and their ratio."""
+    table = Table(title="Harness overhead: wall time x cores / training seconds (1.0 is none)")
+    for column in ("started", "wall s", "cores", "runs trained", "training s", "overhead"):
+        table.add_column(column, justify="left" if column == "started" else "right")
+    for entry in entries:
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.start))
+        ratio = "-" if entry.ratio is None else f"{entry.ratio:.2f}"
+        cells = (f"{entry.wall:.0f}", str(entry.cores), str(entry.runs), f"{entry.training:.0f}", ratio)
+        table.add_row(started if entry.finished else f"{started} (failed)", *cells)
+    console.print(table)
+    if not entries:
+        console.print("No run of the workflow has trained anything yet.")
