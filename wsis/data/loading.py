@@ -1,7 +1,8 @@
 """Batches for training and samples for evaluation.
 
-Which images item t holds and how each is augmented depends on the recipe's seed, t and the image's place in the
-global batch, never on what was read before: a resumed training, and one on more processes, sees the same stream.
+Which images item t holds and how each is augmented depends on the recipe's seed, t and the image's place in
+the global batch, never on what was read before: a resumed training, and one on more processes, sees the same
+stream.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ def train_batches(
     micro: int = 1,
     workers: int = 0,
 ) -> Iterator[list[Batch]]:
-    """Yield iterations start, start + 1, ... without end: `micro` batches each, for process `rank` of `world`.
+    """Yield iterations start, start + 1, ... without end: `micro` batches each, for `rank` of `world`.
 
-    The global batch of recipe.schedule.batch images is split into world x micro parts; micro-batch m of rank r
-    is part m x world + r. With workers > 0 that many threads read ahead; the stream is the same.
+    The global batch of recipe.schedule.batch images is split into world x micro parts; micro-batch m of rank
+    r is part m x world + r. With workers > 0 that many threads read ahead; the stream is the same.
     Raises WsisError where the batch can't be split evenly or an image can't be read.
     """
     size, parts = recipe.schedule.batch, world * micro

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -172,7 +173,7 @@ def mask_classes(supervision: str, root: Root) -> set[int]:
 
 
 def unseen_category_ids(recipe: Recipe, root: Root) -> tuple[int, ...]:
-    """Category ids without masks in training, for AP_unseen; empty unless the supervision is split by class."""
+    """Category ids without masks in training, for AP_unseen; empty unless masks are given by class group."""
     if recipe.data.supervision not in ("masks-voc", "masks-nonvoc"):
         return ()
     seen = mask_classes(recipe.data.supervision, root)
@@ -183,6 +184,20 @@ def eval_image_ids(recipe: Recipe, root: Root) -> list[int]:
     """Ids of the evaluated images: the first data.eval_images in id order."""
     content = read_split(root.path, root.dataset, recipe.data.eval, masks=False)
     return sorted(image["id"] for image in content["images"])[: recipe.data.eval_images]
+
+
+def eval_annotations(root: Root, folder: Path) -> Path:
+    """The COCO file to evaluate against: the root's own, or for VOC one written into `folder` (once)."""
+    split = root.recipe.data.eval
+    if root.dataset != "voc":
+        return root.path / "annotations" / f"instances_{split}.json"
+    file = Path(folder) / f"instances_{root.name}_{split}_{root.fingerprint}.json"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(read_split(root.path, root.dataset, split)))
+        os.replace(temporary, file)
+    return file
 
 
 def image_folder(path: Path, dataset: str, split: str) -> Path:

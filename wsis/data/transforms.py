@@ -46,8 +46,8 @@ def read_image(path: Path, height: int, width: int) -> np.ndarray:
         raise WsisError(f"{path}: can't be decoded ({error}); fetch the file again") from None
     if image.shape[:2] != (height, width):
         raise WsisError(
-            f"{path}: is {image.shape[1]}x{image.shape[0]} (width x height), its annotation says {width}x{height};"
-            " run `wsis data check` on the root"
+            f"{path}: is {image.shape[1]}x{image.shape[0]} (width x height), its annotation says"
+            f" {width}x{height}; run `wsis data check` on the root"
         )
     return image
 

@@ -56,7 +56,10 @@ def read_indices(path: Path) -> np.ndarray:
 
 
 def read_voc(path: Path, split: str, masks: bool = True) -> dict:
-    """{"info", "images", "categories", "annotations"} of one split; masks False: the images' ids and names only."""
+    """{"info", "images", "categories", "annotations"} of one split, in COCO's format.
+
+    masks False: the images' ids and names only, without opening a PNG.
+    """
     names = read_names(path, split)
     categories = [{"id": id, "name": name} for id, name in CATEGORIES.items()]
     content = {"info": {}, "images": [], "categories": categories, "annotations": []}
