@@ -1,5 +1,5 @@
 """`python -m wsis` is the command line `wsis`."""
 
-from wsis.cli import app
+from wsis.cli import main
 
-app(prog_name="wsis")
+main()

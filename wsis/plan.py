@@ -9,7 +9,7 @@ from typing import Any
 
 from wsis.declare.load import ROOT, load_tables
 from wsis.declare.recipe import Recipe
-from wsis.declare.resolve import deviations, resolve
+from wsis.declare.resolve import deviations, published_recipe, resolve
 from wsis.declare.scale import Scale, load_scale
 from wsis.declare.table import Table
 
@@ -60,6 +60,7 @@ class Plan:
     tables: dict[str, Table]
     runs: dict[str, Run] = field(default_factory=dict)
     batches: list[Job] = field(default_factory=list)
+    root: Path = ROOT
     _cells: dict[tuple[str, str], dict[int, str]] = field(default_factory=dict)
     _reasons: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -70,6 +71,11 @@ class Plan:
     def row_reason(self, table: str, label: str) -> str | None:
         """Why a row has no run, None when it has."""
         return self._reasons.get((table, label))
+
+    def recipe_id(self, table: str, label: str) -> str | None:
+        """Id of the recipe that the paper ran for a trained row, also where it can't run here."""
+        row = self.tables[table].row(label)
+        return None if row.kind == "quote" else published_recipe(self.tables[table], row, self.root).id
 
     def wanted(self, tables: list[str]) -> list[str]:
         """Ids of the available runs that these tables' rows show."""
@@ -90,7 +96,7 @@ def make_plan(
     {"model.weights": "none"}. Raises DeclarationError for anything that can't be resolved.
     """
     declared = load_scale(scale, root)
-    plan = Plan(declared, tuple(seeds or declared.seeds), load_tables(root))
+    plan = Plan(declared, tuple(seeds or declared.seeds), load_tables(root), root=root)
     for table in plan.tables.values():
         for row in table.rows:
             cell = (table.key, row.label)

@@ -1,0 +1,287 @@
+"""The command line: `wsis` or `python -m wsis`. Each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from wsis.errors import WsisError
+
+if TYPE_CHECKING:
+    from wsis.plan import Plan
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+data_app = typer.Typer(no_args_is_help=True, help="Make or check data roots.")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure speed; ratios within one run.")
+app.add_typer(data_app, name="data")
+app.add_typer(bench_app, name="bench")
+
+ScaleOption = Annotated[str, typer.Option("--scale", "-s", help="smoke, tiny, mini or paper")]
+SeedsOption = Annotated[str | None, typer.Option(help="e.g. 11,12,13; default: the scale's own")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="recipe.key=value, for every run")]
+RootOption = Annotated[Path | None, typer.Option("--data-root", help="a COCO-layout root (mini, paper)")]
+ResultsOption = Annotated[Path, typer.Option(help="where runs are written")]
+ReportsOption = Annotated[Path, typer.Option(help="where reports are written")]
+RESULTS, REPORTS = Path("results"), Path("reports")
+
+
+def main() -> None:
+    """Run the command line; a WsisError becomes one line on stderr and exit code 1."""
+    try:
+        app(prog_name="wsis")
+    except WsisError as error:
+        print(f"wsis: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def planned(scale: str, seeds: str | None, overrides: list[str] | None) -> Plan:
+    from wsis.plan import make_plan
+
+    chosen = None
+    if seeds:
+        try:
+            chosen = tuple(int(seed) for seed in seeds.split(","))
+        except ValueError:
+            raise WsisError(f"--seeds {seeds}: expected whole numbers such as 11,12,13") from None
+    return make_plan(scale, chosen, parsed_overrides(overrides))
+
+
+def parsed_overrides(overrides: list[str] | None) -> dict[str, Any]:
+    """["model.weights=none"] -> {"model.weights": "none"}; values are read as YAML."""
+    tree = {}
+    for text in overrides or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise WsisError(f"--set {text}: expected recipe.key=value")
+        tree[key] = yaml.safe_load(value)
+    return tree
+
+
+@app.command()
+def plan(
+    scale: ScaleOption = "tiny",
+    seeds: SeedsOption = None,
+    set_: SetOption = None,
+    data_root: RootOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+) -> None:
+    """What there is to run: runs, the rows each serves, parents, device-hours and disk."""
+    from wsis.show import plan_as_json, show_plan
+
+    found = planned(scale, seeds, set_)
+    print(json.dumps(plan_as_json(found), indent=1)) if as_json else show_plan(found)
+
+
+@app.command()
+def tables(
+    scale: ScaleOption = "paper",
+    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+) -> None:
+    """Every declared table with its rows, recipes and published values."""
+    from wsis.show import show_tables, tables_as_json
+
+    found = planned(scale, None, None)
+    print(json.dumps(tables_as_json(found), indent=1)) if as_json else show_tables(found)
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(help="a table (boxinst/1a) or a run id")],
+    scale: ScaleOption = "tiny",
+    seeds: SeedsOption = None,
+    set_: SetOption = None,
+) -> None:
+    """One table as declared, or one run's whole recipe and how it deviates from the paper's."""
+    from wsis.show import show_run, show_table
+
+    found = planned(scale, seeds, set_)
+    if what in found.tables:
+        show_table(found, what)
+    elif what in found.runs:
+        show_run(found.runs[what])
+    else:
+        raise WsisError(f"'{what}' is neither a table ({', '.join(found.tables)}) nor a run at {scale}")
+
+
+@app.command()
+def train(
+    ids: Annotated[list[str], typer.Argument(help="run ids, parents first")],
+    scale: ScaleOption = "tiny",
+    seeds: SeedsOption = None,
+    set_: SetOption = None,
+    data_root: RootOption = None,
+    results: ResultsOption = RESULTS,
+    accelerator: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda if there is one")] = None,
+    devices: Annotated[int | None, typer.Option(help="default: the recipe's, as far as there are")] = None,
+    threads: Annotated[int | None, typer.Option(help="of each process")] = None,
+    workers: Annotated[int | None, typer.Option(help="threads that read images")] = None,
+    max_images: Annotated[int | None, typer.Option(help="images a device holds at once")] = None,
+    checkpoint_seconds: Annotated[float, typer.Option(help="between two checkpoints")] = 600.0,
+) -> None:
+    """Train runs one after another, each with its predictions; finished ones are skipped."""
+    from wsis.engine.run import RunOptions, train_runs
+    from wsis.engine.train import TrainOptions
+
+    options = RunOptions(
+        accelerator, devices, threads, workers, TrainOptions(max_images, checkpoint_seconds)
+    )
+    train_runs(planned(scale, seeds, set_), ids, results, data_root, options)
+
+
+@app.command()
+def evaluate(
+    ids: Annotated[list[str], typer.Argument(help="run ids")],
+    scale: ScaleOption = "tiny",
+    seeds: SeedsOption = None,
+    set_: SetOption = None,
+    data_root: RootOption = None,
+    results: ResultsOption = RESULTS,
+) -> None:
+    """Predictions to metrics.json, with pycocotools."""
+    from wsis.jobs import evaluate_runs
+
+    evaluate_runs(planned(scale, seeds, set_), ids, results, data_root)
+
+
+@app.command()
+def submit(
+    run: Annotated[str, typer.Argument(help="run id")],
+    image_info: Annotated[Path, typer.Argument(help="COCO's image_info_test-dev2017.json")],
+    scale: ScaleOption = "paper",
+    name: Annotated[str | None, typer.Option(help="of the method; default: the run id")] = None,
+    results: ResultsOption = RESULTS,
+) -> None:
+    """Write the file that COCO's evaluation server takes for test-dev."""
+    from wsis.evaluation.submission import write_submission
+
+    folder = results / scale / "runs" / run
+    print(write_submission(folder / "predictions.json", image_info, name or run, folder))
+
+
+@app.command()
+def affinity(
+    scale: ScaleOption = "tiny",
+    seeds: SeedsOption = None,
+    set_: SetOption = None,
+    data_root: RootOption = None,
+    results: ResultsOption = RESULTS,
+    stride: Annotated[int, typer.Option(help="of the grid, pixels")] = 4,
+    short_side: Annotated[int | None, typer.Option(help="resize first; default: as in evaluation")] = None,
+    images: Annotated[int | None, typer.Option(help="only the first N")] = None,
+) -> None:
+    """Share of positive edges by colour similarity (BoxInst, Figure 4 and column prop. of Table 1a)."""
+    from wsis.jobs import measure_affinity
+
+    measure_affinity(planned(scale, seeds, set_), results, data_root, stride, short_side, images)
+
+
+@app.command()
+def collect(
+    scale: ScaleOption = "tiny",
+    seeds: SeedsOption = None,
+    set_: SetOption = None,
+    data_root: RootOption = None,
+    results: ResultsOption = RESULTS,
+) -> None:
+    """All metrics.json of a scale -> results/<scale>/metrics.csv."""
+    from wsis.report.build import build_report
+    from wsis.report.collect import write_metrics
+
+    report = build_report(planned(scale, seeds, set_), results)
+    print(f"{write_metrics(report, results / scale / 'metrics.csv')} values in {results / scale / 'metrics.csv'}")
+
+
+@app.command()
+def report(
+    scale: ScaleOption = "tiny",
+    seeds: SeedsOption = None,
+    set_: SetOption = None,
+    data_root: RootOption = None,
+    results: ResultsOption = RESULTS,
+    reports: ReportsOption = REPORTS,
+) -> None:
+    """Tables, plots, claims and errata of a scale -> reports/<scale>/; half-finished results are fine."""
+    from wsis.jobs import write_report
+
+    print(write_report(planned(scale, seeds, set_), results, reports, data_root))
+
+
+@app.command()
+def diff(
+    scale: ScaleOption = "tiny",
+    strict: Annotated[bool, typer.Option(help="exit 1 when a claim of the reference is lost")] = False,
+    reference: Annotated[Path | None, typer.Option(help="default: results/reference/<scale>")] = None,
+    reports: ReportsOption = REPORTS,
+) -> None:
+    """Measured against published, and claims against the reference run's."""
+    from wsis.show import show_diff
+
+    lost = show_diff(reports / scale / "diff.json", (reference or RESULTS / "reference" / scale) / "claims.json")
+    if strict and lost:
+        raise typer.Exit(1)
+
+
+@data_app.command("make")
+def data_make(
+    seed: Annotated[int, typer.Option(help="of the training images")],
+    scale: ScaleOption = "tiny",
+    set_: SetOption = None,
+    results: ResultsOption = RESULTS,
+) -> None:
+    """Draw the synthetic data root of a seed."""
+    from wsis.jobs import make_data
+
+    for path in make_data(planned(scale, str(seed), set_), results):
+        print(path)
+
+
+@data_app.command("check")
+def data_check(
+    root: Annotated[Path, typer.Argument(help="a COCO, VOC or saliency root")],
+    decode: Annotated[bool, typer.Option(help="read every pixel, not only headers")] = False,
+) -> None:
+    """Say what is wrong with a data root; exit code 1 when something is."""
+    from wsis.data.check import check_root
+
+    found = check_root(root, decode=decode)
+    print(found)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@bench_app.command("pairwise")
+def bench_pairwise(
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+) -> None:
+    """Pairwise loss against the plain formulation: time, peak memory, agreement."""
+    from wsis.bench.pairwise import bench
+
+    bench(device, as_json)
+
+
+@bench_app.command("overhead")
+def bench_overhead(results: ResultsOption = RESULTS) -> None:
+    """Workflow wall time x cores over the sum of training times, for every scale that was run."""
+    from rich.console import Console
+
+    from wsis.bench.overhead import overhead, show
+
+    show(overhead(results), Console())
+
+
+@bench_app.command("train")
+def bench_train(scale: ScaleOption = "tiny", steps: int = 40, device: str = "cpu") -> None:
+    """Where a training step's time goes: data, forward, backward, optimiser; images a second."""
+    from wsis.bench.step import bench
+
+    bench(scale, steps, device)
+
+
+if __name__ == "__main__":
+    main()

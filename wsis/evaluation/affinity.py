@@ -1,0 +1,127 @@
+"""How often similar colours mean equal labels: column prop. of BoxInst's Table 1a and its Figure 4.
+
+Needs ground-truth masks and no training. Edges and similarity are those of the pairwise loss. The only module
+of this package that uses torch, for the loss's own colour code.
+
+Shapes: H x W grid of stride S, K undirected offsets, N objects of an image.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsis.losses.colour import colour_similarity, lab_on_grid, shifted, undirected_offsets
+from wsis.losses.projection import grid_rectangles
+
+DEFINITIONS = ("any", "centre")
+
+
+@dataclass
+class Scene:
+    """One image with its objects. image: 3 x SH x SW uint8; boxes: N x 4 xyxy; masks: N x SH x SW bool."""
+
+    image: Tensor
+    boxes: Tensor
+    masks: Tensor
+
+
+@dataclass
+class Counts:
+    """Edges of E_in by threshold: how many have S_e >= tau, and how many of those are positive."""
+
+    similar: np.ndarray
+    positive: np.ndarray
+
+
+@dataclass
+class Affinity:
+    """Accumulates edges over images.
+
+    An edge is positive when both its ends have the same ground-truth label for the object at hand. E_in of
+    an object: "any", undirected edges with at least one end in its box (the paper); "centre", directed edges
+    whose centre lies in it, so that inner edges count twice (the released code's weights).
+    """
+
+    thresholds: Sequence[float]
+    stride: int = 4
+    size: int = 3
+    dilation: int = 2
+    theta: float = 2.0
+    counts: dict[str, Counts] = field(init=False)
+    images: int = 0
+    objects: int = 0
+
+    def __post_init__(self) -> None:
+        zeros = lambda: np.zeros(len(self.thresholds))  # noqa: E731
+        self.counts = {name: Counts(zeros(), zeros()) for name in DEFINITIONS}
+
+    def add(self, scene: Scene) -> None:
+        """Count the edges of one image's objects."""
+        self.images += 1
+        self.objects += len(scene.boxes)
+        if len(scene.boxes) == 0:
+            return
+        height, width = (side // self.stride for side in scene.image.shape[1:])
+        offsets = undirected_offsets(self.size, self.dilation)
+        lab = lab_on_grid(scene.image[None], self.stride, "image")
+        similarity = colour_similarity(lab, offsets, self.theta)[0]  # K x H x W
+        half = self.stride // 2
+        masks = scene.masks[:, half :: self.stride, half :: self.stride][:, :height, :width]
+        rectangles = grid_rectangles(scene.boxes, self.stride, height, width)
+        for mask, (x0, y0, x1, y1) in zip(masks, rectangles.tolist(), strict=True):
+            inside = torch.zeros_like(mask)
+            inside[y0:y1, x0:x1] = True
+            for k, (dy, dx) in enumerate(offsets):
+                there = shifted(torch.ones_like(mask), dy, dx)
+                other = shifted(inside, dy, dx) & there
+                near = (inside | other) & there
+                same = (mask == shifted(mask, dy, dx))[near]
+                s = similarity[k][near]
+                weights = {"any": None, "centre": (inside.int() + other.int())[near]}
+                for name, weight in weights.items():
+                    self.counts[name].similar += self._above(s, weight)
+                    self.counts[name].positive += self._above(s[same], None if weight is None else weight[same])
+
+    def _above(self, similarity: Tensor, weight: Tensor | None) -> np.ndarray:
+        """Weighted number of edges with S_e >= tau for each threshold."""
+        edges = np.append(np.asarray(self.thresholds, dtype=np.float32), np.inf)
+        values = None if weight is None else weight.numpy()
+        histogram, _ = np.histogram(similarity.numpy(), edges, weights=values)
+        return histogram[::-1].cumsum()[::-1].astype(float)
+
+    def result(self) -> dict[str, Any]:
+        """prop: positive share of the edges with S_e >= tau; kept: their share of all positive edges; %."""
+        return {
+            name: {
+                "tau": list(self.thresholds),
+                "prop": (100 * c.positive / np.maximum(c.similar, 1)).tolist(),
+                "kept": (100 * c.positive / max(c.positive[0], 1)).tolist(),
+            }
+            for name, c in self.counts.items()
+        }
+
+
+def colour_affinity(scenes: Iterable[Scene], affinity: Affinity) -> dict[str, Any]:
+    """Content of affinity.json without its data section. The first threshold must be 0."""
+    if affinity.thresholds[0] != 0:
+        raise ValueError("the first threshold must be 0: 'kept' is relative to all positive edges")
+    start = time.monotonic()
+    for scene in scenes:
+        affinity.add(scene)
+    return {
+        "images": affinity.images,
+        "objects": affinity.objects,
+        "stride": affinity.stride,
+        "size": affinity.size,
+        "dilation": affinity.dilation,
+        "theta": affinity.theta,
+        "seconds": time.monotonic() - start,
+        "definitions": affinity.result(),
+    }

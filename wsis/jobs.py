@@ -1,0 +1,141 @@
+"""What the command line's jobs do with a plan: everything between reading files and calling the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from wsis.declare.load import load_figures
+from wsis.declare.recipe import Recipe
+from wsis.errors import WsisError
+from wsis.plan import Plan, shapes_root
+
+
+def run_root(recipe: Recipe, results: Path, scale: str, data_root: Path | None) -> Path:
+    """The data root of a recipe: generated under results/<scale>/data/, or the user's."""
+    generated = shapes_root(recipe)
+    if generated:
+        return results / scale / "data" / generated
+    if data_root is None:
+        raise WsisError(f"scale {scale} trains on {recipe.data.dataset}: give its root with --data-root PATH")
+    return data_root
+
+
+def make_data(plan: Plan, results: Path) -> list[Path]:
+    """Draw every generated root that the plan's runs read; existing ones are left as they are."""
+    from wsis.data.shapes import write_shapes
+
+    roots = {shapes_root(run.recipe): run.recipe for run in plan.runs.values()}
+    base = results / plan.scale.name / "data"
+    return [
+        write_shapes(recipe.data.shapes, recipe.seed, base / name) for name, recipe in roots.items() if name
+    ]
+
+
+def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Path | None) -> None:
+    """metrics.json of each run, under the protocol of the tables that show it."""
+    from wsis.data.roots import eval_image_ids, open_root, voc_category_ids
+    from wsis.evaluation.run import evaluate_run
+
+    for id in ids:
+        if id not in plan.runs:
+            raise WsisError(f"no run {id} at scale {plan.scale.name} with these seeds; see `wsis plan`")
+        run = plan.runs[id]
+        root = open_root(run.recipe, run_root(run.recipe, results, plan.scale.name, data_root))
+        annotations = root.path / "annotations" / f"instances_{run.recipe.data.eval}.json"
+        protocols = {plan.tables[key].protocol for key, _ in run.rows} or {"coco"}
+        if len(protocols) > 1:
+            raise WsisError(f"{id} serves tables of several protocols: {', '.join(sorted(protocols))}")
+        voc = voc_category_ids(root)
+        groups = {"voc": voc, "nonvoc": [c for c in root.category_ids if c not in voc]}
+        evaluate_run(
+            results / plan.scale.name / "runs" / id,
+            annotations,
+            protocols.pop(),
+            groups,
+            eval_image_ids(run.recipe, root),
+        )
+
+
+def measure_affinity(
+    plan: Plan,
+    results: Path,
+    data_root: Path | None,
+    stride: int = 4,
+    short_side: int | None = None,
+    images: int | None = None,
+) -> None:
+    """results/<scale>/affinity.json over the evaluation images of the scale."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from wsis.data.roots import open_root
+    from wsis.evaluation.affinity import Affinity, colour_affinity
+    from wsis.evaluation.files import write_json
+
+    recipe = _affinity_recipe(plan, short_side, images)
+    root = open_root(recipe, run_root(recipe, results, plan.scale.name, data_root))
+    thresholds = sorted({t for figure in load_figures().values() for t in figure.thresholds} | {0.0, 0.1, 0.2})
+    affinity = Affinity(thresholds, stride)
+    content = colour_affinity(_scenes(recipe, root), affinity)
+    content["short_side"] = recipe.data.eval_short_side
+    content["data"] = {"root_name": root.name, "fingerprint": root.fingerprint}
+    path = results / plan.scale.name / "affinity.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, content)
+    table = Table("tau", *(f"{name}: {what}" for name in content["definitions"] for what in ("prop", "kept")))
+    for i, tau in enumerate(thresholds):
+        cells = [f"{c[what][i]:.1f}" for c in content["definitions"].values() for what in ("prop", "kept")]
+        table.add_row(f"{tau:g}", *cells)
+    Console().print(table)
+    print(f"{content['images']} images, {content['objects']} objects, {content['seconds']:.0f} s: {path}")
+
+
+def _affinity_recipe(plan: Plan, short_side: int | None, images: int | None) -> Recipe:
+    """A recipe whose 'training' pictures are the scale's evaluation images, masks visible."""
+    if not plan.runs:
+        raise WsisError(f"scale {plan.scale.name} has no runs to take the data from")
+    recipe = next(iter(plan.runs.values())).recipe
+    data = recipe.data.model_copy(
+        update={
+            "train": recipe.data.eval,
+            "supervision": "masks",
+            "train_images": images or recipe.data.eval_images,
+            "eval_short_side": short_side or recipe.data.eval_short_side,
+        }
+    )
+    return recipe.model_copy(update={"data": data})
+
+
+def _scenes(recipe: Recipe, root) -> Iterator:
+    import torch
+
+    from wsis.data.loading import annotated
+    from wsis.data.transforms import network_size, read_image, resize
+    from wsis.evaluation.affinity import Scene
+
+    for picture in root.train:
+        h, w = picture.height, picture.width
+        view = annotated(read_image(picture.path, h, w), picture, hidden=False)
+        height, width, _ = network_size(h, w, recipe.data.eval_short_side, recipe.data.max_side)
+        view = resize(view, height, width)
+        image = torch.from_numpy(view.image.transpose(2, 0, 1).copy())
+        yield Scene(image, torch.from_numpy(view.boxes), torch.from_numpy(view.masks))
+
+
+def write_report(plan: Plan, results: Path, reports: Path, data_root: Path | None) -> Path:
+    """Everything under reports/<scale>/; returns the path of index.html."""
+    from wsis.report.build import build_report
+    from wsis.report.diff import write_diff
+    from wsis.report.render import render_report
+
+    report = build_report(plan, results)
+    out = reports / plan.scale.name
+    roots = {
+        id: run_root(plan.runs[id].recipe, results, plan.scale.name, data_root)
+        for id in report.runs
+        if data_root is not None or shapes_root(plan.runs[id].recipe)
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_diff(report, out / "diff.json")
+    return render_report(report, results, out, roots)

@@ -1,0 +1,156 @@
+"""The plan, the tables, a run and a diff for the terminal and, as JSON, for machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as Grid
+
+from wsis.evaluation.files import read_json
+from wsis.plan import Plan, Run
+from wsis.report.diff import compare, read_reference
+
+
+def tables_as_json(plan: Plan) -> list[dict[str, Any]]:
+    """Tables in the papers' order; `recipe` is the row's run at this scale with the first seed, or null."""
+    found = []
+    for table in plan.tables.values():
+        rows = []
+        for row in table.rows:
+            runs = plan.row_runs(table.key, row.label)
+            recipe = next(iter(runs.values()), None) or plan.recipe_id(table.key, row.label)
+            published = table.published(row)
+            rows.append({"label": row.label, "kind": row.kind, "recipe": recipe, "published": published})
+        metrics = list(table.columns)
+        found.append({"paper": table.paper, "table": table.table, "metrics": metrics, "rows": rows})
+    return found
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    """Runs, jobs and totals; what README.md documents as `wsis plan --json`."""
+    runs = [
+        {
+            "id": run.id,
+            "method": run.recipe.method,
+            "seed": run.seed,
+            "parent": run.parent,
+            "rows": [{"table": table, "row": label} for table, label in run.rows],
+            "iterations": run.recipe.schedule.total,
+            "device_hours": run.gpu_hours,
+            "disk_gb": run.disk_gb,
+            "deviations": list(run.deviations),
+        }
+        for run in plan.runs.values()
+    ]
+    absent = [
+        {"table": table.key, "row": row.label, "reason": reason}
+        for table in plan.tables.values()
+        for row in table.rows
+        if (reason := plan.row_reason(table.key, row.label)) and reason != "quoted"
+    ]
+    return {
+        "scale": plan.scale.name,
+        "seeds": list(plan.seeds),
+        "runs": runs,
+        "jobs": [{"id": j.id, "runs": list(j.runs), "needs": list(j.needs)} for j in plan.batches],
+        "absent": absent,
+        "totals": {
+            "runs": len(runs),
+            "rows_served": len({tuple(cell) for run in plan.runs.values() for cell in run.rows}),
+            "device_hours": sum(run.gpu_hours for run in plan.runs.values()),
+            "disk_gb": sum(run.disk_gb for run in plan.runs.values()),
+        },
+        "assumptions": plan.scale.cost.model_dump(mode="json"),
+    }
+
+
+def show_plan(plan: Plan) -> None:
+    """The run graph of one seed, totals over all seeds, the assumptions, and what can't run yet."""
+    console = Console()
+    tree = plan_as_json(plan)
+    grid = Grid("run", "parent", "iterations", "hours", "rows served", title=f"scale {plan.scale.name}")
+    for run in plan.runs.values():
+        if run.seed != plan.seeds[0]:
+            continue
+        rows = ", ".join(f"{table} '{label}'" for table, label in run.rows) or "(warm-up)"
+        hours = f"{run.gpu_hours:.3g}"
+        grid.add_row(run.id, run.parent or "", str(run.recipe.schedule.total), hours, rows)
+    console.print(grid)
+    totals, cost = tree["totals"], plan.scale.cost
+    console.print(
+        f"seeds {', '.join(map(str, plan.seeds))}: {totals['runs']} runs in {len(plan.batches)} jobs serve "
+        f"{totals['rows_served']} rows; {totals['device_hours']:.3g} device-hours, {totals['disk_gb']:.3g} GB"
+    )
+    console.print(
+        f"assumed: {cost.device}, seconds a training image "
+        f"{', '.join(f'{k} {v:g}' for k, v in cost.seconds_per_image.items())} ({cost.source})"
+    )
+    reasons: dict[str, int] = {}
+    for entry in tree["absent"]:
+        reasons[entry["reason"]] = reasons.get(entry["reason"], 0) + 1
+    for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+        console.print(f"not run: {count} rows: {reason}")
+
+
+def show_tables(plan: Plan) -> None:
+    """One line a table."""
+    grid = Grid("table", "rows", "trained", "claims", "title")
+    for table in plan.tables.values():
+        trained = sum(row.kind == "train" for row in table.rows)
+        grid.add_row(table.key, str(len(table.rows)), str(trained), str(len(table.claims)), table.title)
+    Console().print(grid)
+
+
+def show_table(plan: Plan, key: str) -> None:
+    """A table as published, with each row's run or the reason why there is none."""
+    table = plan.tables[key]
+    grid = Grid("row", *table.header, "run", title=f"{key}: {table.title}", caption=table.caption)
+    for row in table.rows:
+        runs = plan.row_runs(key, row.label)
+        where = ", ".join(runs.values()) or plan.row_reason(key, row.label) or ""
+        grid.add_row(row.label, *("" if v is None else f"{v:g}" for v in row.values), where)
+    console = Console()
+    console.print(grid)
+    for claim in table.claims:
+        console.print(f"claim {claim.id} (Sec. {claim.section}, {claim.kind}): {claim.text}", markup=False)
+
+
+def show_run(run: Run) -> None:
+    """A run's whole recipe as JSON, the rows it serves and its deviations from the paper's recipe."""
+    print(json.dumps(run.recipe.model_dump(mode="json", exclude_none=True), indent=1))
+    for table, label in run.rows:
+        print(f"serves {table} '{label}'")
+    for deviation in run.deviations:
+        print(f"deviates: {deviation}")
+
+
+def show_diff(diff: Path, reference: Path) -> list[str]:
+    """Measured beside published for every measured cell, the verdicts, and what the reference had and
+    this run lost; returns the latter."""
+    tree = read_json(diff)
+    console = Console()
+    for table in tree["tables"]:
+        rows = [(row, cell) for row in table["rows"] for cell in row["cells"].items() if cell[1]["n"]]
+        if not rows:
+            continue
+        grid = Grid("row", "metric", "published", "measured", "std", "n", "difference")
+        grid.title = f"{table['paper']}/{table['table']} at scale {tree['scale']}"
+        for row, (metric, cell) in rows:
+            numbers = (cell["published"], cell["mean"], cell["std"], cell["n"], cell["difference"])
+            grid.add_row(row["label"], metric, *("" if v is None else f"{v:.4g}" for v in numbers))
+        console.print(grid)
+        for claim in table["claims"]:
+            console.print(f"{claim['verdict']}: {claim['text']} [{claim['detail']}]", markup=False)
+    console.print(", ".join(f"{count} {verdict}" for verdict, count in tree["claims"].items()))
+    if not reference.exists():
+        console.print(f"no reference at {reference}")
+        return []
+    lost = compare(tree, read_reference(reference))
+    for line in lost:
+        console.print(f"lost: {line}", markup=False)
+    if not lost:
+        console.print(f"every claim that {reference} reproduces still holds, or was not run")
+    return lost
