@@ -52,8 +52,24 @@ def parse(kind: type[S], tree: Any, where: str) -> S:
         return kind.model_validate_json(json.dumps(tree))
     except ValidationError as error:
         raise DeclarationError(f"{where}: " + "; ".join(_complaint(e) for e in error.errors())) from None
-    except TypeError as error:
-        raise DeclarationError(f"{where}: {error}; quote it if it is meant as text") from None
+    except TypeError:
+        key, given = _unfit(tree) or ("(top level)", type(tree).__name__)
+        raise DeclarationError(
+            f"{where}: {key}: YAML reads a {given}; quote it if it is meant as text"
+        ) from None
+    except ValueError:
+        raise DeclarationError(f"{where}: an anchor that contains itself") from None
+
+
+def _unfit(tree: Any, key: str = "") -> tuple[str, str] | None:
+    """Dotted key and type name of the first key or value that is no JSON, such as a date; None if all are."""
+    if isinstance(tree, (dict, list)):
+        for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            inner = f"{key}.{name}" if key else str(name)
+            if hit := _unfit(name, inner) or _unfit(value, inner):
+                return hit
+        return None
+    return None if isinstance(tree, (str, int, float, bool, type(None))) else (key, type(tree).__name__)
 
 
 def _complaint(error: Any) -> str:
@@ -129,6 +145,8 @@ def load_errata(root: Path = ROOT) -> dict[str, list[Erratum]]:
     for paper in PAPERS:
         path = root / paper / "errata.yaml"
         entries = read_yaml(path) if path.exists() else []
+        if not isinstance(entries, list):
+            raise DeclarationError(f"{path}: expected a list of errata")
         errata[paper] = [parse(Erratum, tree, f"{path}: entry {i}") for i, tree in enumerate(entries)]
     return errata
 

@@ -19,9 +19,9 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Spec(BaseModel):
-    """Base of every declared object: unknown keys and wrong types are refused, values are frozen."""
+    """Base of every declared object: unknown keys, wrong types, NaN and infinity are refused; frozen."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class ShapesSpec(Spec):

@@ -171,6 +171,8 @@ class Table(Spec):
                 )
         if self.sweep and (unknown := set(self.sweep.points) - seen):
             raise ValueError(f"'sweep' names unknown rows: {', '.join(sorted(unknown))}")
+        if self.sweep and (absent := set(self.sweep.metrics) - set(self.columns)):
+            raise ValueError(f"'sweep' names metrics that are no columns: {', '.join(sorted(absent))}")
         return self
 
 
