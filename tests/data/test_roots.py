@@ -1,0 +1,206 @@
+"""Opening roots: layout, ids, class groups, fingerprints, VOC."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as rle
+
+from wsis.data import roots
+from wsis.data.roots import (
+    eval_annotations,
+    eval_image_ids,
+    mask_classes,
+    official,
+    open_root,
+    unseen_category_ids,
+)
+from wsis.errors import WsisError
+
+
+def test_contiguous_labels_are_positions_of_sorted_ids(coco_root, recipe):
+    root = open_root(recipe("coco"), coco_root.root)
+    assert root.category_ids == (3, 7) and root.category_names == ("person", "kite") and root.num_classes == 2
+    assert [p.instances[0].label for p in root.train] == [0, 1, 0, 1]
+    assert root.train[0].instances[0].box == (4, 5, 14, 13)
+
+
+def test_crowd_and_bare_images_are_left_out_of_training_only(coco_root, recipe):
+    def change(content):
+        content["annotations"][0]["iscrowd"] = 1
+        content["annotations"][1:3] = []
+
+    coco_root(change)
+    coco_root(change, "val2017")
+    root = open_root(recipe("coco"), coco_root.root)
+    assert [p.id for p in root.train] == [4]
+    assert [p.id for p in root.eval] == [1, 2, 3, 4]
+
+
+def test_limits_keep_the_first_in_id_order(coco_root, recipe):
+    for split in ("train2017", "val2017"):
+        coco_root(lambda content: content["images"].reverse(), split)
+    r = recipe("coco", train_images=2, eval_images=3)
+    root = open_root(r, coco_root.root)
+    assert [p.id for p in root.train] == [1, 2]
+    assert [p.id for p in root.eval] == [1, 2, 3] == eval_image_ids(r, root)
+    assert (root.train_images, root.eval_images) == (2, 3)
+
+
+def test_missing_parts_are_named(coco_root, recipe):
+    root = coco_root.root
+    with pytest.raises(WsisError, match=r"nowhere.*no such folder"):
+        open_root(recipe("coco"), root / "nowhere")
+    (root / "annotations" / "instances_train2017.json").rename(root / "kept.json")
+    with pytest.raises(WsisError, match=r"instances_train2017\.json: missing"):
+        open_root(recipe("coco"), root)
+    (root / "kept.json").rename(root / "annotations" / "instances_train2017.json")
+    shutil.rmtree(root / "val2017")
+    with pytest.raises(WsisError, match="val2017: missing"):
+        open_root(recipe("coco"), root)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["annotations"][0].update(image_id=99),
+        lambda c: c["annotations"][0].update(category_id=99),
+        lambda c: c["annotations"][0].pop("bbox"),
+        lambda c: c["annotations"][0].update(bbox=[1, 2, 3]),
+        lambda c: c["images"][0].pop("height"),
+        lambda c: c.update(images={}),
+        lambda c: c["annotations"].append(5),
+    ],
+)
+def test_a_broken_annotation_is_one_clear_error(coco_root, recipe, change):
+    coco_root(change)
+    with pytest.raises(WsisError, match=r"wsis data check|expected a COCO"):
+        _ = open_root(recipe("coco"), coco_root.root).train
+
+
+def test_truncated_json_is_one_clear_error(coco_root, recipe):
+    file = coco_root.root / "annotations" / "instances_val2017.json"
+    file.write_text(file.read_text()[:-20])
+    with pytest.raises(WsisError, match=r"instances_val2017\.json: not valid JSON"):
+        open_root(recipe("coco"), coco_root.root)
+
+
+def test_fingerprint_follows_the_annotations(coco_root, recipe):
+    before = open_root(recipe("coco"), coco_root.root).fingerprint
+    assert before == open_root(recipe("coco", seed=5, train_images=1), coco_root.root).fingerprint
+    assert len(before) == 10 and int(before, 16) >= 0
+    coco_root(lambda content: content["annotations"][0].update(area=81))
+    assert open_root(recipe("coco"), coco_root.root).fingerprint != before
+
+
+def test_class_groups_split_masks_and_unseen_classes(coco_root, recipe):
+    for supervision, seen, unseen in (
+        ("masks-voc", {0}, (7,)),
+        ("masks-nonvoc", {1}, (3,)),
+        ("masks", {0, 1}, ()),
+        ("boxes", set(), ()),
+    ):
+        r = recipe("coco", supervision=supervision)
+        root = open_root(r, coco_root.root)
+        assert mask_classes(supervision, root) == seen
+        assert unseen_category_ids(r, root) == unseen
+        given = {i.label for p in root.train for i in p.instances if i.segmentation is not None}
+        assert given == seen
+
+
+def test_a_group_that_is_empty_or_everything_is_refused(coco_root, recipe):
+    for name in ("person", "kite"):
+        coco_root(lambda c, name=name: [k.update(name=name) for k in c["categories"]], "val2017")
+        root = open_root(recipe("coco", supervision="masks-voc"), coco_root.root)
+        with pytest.raises(WsisError, match="inside and outside"):
+            _ = root.train
+
+
+def test_shapes_use_their_first_class_as_the_group(shapes, recipe):
+    root = open_root(recipe(), shapes)
+    assert mask_classes("masks-voc", root) == {0} and mask_classes("masks-nonvoc", root) == {1, 2}
+    assert unseen_category_ids(recipe(supervision="masks-voc"), root) == (2, 3)
+
+
+def test_all_voc_names_exist_in_coco(shared, recipe):
+    root = open_root(recipe("coco"), shared("coco"))
+    assert root.num_classes == 80
+    assert len(mask_classes("masks-voc", root)) == 20 and len(mask_classes("masks-nonvoc", root)) == 60
+
+
+def test_official_counts(coco_root, recipe, monkeypatch):
+    r = recipe("coco")
+    assert official(open_root(r, coco_root.root)) == {
+        "train2017": (4, 118287, False),
+        "val2017": (4, 5000, False),
+    }
+    monkeypatch.setitem(roots.OFFICIAL["coco"], "val2017", 4)
+    assert official(open_root(r, coco_root.root))["val2017"] == (4, 4, True)
+
+
+@pytest.fixture
+def voc_root(tmp_path):
+    """Two images: a bottle (5) and a cat (8) with a void band between them, and one without objects."""
+    root = tmp_path / "voc"
+    for folder in (
+        "JPEGImages",
+        "SegmentationClass",
+        "SegmentationObject",
+        "ImageSets/Segmentation",
+        "Annotations",
+    ):
+        (root / folder).mkdir(parents=True)
+    for name, filled in (("2007_000001", True), ("2008_000002", False)):
+        objects, classes = np.zeros((2, 12, 20), np.uint8)
+        if filled:
+            objects[3:9, 2:8], classes[3:9, 2:8] = 1, 5
+            objects[3:9, 10:16], classes[3:9, 10:16] = 2, 8
+            objects[3:9, 8:10] = classes[3:9, 8:10] = 255
+        for folder, array in (("SegmentationObject", objects), ("SegmentationClass", classes)):
+            image = Image.fromarray(array)
+            image.putpalette([7 * i % 256 for i in range(768)])
+            image.save(root / folder / f"{name}.png")
+        Image.fromarray(np.zeros((12, 20, 3), np.uint8)).save(root / "JPEGImages" / f"{name}.jpg")
+    for split in ("train_aug", "val"):
+        (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("2007_000001\n2008_000002\n")
+    return root
+
+
+def test_voc_instances_are_the_png_values_without_void(voc_root, recipe, tmp_path):
+    r = recipe("voc", train="train_aug", eval="val", supervision="masks")
+    root = open_root(r, voc_root)
+    assert root.num_classes == 20
+    assert [p.id for p in root.eval] == [2007000001, 2008000002]
+    (picture,) = root.train
+    assert [(i.label, i.box) for i in picture.instances] == [(4, (2, 3, 8, 9)), (7, (10, 3, 16, 9))]
+    assert [int(rle.area(i.segmentation)) for i in picture.instances] == [36, 36]
+    file = eval_annotations(root, tmp_path / "out")
+    content = json.loads(file.read_text())
+    assert len(content["annotations"]) == 2 and len(content["categories"]) == 20
+    assert eval_annotations(root, tmp_path / "out") == file and len(list(file.parent.iterdir())) == 1
+
+
+def test_voc_layout_errors_name_the_missing_part(voc_root, recipe):
+    with pytest.raises(WsisError, match=r"train\.txt: missing.*train_aug"):
+        open_root(recipe("voc", train="train", eval="val"), voc_root)
+    (voc_root / "SegmentationClass" / "2007_000001.png").unlink()
+    with pytest.raises(WsisError, match=r"2007_000001\.png"):
+        _ = open_root(recipe("voc", train="train_aug", eval="val"), voc_root).train
+
+
+@pytest.mark.parametrize("name", ["voc", "voc_from_coco"])
+def test_real_voc_roots_open(shared, recipe, name):
+    root = open_root(recipe("voc", train="train", eval="val", supervision="masks"), shared(name))
+    for picture in root.train:
+        for i in picture.instances:
+            assert list(rle.toBbox(i.segmentation)) == [
+                i.box[0],
+                i.box[1],
+                i.box[2] - i.box[0],
+                i.box[3] - i.box[1],
+            ]
+    assert len({p.id for p in root.eval}) == root.eval_images

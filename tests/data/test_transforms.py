@@ -1,0 +1,122 @@
+"""Resizing, flipping and decoding, against slow and obvious formulations."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as rle
+
+from wsis.data import transforms
+from wsis.data.transforms import View
+from wsis.errors import WsisError
+
+
+def tight(mask):
+    ys, xs = np.nonzero(mask)
+    return [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+
+
+@pytest.fixture
+def view():
+    rng = np.random.default_rng(0)
+    masks = np.zeros((3, 30, 41), bool)
+    for mask in masks:
+        y, x = rng.integers(0, 15, 2)
+        mask[y : y + 13, x : x + 22] = rng.random((13, 22)) < 0.6
+    boxes = np.array([tight(m) for m in masks], np.float32)
+    image = rng.integers(0, 256, (30, 41, 3), dtype=np.uint8)
+    return View(image, boxes, np.arange(3), masks, np.ones(3, bool))
+
+
+@pytest.mark.parametrize("how", list(itertools.product([False, True], repeat=3)))
+def test_flips_keep_boxes_tight_and_masks_on_their_pixels(view, how):
+    flipped = transforms.flip(view, *how)
+    assert flipped.boxes.tolist() == [tight(m) for m in flipped.masks]
+    for before, after in zip(view.masks, flipped.masks, strict=True):
+        seen, kept = flipped.image[after].tolist(), view.image[before].tolist()
+        assert sorted(seen) == sorted(kept), "the mask still covers the same pixels of the image"
+
+
+def test_the_eight_symmetries_differ(view):
+    images = [
+        transforms.flip(view, *how).image.tobytes() for how in itertools.product([False, True], repeat=3)
+    ]
+    assert len(set(images)) == 8
+
+
+def test_augment_draws_only_what_it_may(view):
+    for kind, expected in (("none", 1), ("flip", 2), ("dihedral", 8)):
+        seen = {transforms.augment(view, kind, np.random.default_rng(i)).image.tobytes() for i in range(100)}
+        assert len(seen) == expected
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(480, 640, (800, 1067)), (640, 480, (1067, 800)), (480, 960, (666, 1333)), (96, 96, (800, 800))],
+)
+def test_network_size_is_the_short_side_unless_the_long_one_is_too_long(height, width, expected):
+    found = transforms.network_size(height, width, 800, 1333)
+    assert all(abs(a - b) <= 1 for a, b in zip(found[:2], expected, strict=True))
+    assert found[2] == pytest.approx(min(800 / min(height, width), 1333 / max(height, width)))
+
+
+def test_resizing_by_whole_factors(view):
+    double = transforms.resize(view, 60, 82)
+    assert (double.boxes == view.boxes * 2).all()
+    blocks = np.zeros((1, 8, 12), bool)
+    blocks[0, 2:6, 4:10] = True
+    half = transforms.resize_masks(blocks, 4, 6)
+    assert tight(half[0]) == [2, 1, 5, 3] and half.sum() == 6
+    assert transforms.resize_masks(np.zeros((0, 8, 12), bool), 4, 6).shape == (0, 4, 6)
+
+
+def test_many_masks_resize_like_one(view):
+    many = np.concatenate([view.masks] * 12)
+    whole = transforms.resize_masks(many, 17, 23)
+    assert (whole == np.concatenate([transforms.resize_masks(m[None], 17, 23) for m in many])).all()
+
+
+def test_degenerate_boxes_are_dropped_with_their_masks(view):
+    view.boxes[1] = [10, 10, 11.5, 20]
+    small = transforms.resize(view, 15, 20)
+    assert (
+        small.labels.tolist() == [0, 2] and len(small.masks) == len(small.has_mask) == len(small.boxes) == 2
+    )
+    view.boxes[0] = [-30, 0, -20, 9]
+    assert transforms.resize(view, 30, 41).labels.tolist() == [1, 2], "a box outside the image is no box"
+
+
+def test_every_way_of_writing_a_mask_is_decoded():
+    mask = np.zeros((9, 7), bool)
+    mask[2:6, 1:5] = True
+    compressed = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
+    flat = mask.T.ravel()
+    ends = np.flatnonzero(np.diff(flat.astype(int))) + 1
+    runs = np.diff([0, *ends, flat.size]).tolist()
+    square = [1, 2, 5, 2, 5, 6, 1, 6]
+    text = {"size": [9, 7], "counts": compressed["counts"].decode()}
+    for way in ([square], [square, square], {"size": [9, 7], "counts": runs}, compressed, text):
+        assert (transforms.decode_mask(way, 9, 7) == mask).all()
+
+
+def test_greyscale_exif_and_broken_files(tmp_path):
+    grey = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(6, 10))
+    grey.save(tmp_path / "grey.png")
+    image = transforms.read_image(tmp_path / "grey.png", 6, 10)
+    assert image.shape == (6, 10, 3) and (image[..., 0] == image[..., 2]).all()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    noise = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "turned.jpg", exif=exif)
+    assert transforms.read_image(tmp_path / "turned.jpg", 60, 100).shape == (60, 100, 3)
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes((tmp_path / "turned.jpg").read_bytes()[:2000])
+    with pytest.raises(WsisError, match=r"cut\.jpg: can't be decoded"):
+        transforms.read_image(cut, 60, 100)
+    with pytest.raises(WsisError, match=r"nothing\.jpg: missing"):
+        transforms.read_image(tmp_path / "nothing.jpg", 60, 100)
+    with pytest.raises(WsisError, match=r"10x6.*annotation says 6x10"):
+        transforms.read_image(tmp_path / "grey.png", 10, 6)
