@@ -49,7 +49,9 @@ def cells(table: Table, level: dict[str, float | None]) -> dict[tuple[str, str],
                 if base is None or (metric == "prop" and published is None):
                     cell.reason = f"not run: python -m wsis train --scale tiny {cell.runs[0]} (~0.2 GPU h)"
                 else:
-                    factor = {"AP": 1, "AP50": 1.5, "AP75": 1.1, "APS": 0.4, "APM": 1.1, "APL": 1.4}.get(metric)
+                    factor = {"AP": 1, "AP50": 1.5, "AP75": 1.1, "APS": 0.4, "APM": 1.1, "APL": 1.4}.get(
+                        metric
+                    )
                     value = 78 + base / 2 if factor is None else base * factor
                     cell.values = {s: value + 0.9 * math.sin(s * 2.3 + base) for s in SEEDS}
             made[r.label, metric] = cell
@@ -72,7 +74,9 @@ def threshold_table() -> TableResult:
                     metrics=("AP", "prop")),
         note="The fully supervised row uses the proposed loss with ground-truth edge labels.",
     )  # fmt: skip
-    result = TableResult(table, cells(table, {"fully-sup.": 42.1, "τ = 0": 0.7, "τ = 0.1": 41.4, "τ = 0.2": 41.5}))
+    result = TableResult(
+        table, cells(table, {"fully-sup.": 42.1, "τ = 0": 0.7, "τ = 0.1": 41.4, "τ = 0.2": 41.5})
+    )
     result.cells["τ = 0.2", "AP"].stale = True
     result.trend = Trend(0.67, 4, "AP", "fully-sup.", "fully-sup.")
     result.deviations = ["data: 800 synthetic images of 96x96 pixels instead of COCO train2017",
@@ -113,7 +117,9 @@ def systems_table() -> TableResult:
             row(f"Long label {EVIL}", (31.9, 54.0, 32.2, None, 34.0, None)),
         ),
     )  # fmt: skip
-    result = TableResult(table, cells(table, {"Box mask": 1.5, "Projection only": 23.9, "Projection + pairwise": 41.4}))
+    result = TableResult(
+        table, cells(table, {"Box mask": 1.5, "Projection only": 23.9, "Projection + pairwise": 41.4})
+    )
     result.trend = Trend(None, 3, "AP", "Projection + pairwise", "Projection + pairwise")
     result.claims = [claim("pairwise-helps", "The pairwise term improves AP by 9.5 points", "reproduced", True,
                            "+17.5 [11.0, 24.0] (n = 3)", "boxinst/3")]  # fmt: skip
@@ -129,7 +135,9 @@ def unrun_table(paper: str, number: str) -> TableResult:
               row("IRNet", (None, 46.7, None), quote="IRNet (CVPR 2019)")),
     )  # fmt: skip
     result = TableResult(table, cells(table, {}))
-    result.claims = [claim(f"module-{paper}-{number}", "The module helps", "not run", True, "needs 2 more rows", table.key)]
+    result.claims = [
+        claim(f"module-{paper}-{number}", "The module helps", "not run", True, "needs 2 more rows", table.key)
+    ]
     return result
 
 
@@ -152,7 +160,10 @@ def figure() -> FigureResult:
 
 
 def report() -> Report:
-    unrun = [unrun_table("boxinst", "5"), *(unrun_table(p, n) for p in ("sim", "boxcaseg") for n in ("1", "2", "3"))]
+    unrun = [
+        unrun_table("boxinst", "5"),
+        *(unrun_table(p, n) for p in ("sim", "boxcaseg") for n in ("1", "2", "3")),
+    ]
     trained = {
         run_id(label, seed): {
             "recipe": run_id(label, seed), "scale": "tiny", "seconds": 11.3, "iterations": 160, "resumed": 0,
@@ -183,13 +194,17 @@ def results(folder: Path, made: Report) -> dict[str, Path]:
         random = np.random.default_rng(index)
         lines = []
         for t in range(160):
-            losses = {n: float(s * math.exp(-t / 60) + 0.1 + 0.05 * random.random())
-                      for n, s in (("classes", 1.1), ("boxes", 0.8), ("projection", 0.9), ("pairwise", 0.4))}
+            losses = {
+                n: float(s * math.exp(-t / 60) + 0.1 + 0.05 * random.random())
+                for n, s in (("classes", 1.1), ("boxes", 0.8), ("projection", 0.9), ("pairwise", 0.4))
+            }
             lines.append(json.dumps({"iteration": t, "lr": 1e-3, "total": sum(losses.values()), "losses": losses,
                                      "seconds": 0.07 * t}))  # fmt: skip
         (path / "log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (path / "recipe.json").write_text(
-            json.dumps({"id": run, "scale": "tiny", "recipe": {"data": {"dataset": "shapes", "eval": "val2017"}}})
+            json.dumps(
+                {"id": run, "scale": "tiny", "recipe": {"data": {"dataset": "shapes", "eval": "val2017"}}}
+            )
         )
         noisy = [_predict(annotation, random) for annotation in truth["annotations"]]
         (path / "predictions.json").write_text(json.dumps(noisy), encoding="utf-8")
@@ -209,7 +224,11 @@ def coco_root(root: Path, images: int = 6, side: int = 96) -> dict:
     (root / "val").mkdir(parents=True)
     (root / "annotations").mkdir()
     random = np.random.default_rng(5)
-    truth: dict = {"images": [], "annotations": [], "categories": [{"id": k, "name": str(k)} for k in (1, 2, 3)]}
+    truth: dict = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": k, "name": str(k)} for k in (1, 2, 3)],
+    }
     yy, xx = np.mgrid[:side, :side]
     for image in range(1, images + 1):
         pixels = np.full((side, side, 3), random.integers(90, 160, 3)) + random.normal(0, 3, (side, side, 3))

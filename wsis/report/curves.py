@@ -11,8 +11,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from wsis.errors import WsisError
-from wsis.report.plots import Plot
-from wsis.report.style import SERIES, drawing, to_png, to_svg
+from wsis.report.style import SERIES, Plot, drawing, to_svg
 
 POINTS = 120  # a line; more are averaged in groups
 DASHES = ("-", "--", ":")
@@ -98,7 +97,7 @@ def curves_plot(name: str, rows: Sequence[tuple[str, Sequence[Path]]]) -> Plot |
         caption = f"Losses against iteration, running mean over {window} steps" + (
             f", mean of up to {seeds} seeds." if seeds > 1 else ", one seed."
         )
-        return Plot(to_png(canvas), to_svg(canvas, name, caption), caption)
+        return Plot(to_svg(canvas, name, caption), caption)
 
 
 def _mean_line(logs: Sequence[Log], loss: str, window: int) -> tuple[np.ndarray, np.ndarray] | None:

@@ -26,9 +26,17 @@ MIN_SCORE = 0.3
 MIN_IOU = 0.1
 TILES = 4
 TILE = (216, 192)  # width, height, pixels; synthetic images of 96 x 96 are shown at twice their size
-GAP = 4
+GAP = 6
 COLOURS = np.array(
-    [(255, 176, 0), (0, 158, 255), (255, 77, 141), (0, 214, 143), (186, 104, 255), (255, 110, 40), (240, 240, 60)],
+    [
+        (255, 176, 0),
+        (0, 158, 255),
+        (255, 77, 141),
+        (0, 214, 143),
+        (186, 104, 255),
+        (255, 110, 40),
+        (240, 240, 60),
+    ],
     dtype=np.float32,
 )
 WHITE = np.full(3, 255, dtype=np.float32)
@@ -92,7 +100,9 @@ def _chosen(annotations: Path) -> tuple[list[dict[str, Any]], dict[int, list[np.
     for annotation in tree["annotations"]:
         if not annotation.get("iscrowd"):
             objects[annotation["image_id"]].append(annotation["segmentation"])
-    images = sorted((image for image in tree["images"] if objects[image["id"]]), key=lambda image: image["id"])
+    images = sorted(
+        (image for image in tree["images"] if objects[image["id"]]), key=lambda image: image["id"]
+    )
     images = images[:TILES]
     return images, {i["id"]: [_decode(s, i["height"], i["width"]) for s in objects[i["id"]]] for i in images}
 
@@ -146,7 +156,7 @@ def _strip(
         strip.paste(tile, (left, (height - tile.height) // 2))
         left += tile.width + GAP
     out = io.BytesIO()
-    strip.save(out, "JPEG", quality=quality, optimize=True)
+    strip.save(out, "JPEG", quality=quality, optimize=True, subsampling=0)
     counts = ", ".join(str(len(found)) for found in masks)
     alt = f"{label}: masks over {len(images)} validation images ({counts} objects drawn)"
     return Strip(label, data_uri(out.getvalue(), "image/jpeg"), width, height, alt)
@@ -171,7 +181,8 @@ def _tile(image: Image.Image, masks: list[np.ndarray], colours: list[np.ndarray]
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     enlarged = scale > 1
     canvas = np.asarray(
-        image.resize(size, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS), dtype=np.float32
+        image.resize(size, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS),
+        dtype=np.float32,
     ).copy()
     canvas = 0.82 * canvas + 12  # a little darker, so that the contours stand out
     for mask, colour in sorted(zip(masks, colours, strict=True), key=lambda pair: -int(pair[0].sum())):

@@ -17,7 +17,7 @@ from matplotlib.transforms import offset_copy
 
 from wsis.declare.table import Sweep
 from wsis.report.model import CellResult, FigureResult, TableResult
-from wsis.report.style import INK, MEASURED, MUTED, PUBLISHED, SERIES, drawing, to_png, to_svg
+from wsis.report.style import INK, MEASURED, MUTED, PUBLISHED, SERIES, Plot, drawing, to_png, to_svg
 
 METRIC_NAMES = {
     "AP25": "AP 25", "AP50": "AP 50", "AP70": "AP 70", "AP75": "AP 75", "APS": "AP S", "APM": "AP M", "APL": "AP L",
@@ -29,18 +29,10 @@ WIDTH = 5.6  # inches; drawn at 1 to 1.35 px a point, legible from 400 px on
 
 
 @dataclass
-class Plot:
-    """A drawing, as a PNG file's content and as inline SVG, and its caption in words."""
-
-    png: bytes
-    svg: str
-    caption: str
-
-
-@dataclass
 class _Point:
     position: float
     cell: CellResult
+    label: str
 
 
 def metric_name(metric: str) -> str:
@@ -59,7 +51,7 @@ def sweep_plot(result: TableResult, sweep: Sweep) -> Plot | None:
     """Published curve beside measured curve against the swept knob, a row of panels a metric."""
     curves = {
         metric: [
-            _Point(position, result.cells.get((label, metric), CellResult()))
+            _Point(position, result.cells.get((label, metric), CellResult()), label)
             for label, position in sorted(sweep.points.items(), key=lambda item: item[1])
         ]
         for metric in sweep.metrics
@@ -72,8 +64,8 @@ def sweep_plot(result: TableResult, sweep: Sweep) -> Plot | None:
     with drawing(WIDTH, 0.5 + 2.2 * len(curves), len(curves), 2) as (canvas, axes):
         for row, (metric, points) in enumerate(curves.items()):
             left, right = axes[2 * row : 2 * row + 2]
-            _curve(left, [(p.position, p.cell.published) for p in points], PUBLISHED, "o", hollow=True)
-            _curve(right, [(p.position, p.cell.mean) for p in points], MEASURED, "o")
+            _curve(left, [(p.position, p.cell.published, p.label) for p in points], PUBLISHED, hollow=True)
+            _curve(right, [(p.position, p.cell.mean, p.label) for p in points], MEASURED)
             _spread(right, points)
             shared.append(_pad(left, right))
             left.set_ylabel(metric_name(metric))
@@ -94,7 +86,7 @@ def sweep_plot(result: TableResult, sweep: Sweep) -> Plot | None:
             f"{metrics} against {sweep.axis}. {axes_note}"
             "Bars: one sample standard deviation over seeds; faint dots: single seeds."
         )
-        return Plot(to_png(canvas), to_svg(canvas, name, caption), caption)
+        return Plot(to_svg(canvas, name, caption), caption, to_png(canvas))
 
 
 def dot_plot(result: TableResult) -> Plot | None:
@@ -115,11 +107,15 @@ def dot_plot(result: TableResult) -> Plot | None:
             if cell.published is not None:
                 left.plot(cell.published, height, "o", mfc="white", mec=PUBLISHED, mew=1.8)
             right.errorbar(cell.mean, height, xerr=cell.std, fmt="o", color=MEASURED, capsize=3, lw=1.4)
-            right.plot(list(cell.values.values()), [height - 0.22] * cell.n, ".", color=MEASURED, alpha=0.4, ms=5)
+            right.plot(
+                list(cell.values.values()), [height - 0.22] * cell.n, ".", color=MEASURED, alpha=0.4, ms=5
+            )
         left.set_yticks(heights, [textwrap.fill(label, 24) for label, _ in rows])
         right.set_yticks(heights, [""] * len(rows))
         left.set_title("published", color=PUBLISHED)
-        right.set_title(f"measured ({_seeds([_Point(0, cell) for _, cell in rows])})", color=MEASURED)
+        right.set_title(
+            f"measured ({_seeds([_Point(0, cell, label) for label, cell in rows])})", color=MEASURED
+        )
         for axis in (left, right):
             axis.set_ylim(-0.6, len(rows) - 0.4)
             axis.margins(x=0.15)
@@ -131,7 +127,7 @@ def dot_plot(result: TableResult) -> Plot | None:
             f"{metric_name(metric)} of every trained row. Each panel has its own axis: compare order and spacing, "
             "not levels. Bars: one sample standard deviation over seeds; faint dots: single seeds."
         )
-        return Plot(to_png(canvas), to_svg(canvas, name, caption), caption)
+        return Plot(to_svg(canvas, name, caption), caption, to_png(canvas))
 
 
 def figure_plot(result: FigureResult) -> Plot | None:
@@ -145,7 +141,9 @@ def figure_plot(result: FigureResult) -> Plot | None:
     with drawing(WIDTH, 3.2, 1, len(metrics)) as (canvas, axes):
         for axis, metric in zip(axes, metrics, strict=True):
             own = [curve for curve in curves if curve.metric == metric]
-            for colour, marker, dash, curve in zip(SERIES[0::2], "os^v", ("-", "--", "-.", ":"), own, strict=False):
+            for colour, marker, dash, curve in zip(
+                SERIES[0::2], "os^v", ("-", "--", "-.", ":"), own, strict=False
+            ):
                 x, y = zip(*curve.points, strict=True)
                 axis.plot(x, y, dash, color=colour, marker=marker, ms=3.5, lw=1.6, label=curve.label)
             for curve in figure.published:
@@ -156,24 +154,41 @@ def figure_plot(result: FigureResult) -> Plot | None:
             axis.set_xlabel("colour similarity threshold τ")
             axis.xaxis.set_major_locator(MaxNLocator(5))
             axis.margins(y=0.12)
-        labels = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        labels = {
+            label: handle
+            for axis in axes
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
         canvas.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=min(2, len(labels)))
         caption = f"{figure.title}: measured curves, and as diamonds the points that the paper's text and tables give."
-        return Plot(to_png(canvas), to_svg(canvas, name, caption), caption)
+        return Plot(to_svg(canvas, name, caption), caption, to_png(canvas))
 
 
 def _order(metric: str) -> int:
     return ("prop", "kept").index(metric)
 
 
-def _curve(axis: Axes, points: Sequence[tuple[float, float | None]], colour: str, marker: str, hollow: bool = False):
-    """A line through the points that exist; interrupted nowhere, since a missing run is named in the table."""
-    known = [(x, y) for x, y in points if y is not None]
+def _curve(
+    axis: Axes, points: Sequence[tuple[float, float | None, str]], colour: str, hollow: bool = False
+) -> None:
+    """A marker a point that exists, a line through them; points that share a position are named, their mean joins."""
+    known: dict[float, list[tuple[float, str]]] = {}
+    for x, y, label in points:
+        if y is not None:
+            known.setdefault(x, []).append((y, label))
     if not known:
-        axis.text(0.5, 0.5, "not printed", transform=axis.transAxes, ha="center", color=MUTED)
+        axis.text(0.5, 0.5, "nothing printed", transform=axis.transAxes, ha="center", color=MUTED)
         return
-    x, y = zip(*known, strict=True)
-    axis.plot(x, y, color=colour, marker=marker, mfc="white" if hollow else colour, mec=colour, mew=1.6)
+    axis.plot(list(known), [sum(y for y, _ in found) / len(found) for found in known.values()], color=colour)
+    for x, found in known.items():
+        for rank, (y, label) in enumerate(sorted(found)):
+            axis.plot(x, y, "o", mfc="white" if hollow else colour, mec=colour, mew=1.6)
+            if len(found) > 1:
+                side = "bottom" if rank else "top"
+                shift = (0, 7 if rank else -7)
+                axis.annotate(
+                    label, (x, y), shift, textcoords="offset points", ha="center", va=side, fontsize=7.5
+                )
 
 
 def _spread(axis: Axes, points: Sequence[_Point]) -> None:
@@ -181,10 +196,14 @@ def _spread(axis: Axes, points: Sequence[_Point]) -> None:
     for point in points:
         cell = point.cell
         if cell.std is not None:
-            axis.errorbar(point.position, cell.mean, yerr=cell.std, color=MEASURED, capsize=4, lw=1.3, zorder=3)
+            axis.errorbar(
+                point.position, cell.mean, yerr=cell.std, color=MEASURED, capsize=4, lw=1.3, zorder=3
+            )
             beside = offset_copy(axis.transData, axis.figure, x=5, units="points")
             seeds = list(cell.values.values())
-            axis.plot([point.position] * cell.n, seeds, ".", color=MEASURED, alpha=0.4, ms=6, transform=beside)
+            axis.plot(
+                [point.position] * cell.n, seeds, ".", color=MEASURED, alpha=0.4, ms=6, transform=beside
+            )
 
 
 def _seeds(points: Sequence[_Point]) -> str:
@@ -196,8 +215,8 @@ def _seeds(points: Sequence[_Point]) -> str:
 
 def _pad(left: Axes, right: Axes) -> bool:
     """Head room, and the same y axis for both panels where their levels are close; whether they share it."""
-    left.margins(x=0.08, y=0.15)
-    right.margins(x=0.08, y=0.15)
+    left.margins(x=0.1, y=0.2)
+    right.margins(x=0.1, y=0.2)
     (a, b), (c, d) = left.get_ylim(), right.get_ylim()
     close = max(b, d) - min(a, c) <= 1.5 * max(b - a, d - c)
     if close:

@@ -18,11 +18,12 @@ from wsis.report.curves import curves_plot
 from wsis.report.markup import templates
 from wsis.report.masks import Panel, mask_panel
 from wsis.report.model import VERDICTS, FigureResult, Report, TableResult
-from wsis.report.plots import Plot, figure_plot, table_plot
+from wsis.report.plots import figure_plot, table_plot
+from wsis.report.style import Plot
 from wsis.report.tables import to_csv, to_markdown, to_tex
 from wsis.report.view import PAPER_TITLES, RowView, TableView, scale_caption, table_view
 
-MARKS = {"reproduced": "✓", "contradicted": "✗", "inconclusive": "≈", "not run": "·"}  # noqa: RUF001
+MARKS = {"reproduced": "✓", "contradicted": "✗", "inconclusive": "≈", "not run": "·"}
 PAGE_STRIPS = 60  # beyond this many strips of masks their JPEG quality goes down, to bound the page's size
 
 
@@ -66,9 +67,7 @@ class Paper:
     errata: list[Erratum] = field(default_factory=list)
 
 
-def render_report(
-    report: Report, results: Path, out: Path, roots: Mapping[str, Path] | None = None
-) -> Path:
+def render_report(report: Report, results: Path, out: Path, roots: Mapping[str, Path] | None = None) -> Path:
     """Write `out`/index.html and `out`/<paper>/{table<N>.{md,csv,tex,html}, table<N>.png, figure<N>.png}.
 
     results  the folder that holds <scale>/runs/<id>/ (training curves and masks come from there)
@@ -91,9 +90,11 @@ def render_report(
     for figure in report.figures:
         drawn = FigureSection(figure, figure_plot(figure))
         papers[figure.figure.paper].figures.append(drawn)
-        if drawn.plot:
+        if drawn.plot and drawn.plot.png:
             _write(out / figure.figure.paper / f"figure{figure.figure.figure}.png", drawn.plot.png)
-    ordered = sorted(papers.values(), key=lambda paper: not (paper.measured or any(f.plot for f in paper.figures)))
+    ordered = sorted(
+        papers.values(), key=lambda paper: not (paper.measured or any(f.plot for f in paper.figures))
+    )
     page = templates().get_template("index.html").render(_context(report, ordered))
     _write(out / "index.html", page.encode("utf-8"))
     return out / "index.html"
@@ -181,7 +182,7 @@ def _write_table(section: Section, report: Report, folder: Path) -> None:
     _write(folder / f"{stem}.csv", to_csv(result, report.scale).encode("utf-8"))
     _write(folder / f"{stem}.tex", to_tex(result, report.scale).encode("utf-8"))
     _write(folder / f"{stem}.html", page.encode("utf-8"))
-    if section.plot:
+    if section.plot and section.plot.png:
         _write(folder / f"{stem}.png", section.plot.png)
 
 

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from html import escape
 
 import matplotlib
@@ -23,7 +24,7 @@ INK, MUTED, GRID = "#1c2530", "#5b6775", "#d7dde4"
 PUBLISHED, MEASURED = "#b3560b", "#1660b8"
 SERIES = ("#1461b9", "#c4520a", "#0a8262", "#a83f82", "#8a6d00", "#2c8fbf", "#6b4fbb", "#64707d")
 _VARIABLES = {
-    INK: "--ink", MUTED: "--muted", GRID: "--grid", PUBLISHED: "--published", MEASURED: "--measured",
+    INK: "--ink", MUTED: "--muted", GRID: "--grid", "#ffffff": "--page", PUBLISHED: "--published", MEASURED: "--measured",
     **{colour: f"--series-{index}" for index, colour in enumerate(SERIES)},
 }  # fmt: skip
 _SETTINGS = {
@@ -61,11 +62,24 @@ _SETTINGS = {
 }
 
 
+@dataclass
+class Plot:
+    """A drawing as inline SVG, its caption in words, and the PNG of those that become files."""
+
+    svg: str
+    caption: str
+    png: bytes | None = None
+
+
 @contextmanager
-def drawing(width: float, height: float, rows: int = 1, columns: int = 1) -> Iterator[tuple[Canvas, list[Axes]]]:
+def drawing(
+    width: float, height: float, rows: int = 1, columns: int = 1
+) -> Iterator[tuple[Canvas, list[Axes]]]:
     """A figure of `width` x `height` inches and its axes in reading order, in the common style."""
     with plt.rc_context(_SETTINGS):
-        canvas, grid = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
+        canvas, grid = plt.subplots(
+            rows, columns, figsize=(width, height), squeeze=False, layout="constrained"
+        )
         try:
             yield canvas, list(grid.flat)
         finally:

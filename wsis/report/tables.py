@@ -8,7 +8,7 @@ import re
 
 from wsis.report.markup import templates
 from wsis.report.model import CellResult, TableResult
-from wsis.report.view import CellView, RowView, TableView, table_view
+from wsis.report.view import CellView, RowView, table_view
 
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -67,7 +67,8 @@ def to_markdown(result: TableResult, scale: str) -> str:
         "| :--- |" + " ---: |" * len(view.header),
     ]
     lines += [
-        f"| {_md_label(row)} | " + " | ".join(_md_cell(cell) for cell in row.cells) + " |" for row in view.rows
+        f"| {_md_label(row)} | " + " | ".join(_md_cell(cell) for cell in row.cells) + " |"
+        for row in view.rows
     ]
     if view.footnotes:
         lines += ["", *(f"- <sup>{mark}</sup> {md_escape(text)}" for mark, text in view.footnotes.items())]
@@ -75,7 +76,9 @@ def to_markdown(result: TableResult, scale: str) -> str:
 
 
 def _md_label(row: RowView) -> str:
-    return md_escape(row.label) + (" *(quoted)*" if row.kind == "quote" else "")
+    return md_escape(row.label) + (
+        " *(quoted)*" if row.kind == "quote" else " *(stale)*" if row.stale else ""
+    )
 
 
 def _md_cell(cell: CellView) -> str:
@@ -87,7 +90,7 @@ def _md_cell(cell: CellView) -> str:
     if cell.kind == "missing":
         return "<br>".join(part for part in (f"not run <sup>{cell.note}</sup>", published) if part)
     value = f"**{cell.mean}**" if cell.best else cell.mean
-    value += (f" ± {cell.std}" if cell.std else "") + f" ({cell.n})" + (" *stale*" if cell.stale else "")
+    value += (f" ± {cell.std}" if cell.std else "") + f" ({cell.n})"
     return "<br>".join(part for part in (value, published + _bracket(cell.difference)) if part)
 
 
@@ -123,7 +126,8 @@ def to_tex(result: TableResult, scale: str) -> str:
 
 
 def _tex_label(row: RowView) -> str:
-    return tex_escape(row.label) + (r" \emph{(quoted)}" if row.kind == "quote" else "")
+    mark = "quoted" if row.kind == "quote" else "stale" if row.stale else ""
+    return tex_escape(row.label) + (rf" \emph{{({mark})}}" if mark else "")
 
 
 def _tex_cell(cell: CellView) -> str:
@@ -136,7 +140,7 @@ def _tex_cell(cell: CellView) -> str:
         return rf"not run$^{{{cell.note}}}${published}"
     value = rf"\textbf{{{cell.mean}}}" if cell.best else cell.mean
     spread = rf" $\pm$ {cell.std}" if cell.std else ""
-    return rf"{value}{spread}$_{{{cell.n}}}${' stale' if cell.stale else ''}{published}"
+    return rf"{value}{spread}$_{{{cell.n}}}${published}"
 
 
 def to_html(result: TableResult, scale: str) -> str:

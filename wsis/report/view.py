@@ -37,7 +37,7 @@ class CellView:
     difference  measured minus published, signed; '' unless both exist
     best        the best measured value of its column
     note        footnote mark of a missing cell, else ''
-    reason      why it is missing, else ''
+    reason      why it was not measured, else ''
     measured_key, published_key   numbers to sort by, None where there is none
     """
 
@@ -57,7 +57,10 @@ class CellView:
 
 @dataclass
 class RowView:
-    """A row: its label, how it is marked, its run ids (seeds ascending, each once) and its cells."""
+    """A row: its label, how it is marked, its run ids (seeds ascending, each once) and its cells.
+
+    stale: a run behind it was trained by code that has changed since; a matter of the row, since a run fills it.
+    """
 
     label: str
     kind: Literal["train", "quote"]
@@ -69,6 +72,10 @@ class RowView:
     @property
     def measured(self) -> bool:
         return any(cell.kind == "measured" for cell in self.cells)
+
+    @property
+    def stale(self) -> bool:
+        return any(cell.stale for cell in self.cells)
 
 
 @dataclass
@@ -124,8 +131,14 @@ def table_view(result: TableResult, scale: str) -> TableView:
             for metric in table.columns
             for _, run in sorted(result.cells.get((row.label, metric), CellResult()).runs.items())
         }
-        notes = [note for note in (row.note, row.split and f"split {row.split}", row.protocol) if note]
-        rows.append(RowView(row.label, row.kind, row.quote or "", notes, list(runs), cells))
+        notes = [
+            row.split and f"evaluated on {row.split}",
+            row.protocol and f"{row.protocol} protocol",
+            row.note,
+        ]
+        rows.append(
+            RowView(row.label, row.kind, row.quote or "", [note for note in notes if note], list(runs), cells)
+        )
     return TableView(
         key=table.key,
         title=table.title,
@@ -140,7 +153,9 @@ def table_view(result: TableResult, scale: str) -> TableView:
 
 def _best(result: TableResult, metric: str) -> float | None:
     """The best measured mean of a column; None where fewer than two rows have one or no direction is better."""
-    means = [cell.mean for (_, name), cell in result.cells.items() if name == metric and cell.mean is not None]
+    means = [
+        cell.mean for (_, name), cell in result.cells.items() if name == metric and cell.mean is not None
+    ]
     if metric in NEITHER_IS_BETTER or len(means) < 2:
         return None
     return min(means) if metric in LOWER_IS_BETTER else max(means)
@@ -161,6 +176,8 @@ def _cell(cell: CellResult, row: Row, best: bool, marks: dict[str, str]) -> Cell
     elif published:
         view.kind, view.reason = "missing", cell.reason or "not run"
         view.note = marks.setdefault(view.reason, _mark(len(marks)))
+    else:
+        view.reason = cell.reason or ""
     return view
 
 

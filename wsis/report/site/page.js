@@ -53,7 +53,7 @@ if (filters) {
     let shown = 0;
     for (const row of rows) {
       const text = row.textContent.toLowerCase();
-      const visible = (!verdict || row.dataset.verdict === verdict)
+      const visible = (!verdict || row.dataset.verdict === verdict || (verdict === "judged" && row.dataset.verdict !== "not run"))
         && (!paper.value || row.dataset.paper === paper.value) && wanted.every((w) => text.includes(w));
       row.hidden = !visible;
       shown += visible;
