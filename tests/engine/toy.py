@@ -1,4 +1,4 @@
-"""A toy method and a toy data stream, and `python -m tests.engine.toy FOLDER ...` to train them.
+"""A toy method, a toy data stream, and functions that train them.
 
 The method draws from the generator it is given and from the process-wide one (dropout), has a buffer and
 a hook, so that an inexact resume shows in the weights.
@@ -6,7 +6,6 @@ a hook, so that an inexact resume shows in the weights.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from wsis.data.structures import Batch, Instances, Sample, Targets
 from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.engine.launch import launch, make_fabric, set_threads
-from wsis.engine.signals import Interrupted
 from wsis.engine.train import TrainOptions, train
 
 
@@ -92,30 +90,24 @@ class SlowBatches:
 
 
 def train_toy(
-    folder: Path, devices: int = 1, pause: float = 0.0, every: int | None = None, **schedule: object
+    folder: Path,
+    devices: int = 1,
+    pause: float = 0.0,
+    every: int | None = None,
+    dropout: float = 0.2,
+    **schedule: object,
 ) -> dict:
+    """Train the toy on the CPU; two images at once, so that one process needs two accumulation steps."""
     set_threads(1)
     recipe = toy_recipe(**schedule)
     torch.manual_seed(0)
-    method = Toy()
+    method = Toy(dropout)
     fabric = make_fabric(recipe.schedule, "cpu", range(devices))
-    options = TrainOptions(
-        checkpoint_iterations=every, progress=False, max_images=schedule.get("batch", 4) // 2
-    )
+    options = TrainOptions(checkpoint_iterations=every, progress=False, max_images=2)
     return train(recipe, method, SlowBatches(pause), folder, fabric, None, options)
 
 
-def train_toy_parallel(folder: Path, devices: int, pause: float = 0.0, every: int | None = None) -> dict:
-    return launch(train_toy, (folder, devices, pause, every), devices)
-
-
-if __name__ == "__main__":
-    folder, devices, pause, every = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-    try:
-        if devices == 1:
-            train_toy(folder, 1, pause, every)
-        else:
-            train_toy_parallel(folder, devices, pause, every)
-    except Interrupted as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(error.status) from None
+def train_toy_parallel(
+    folder: Path, devices: int, pause: float = 0.0, dropout: float = 0.2, start_method: str = "fork"
+) -> dict:
+    return launch(train_toy, (folder, devices, pause, None, dropout), devices, start_method)

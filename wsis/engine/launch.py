@@ -55,19 +55,22 @@ def set_threads(threads: int | None = None) -> None:
         torch.set_num_threads(wanted)
 
 
-def launch(work: Callable[..., Any], arguments: tuple[Any, ...], processes: int) -> Any:
+def launch(
+    work: Callable[..., Any], arguments: tuple[Any, ...], processes: int, start_method: str = "spawn"
+) -> Any:
     """Call work(*arguments) in `processes` new processes and return what the first one's call returns.
 
-    work and arguments must be importable and picklable. SIGTERM and SIGUSR1 are passed on to all of them.
+    work and arguments must be importable and picklable. start_method: "fork" saves the imports, but is for
+    the CPU only. SIGTERM and SIGUSR1 are passed on to all of them.
     Raises the WsisError (or Interrupted) that one of them raised; when one fails, the others are stopped.
     """
-    context = torch.multiprocessing.get_context("spawn")
+    context = torch.multiprocessing.get_context(start_method)
     outcomes = context.SimpleQueue()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     started = torch.multiprocessing.start_processes(
-        _rank, (work, arguments, processes, port, outcomes), processes, join=False, start_method="spawn"
+        _rank, (work, arguments, processes, port, outcomes), processes, join=False, start_method=start_method
     )
 
     def forward(number: int, frame: Any) -> None:

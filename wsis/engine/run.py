@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ class RunOptions:
     devices: int | None = None
     threads: int | None = None
     workers: int | None = None
-    train: TrainOptions = TrainOptions()
+    train: TrainOptions = field(default_factory=TrainOptions)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def finished(folder: Path, run: str) -> bool:
 
 
 def lease_devices(accelerator: str, wanted: int) -> AbstractContextManager[list[int]]:
-    """Context that holds `wanted` devices: cards nobody else uses, or on the CPU just the numbers 0, 1, ..."""
+    """Context that holds `wanted` devices: cards nobody else uses, or on the CPU the numbers 0, 1, ..."""
     if accelerator == "cpu":
         return nullcontext(list(range(wanted)))
     return lease(visible_devices(torch.cuda.device_count()), wanted)
@@ -259,7 +259,7 @@ _roots: dict[tuple[Path, str], Root] = {}
 
 
 def _opened(recipe: Recipe, path: Path) -> Root:
-    """`open_root`, or the last opened root where path and data section are the same (annotations are large)."""
+    """`open_root`, or the last opened root where path and data section are the same."""
     key = (path.resolve(), recipe.data.model_dump_json())
     if key not in _roots:
         _roots.clear()

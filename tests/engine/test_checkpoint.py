@@ -1,0 +1,119 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from wsis.engine.checkpoint import (
+    KEYS,
+    init_from_parent,
+    load_checkpoint,
+    load_model,
+    save_checkpoint,
+    save_model,
+    write_json,
+)
+from wsis.engine.seeding import rng_state, seed_of, seed_process, set_rng_state
+from wsis.errors import WsisError
+
+CPU = torch.device("cpu")
+
+
+def content(iteration: int, recipe: str = "toy-1") -> dict:
+    made = dict.fromkeys(KEYS)
+    return made | {
+        "recipe": recipe,
+        "iteration": iteration,
+        "rng": [rng_state(CPU)],
+        "model": {"w": torch.ones(3)},
+    }
+
+
+def test_the_last_checkpoint_is_loaded_and_no_temporary_file_stays(tmp_path):
+    for iteration in (10, 20, 30):
+        save_checkpoint(tmp_path, content(iteration))
+    assert load_checkpoint(tmp_path, "toy-1")["iteration"] == 30
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "previous.pt"]
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert load_checkpoint(tmp_path / "absent", "toy-1") is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_half_a_file_falls_back_to_the_one_before(tmp_path, share):
+    save_checkpoint(tmp_path, content(10))
+    save_checkpoint(tmp_path, content(20))
+    whole = (tmp_path / "last.pt").read_bytes()
+    (tmp_path / "last.pt").write_bytes(whole[: int(len(whole) * share)])
+    with pytest.warns(UserWarning, match=r"last\.pt: unreadable"):
+        assert load_checkpoint(tmp_path, "toy-1")["iteration"] == 10
+
+
+def test_a_kill_between_the_renames_leaves_the_one_before(tmp_path):
+    save_checkpoint(tmp_path, content(10))
+    (tmp_path / "last.pt").rename(tmp_path / "previous.pt")
+    assert load_checkpoint(tmp_path, "toy-1")["iteration"] == 10
+
+
+def test_another_recipes_checkpoint_is_refused(tmp_path):
+    save_checkpoint(tmp_path, content(10, "other-2"))
+    with pytest.raises(WsisError, match=r"other-2.*toy-1"):
+        load_checkpoint(tmp_path, "toy-1")
+
+
+def test_a_checkpoint_that_could_run_code_is_not_loaded(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    torch.save(content(10) | {"model": Trap()}, tmp_path / "last.pt")
+    with pytest.warns(UserWarning, match="unreadable"):
+        assert load_checkpoint(tmp_path, "toy-1") is None
+    assert not (tmp_path / "ran").exists()
+
+
+def test_process_wide_generators_continue_after_a_round_trip_through_a_file(tmp_path):
+    seed_process(1)
+    random.gauss(0, 1), np.random.randn(), torch.rand(3)
+    torch.save(rng_state(CPU), tmp_path / "state.pt")
+    draws = [random.gauss(0, 1), random.random(), np.random.randn(), torch.rand(2).tolist()]
+    seed_process(2)
+    set_rng_state(torch.load(tmp_path / "state.pt", weights_only=True), CPU)
+    assert [random.gauss(0, 1), random.random(), np.random.randn(), torch.rand(2).tolist()] == draws
+
+
+def test_seeds_differ_between_neighbours():
+    seeds = {seed_of(seed, t, shard) for seed in range(5) for t in range(50) for shard in range(4)}
+    assert len(seeds) == 5 * 50 * 4
+    assert seed_of(1, 23) != seed_of(12, 3)
+
+
+def test_init_copies_shared_weights_and_names_the_rest(tmp_path):
+    parent, child = nn.Sequential(nn.Linear(2, 3)), nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    save_model(tmp_path / "model.pt", "toy-1", 5, parent)
+    assert init_from_parent(child, tmp_path / "model.pt") == ["+ 1.bias", "+ 1.weight"]
+    assert torch.equal(child[0].weight, parent[0].weight)
+    assert load_model(tmp_path / "model.pt")["iteration"] == 5
+
+
+def test_init_names_every_key_of_another_shape(tmp_path):
+    save_model(tmp_path / "model.pt", "toy-1", 5, nn.Linear(2, 3))
+    with pytest.raises(WsisError, match=r"weight \(\(3, 2\) there, \(4, 2\) here\), bias"):
+        init_from_parent(nn.Linear(2, 4), tmp_path / "model.pt")
+
+
+def test_init_from_something_unrelated_is_refused(tmp_path):
+    save_model(tmp_path / "model.pt", "toy-1", 5, nn.Sequential(nn.Linear(2, 3)))
+    with pytest.raises(WsisError, match="share no name"):
+        init_from_parent(nn.Linear(2, 3), tmp_path / "model.pt")
+    with pytest.raises(WsisError, match="no such file"):
+        init_from_parent(nn.Linear(2, 3), tmp_path / "absent.pt")
+
+
+def test_json_keeps_the_old_file_when_the_new_content_is_refused(tmp_path):
+    write_json({"a": 1}, tmp_path / "x.json")
+    with pytest.raises(ValueError):
+        write_json({"a": float("nan")}, tmp_path / "x.json")
+    assert '"a": 1' in (tmp_path / "x.json").read_text()

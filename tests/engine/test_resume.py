@@ -1,0 +1,171 @@
+"""Trainings in processes of their own that are killed, told to stop, or split over two devices."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+
+from tests.engine.toy import toy_recipe, train_toy, train_toy_parallel
+from wsis.engine import launch as engine_launch
+from wsis.engine.checkpoint import load_checkpoint, load_model
+from wsis.engine.signals import Interrupted
+from wsis.errors import WsisError
+
+TOTAL = toy_recipe().schedule.total
+FORK = multiprocessing.get_context("fork")  # a real process to kill, without importing torch again
+
+
+def _work(function, errors, arguments):
+    try:
+        function(*arguments)
+    except Interrupted as error:
+        errors.put(str(error))
+        os._exit(error.status)
+
+
+def start(function, *arguments):
+    errors = FORK.SimpleQueue()
+    process = FORK.Process(target=_work, args=(function, errors, arguments))
+    process.start()
+    return process, errors
+
+
+def wait_for(path, process, seconds=60):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.is_alive(), f"ended with {process.exitcode} before {path} appeared"
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.005)
+
+
+def killed(folder, pause, every, sign, wait=0.0):
+    """Train in another process and kill it `wait` seconds after the file `sign` has appeared."""
+    process, _ = start(train_toy, folder, 1, pause, every)
+    wait_for(folder / sign, process)
+    time.sleep(wait)
+    process.kill()
+    process.join()
+    assert not (folder / "model.pt").exists()
+
+
+def weights(folder):
+    return load_model(folder / "model.pt")["model"]
+
+
+def assert_every_step_once(folder):
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == list(range(TOTAL))
+    seconds = [line["seconds"] for line in lines]
+    assert seconds == sorted(seconds)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    train_toy(folder)
+    return weights(folder)
+
+
+def assert_equal_weights(folder, expected):
+    found = weights(folder)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_killed_at_any_moment_and_started_again_ends_with_the_same_weights(tmp_path, uninterrupted, attempt):
+    killed(tmp_path, 0.02, 7, "checkpoints/last.pt", random.Random(attempt).uniform(0, 0.4))
+    summary = train_toy(tmp_path, every=7)
+    assert summary["resumed"] == 1 and summary["iterations"] == TOTAL
+    assert_equal_weights(tmp_path, uninterrupted)
+    assert_every_step_once(tmp_path)
+
+
+def test_killed_again_and_again_it_still_arrives(tmp_path, uninterrupted):
+    """Checkpoints after every step, so that kills fall into their writing too."""
+    for attempt in range(4):
+        killed(tmp_path, 0.005, 1, "log.jsonl", random.Random(attempt).uniform(0.02, 0.12))
+    train_toy(tmp_path, every=1)
+    assert_equal_weights(tmp_path, uninterrupted)
+    assert_every_step_once(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_writes_a_checkpoint_and_stops(tmp_path, uninterrupted, number):
+    process, errors = start(train_toy, tmp_path, 1, 0.05)
+    wait_for(tmp_path / "log.jsonl", process)
+    time.sleep(0.2)
+    os.kill(process.pid, number)
+    process.join(30)
+    assert process.exitcode == 128 + number
+    assert "stopped at iteration" in errors.get()
+    found = load_checkpoint(tmp_path / "checkpoints", toy_recipe().id)
+    assert 0 < found["iteration"] < TOTAL and not (tmp_path / "model.pt").exists()
+    train_toy(tmp_path)
+    assert_equal_weights(tmp_path, uninterrupted)
+    assert_every_step_once(tmp_path)
+
+
+def test_a_damaged_last_checkpoint_costs_time_but_not_exactness(tmp_path, uninterrupted):
+    killed(tmp_path, 0.02, 3, "checkpoints/previous.pt")
+    last = tmp_path / "checkpoints" / "last.pt"
+    last.write_bytes(last.read_bytes()[:1000] if last.exists() else b"")
+    with pytest.warns(UserWarning, match="unreadable"):
+        train_toy(tmp_path)
+    assert_equal_weights(tmp_path, uninterrupted)
+    assert_every_step_once(tmp_path)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
+    killed(tmp_path, 0.02, 3, "checkpoints/last.pt")
+    with pytest.raises(WsisError, match="checkpoint of recipe"):
+        train_toy(tmp_path, lr=0.06)
+
+
+@pytest.mark.parametrize("start_method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_two_processes_give_the_weights_of_one_that_accumulates(tmp_path, start_method):
+    """Without dropout, whose process-wide generator is each process's own."""
+    one = train_toy(tmp_path / "one", dropout=0.0)
+    two = train_toy_parallel(tmp_path / "two", 2, dropout=0.0, start_method=start_method)
+    assert one["devices"] == 1 and two["devices"] == 2
+    assert two["deviations"] == ["2 device(s) instead of 1, batch 4 kept"]
+    other = weights(tmp_path / "two")
+    for name, value in weights(tmp_path / "one").items():
+        torch.testing.assert_close(other[name], value, rtol=1e-5, atol=1e-5)
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
+    totals = [[json.loads(line)["total"] for line in log] for log in logs]
+    assert totals[0] == pytest.approx(totals[1], rel=1e-4)
+
+
+def test_a_signal_to_a_parallel_run_stops_all_processes_and_it_resumes_exactly(tmp_path):
+    process, errors = start(train_toy_parallel, tmp_path, 2, 0.05)
+    wait_for(tmp_path / "log.jsonl", process)
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == 143
+    assert "stopped at iteration" in errors.get()
+    train_toy_parallel(tmp_path, 2)
+    train_toy_parallel(tmp_path / "whole", 2)
+    assert_equal_weights(tmp_path, weights(tmp_path / "whole"))
+    assert_every_step_once(tmp_path)
+
+
+def fails_on_the_second_rank(folder):
+    if os.environ["LOCAL_RANK"] == "1":
+        raise WsisError("image 12 can't be read")
+    time.sleep(60)
+
+
+def test_an_error_of_any_process_is_the_runs_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine_launch, "GRACE", 0.5)
+    begin = time.monotonic()
+    with pytest.raises(WsisError, match=r"image 12 can't be read \(process 1\)"):
+        engine_launch.launch(fails_on_the_second_rank, (tmp_path,), 2, "fork")
+    assert time.monotonic() - begin < 30

@@ -1,0 +1,194 @@
+"""The loop in this process: accumulation, precision, the log, aborts, initial weights."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from tests.engine.toy import Toy, toy_batches, toy_recipe
+from wsis.engine.checkpoint import load_model
+from wsis.engine.launch import make_fabric
+from wsis.engine.schedule import learning_rate
+from wsis.engine.train import TrainOptions, split_batch, train
+from wsis.errors import WsisError
+
+QUIET = TrainOptions(progress=False)
+
+
+def run(folder, recipe, method=None, stream=toy_batches, parent=None, options=QUIET):
+    torch.manual_seed(0)
+    method = method or Toy()
+    fabric = make_fabric(recipe.schedule, "cpu", [0])
+    return method, train(recipe, method, stream, folder, fabric, parent, options)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_learns_and_leaves_model_log_and_summary(tmp_path):
+    method, summary = run(tmp_path, toy_recipe(iterations=60))
+    log = lines(tmp_path)
+    assert [entry["iteration"] for entry in log] == list(range(60))
+    assert sum(e["total"] for e in log[-10:]) < 0.5 * sum(e["total"] for e in log[:10])
+    schedule = toy_recipe(iterations=60).schedule
+    for entry in log:
+        assert entry["lr"] == learning_rate(schedule, entry["iteration"])
+        assert entry["total"] == pytest.approx(sum(entry["losses"].values()))
+    expected = sum(e["losses"]["fit"] for e in log[-20:]) / 20
+    assert summary["losses"]["fit"] == pytest.approx(expected)
+    assert summary["iterations"] == 60 and summary["resumed"] == 0 and summary["deviations"] == []
+    saved = load_model(tmp_path / "model.pt")
+    assert saved["recipe"] == toy_recipe(iterations=60).id
+    assert all(torch.equal(value, method.state_dict()[name]) for name, value in saved["model"].items())
+    assert not (tmp_path / "checkpoints").exists()  # a short run writes none
+
+
+class Plain(nn.Module):
+    """No randomness, so that only the split of the batch differs."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.out = nn.Linear(4, 1)
+
+    def losses(self, batch, generator):
+        out = self.out(self.conv(batch.images / 255.0).relu().mean((2, 3)))
+        return {
+            "fit": (out - torch.stack([t.boxes.sum().reshape(1) for t in batch.targets]) / 100)
+            .square()
+            .mean()
+        }
+
+
+@pytest.mark.parametrize("max_images, micro", [(2, 2), (1, 4)])
+def test_accumulated_gradients_equal_those_of_one_large_batch(tmp_path, max_images, micro):
+    recipe = toy_recipe(iterations=1, warmup=0, weight_decay=0.0, momentum=0.0, lr=1.0, milestones=(9,))
+    seen = []
+
+    def stream(start, rank, world, parts):
+        seen.append(parts)
+        return toy_batches(start, rank, world, parts)
+
+    torch.manual_seed(0)
+    before = Plain().state_dict()
+    moved = []
+    for limit in (4, max_images):
+        torch.manual_seed(0)
+        method = Plain()
+        run(
+            tmp_path / str(limit),
+            recipe,
+            method,
+            stream,
+            options=TrainOptions(max_images=limit, progress=False),
+        )
+        moved.append({name: before[name] - value for name, value in method.state_dict().items()})
+    assert seen == [1, micro]
+    for name, gradient in moved[0].items():  # lr 1 without momentum: the update is the gradient
+        assert gradient.abs().max() > 1e-4
+        torch.testing.assert_close(moved[1][name], gradient, rtol=0, atol=1e-6)
+
+
+def test_clipping_bounds_the_update(tmp_path):
+    recipe = toy_recipe(
+        iterations=1, warmup=0, weight_decay=0.0, momentum=0.0, lr=1.0, milestones=(9,), clip=1e-3
+    )
+    torch.manual_seed(0)
+    before = [p.clone() for p in Plain().parameters()]
+    torch.manual_seed(0)
+    method = Plain()
+    run(tmp_path, recipe, method)
+    moved = torch.stack([(p - q).norm() for p, q in zip(method.parameters(), before, strict=True)]).norm()
+    assert moved.item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_split_batch():
+    assert split_batch(16, 8, 2) == 1
+    assert split_batch(16, 1, 2) == 8
+    assert split_batch(16, 2, 3) == 4
+    assert split_batch(6, 1, 4) == 2
+    with pytest.raises(WsisError, match="16 images can't be split evenly over 3"):
+        split_batch(16, 3, 2)
+
+
+def test_fewer_devices_and_another_precision_are_recorded(tmp_path):
+    _, summary = run(tmp_path, toy_recipe(iterations=2, devices=2, precision="16"))
+    assert summary["precision"] == "bf16"
+    assert summary["deviations"] == [
+        "1 device(s) instead of 2, batch 4 kept by 2 accumulation steps",
+        "precision bf16 instead of 16",
+    ]
+
+
+def test_mixed_precision_leaves_boxes_whole(tmp_path):
+    class Looks(Plain):
+        def losses(self, batch, generator):
+            assert batch.targets[0].boxes.dtype == batch.scales.dtype == torch.float32
+            assert torch.is_autocast_enabled("cpu")
+            return super().losses(batch, generator)
+
+    _, summary = run(tmp_path, toy_recipe(iterations=2, precision="bf16"), Looks())
+    assert summary["precision"] == "bf16" and summary["deviations"] == []
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_the_first_non_finite_loss_stops_the_run_and_is_named(tmp_path, value):
+    class Breaks(Toy):
+        def losses(self, batch, generator):
+            losses = super().losses(batch, generator)
+            if 7003 in batch.ids:
+                losses["other"] = losses["other"] * float(value)
+            return losses
+
+    options = TrainOptions(max_images=2, progress=False)
+    with pytest.raises(WsisError, match=r"iteration 7 .*other \(images 7002, 7003\)$") as error:
+        run(tmp_path, toy_recipe(), Breaks(), options=options)
+    assert "fit" not in str(error.value)
+    assert not (tmp_path / "model.pt").exists()
+    assert [entry["iteration"] for entry in lines(tmp_path)] == list(range(7))
+
+
+def test_a_child_starts_from_its_parents_weights(tmp_path):
+    parent, _ = run(tmp_path / "parent", toy_recipe(iterations=5))
+    child, summary = run(
+        tmp_path / "child", toy_recipe(iterations=0), parent=tmp_path / "parent" / "model.pt"
+    )
+    assert summary["iterations"] == 0 and summary["losses"] == {}
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(parent.state_dict().values(), child.state_dict().values(), strict=True)
+    )
+    assert (tmp_path / "child" / "model.pt").exists()
+
+
+def test_data_that_end_early_are_an_error(tmp_path):
+    def short(start, rank, world, micro):
+        stream = toy_batches(start, rank, world, micro)
+        for _ in range(3):
+            yield next(stream)
+
+    with pytest.raises(WsisError, match="ended at iteration 3 of 40"):
+        run(tmp_path, toy_recipe(), stream=short)
+
+
+def test_randomness_of_a_method_depends_on_seed_iteration_and_shard_only(tmp_path):
+    draws = {}
+
+    class Draws(Toy):
+        def losses(self, batch, generator):
+            draws[batch.ids[0]] = torch.rand(3, generator=generator).tolist()
+            return super().losses(batch, generator)
+
+    run(tmp_path / "a", toy_recipe(iterations=4), Draws(), options=TrainOptions(max_images=2, progress=False))
+    first = dict(draws)
+    run(tmp_path / "b", toy_recipe(iterations=4), Draws(), options=TrainOptions(max_images=2, progress=False))
+    assert draws == first and len({tuple(draw) for draw in first.values()}) == 8
+    run(
+        tmp_path / "c",
+        toy_recipe(iterations=4, seed=9),
+        Draws(),
+        options=TrainOptions(max_images=2, progress=False),
+    )
+    assert not set(map(tuple, first.values())) & set(map(tuple, draws.values()))
