@@ -72,6 +72,9 @@ class CheckReport:
         lines.append("ok" if self.ok else f"{len(self.problems)} problem(s)")
         return lines
 
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
 
 def check_root(path: Path, decode: bool | None = None, workers: int = 2) -> CheckReport:
     """Check a COCO, VOC or saliency root (a `shapes` root is COCO's layout and may hold a saliency root).

@@ -156,6 +156,11 @@ def voc_labels(root: Root) -> set[int]:
     return {label for label, name in enumerate(root.category_names) if name in set(names)}
 
 
+def voc_category_ids(root: Root) -> tuple[int, ...]:
+    """Category ids of the VOC class group."""
+    return tuple(root.category_ids[label] for label in sorted(voc_labels(root)))
+
+
 def mask_classes(supervision: str, root: Root) -> set[int]:
     """Contiguous labels whose masks may be seen in training. Raises WsisError where a group is empty."""
     everything = set(range(root.num_classes))
