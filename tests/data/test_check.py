@@ -23,7 +23,7 @@ def test_a_sound_root_is_ok(coco_root):
     report = check_root(coco_root.root)
     assert report.ok and report.layout == "coco"
     assert report.counts == {"images": 8, "annotations": 8}
-    assert report.lines()[-1] == "ok"
+    assert report.lines()[-1] == "ok" and str(report).endswith("\nok")
 
 
 def first(**values):
