@@ -87,7 +87,9 @@ class Affinity:
                 weights = {"any": None, "centre": (inside.int() + other.int())[near]}
                 for name, weight in weights.items():
                     self.counts[name].similar += self._above(s, weight)
-                    self.counts[name].positive += self._above(s[same], None if weight is None else weight[same])
+                    self.counts[name].positive += self._above(
+                        s[same], None if weight is None else weight[same]
+                    )
 
     def _above(self, similarity: Tensor, weight: Tensor | None) -> np.ndarray:
         """Weighted number of edges with S_e >= tau for each threshold."""
