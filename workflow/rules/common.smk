@@ -1,9 +1,11 @@
 # The plan, and how the configuration reaches the command line. No rules here.
+import json
 import os
 import shlex
 import sys
 import time
 
+import yaml
 from snakemake.exceptions import WorkflowError
 
 from wsis.bench.overhead import record
@@ -27,34 +29,65 @@ def planned():
         raise WorkflowError(str(error)) from None
 
 
-def require_data_root():
-    """Say at the start, not in the first training, that a scale without generated data needs a root."""
-    if not GENERATED and config["data_root"] is None:
+def user_root(wildcards):
+    """Input function of what reads the user's images: no file, but a root must be named before work starts."""
+    if not GENERATED and config["data_root"] is None and not workflow.dryrun:
         raise WorkflowError(
             f"scale {SCALE} needs images: --config scale={SCALE} data_root=PATH (a COCO-layout root)"
         )
+    return []
+
+
+def seeds():
+    """The seeds asked for: `seeds=11`, `seeds=[11,12]` or `seeds=11,12`; None for the scale's own."""
+    given = config["seeds"]
+    if given is None:
+        return None
+    words = given if isinstance(given, list) else str(given).split(",")
+    try:
+        return tuple(int(word) for word in words)
+    except ValueError:
+        raise WorkflowError(f"seeds={given}: expected whole numbers such as [11,12]") from None
+
+
+def overrides():
+    """Recipe keys for every run; what the command line gives as text is read as YAML, like a file's."""
+    given = dict(config["set"] or {})
+    if config["weights"] is not None:
+        given["model.weights"] = config["weights"]
+    return {key: yaml.safe_load(value) if isinstance(value, str) else value for key, value in given.items()}
 
 
 def flags():
-    """The options that every command gets, so that it resolves the same recipes as the plan here."""
+    """Command line options with which every command resolves the recipes of the plan here."""
     words = ["--scale", SCALE]
-    if SEEDS:
-        words += ["--seeds", ",".join(map(str, SEEDS))]
     for key, value in OVERRIDES.items():
-        words += ["--set", f"{key}={value}"]
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    return quoted(words)
+
+
+def root_flags():
+    """The options of commands that read every seed's runs, or images."""
+    words = ["--seeds", ",".join(map(str, SEEDS))] if SEEDS else []
     if config["data_root"] is not None:
         words += ["--data-root", str(config["data_root"])]
+    return quoted(words)
+
+
+def quoted(words):
+    """Shell words with braces that Snakemake leaves alone."""
     return shlex.join(words).replace("{", "{{").replace("}", "}}")
 
 
-SEEDS = tuple(config["seeds"]) if config["seeds"] is not None else None
-OVERRIDES = dict(config["set"]) | ({} if config["weights"] is None else {"model.weights": config["weights"]})
+SEEDS = seeds()
+OVERRIDES = overrides()
 PLAN = planned()
 SCALE = PLAN.scale.name
 GENERATED = PLAN.scale.data == "generated"
 RESULTS = f"results/{SCALE}"
-FLAGS = flags()
+RECIPE_FLAGS = flags()
+FLAGS = f"{RECIPE_FLAGS} {root_flags()}".strip()
 
 # The interpreter that runs Snakemake runs its jobs, whether its environment is activated or not.
 if not (workflow.deployment_settings and workflow.deployment_settings.deployment_method):
-    shell.prefix(f'export PATH={shlex.quote(os.path.dirname(sys.executable))}:"$PATH"; ')
+    shell.prefix(f'set -euo pipefail; export PATH={shlex.quote(os.path.dirname(sys.executable))}:"$PATH"; ')

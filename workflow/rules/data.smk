@@ -20,4 +20,4 @@ rule shapes:
     message:
         "Draw the synthetic data set {wildcards.root}"
     shell:
-        f"python -m wsis data make --scale {SCALE} --seed {{params.seed}} > {{log}} 2>&1"
+        f"python -m wsis data make {RECIPE_FLAGS} --seed {{params.seed}} > {{log}} 2>&1"

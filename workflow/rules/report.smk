@@ -1,5 +1,7 @@
-# The targets. Each is a set of wanted tables; all of them render the one report of their scale, which
-# shows every table with whatever results there are.
+# The targets. Each is a set of wanted tables. The report is one a scale and shows every table with
+# whatever results there are, so that a target decides only what has to be there before it is rendered.
+# Hence a rule `render_<target>` each; a target names the metrics itself as well, because Snakemake
+# makes a missing file again only where it is asked for.
 TARGETS = {
     "headline": [key for key, table in PLAN.tables.items() if table.headline],
     "all": list(PLAN.tables),
@@ -12,13 +14,15 @@ for key, table in PLAN.tables.items():
 MEASURED = {key for key, table in PLAN.tables.items() if "prop" in table.columns}
 
 for target, tables in TARGETS.items():
+    wanted = [f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.wanted(tables)]
+    if target == "figure4" or MEASURED & set(tables):
+        wanted.append(f"{RESULTS}/affinity.json")
 
     rule:
         name:
-            target
+            f"render_{target}"
         input:
-            [f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.wanted(tables)],
-            [f"{RESULTS}/affinity.json"] if target == "figure4" or MEASURED & set(tables) else [],
+            wanted,
             [str(path) for path in sorted(DECLARATIONS.glob("*/*.yaml"))],
         output:
             f"{RESULTS}/metrics.csv",
@@ -33,6 +37,14 @@ for target, tables in TARGETS.items():
             f"Render reports/{SCALE}/index.html"
         shell:
             f"(python -m wsis collect {FLAGS} && python -m wsis report {FLAGS}) > {{log}} 2>&1"
+
+    rule:
+        name:
+            target
+        input:
+            wanted,
+            getattr(rules, f"render_{target}").output,
+        localrule: True
 
 
 rule plan:
@@ -56,7 +68,7 @@ rule smoke:
         "../../environment.yml"
     threads: workflow.cores
     params:
-        snakefile=workflow.snakefile,
+        snakefile=workflow.main_snakefile,
     message:
         "Run everything at the smoke scale"
     shell:

@@ -13,7 +13,7 @@ for job in PLAN.batches:
             f"train_{job.id}"
         input:
             [f"{RESULTS}/runs/{run}/model.pt" for run in job.needs],
-            [f"{RESULTS}/data/{job.data}/annotations/instances_val.json"] if job.data else [],
+            [f"{RESULTS}/data/{job.data}/annotations/instances_val.json"] if job.data else user_root,
         output:
             [
                 f"{RESULTS}/runs/{run}/{file}"
@@ -35,4 +35,4 @@ for job in PLAN.batches:
         message:
             f"Train {len(job.runs)} run(s), {job.id}; watch {RESULTS}/logs/train/{job.id}.log"
         shell:
-            f"python -m wsis train {FLAGS} {{params.runs}} > {{log}} 2>&1"
+            f"python -m wsis train {FLAGS} --threads {{threads}} {{params.runs}} > {{log}} 2>&1"

@@ -22,6 +22,7 @@ from wsis.errors import WsisError
 class Overhead:
     """One run of the workflow: when, on how many cores, and what was trained meanwhile."""
 
+    scale: str
     start: float
     end: float
     cores: int
@@ -49,36 +50,41 @@ def record(results: str | Path, start: float, cores: int | None, finished: bool)
 
 
 def overhead(results: Path) -> list[Overhead]:
-    """The recorded runs of the workflow that trained something, oldest first.
+    """The recorded runs of the workflow under `results`, all scales, that trained something, oldest first.
 
     A training belongs to the workflow run in which its train.json was written. Raises WsisError when the
-    workflow has not run here.
+    workflow has never ended here.
     """
-    path = results / "workflow.jsonl"
-    if not path.exists():
-        raise WsisError(f"{path}: no such file; it is written when the workflow ends: snakemake --cores 2")
+    logs = sorted(results.glob("*/workflow.jsonl"))
+    if not logs:
+        raise WsisError(f"no {results}/<scale>/workflow.jsonl; the workflow writes it: snakemake --cores 2")
+    found = [entry for log in logs for entry in _entries(log) if entry.runs]
+    return sorted(found, key=lambda entry: entry.start)
+
+
+def _entries(log: Path) -> list[Overhead]:
     trained = [
         (file.stat().st_mtime, json.loads(file.read_text(encoding="utf-8"))["seconds"])
-        for file in sorted(results.glob("runs/*/train.json"))
+        for file in sorted(log.parent.glob("runs/*/train.json"))
     ]
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        seconds = [s for when, s in trained if entry["start"] <= when <= entry["end"]]
-        found.append(Overhead(**entry, runs=len(seconds), training=sum(seconds)))
-    return [entry for entry in found if entry.runs]
+    entries = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        fields = json.loads(line)
+        seconds = [s for when, s in trained if fields["start"] <= when <= fields["end"]]
+        entries.append(Overhead(log.parent.name, **fields, runs=len(seconds), training=sum(seconds)))
+    return entries
 
 
 def show(entries: list[Overhead], console: Console) -> None:
     """Print one line a workflow run: wall time, cores, training seconds and their ratio."""
     table = Table(title="Harness overhead: wall time x cores / training seconds (1.0 is none)")
-    for column in ("started", "wall s", "cores", "runs trained", "training s", "overhead"):
-        table.add_column(column, justify="left" if column == "started" else "right")
+    for column in ("scale", "started", "wall s", "cores", "runs trained", "training s", "overhead"):
+        table.add_column(column, justify="left" if column in ("scale", "started") else "right")
     for entry in entries:
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.start))
         ratio = "-" if entry.ratio is None else f"{entry.ratio:.2f}"
         cells = (f"{entry.wall:.0f}", str(entry.cores), str(entry.runs), f"{entry.training:.0f}", ratio)
-        table.add_row(started if entry.finished else f"{started} (failed)", *cells)
+        table.add_row(entry.scale, started if entry.finished else f"{started} (failed)", *cells)
     console.print(table)
     if not entries:
         console.print("No run of the workflow has trained anything yet.")
