@@ -98,6 +98,19 @@ def test_init_copies_shared_weights_and_names_the_rest(tmp_path):
     assert load_model(tmp_path / "model.pt")["iteration"] == 5
 
 
+def test_init_begins_the_childs_counter_anew(tmp_path):
+    class Counts(nn.Linear):
+        def __init__(self):
+            super().__init__(2, 3)
+            self.register_buffer("iteration", torch.tensor(0))
+
+    parent, child = Counts(), Counts()
+    parent.iteration += 500
+    save_model(tmp_path / "model.pt", "toy-1", 500, parent)
+    assert init_from_parent(child, tmp_path / "model.pt") == []
+    assert child.iteration == 0 and torch.equal(child.weight, parent.weight)
+
+
 def test_init_names_every_key_of_another_shape(tmp_path):
     save_model(tmp_path / "model.pt", "toy-1", 5, nn.Linear(2, 3))
     with pytest.raises(WsisError, match=r"weight \(\(3, 2\) there, \(4, 2\) here\), bias"):

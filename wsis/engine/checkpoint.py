@@ -17,6 +17,7 @@ from torch import nn
 from wsis.errors import WsisError
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
+COUNTER = "iteration"  # a method's buffer of steps done, which ramps of losses read
 KEYS = {"recipe", "iteration", "model", "optimizer", "scaler", "rng", "resumed", "log", "seconds"}
 
 
@@ -105,12 +106,14 @@ def load_model(path: Path) -> dict[str, Any]:
 def init_from_parent(model: nn.Module, path: Path) -> list[str]:
     """Start `model` from the weights of a parent run (`Recipe.init`).
 
-    Names that only one of the two has are left alone (a child may add parts) and returned, sorted, as
-    "+ name" (only the child's) and "- name" (only the parent's). Raises WsisError naming every key whose
-    shape differs, and when the two have no name in common.
+    The buffer `iteration` stays the child's own, whose schedule and ramps begin anew. Names that only one
+    of the two has are left alone (a child may add parts) and returned, sorted, as "+ name" (only the
+    child's) and "- name" (only the parent's). Raises WsisError naming every key whose shape differs, and
+    when the two have no name in common.
     """
     parent = load_model(path)["model"]
-    own = model.state_dict()
+    own = {name: value for name, value in model.state_dict().items() if name != COUNTER}
+    parent.pop(COUNTER, None)
     shared = [name for name in own if name in parent]
     shapes = {name: (_shape(parent[name]), _shape(own[name])) for name in shared}
     wrong = [

@@ -86,7 +86,7 @@ def train_runs(
 
     data_root: the user's data set; None takes results/<scale>/data/<name> that `wsis data` has made.
     Finished runs are skipped. A run that fails doesn't stop those that don't start from it; at the end a
-    WsisError names all that failed. SIGTERM and SIGUSR1 stop everything (Interrupted).
+    WsisError names all that failed. SIGTERM and SIGUSR1 stop everything: SystemExit with status 143 or 138.
     """
     if unknown := [run for run in ids if run not in plan.runs]:
         raise WsisError(
@@ -107,8 +107,9 @@ def train_runs(
                 continue
             try:
                 _run(make_job(plan, run, results, data_root, accelerator, devices, options))
-            except Interrupted:
-                raise
+            except Interrupted as error:
+                print(error, file=sys.stderr, flush=True)
+                raise SystemExit(error.status) from None
             except WsisError as error:
                 failed[run] = str(error)
             except Exception as error:  # a bug in one run must not stop the others

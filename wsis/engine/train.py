@@ -8,6 +8,7 @@ accumulation steps changes nothing but the order of sums (and what a method norm
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
@@ -143,7 +144,9 @@ class _Training:
 
         found = load_checkpoint(folder / "checkpoints", self.id)
         if found is None and parent is not None:
-            init_from_parent(method, parent)
+            odd = init_from_parent(method, parent)
+            if odd and self.first:
+                print(f"{self.id}: not common with its parent: {', '.join(odd)}", file=sys.stderr, flush=True)
         if self.device.type == "cuda":
             method.to(memory_format=torch.channels_last)
             torch.cuda.reset_peak_memory_stats(self.device)
