@@ -98,7 +98,7 @@ def test_identical_values_are_exact() -> None:
     assert verdict({"a": [5.1, 5.1], "b": [5.0, 5.0]}, **GREATER).verdict == "contradicted"
     assert verdict({"a": [5.0, 7.0], "b": [5.0, 7.0]}, **GREATER).verdict == "inconclusive"
     # 30.3 - 30.1 is not 0.2 in binary: a margin met exactly is no more than that
-    assert verdict({"a": [30.1, 10.1], "b": [30.3, 10.3]}, **GREATER, by=0.2).verdict == "inconclusive"
+    assert verdict({"a": [30.1, 30.1], "b": [30.3, 30.3]}, **GREATER, by=0.2).verdict == "inconclusive"
 
 
 def test_one_run_behind_both_rows_is_exact_even_with_one_seed() -> None:
@@ -155,8 +155,11 @@ def test_insensitive_and_near_bound_the_difference_on_both_sides() -> None:
     assert verdict(far, kind="near", row="b", than="a", within=1.0).verdict == "contradicted"
     rows = {"kind": "insensitive", "rows": ["a", "b", "c"]}
     assert verdict(flat, **rows, within=1.0).verdict == "reproduced"
-    # a is close to both, but b and c lie further apart: the largest difference counts
-    assert verdict(flat | {"c": [9.4, 19.3, 29.4]}, **rows, within=0.7).verdict != "reproduced"
+    # each is close to its neighbour in the list, but the two ends are not: the largest difference counts
+    ends = {"b": [10.3, 20.31, 30.29], "a": [10.0, 20.0, 30.0], "c": [9.5, 19.49, 29.5]}
+    drift = {"kind": "insensitive", "rows": ["b", "a", "c"], "within": 0.7}
+    assert verdict(ends, **drift).verdict == "contradicted"
+    assert verdict(ends, **drift | {"within": 0.9}).verdict == "reproduced"
 
 
 def test_rows_that_learnt_nothing_are_not_called_alike() -> None:

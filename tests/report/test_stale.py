@@ -13,9 +13,11 @@ SOURCES = {
     "methods/__init__.py": "from wsis.methods import alpha, beta\n",
     "methods/alpha.py": (
         '"""Alpha."""\nimport os\nfrom wsis.nn import layers\nfrom wsis.losses.dice import dice\n\n\n'
-        'class Alpha:\n    """Doc."""\n\n    def step(self, x):\n        """Doc."""\n        return dice(x) + 1\n'
+        'class Alpha:\n    """Doc."""\n\n    def step(self, x):\n        """Doc."""\n'
+        "        return dice(x) + 1\n"
     ),
-    "methods/beta/__init__.py": "from .inner import Beta\n",
+    "methods/beta/__init__.py": "from ..shared import x\nfrom .inner import Beta\n",
+    "methods/shared.py": "x = 6\n",
     "methods/beta/inner.py": "from ..alpha import Alpha\n\n\nclass Beta(Alpha):\n    pass\n",
     "methods/beta/late.py": "LATE = 1\n",
     "nn/__init__.py": "",
@@ -67,6 +69,7 @@ def test_comments_docstrings_and_layout_do_not_count(root: Path) -> None:
         ("methods/alpha.py", "+ 1", "+ 2", {"alpha", "beta"}),  # beta imports alpha
         ("methods/beta/inner.py", "pass", "x = 1", {"beta"}),
         ("methods/beta/late.py", "1", "2", {"beta"}),  # part of the method's folder, imported or not
+        ("methods/shared.py", "6", "7", {"beta"}),  # a relative import of a package's __init__
         ("nn/layers.py", "3", "5", {"alpha", "beta"}),
         ("losses/smooth.py", "2", "3", {"alpha", "beta"}),  # through dice
         ("nn/other.py", "4", "5", set()),  # nobody imports it
