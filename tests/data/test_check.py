@@ -79,6 +79,48 @@ def test_faults_of_a_coco_root(coco_root, fault):
     assert not report.ok and report.lines()[-1].endswith("problem(s)")
 
 
+def places(tree):
+    """Every (container, key) of a JSON tree."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in list(items):
+        yield tree, key
+        yield from places(value)
+
+
+def test_nothing_in_a_json_file_is_a_traceback(coco_root):
+    """Each value of the file, one after the other, replaced by things that do not belong there."""
+    odd = [
+        None,
+        True,
+        -1,
+        10**30,
+        10**400,
+        math.inf,
+        math.nan,
+        "",
+        "x",
+        [],
+        {},
+        [[]],
+        [None],
+        {"size": [20, 30], "counts": [True]},
+    ]
+    changed = 0
+    for index in range(60):
+        for value in odd:
+
+            def change(content, index=index, value=value):
+                del content["images"][1:], content["annotations"][1:]
+                content["annotations"][0]["segmentation"] = [[4, 5, 14, 5, 14, 13]]
+                container, key = (list(places(content)) * 2)[index]
+                container[key] = value
+
+            report = check_root(coco_root(change), decode=False)
+            changed += not report.ok
+            assert report.lines()
+    assert changed > 300
+
+
 def test_the_finding_names_the_annotation(coco_root):
     (finding,) = check_root(coco_root(first(area=-1))).problems
     assert finding.id == 11 and finding.file.endswith("instances_train2017.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -187,6 +188,12 @@ def test_an_existing_root_is_left_alone_and_another_refused(tmp_path):
     (root / "stats.json").unlink()
     with pytest.raises(WsisError, match="not a complete"):
         write_shapes(TINY, 0, root)
+
+
+def test_two_writers_at_once_leave_one_root(tmp_path):
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda _: write_shapes(TINY, 0, tmp_path / "a"), range(3)))
+    assert set(made) == set(tmp_path.iterdir()) == {tmp_path / "a"}
 
 
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Iterator
 from numbers import Real
 from pathlib import Path
@@ -15,6 +15,7 @@ from wsis.data.check import CheckReport, Images, official_count
 
 OUTSIDE = 2.0  # pixels that COCO's own polygons and boxes may stick out of the image
 AREA_FACTOR = 2.0  # `area` and the mask's pixels may differ by this; COCO's own differ by a few per cent
+LONGEST = 30000  # pixels a side that pycocotools' run lengths can hold
 MEND = "correct or remove it"
 Problem = tuple[str, str, str]  # kind, text, advice
 
@@ -81,7 +82,7 @@ def _images(
             report.problem("image id", file, "two images have this id", MEND, id)
             continue
         name, height, width = entry.get("file_name"), entry.get("height"), entry.get("width")
-        if not (_whole(height) and _whole(width) and height > 0 and width > 0):
+        if not all(_whole(side) and 0 < side <= LONGEST for side in (height, width)):
             report.problem("image", file, f"height {height!r} and width {width!r} are not sizes", MEND, id)
             continue
         sizes[id] = (height, width)
@@ -275,4 +276,4 @@ def _whole(value: Any) -> bool:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

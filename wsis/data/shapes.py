@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -48,8 +49,7 @@ def write_shapes(spec: ShapesSpec, seed: int, folder: Path) -> Path:
     if _complete(folder, made):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.tmp"
     try:
         _write(spec, seed, temporary, made)
         try:
