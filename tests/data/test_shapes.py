@@ -97,6 +97,20 @@ def test_colours_jump_where_the_mask_ends():
     assert np.median(across) > 2 * np.median(inside)
 
 
+def test_low_contrast_objects_are_close_to_their_background():
+    """The share asked for decides: nearly all of the objects, or next to none."""
+
+    def distances(share):
+        found = []
+        for i in range(40):
+            scene = draw_scene(np.random.default_rng([9, i]), 96, share)
+            lab, everything = rgb_to_lab(scene.image), np.any(scene.masks, axis=0)
+            found += [np.linalg.norm(lab[m].mean(0) - lab[~everything].mean(0)) for m in scene.masks]
+        return np.array(found)
+
+    assert (distances(1.0) < 18).mean() > 0.75 and (distances(0.0) < 18).mean() < 0.1
+
+
 def test_all_sizes_classes_and_counts_are_present():
     """Over many drawings: 5 % and more of every size, balanced classes, boxes about half filled."""
     area, fill, labels, counts = [], [], [], []
