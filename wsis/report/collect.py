@@ -57,7 +57,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     try:
         lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise WsisError(f"{path}: no such file; `wsis report` writes it") from None
+        raise WsisError(f"{path}: no such file; `wsis collect` writes it") from None
     if tuple(lines.fieldnames or ()) != COLUMNS:
         raise WsisError(f"{path}: expected the columns {', '.join(COLUMNS)}")
     rows = []
