@@ -156,8 +156,13 @@ def test_unseen_is_the_mean_of_its_classes(scene_of, tmp_path):
     assert result["metrics"]["AP"] == pytest.approx(np.mean([by_name[f"class {c}"] for c in (3, 7, 18)]))
     everything = evaluate(*paths, None, unseen=[3, 7, 18, 44])["metrics"]
     assert everything["AP50_unseen"] == everything["AP50"] and everything["AP75_unseen"] == everything["AP75"]
-    with pytest.raises(WsisError, match="no category 99"):
-        evaluate(*paths, None, unseen=[99])
+    grouped = evaluate(*paths, None, unseen=[3, 18], groups={"a": [18, 3], "b": [44], "c": []})
+    same = {name: grouped["metrics"][f"{name}_unseen"] for name in ("AP", "AP50", "AP75")}
+    undefined = dict.fromkeys(same)
+    assert grouped["groups"] == {"a": pytest.approx(same), "b": undefined, "c": undefined}
+    for wrong in ({"unseen": [99]}, {"groups": {"a": [99]}}):
+        with pytest.raises(WsisError, match="no category 99"):
+            evaluate(*paths, None, **wrong)
 
 
 def test_images_can_be_chosen(scene_of, tmp_path):

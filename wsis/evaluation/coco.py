@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def evaluate(
     recipe_id: str | None,
     unseen: Sequence[int] = (),
     image_ids: Collection[int] | None = None,
+    groups: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Any]:
     """The content of metrics.json for COCO-style results.
 
@@ -40,6 +41,8 @@ def evaluate(
     annotations: COCO ground truth; its `info.area_scale` (default 1) scales the detections' areas as well
     unseen:      ids of the categories that had no masks in training (BoxInst, Sec. 3.6)
     image_ids:   evaluate on these images only; predictions elsewhere are an error
+    groups:      name -> category ids; the result's `groups` holds AP, AP50, AP75 over each, because one run
+                 can serve tables whose unseen classes differ
 
     Metrics, in per cent, None where there is no ground truth: AP, AP25, AP50, AP70, AP75, APS, APM, APL,
     AP_unseen, AP50_unseen, AP75_unseen. AP is over the ten standard thresholds. `per_class` is AP by name.
@@ -48,12 +51,15 @@ def evaluate(
     truth = read_truth(annotations)
     images = truth.chosen(image_ids)
     detections = read_predictions(predictions, truth, images)
+    chosen = {name: _positions(truth, ids) for name, ids in (groups or {}).items()}
+    unseen_positions = _positions(truth, unseen)
     precision = precision_array(truth, detections, images)
     return {
         "recipe": recipe_id,
         "protocol": "coco",
         "evaluator": {"name": "pycocotools", "version": importlib.metadata.version("pycocotools")},
-        "metrics": _metrics(precision, _positions(truth, unseen)),
+        "metrics": _metrics(precision, unseen_positions),
+        "groups": {name: _over(precision, positions) for name, positions in chosen.items()},
         "per_class": {
             name: _mean(precision[1:, :, k, 0]) for k, name in enumerate(truth.categories.values())
         },
@@ -90,7 +96,7 @@ def precision_array(truth: Truth, detections: list[dict[str, Any]], images: Sequ
 def _positions(truth: Truth, unseen: Sequence[int]) -> list[int]:
     positions = {category: k for k, category in enumerate(truth.categories)}
     if unknown := [category for category in unseen if category not in positions]:
-        raise WsisError(f"{truth.path}: no category {unknown[0]}, which is declared as unseen")
+        raise WsisError(f"{truth.path}: no category {unknown[0]}, which a class group names")
     return [positions[category] for category in unseen]
 
 
@@ -100,10 +106,14 @@ def _metrics(precision: np.ndarray, unseen: list[int]) -> dict[str, float | None
     metrics |= {name: _mean(every[t]) for name, t in AT.items()}
     for name, size in (("APS", "small"), ("APM", "medium"), ("APL", "large")):
         metrics[name] = _mean(precision[1:, ..., RANGES[size]])
-    metrics["AP_unseen"] = _mean(every[1:, :, unseen])
-    metrics["AP50_unseen"] = _mean(every[AT["AP50"]][:, unseen])
-    metrics["AP75_unseen"] = _mean(every[AT["AP75"]][:, unseen])
+    metrics |= {f"{name}_unseen": value for name, value in _over(precision, unseen).items()}
     return metrics
+
+
+def _over(precision: np.ndarray, positions: list[int]) -> dict[str, float | None]:
+    """AP, AP50, AP75 over the categories at these positions, objects of all sizes."""
+    some = precision[:, :, positions, RANGES["all"]]
+    return {"AP": _mean(some[1:]), "AP50": _mean(some[AT["AP50"]]), "AP75": _mean(some[AT["AP75"]])}
 
 
 def _mean(precision: np.ndarray) -> float | None:

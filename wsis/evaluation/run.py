@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ def evaluate_run(
     folder: Path,
     annotations: Path,
     protocol: str = "coco",
-    unseen: Sequence[int] = (),
+    groups: Mapping[str, Sequence[int]] | None = None,
     image_ids: Collection[int] | None = None,
+    unseen: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Evaluate `folder`/predictions.json under `protocol`, write `folder`/metrics.json, return its content.
 
     protocol: 'coco', 'voc' or 'class-agnostic', as a table declares it
+    groups:   class groups by name, for 'coco' results' `groups`; other protocols have none
     unseen:   category ids without masks in training, 'coco' only
     The recipe's id is taken from `folder`/recipe.json. metrics.json is written atomically, last.
     """
@@ -30,7 +32,7 @@ def evaluate_run(
     recipe_id = read_json(folder / "recipe.json")["id"]
     predictions = folder / "predictions.json"
     if protocol == "coco":
-        metrics = evaluate(predictions, annotations, recipe_id, unseen, image_ids)
+        metrics = evaluate(predictions, annotations, recipe_id, unseen, image_ids, groups)
     elif unseen:
         raise WsisError(f"protocol '{protocol}' has no metrics over unseen classes")
     elif protocol == "voc":
