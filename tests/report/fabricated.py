@@ -16,6 +16,7 @@ from wsis.report.model import CellResult, ClaimResult, FigureResult, Report, Tab
 SEEDS = (0, 1, 2)
 EVIL = "<script>alert('50% & more_of #1')</script>"
 COLUMNS = ("AP", "AP50", "AP75", "APS", "APM", "APL")
+FACTORS = {"AP": 1, "AP50": 1.5, "AP75": 1.1, "APS": 0.4, "APM": 1.1, "APL": 1.4}
 HEADER = ("AP", "AP₅₀", "AP₇₅", "AP_S", "AP_M", "AP_L")
 
 
@@ -35,7 +36,7 @@ def row(label: str, values: tuple[float | None, ...], quote: str | None = None) 
 
 
 def cells(table: Table, level: dict[str, float | None]) -> dict[tuple[str, str], CellResult]:
-    """A cell for every row and metric; `level` is the measured AP of the rows that ran, None: failed to run."""
+    """A cell for every row and metric; `level`: measured AP of the rows that ran."""
     made = {}
     for r in table.rows:
         for metric, published in table.published(r).items():
@@ -49,9 +50,7 @@ def cells(table: Table, level: dict[str, float | None]) -> dict[tuple[str, str],
                 if base is None or (metric == "prop" and published is None):
                     cell.reason = f"not run: python -m wsis train --scale tiny {cell.runs[0]} (~0.2 GPU h)"
                 else:
-                    factor = {"AP": 1, "AP50": 1.5, "AP75": 1.1, "APS": 0.4, "APM": 1.1, "APL": 1.4}.get(
-                        metric
-                    )
+                    factor = FACTORS.get(metric)
                     value = 78 + base / 2 if factor is None else base * factor
                     cell.values = {s: value + 0.9 * math.sin(s * 2.3 + base) for s in SEEDS}
             made[r.label, metric] = cell
@@ -70,7 +69,7 @@ def threshold_table() -> TableResult:
             row("τ = 0.1", (98.3, 30.7, 52.2, 31.1, 13.8, 33.1, 45.7)),
             row("τ = 0.2", (98.4, 30.6, 52.6, 30.9, 13.9, 32.8, 45.5)),
         ),
-        sweep=Sweep(axis="colour similarity threshold τ", points={"τ = 0": 0.0, "τ = 0.1": 0.1, "τ = 0.2": 0.2},
+        sweep=Sweep(axis="threshold τ", points={"τ = 0": 0.0, "τ = 0.1": 0.1, "τ = 0.2": 0.2},
                     metrics=("AP", "prop")),
         note="The fully supervised row uses the proposed loss with ground-truth edge labels.",
     )  # fmt: skip
@@ -83,10 +82,10 @@ def threshold_table() -> TableResult:
                          "schedule: 160 iterations from a shared warm-up instead of 90000"]  # fmt: skip
     result.errata = [erratum("b4-edges", ("boxinst/1a",))]
     result.claims = [
-        claim("tau-zero-collapses", "τ = 0 yields a trivial solution with poor performance", "reproduced", True,
-              "τ = 0: 0.7 ± 0.3, lowest of 4 rows; next τ = 0.1 at 41.4, difference 40.7 [38.2, 43.1] (n = 3)"),
-        claim("tau-insensitive", "The threshold is not sensitive to the final performance (0.1 to 0.2)", "inconclusive",
-              True, "largest difference 0.9 [-0.4, 2.2], allowed 1.0 (n = 3)"),
+        claim("tau-zero-collapses", "τ = 0 yields a trivial solution", "reproduced", True,
+              "τ = 0: 0.7 ± 0.3, lowest of 4 rows; next τ = 0.1, difference 40.7 [38.2, 43.1] (n = 3)"),
+        claim("tau-insensitive", "The threshold is not sensitive (0.1 to 0.2)", "inconclusive", True,
+              "largest difference 0.9 [-0.4, 2.2], allowed 1.0 (n = 3)"),
         claim("fully-best", "Fully supervised training stays ahead of box supervision", "contradicted", None,
               "fully-sup. 42.1 against 43.0 of τ = 0.2: -0.9 [-1.4, -0.4] (n = 3)"),
     ]  # fmt: skip
@@ -121,8 +120,9 @@ def systems_table() -> TableResult:
         table, cells(table, {"Box mask": 1.5, "Projection only": 23.9, "Projection + pairwise": 41.4})
     )
     result.trend = Trend(None, 3, "AP", "Projection + pairwise", "Projection + pairwise")
-    result.claims = [claim("pairwise-helps", "The pairwise term improves AP by 9.5 points", "reproduced", True,
-                           "+17.5 [11.0, 24.0] (n = 3)", "boxinst/3")]  # fmt: skip
+    result.claims = [
+        claim("pairwise-helps", "The pairwise term helps", "reproduced", True, "+17.5 (n = 3)", table.key)
+    ]
     return result
 
 
@@ -144,9 +144,9 @@ def unrun_table(paper: str, number: str) -> TableResult:
 def figure() -> FigureResult:
     x = [0.05 * i for i in range(15)]
     declared = Figure(
-        paper="boxinst", figure="4", title="Positive edges against the threshold", caption="Edges' labels and colour.",
+        paper="boxinst", figure="4", title="Positive edges", caption="Edges' labels and colour.",
         section="3.2", measure="colour-affinity", dataset="coco", split="val2017", thresholds=tuple(x),
-        published=(Curve(label="published (Table 1a)", metric="prop", points=((0.0, 94.1), (0.1, 98.3), (0.2, 98.4))),),
+        published=(Curve(label="published", metric="prop", points=((0.0, 94.1), (0.1, 98.3))),),
     )  # fmt: skip
     measured = [
         Curve(label=f"measured, {name}", metric=metric, points=tuple(zip(x, values, strict=True)))
@@ -169,22 +169,24 @@ def report() -> Report:
             "recipe": run_id(label, seed), "scale": "tiny", "seconds": 11.3, "iterations": 160, "resumed": 0,
             "losses": {"mask": 0.2}, "images_per_second": 113.0, "devices": 1, "device_name": "cpu",
             "precision": "bf16", "peak_memory": 812_000_000, "code": "ab12", "deviations": [],
-            "data": {"root_name": "shapes-0123abcd", "train_images": 800, "eval_images": 150, "fingerprint": "f"},
+            "data": {"root_name": "shapes-0123abcd", "train_images": 800, "eval_images": 150},
         }
-        for label in ("fully-sup.", "τ = 0", "τ = 0.1", "τ = 0.2", "Box mask", "Projection only", "Projection + pairwise")
+        for label in ("fully-sup.", "τ = 0", "τ = 0.1", "τ = 0.2", "Box mask", "Projection only",
+                      "Projection + pairwise")
         for seed in SEEDS
     }  # fmt: skip
     return Report(
         scale="tiny", seeds=SEEDS, tables=[threshold_table(), systems_table(), *unrun], figures=[figure()],
         errata={"boxinst": [erratum("b4-edges", ("boxinst/1a",)), erratum("b6-warm-up", ())], "sim": []},
-        provenance={"versions": {"torch": "2.7.1", "numpy": "2.3.0"}, "commits": ["0123abc"], "hardware": ["2 x CPU"],
-                    "seeds": list(SEEDS), "runs": 21, "planned": 48, "seconds": 237.0, "data": ["shapes-0123abcd"]},
+        provenance={"versions": {"torch": "2.7.1", "numpy": "2.3.0"}, "commits": ["0123abc"],
+                    "hardware": ["2 x CPU"], "seeds": list(SEEDS), "runs": 21, "planned": 48,
+                    "seconds": 237.0, "data": ["shapes-0123abcd"]},
         runs=trained,
     )  # fmt: skip
 
 
 def results(folder: Path, made: Report) -> dict[str, Path]:
-    """Run folders with logs and predictions under `folder`/<scale>/runs, a COCO root beside them; run id -> root."""
+    """Run folders with logs and predictions under `folder`/<scale>; run id -> COCO root."""
     folder = folder / made.scale
     root = folder / "data" / "shapes-0123abcd"
     truth = coco_root(root)
@@ -198,8 +200,8 @@ def results(folder: Path, made: Report) -> dict[str, Path]:
                 n: float(s * math.exp(-t / 60) + 0.1 + 0.05 * random.random())
                 for n, s in (("classes", 1.1), ("boxes", 0.8), ("projection", 0.9), ("pairwise", 0.4))
             }
-            lines.append(json.dumps({"iteration": t, "lr": 1e-3, "total": sum(losses.values()), "losses": losses,
-                                     "seconds": 0.07 * t}))  # fmt: skip
+            step = {"iteration": t, "lr": 1e-3, "total": sum(losses.values()), "losses": losses}
+            lines.append(json.dumps({**step, "seconds": 0.07 * t}))
         (path / "log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (path / "recipe.json").write_text(
             json.dumps(
@@ -233,12 +235,14 @@ def coco_root(root: Path, images: int = 6, side: int = 96) -> dict:
     for image in range(1, images + 1):
         pixels = np.full((side, side, 3), random.integers(90, 160, 3)) + random.normal(0, 3, (side, side, 3))
         for _ in range(2):
-            x, y, r = random.integers(20, side - 20, 2).tolist() + [int(random.integers(9, 18))]
+            x, y, r = (
+                int(random.integers(low, high)) for low, high in ((20, side - 20), (20, side - 20), (9, 18))
+            )
             disc = ((xx - x) ** 2 + (yy - y) ** 2 <= r * r).astype(np.uint8)
             pixels[disc > 0] = random.integers(40, 255, 3)
             code = rle.encode(np.asfortranarray(disc))
             truth["annotations"].append(
-                {"id": len(truth["annotations"]) + 1, "image_id": image, "category_id": int(random.integers(1, 4)),
+                {"id": len(truth["annotations"]) + 1, "image_id": image, "category_id": r % 3 + 1,
                  "iscrowd": 0, "area": int(disc.sum()), "bbox": [x - r, y - r, 2 * r + 1, 2 * r + 1],
                  "segmentation": {"size": code["size"], "counts": code["counts"].decode()}}
             )  # fmt: skip

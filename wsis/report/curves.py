@@ -19,7 +19,7 @@ DASHES = ("-", "--", ":")
 
 @dataclass
 class Log:
-    """A run's log. iterations: (T,); losses: name -> (T,), NaN where a step has no such loss; 'total' first."""
+    """A run's log. iterations: (T,); losses: name -> (T,), 'total' first, NaN where a step lacks the loss."""
 
     iterations: np.ndarray
     losses: dict[str, np.ndarray]
@@ -28,8 +28,8 @@ class Log:
 def read_log(path: Path) -> Log | None:
     """The log of a run; None where there is none or it is empty.
 
-    A step logged twice (a resumed training) keeps its last line. A last line cut short by a kill is skipped; any
-    other broken line raises WsisError naming the line.
+    A step logged twice (a resumed training) keeps its last line. A last line cut short by a kill is
+    skipped; any other broken line raises WsisError naming the line.
     """
     if not path.is_file():
         return None
@@ -62,9 +62,10 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def curves_plot(name: str, rows: Sequence[tuple[str, Sequence[Path]]]) -> Plot | None:
-    """Loss against iteration; `rows` are (row label, run folders of all its seeds), `name` is unique on the page.
+    """Loss against iteration; `rows` are (row label, run folders of all its seeds).
 
-    A line is the mean over seeds of the running means; None where no run has a log.
+    `name` is unique on the page. A line is the mean over seeds of the running means. None where no run
+    has a log.
     """
     logs = [(label, [log for run in runs if (log := read_log(run / "log.jsonl"))]) for label, runs in rows]
     logs = [(label, found) for label, found in logs if found]

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+NONE = "\N{EN DASH}"  # stands where there is no value
 _COMMAND = re.compile(r"^(?P<before>not run: )(?P<command>.+?)(?P<after> \(~?[^()]*\))?$", re.DOTALL)
 
 
@@ -37,7 +38,7 @@ def mark_command(reason: str) -> Markup:
 def duration(seconds: float | None) -> str:
     """'12 s', '3 min 20 s' or '5 h 02 min'; a dash for None."""
     if seconds is None:
-        return "–"
+        return NONE
     whole = round(seconds)
     if whole < 100:
         return f"{whole} s"
@@ -49,7 +50,7 @@ def duration(seconds: float | None) -> str:
 def amount(size: float | None) -> str:
     """Bytes as '312 MB' or '4.1 GB'; a dash for None."""
     if size is None:
-        return "–"
+        return NONE
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 

@@ -146,7 +146,7 @@ def _strip(
     objects: Sequence[list[np.ndarray]],
     quality: int,
 ) -> Strip:
-    """`masks` over `images`, coloured after the ground-truth `objects`; each list holds (H, W) uint8 an image."""
+    """`masks` over `images`, coloured after the ground-truth `objects`; both hold (H, W) uint8 arrays."""
     drawn = [_tile(i, m, _colours(m, o)) for i, m, o in zip(images, masks, objects, strict=True)]
     width = sum(tile.width for tile in drawn) + GAP * (len(drawn) - 1)
     height = max(tile.height for tile in drawn)

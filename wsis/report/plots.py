@@ -20,8 +20,8 @@ from wsis.report.model import CellResult, FigureResult, TableResult
 from wsis.report.style import INK, MEASURED, MUTED, PUBLISHED, SERIES, Plot, drawing, to_png, to_svg
 
 METRIC_NAMES = {
-    "AP25": "AP 25", "AP50": "AP 50", "AP70": "AP 70", "AP75": "AP 75", "APS": "AP S", "APM": "AP M", "APL": "AP L",
-    "AP_unseen": "AP unseen", "AP50_unseen": "AP 50 unseen", "AP75_unseen": "AP 75 unseen",
+    "AP25": "AP 25", "AP50": "AP 50", "AP70": "AP 70", "AP75": "AP 75", "APS": "AP S", "APM": "AP M",
+    "APL": "AP L", "AP_unseen": "AP unseen", "AP50_unseen": "AP 50 unseen", "AP75_unseen": "AP 75 unseen",
     "prop": "positive edges, %", "kept": "positive edges kept, %", "drop_rate": "dropped share",
     "GFLOPs": "GFLOPs", "params": "parameters, M",
 }  # fmt: skip
@@ -124,8 +124,8 @@ def dot_plot(result: TableResult) -> Plot | None:
             axis.spines["left"].set_visible(False)
             axis.set_xlabel(metric_name(metric))
         caption = (
-            f"{metric_name(metric)} of every trained row. Each panel has its own axis: compare order and spacing, "
-            "not levels. Bars: one sample standard deviation over seeds; faint dots: single seeds."
+            f"{metric_name(metric)} of every trained row. Each panel has its own axis: compare order and "
+            "spacing, not levels. Bars: one sample standard deviation over seeds; faint dots: single seeds."
         )
         return Plot(to_svg(canvas, name, caption), caption, to_png(canvas))
 
@@ -160,7 +160,7 @@ def figure_plot(result: FigureResult) -> Plot | None:
             for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
         }
         canvas.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=min(2, len(labels)))
-        caption = f"{figure.title}: measured curves, and as diamonds the points that the paper's text and tables give."
+        caption = f"{figure.title}: measured curves; diamonds are the points that the paper prints."
         return Plot(to_svg(canvas, name, caption), caption, to_png(canvas))
 
 
@@ -171,7 +171,7 @@ def _order(metric: str) -> int:
 def _curve(
     axis: Axes, points: Sequence[tuple[float, float | None, str]], colour: str, hollow: bool = False
 ) -> None:
-    """A marker a point that exists, a line through them; points that share a position are named, their mean joins."""
+    """A marker a known point, and a line. Points at one position are named; the line takes their mean."""
     known: dict[float, list[tuple[float, str]]] = {}
     for x, y, label in points:
         if y is not None:
@@ -210,7 +210,7 @@ def _seeds(points: Sequence[_Point]) -> str:
     numbers = sorted({point.cell.n for point in points if point.cell.n})
     if len(numbers) == 1:
         return "1 seed" if numbers == [1] else f"{numbers[0]} seeds"
-    return f"{numbers[0]}–{numbers[-1]} seeds"
+    return f"{numbers[0]} to {numbers[-1]} seeds"
 
 
 def _pad(left: Axes, right: Axes) -> bool:

@@ -136,8 +136,7 @@ def _masks(
 ) -> tuple[Panel | None, int | None]:
     """The table's panel, of the lowest seed that any of its rows has, and that seed.
 
-    Rows that share a run show the same strip. Rows evaluated on another root than the first are left out: their
-    images are not the same.
+    Rows evaluated on another root than the first are left out: their images are not the same.
     """
     by_seed: dict[int, list[tuple[str, str]]] = {}
     for row in view.trained:

@@ -24,7 +24,8 @@ INK, MUTED, GRID = "#1c2530", "#5b6775", "#d7dde4"
 PUBLISHED, MEASURED = "#b3560b", "#1660b8"
 SERIES = ("#1461b9", "#c4520a", "#0a8262", "#a83f82", "#8a6d00", "#2c8fbf", "#6b4fbb", "#64707d")
 _VARIABLES = {
-    INK: "--ink", MUTED: "--muted", GRID: "--grid", "#ffffff": "--page", PUBLISHED: "--published", MEASURED: "--measured",
+    INK: "--ink", MUTED: "--muted", GRID: "--grid", "#ffffff": "--page",
+    PUBLISHED: "--published", MEASURED: "--measured",
     **{colour: f"--series-{index}" for index, colour in enumerate(SERIES)},
 }  # fmt: skip
 _SETTINGS = {
@@ -94,12 +95,13 @@ def to_png(canvas: Canvas) -> bytes:
 
 
 def to_svg(canvas: Canvas, name: str, label: str) -> str:
-    """The drawing as an `<svg>` element for a page: CSS variables for colours, the page's font, no background.
+    """The drawing as an `<svg>` element: CSS variables for colours, the page's font, no background.
 
     `name` makes its ids unique within the page; `label` is what a screen reader says.
     """
     out = io.BytesIO()
     canvas.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    canvas.set_layout_engine("none")  # the layout is done: a PNG of the same drawing need not repeat it
     text = out.getvalue().decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -1,5 +1,7 @@
 """A table as Markdown, CSV, LaTeX (booktabs) and HTML."""
 
+# ruff: noqa: RUF001  (the letters that LaTeX needs spelled out are the ambiguous ones)
+
 from __future__ import annotations
 
 import csv
@@ -11,13 +13,16 @@ from wsis.report.model import CellResult, TableResult
 from wsis.report.view import CellView, RowView, table_view
 
 _TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+    "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "\n": " ",
-    "τ": r"$\tau$", "θ": r"$\theta$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "λ": r"$\lambda$",
-    "μ": r"$\mu$", "±": r"$\pm$", "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$", "→": r"$\to$", "−": "$-$",
-    "†": r"\dag{}", "‡": r"\ddag{}", "✓": r"\checkmark{}", "✗": r"$\times$", "∗": "$*$", "–": "--", "—": "---",
-    "…": r"\ldots{}", **{letter: f"$_{digit}$" for digit, letter in enumerate("₀₁₂₃₄₅₆₇₈₉")},
+    "τ": r"$\tau$", "θ": r"$\theta$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$",
+    "λ": r"$\lambda$", "μ": r"$\mu$", "±": r"$\pm$", "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$",
+    "→": r"$\to$", "−": "$-$",
+    "†": r"\dag{}", "‡": r"\ddag{}", "✓": r"\checkmark{}", "✗": r"$\times$", "∗": "$*$",
+    "–": "--", "—": "---", "…": r"\ldots{}",
+    **{letter: f"$_{digit}$" for digit, letter in enumerate("₀₁₂₃₄₅₆₇₈₉")},
 }  # fmt: skip
 
 
@@ -32,10 +37,10 @@ def md_escape(text: str) -> str:
 
 
 def to_csv(result: TableResult, scale: str) -> str:
-    """One line a row; columns label, kind, '<metric> measured mean|std|n', '<metric> published', ..., recipe, scale.
+    """One line a row, numbers unrounded, an absent number an empty field.
 
-    Numbers are unrounded numbers; an absent number is an empty field. `recipe` holds the run ids of all seeds,
-    separated by blanks.
+    Columns: label, kind (train, quote), for each metric '<metric> measured mean', '... measured std',
+    '... measured n' and '<metric> published', then recipe (run ids of all seeds, separated by blanks), scale.
     """
     table = result.table
     names = ("measured mean", "measured std", "measured n", "published")
@@ -107,8 +112,8 @@ def to_tex(result: TableResult, scale: str) -> str:
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{tex_escape(view.name)}: {tex_escape(view.title)} ({tex_escape(view.scale_caption)}). "
-        r"Mean $\pm$ sample standard deviation over seeds ($n$ as subscript); published numbers in parentheses, "
-        r"quoted rows in italics, best measured value in bold.}",
+        r"Mean $\pm$ sample standard deviation over seeds ($n$ as subscript); published numbers in "
+        r"parentheses, quoted rows in italics, best measured value in bold.}",
         rf"\label{{tab:{view.anchor}}}",
         rf"\begin{{tabular}}{{l{'r' * len(view.header)}}}",
         r"\toprule",

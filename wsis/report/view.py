@@ -19,8 +19,8 @@ SCALE_CAPTIONS = {
     "smoke": "measured at scale smoke: a few steps on a few images, the numbers mean nothing",
     "tiny": "measured at scale tiny (synthetic shapes, a small network from scratch): not comparable in "
     "absolute value with the published numbers, only in order and trend",
-    "mini": "measured at scale mini (a small real data set, short training): not comparable in absolute value "
-    "with the published numbers, only in order and trend",
+    "mini": "measured at scale mini (a small real data set, short training): not comparable in "
+    "absolute value with the published numbers, only in order and trend",
     "paper": "measured at scale paper: the paper's data, network and schedule; deviations are listed below",
 }
 CellKind = Literal["measured", "missing", "quoted", "empty"]
@@ -30,7 +30,7 @@ CellKind = Literal["measured", "missing", "quoted", "empty"]
 class CellView:
     """What a cell shows.
 
-    kind        measured; missing (trained row without a run); quoted (published only); empty (no number at all)
+    kind        measured; missing (trained row, no run yet); quoted (published only); empty (no number at all)
     mean, std   formatted with the paper's decimals; '' where undefined
     n           seeds measured
     published   formatted; '' where the paper prints none
@@ -59,7 +59,7 @@ class CellView:
 class RowView:
     """A row: its label, how it is marked, its run ids (seeds ascending, each once) and its cells.
 
-    stale: a run behind it was trained by code that has changed since; a matter of the row, since a run fills it.
+    stale: a run behind it was trained by code that has changed since. A run fills the whole row.
     """
 
     label: str
@@ -152,7 +152,7 @@ def table_view(result: TableResult, scale: str) -> TableView:
 
 
 def _best(result: TableResult, metric: str) -> float | None:
-    """The best measured mean of a column; None where fewer than two rows have one or no direction is better."""
+    """The best measured mean of a column; None below two measured rows, or where no direction is better."""
     means = [
         cell.mean for (_, name), cell in result.cells.items() if name == metric and cell.mean is not None
     ]

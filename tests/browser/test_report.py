@@ -1,0 +1,157 @@
+"""The rendered page in a real browser: Debian's chromium, headless, from a file, without a network."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "report"))
+import fabricated  # the invented report lives with the report's own tests
+
+from wsis.report.render import render_report
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra: dev)")
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM.exists() and DRIVER.exists()),
+    reason="needs /usr/bin/chromium and /usr/bin/chromedriver (apt-get install chromium chromium-driver)",
+)
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    report = fabricated.report()
+    roots = fabricated.results(folder / "results", report)
+    return render_report(report, folder / "results", folder / "out", roots).as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+def open_page(browser, page: str, width: int = 1280, scheme: str = "light") -> None:
+    """Load the page afresh at `width` CSS pixels."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.get("about:blank")
+    browser.get(page)
+
+
+def column(browser, table: str, index: int) -> list[str]:
+    """What the first line of each cell of a column says, from top to bottom; column 0 holds the labels."""
+    script = """return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)]
+        .map((row) => row.cells[arguments[1]])
+        .map((cell) => (cell.querySelector(".value, .none") || cell).innerText)"""
+    return browser.execute_script(script, table, index)
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_opens_without_errors_and_without_sideways_scrolling(browser, page, width, scheme):
+    open_page(browser, page, width, scheme)
+    assert browser.execute_script("return innerWidth") == width
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    widths = browser.execute_script("return [...document.images].map((image) => image.naturalWidth)")
+    assert widths and all(widths)
+    assert browser.get_log("browser") == []
+
+
+def test_text_is_legible_in_both_colour_schemes(browser, page):
+    """Contrast of at least 4.5 (WCAG AA) for body text, and the schemes really differ."""
+    script = """
+        const luminance = (colour) => {
+          const [r, g, b] = colour.match(/[0-9.]+/g).map((v) => v / 255)
+            .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+          return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        };
+        const back = luminance(getComputedStyle(document.body).backgroundColor);
+        const names = ["p.lead", ".published", "td.measured .value", ".notrun", "a", "figcaption"];
+        const found = names.map((name) => {
+          const text = luminance(getComputedStyle(document.querySelector(`main ${name}`)).color);
+          return (Math.max(text, back) + 0.05) / (Math.min(text, back) + 0.05);
+        });
+        return [back, ...found];"""
+    backs = {}
+    for scheme in ("light", "dark"):
+        open_page(browser, page, scheme=scheme)
+        backs[scheme], *contrasts = browser.execute_script(script)
+        assert min(contrasts) >= 4.5
+    assert backs["light"] > 0.8 and backs["dark"] < 0.1
+
+
+def test_a_header_sorts_by_number_both_ways_and_back(browser, page):
+    open_page(browser, page)
+    table = "table-boxinst-table-3"
+    order = column(browser, table, 0)
+    button = browser.find_elements(By.CSS_SELECTOR, f"#{table} thead button")[1]
+
+    def measured() -> list[float]:
+        texts = [text for text in column(browser, table, 1) if "(" in text]
+        return [float(text.split("±")[0]) for text in texts]
+
+    assert len(measured()) == 3 and measured() != sorted(measured(), reverse=True)
+    button.click()
+    assert measured() == sorted(measured())
+    assert browser.execute_script("return arguments[0].parentElement.ariaSort", button) == "ascending"
+    assert "not run" in column(browser, table, 1)[-1]  # rows without a measured number come last ...
+    button.click()
+    assert measured() == sorted(measured(), reverse=True)
+    assert "not run" in column(browser, table, 1)[3]  # ... in both directions, by their published one
+    button.click()
+    assert column(browser, table, 0) == order
+
+
+def test_numbers_sort_as_numbers_and_by_keyboard(browser, page):
+    """As text 12 stands before 2; the expected order comes from the report, not from the page."""
+    open_page(browser, page)
+    result = fabricated.systems_table()
+    means = {label: result.cells[label, "APL"].mean for label in result.table.labels}
+    wanted = sorted((label for label in means if means[label] is not None), key=lambda label: means[label])
+    button = browser.find_elements(By.CSS_SELECTOR, "#table-boxinst-table-3 thead button")[6]
+    button.send_keys(Keys.ENTER)
+    assert [text.split("\n")[0].strip() for text in column(browser, "table-boxinst-table-3", 0)][:3] == wanted
+
+
+def test_claims_filter_by_verdict_and_words(browser, page):
+    open_page(browser, page)
+    rows = "return [...document.querySelectorAll('#claims-table tbody tr')].filter((r) => !r.hidden)"
+    verdicts = rows + ".map((r) => r.dataset.verdict)"
+    assert sorted(browser.execute_script(verdicts)) == [
+        "contradicted",
+        "inconclusive",
+        "reproduced",
+        "reproduced",
+    ]
+    browser.find_element(By.CSS_SELECTOR, "button[data-verdict='not run']").click()
+    assert set(browser.execute_script(verdicts)) == {"not run"}
+    browser.find_element(By.CSS_SELECTOR, "button[data-verdict='']").click()
+    browser.find_element(By.CSS_SELECTOR, ".filters input").send_keys("threshold")
+    assert browser.execute_script(verdicts) == ["inconclusive"]
+
+
+def test_a_link_opens_a_collapsed_table(browser, page):
+    open_page(browser, page)
+    browser.find_element(By.CSS_SELECTOR, "nav a[href='#sim-table-1']").click()
+    assert browser.execute_script("return document.getElementById('sim-table-1').open")

@@ -1,0 +1,105 @@
+"""The page: complete, self-contained, escaped, and honest about what was not run."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import fabricated
+import pytest
+from test_tables import _Tags
+
+from wsis.report.model import Report
+from wsis.report.render import render_report
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    report = fabricated.report()
+    roots = fabricated.results(folder / "results", report)
+    index = render_report(report, folder / "results", folder / "out", roots)
+    return report, index, index.read_text(encoding="utf-8")
+
+
+def test_every_published_number_and_every_claim_is_on_the_page(rendered):
+    report, _, text = rendered
+    words = " ".join(_Tags(text).texts)
+    for result in report.tables:
+        for cell in result.cells.values():
+            assert cell.published is None or f"{cell.published:.1f}" in words
+        for claim in result.claims:
+            assert claim.claim.text in words and claim.detail in words
+    for erratum in report.errata["boxinst"]:
+        assert erratum.follows in words
+
+
+def test_nothing_is_fetched_and_nothing_hostile_runs(rendered):
+    _, _, text = rendered
+    page = _Tags(text)
+    assert not page.open
+    scripts = [attrs for tag, attrs in page.tags if tag == "script"]
+    assert scripts == [{}]  # our own, inline
+    addresses = [a.get("src") or a.get("href") for _, a in page.tags if a.get("src") or a.get("href")]
+    assert all(
+        re.match(r"data:|#|(boxinst|sim|boxcaseg|baiseg)/table\w+\.(csv|md|tex|html)$", a) for a in addresses
+    )
+    assert "@import" not in text and not re.search(r"url\(\s*['\"]?http", text)
+    assert fabricated.EVIL in " ".join(page.texts)
+
+
+def test_ids_are_unique_and_links_lead_somewhere(rendered):
+    page = _Tags(rendered[2])
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    links = {a["href"][1:] for tag, a in page.tags if tag == "a" and a["href"].startswith("#")}
+    assert links <= set(ids)
+    described = {a["aria-describedby"] for _, a in page.tags if "aria-describedby" in a}
+    assert described <= set(ids)
+
+
+def test_what_was_measured_comes_first_and_the_rest_is_collapsed(rendered):
+    _, _, text = rendered
+    places = [
+        text.index(f'id="{anchor}"') for anchor in ("claims", "boxinst-table-1a", "boxinst-table-5", "sim")
+    ]
+    assert places == sorted(places)
+    assert re.search(r'<details class="unrun table" id="sim-table-1">', text)
+    assert re.search(r'<section class="table" id="boxinst-table-1a">', text)
+
+
+def test_every_table_has_its_files(rendered):
+    report, index, _ = rendered
+    for result in report.tables:
+        stem = index.parent / result.table.paper / f"table{result.table.table}"
+        for ending in ("md", "csv", "tex", "html"):
+            assert stem.with_suffix(f".{ending}").stat().st_size > 100
+    for name in ("table1a", "table3", "figure4"):
+        assert (index.parent / "boxinst" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(index.parent.rglob(".*"))  # no temporary file stays
+
+
+def test_masks_and_curves_are_there(rendered):
+    _, _, text = rendered
+    page = _Tags(text)
+    images = [attrs["alt"] for tag, attrs in page.tags if tag == "img"]
+    assert len(images) == (1 + 4) + (1 + 3)  # ground truth and trained rows of two tables
+    assert any("τ = 0.1" in alt for alt in images)
+    assert "boxinst-table-1a-curves" in text and "running mean" in text
+    assert len(text) < 8e6
+
+
+def test_rendering_twice_gives_the_same_page(rendered, tmp_path):
+    report, index, text = rendered
+    again = render_report(report, index.parent.parent / "results", tmp_path)  # roots found by name this time
+    assert again.read_text(encoding="utf-8") == text
+
+
+def test_an_empty_report_renders(tmp_path):
+    report = Report("tiny", (0,), tables=[fabricated.unrun_table("sim", "1")])
+    text = render_report(report, tmp_path / "absent", tmp_path / "out").read_text(encoding="utf-8")
+    assert "41.2" in text and "not run" in text
+
+
+def test_the_report_needs_no_torch():
+    assert "torch" not in sys.modules
