@@ -1,10 +1,11 @@
-# Data roots that are generated, one a seed; the marker is the last file that `data make` writes.
+# Data roots that are generated, one a seed. A root is whole when it has its stats.json; whatever lies there
+# without it (Snakemake itself makes the folder before the job starts) is removed.
 ROOTS = {job.data: PLAN.runs[job.runs[0]].seed for job in PLAN.batches if job.data}
 
 
 rule shapes:
     output:
-        f"{RESULTS}/data/{{root}}/annotations/instances_val.json",
+        f"{RESULTS}/data/{{root}}/stats.json",
     log:
         f"{RESULTS}/logs/data/{{root}}.log",
     wildcard_constraints:
@@ -20,4 +21,5 @@ rule shapes:
     message:
         "Draw the synthetic data set {wildcards.root}"
     shell:
+        f"rm -rf {RESULTS}/data/{{wildcards.root}} && "
         f"python -m wsis data make {RECIPE_FLAGS} --seed {{params.seed}} > {{log}} 2>&1"

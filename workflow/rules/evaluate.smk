@@ -22,7 +22,7 @@ rule evaluate:
 
 rule affinity:
     input:
-        [f"{RESULTS}/data/{root}/annotations/instances_val.json" for root in list(ROOTS)[:1]] or user_root,
+        [f"{RESULTS}/data/{root}/stats.json" for root in list(ROOTS)[:1]] or user_root,
     output:
         f"{RESULTS}/affinity.json",
     log:

@@ -13,7 +13,7 @@ for job in PLAN.batches:
             f"train_{job.id}"
         input:
             [f"{RESULTS}/runs/{run}/model.pt" for run in job.needs],
-            [f"{RESULTS}/data/{job.data}/annotations/instances_val.json"] if job.data else user_root,
+            [f"{RESULTS}/data/{job.data}/stats.json"] if job.data else user_root,
         output:
             [
                 f"{RESULTS}/runs/{run}/{file}"
