@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -37,6 +38,7 @@ def make_fabric(schedule: ScheduleSpec, accelerator: str, devices: Sequence[int]
     strategy: Any = "auto"
     if len(devices) > 1:
         strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator=accelerator,
         devices=list(devices) if accelerator == "cuda" else len(devices),

@@ -68,12 +68,12 @@ def build_optimizer(method: nn.Module, schedule: ScheduleSpec) -> torch.optim.Op
     groups = parameter_groups(method, schedule)
     for group in groups:
         group.setdefault("lr_scale", 1.0)
+    # One kernel for all parameters; Fabric can't clip gradients under it when they are scaled (float16).
+    options = {"weight_decay": schedule.weight_decay, "fused": schedule.precision != "16"}
     if schedule.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, schedule.lr, schedule.momentum, weight_decay=schedule.weight_decay, foreach=True
-        )
+        return torch.optim.SGD(groups, schedule.lr, schedule.momentum, **options)
     kind = torch.optim.AdamW if schedule.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, schedule.lr, schedule.betas, weight_decay=schedule.weight_decay, foreach=True)
+    return kind(groups, schedule.lr, schedule.betas, **options)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
