@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wsis.declare.load import parse
-from wsis.declare.recipe import Recipe
+from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.declare.scale import Cost, Scale
 from wsis.declare.table import Table
 from wsis.plan import Plan, Run
@@ -43,14 +43,18 @@ def make_plan(seeds: tuple[int, ...] = SEEDS) -> Plan:
                 plan._reasons[cell] = "quoted" if row.quote else "method sim does not exist yet"
                 continue
             for seed in seeds:
-                warmup = _recipe({}, seed, 50)
-                recipe = _recipe({"tau": TAU[row.label]}, seed, 100, warmup.id)
-                for each in (warmup, recipe):
-                    published = _recipe({"tau": TAU[row.label]}, 0, 90000)
-                    plan.runs.setdefault(each.id, Run(each.id, each, published, gpu_hours=1.0))
-                plan.runs[recipe.id].rows.append(cell)
-                plan._cells.setdefault(cell, {})[seed] = recipe.id
+                warmup = recipe({}, seed, 50)
+                add_run(plan, cell, warmup, recipe({"tau": TAU[row.label]}, seed, 100, warmup.id))
     return plan
+
+
+def add_run(plan: Plan, cell: tuple[str, str], *chain: Recipe) -> None:
+    """Plan `chain`, parents first, an hour each; its last recipe serves the cell (table key, row label)."""
+    for each in chain:
+        published = each.model_copy(update={"schedule": ScheduleSpec(iterations=90000), "init": None})
+        plan.runs.setdefault(each.id, Run(each.id, each, published, gpu_hours=1.0))
+    plan.runs[chain[-1].id].rows.append(cell)
+    plan._cells.setdefault(cell, {})[chain[-1].seed] = chain[-1].id
 
 
 def make_results(plan: Plan, results: Path) -> None:
@@ -61,14 +65,14 @@ def make_results(plan: Plan, results: Path) -> None:
         if labels == ["high"]:
             continue
         metrics = {"AP": measured(labels[0], run.seed), "APL": None} if labels else {"AP": 1.0}
-        _write(runs / run.id / "metrics.json", {"recipe": run.id, "protocol": "coco", "metrics": metrics})
+        write(runs / run.id / "metrics.json", {"recipe": run.id, "protocol": "coco", "metrics": metrics})
         train = {"recipe": run.id, "seconds": 2.5, "code": "now", "deviations": [], "device_name": "a CPU"}
-        _write(runs / run.id / "train.json", train | {"data": {"root_name": "shapes-0"}})
+        write(runs / run.id / "train.json", train | {"data": {"root_name": "shapes-0"}})
         environment = {"packages": {"torch": "2.7.1", "timm": None}, "python": "3.11.2", "commit": "abc"}
-        _write(runs / run.id / "environment.json", environment | {"device": "a CPU", "cores": 2})
+        write(runs / run.id / "environment.json", environment | {"device": "a CPU", "cores": 2})
     curve = {"tau": [0.0, 0.1, 0.3], "prop": [94.1, 98.3, None], "kept": [100.0, 80.0, 0.0]}
     definitions = {"any": curve, "centre": curve | {"prop": [93.0, 97.0, None]}}
-    _write(results / plan.scale.name / "affinity.json", {"definitions": definitions})
+    write(results / plan.scale.name / "affinity.json", {"definitions": definitions})
 
 
 def _first() -> Table:
@@ -86,17 +90,15 @@ def _first() -> Table:
         {"id": "high-is-best", "kind": "best", "row": "high"},
         {"id": "prop-rises", "kind": "greater", "row": "middle", "than": "low", "metric": "prop"},
     ]
-    return _table("1a", columns, rows, claims)
+    return table("1a", columns, rows, claims)
 
 
 def _second() -> Table:
     rows = [{"label": f"r{i}", "values": [10.0 * i], "train": {}} for i in (1, 2, 3, 4)]
-    return _table("2", ["AP"], rows, [{"id": "r4-best", "kind": "best", "row": "r4"}])
+    return table("2", ["AP"], rows, [{"id": "r4-best", "kind": "best", "row": "r4"}])
 
 
-def _table(
-    number: str, columns: list[str], rows: list[dict[str, Any]], claims: list[dict[str, Any]]
-) -> Table:
+def table(number: str, columns: list[str], rows: list[dict[str, Any]], claims: list[dict[str, Any]]) -> Table:
     tree = {
         "paper": "boxinst", "table": number, "title": "t", "caption": "c", "section": "3",
         "dataset": "coco", "split": "val2017", "protocol": "coco", "base": "r50",
@@ -105,12 +107,19 @@ def _table(
     return parse(Table, tree, f"table {number}")
 
 
-def _recipe(pairwise: dict[str, Any], seed: int, iterations: int, parent: str | None = None) -> Recipe:
+def recipe(
+    pairwise: dict[str, Any],
+    seed: int,
+    iterations: int,
+    parent: str | None = None,
+    supervision: str = "boxes",
+) -> Recipe:
     tree = {"method": "boxinst", "seed": seed, "loss": {"pairwise": pairwise}}
-    tree |= {"schedule": {"iterations": iterations}, "init": {"parent": parent} if parent else None}
+    tree |= {"data": {"supervision": supervision}, "schedule": {"iterations": iterations}}
+    tree |= {"init": {"parent": parent} if parent else None}
     return parse(Recipe, tree, "recipe").settled()
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def write(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from results_folder import make_plan, make_results, measured
+from results_folder import add_run, make_plan, make_results, measured, recipe, table, write
 
 from wsis.declare.table import Curve, Erratum, Figure
 from wsis.errors import WsisError
@@ -105,6 +105,26 @@ def test_protocols_do_not_mix(plan, tmp_path) -> None:
     edit(plan, tmp_path, "low", "metrics.json", protocol="voc")
     cell = first(report_of(plan, tmp_path)).cells["low", "AP"]
     assert not cell.values and "voc" in cell.reason and "coco" in cell.reason
+
+
+@pytest.mark.parametrize(("supervision", "group"), [("masks-voc", "nonvoc"), ("masks-nonvoc", "voc")])
+def test_unseen_classes_are_those_of_the_table(tmp_path, supervision: str, group: str) -> None:
+    """A box-supervised run, to which no class is unseen, is measured on each table's own unseen classes."""
+    plan = make_plan(seeds=(3,))
+    rows = [{"label": label, "values": [30.0, 40.0], "train": {}} for label in ("semi", "boxes")]
+    plan.tables["boxinst/6"] = table("6", ["AP_unseen", "AP50_unseen"], rows, [])
+    add_run(plan, ("boxinst/6", "semi"), recipe({}, 3, 70, supervision=supervision))
+    add_run(plan, ("boxinst/6", "boxes"), recipe({}, 3, 70))
+    groups = {"voc": {"AP": 1.0, "AP50": 2.0}, "nonvoc": {"AP": 3.0, "AP50": None}}
+    none = {"AP_unseen": None, "AP50_unseen": None}
+    for run in [run for label in ("semi", "boxes") for run in plan.row_runs("boxinst/6", label).values()]:
+        path = tmp_path / "tiny/runs" / run / "metrics.json"
+        write(path, {"recipe": run, "protocol": "coco", "metrics": none, "groups": groups})
+    cells = report_of(plan, tmp_path).tables[-1].cells
+    for label in ("semi", "boxes"):
+        assert cells[label, "AP_unseen"].mean == groups[group]["AP"]
+        assert cells[label, "AP50_unseen"].mean == groups[group]["AP50"]
+    assert bool(cells["semi", "AP50_unseen"].reason) == (group == "nonvoc")
 
 
 def test_affinity_is_read_at_the_rows_own_threshold(plan, report: Report, tmp_path) -> None:

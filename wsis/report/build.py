@@ -18,6 +18,8 @@ from wsis.report.stale import code_hash
 from wsis.report.stats import decimals, kendall_tau_b, published_interval
 
 MIN_TREND_ROWS = 4
+# Which classes carry no masks under a supervision, as metrics.json names them in `groups`.
+UNSEEN = {"masks-voc": "nonvoc", "masks-nonvoc": "voc"}
 EDGES = {"any": "an endpoint in the box", "centre": "the centre pixel in the box"}
 
 
@@ -137,7 +139,7 @@ def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan,
         measured = found.metrics.get(run)
         if measured is None:
             continue
-        value = measured["metrics"].get(metric)
+        value = _value(measured, metric, _unseen_group(table, plan))
         if measured["protocol"] != protocol:
             problems.append(f"measured under protocol {measured['protocol']}, published under {protocol}")
         elif value is None or not math.isfinite(value):
@@ -149,6 +151,20 @@ def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan,
         cell.reason = problems[0] if problems else f"not run: {found.command(table.key)}"
     cell.stale = any(found.stale(runs[seed]) for seed in cell.values)
     return cell
+
+
+def _unseen_group(table: Table, plan: Plan) -> str | None:
+    """The class group that this table calls unseen: the one its semi-supervised rows give boxes only."""
+    ids = (run for row in table.rows for run in plan.row_runs(table.key, row.label).values())
+    return next((UNSEEN[s] for run in ids if (s := plan.runs[run].recipe.data.supervision) in UNSEEN), None)
+
+
+def _value(measured: dict[str, Any], metric: str, unseen: str | None) -> float | None:
+    """A metric of a metrics.json. A run to which no class is unseen has the table's group instead."""
+    value = measured["metrics"].get(metric)
+    if value is None and metric.endswith("_unseen"):
+        return measured.get("groups", {}).get(unseen, {}).get(metric.removesuffix("_unseen"))
+    return value
 
 
 def _affinity_cell(table: Table, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
