@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from wsis.losses.colour import ColourEdges
+from wsis.losses.colour import ColourEdges, shifted
 
 
 def pairwise_loss(
@@ -56,34 +56,54 @@ def pairwise_loss(
 
 
 class _Packed:
-    """The cells in or next to each box, in one list over all instances."""
+    """The cells in or next to each box, in one list over all instances (int32; P of them)."""
 
     def __init__(self, rectangles: Tensor, reach: int, height: int, width: int) -> None:
         limit = rectangles.new_tensor([width, height])
         low = (rectangles[:, :2] - reach).clamp(min=0)
-        high = (rectangles[:, 2:] + reach).minimum(limit)
-        sizes = high - low  # N x 2: width, height
-        counts = sizes.prod(1)
-        self.instance = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)  # P
+        size = (rectangles[:, 2:] + reach).minimum(limit) - low
+        counts = size.prod(1)
         starts = counts.cumsum(0) - counts
-        local = torch.arange(len(self.instance), device=counts.device) - starts[self.instance]
-        self.row = sizes[:, 0][self.instance]  # cells in a packed row
-        self.y = low[:, 1][self.instance] + local // self.row
-        self.x = low[:, 0][self.instance] + local % self.row
-        x0, y0, x1, y1 = rectangles[self.instance].unbind(1)
-        self.inside = (self.x >= x0) & (self.x < x1) & (self.y >= y0) & (self.y < y1)
-        self.x_low, self.x_high = low[:, 0][self.instance], high[:, 0][self.instance]
-        self.y_high = high[:, 1][self.instance]
-        self.flat = (self.instance * height + self.y) * width + self.x  # index into N x H x W
+        own = torch.cat([size, rectangles[:, :2] - low, rectangles[:, 2:] - low, low, starts[:, None]], 1)
+        numbers = torch.arange(len(counts), device=counts.device)
+        self.instance = torch.repeat_interleave(numbers, counts)
+        self.place = torch.arange(len(self.instance), device=counts.device, dtype=torch.int32)
+        own = own.int()[self.instance]
+        self.columns, self.rows, *self.box, low_x, low_y, start = own.unbind(1)
+        local = self.place - start
+        self.y = local // self.columns  # within the packed rectangle
+        self.x = local - self.y * self.columns
+        self.inside = self._in_box(self.x, self.y)
+        self.plane = (self.y + low_y).long() * width + (self.x + low_x)  # index into H x W
+        self.flat = self.instance * (height * width) + self.plane  # index into N x H x W
 
-    def edges(self, dy: int, dx: int) -> tuple[Tensor, Tensor]:
-        """Packed indices (i, j) of the edges with this offset that have an end in the box."""
-        x = self.x + dx
-        there = (x >= self.x_low) & (x < self.x_high) & (self.y + dy < self.y_high)
-        first = there.nonzero().squeeze(1)
-        second = first + dy * self.row[first] + dx
-        keep = self.inside[first] | self.inside[second]
-        return first[keep], second[keep]
+    def _in_box(self, x: Tensor, y: Tensor) -> Tensor:
+        x0, y0, x1, y1 = self.box
+        return (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+
+    def neighbour(self, dy: int, dx: int) -> tuple[Tensor, Tensor, Tensor]:
+        """For every cell: packed index of the cell at this offset, whether it is there and in the box.
+
+        The index is the cell's own where there is no neighbour. An edge with an end in the box always has
+        its other end among the packed cells or outside the grid.
+        """
+        x, y = self.x + dx, self.y + dy
+        there = (y < self.rows) & (x < self.columns)
+        if dx < 0:
+            there &= x >= 0
+        index = self.place + torch.where(there, self.columns * dy + dx, 0)
+        return index.long(), there, there & self._in_box(x, y)
+
+
+SIMILAR, HERE_VALID, THERE_VALID = 1, 2, 4
+
+
+def _edge_codes(edges: ColourEdges) -> Tensor:
+    """BHW x K uint8: for each cell and offset, which of SIMILAR, HERE_VALID, THERE_VALID hold."""
+    codes = edges.similar.to(torch.uint8) * SIMILAR + edges.valid[:, None].to(torch.uint8) * HERE_VALID
+    for k, (dy, dx) in enumerate(edges.offsets):
+        codes[:, k] += shifted(edges.valid, dy, dx).to(torch.uint8) * THERE_VALID
+    return codes.permute(0, 2, 3, 1).reshape(-1, len(edges.offsets))
 
 
 class _PairwiseSum(torch.autograd.Function):
@@ -103,49 +123,47 @@ class _PairwiseSum(torch.autograd.Function):
         reach = max(max(abs(dy), abs(dx)) for dy, dx in edges.offsets)
         cells = _Packed(rectangles, reach, height, width)
         z = logits.reshape(-1)[cells.flat].float()
-        image = image_index[cells.instance]
-        plane = cells.y * width + cells.x
-        valid = edges.valid.reshape(-1)[image * height * width + plane]
         truth = None if masks is None else masks.reshape(-1)[cells.flat]
+        codes = _edge_codes(edges)[image_index[cells.instance] * (height * width) + cells.plane]
 
         degree = torch.zeros_like(z)  # weighted number of supervised edges at a cell
         gradient = torch.zeros_like(z)
         total = torch.zeros_like(z)  # what a cell's edges contribute, without the pixel terms
-        weight_sum = torch.zeros_like(z)
+        supervised = torch.zeros_like(z)
         member = torch.zeros_like(z)
         for k, (dy, dx) in enumerate(edges.offsets):
-            first, second = cells.edges(dy, dx)
+            other, there, other_inside = cells.neighbour(dy, dx)
+            code = codes[:, k]
+            here_valid, there_valid = (code & HERE_VALID) > 0, (code & THERE_VALID) > 0
             if directed:
-                weight = (cells.inside[first] & valid[second]).float()
-                weight += (cells.inside[second] & valid[first]).float()
+                weight = (cells.inside & there & there_valid).float()
+                weight += (other_inside & here_valid).float()
             else:
-                weight = (valid[first] & valid[second]).float()
-            member[first] += weight
+                weight = ((cells.inside & there | other_inside) & here_valid & there_valid).float()
+            member += weight
+            a, b = z, z[other]
             if truth is None:
-                index = (image[first] * len(edges.offsets) + k) * height * width + plane[first]
-                keep = (weight > 0) & edges.similar.reshape(-1)[index]
-                same = None
+                weight = weight * (code & SIMILAR)
+                u, extra = a + b, 0.0
             else:
-                keep = weight > 0
-                same = (truth[first] == truth[second])[keep]
-            first, second, weight = first[keep], second[keep], weight[keep]
-            degree[first] += weight
-            degree[second] += weight
-            weight_sum[first] += weight
-            a, b = z[first], z[second]
-            u = a + b if same is None else torch.where(same, a + b, a - b)
-            slope = u.sigmoid()
-            term = F.softplus(u) if same is None else F.softplus(u) + torch.where(same, 0.0, b)
-            total[first] -= weight * term
-            gradient[first] -= weight * slope
-            gradient[second] -= weight * (slope if same is None else torch.where(same, slope, 1 - slope))
+                same = truth == truth[other]
+                u, extra = torch.where(same, a + b, a - b), torch.where(same, 0.0, b)
+            supervised += weight
+            degree += weight
+            degree.index_add_(0, other, weight)
+            total -= weight * (F.softplus(u) + extra)
+            slope = weight * u.sigmoid()
+            gradient -= slope
+            gradient.index_add_(
+                0, other, slope if truth is None else torch.where(same, slope, weight - slope), alpha=-1
+            )
         total += degree * F.softplus(z)
         gradient += degree * z.sigmoid()
 
         def by_instance(values: Tensor) -> Tensor:
             return values.new_zeros(count).index_add_(0, cells.instance, values)
 
-        sums, supervised, members = by_instance(total), by_instance(weight_sum), by_instance(member)
+        sums, supervised, members = by_instance(total), by_instance(supervised), by_instance(member)
         ctx.save_for_backward(gradient, cells.flat, cells.instance)
         ctx.like = logits.shape, logits.dtype
         ctx.mark_non_differentiable(supervised, members)

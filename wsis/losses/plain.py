@@ -47,7 +47,6 @@ def plain_pairwise_loss(
     there = neighbours(torch.ones_like(valid))
     other_on, other_off = neighbours(on), neighbours(off)
     same = -torch.logaddexp(on[:, None] + other_on, off[:, None] + other_off)
-    different = -torch.logaddexp(on[:, None] + other_off, off[:, None] + other_on)
     if membership == "centre":
         member = inside[:, None] & neighbours(valid) & there
     else:
@@ -57,6 +56,7 @@ def plain_pairwise_loss(
         loss = same
     else:
         supervised = member
+        different = -torch.logaddexp(on[:, None] + other_off, off[:, None] + other_on)
         loss = torch.where(masks[:, None] == neighbours(masks), same, different)
     sums = (loss * supervised).flatten(1).sum(1)
     if normalise == "edges":
