@@ -111,3 +111,9 @@ def train_toy_parallel(
     folder: Path, devices: int, pause: float = 0.0, dropout: float = 0.2, start_method: str = "fork"
 ) -> dict:
     return launch(train_toy, (folder, devices, pause, None, dropout), devices, start_method)
+
+
+def samples_of(recipe: Recipe, root: object, rank: int, world: int) -> Iterator[Sample]:
+    """Five evaluation images, as `wsis.data.loading.eval_samples` would give them."""
+    for image_id in range(1, 6)[rank::world]:
+        yield Sample(torch.zeros(3, 8, 8, dtype=torch.uint8), (8, 8), image_id)

@@ -1,0 +1,158 @@
+"""Runs of a plan: order, skipping, failures, and what a run's folder holds. Toy data and toy methods."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tests.engine.toy import Toy, samples_of, toy_batches, toy_recipe
+from wsis.declare.recipe import DataSpec, InitSpec, Recipe
+from wsis.engine import run as engine_run
+from wsis.engine.run import RunOptions, finished, train_runs
+from wsis.engine.train import TrainOptions
+from wsis.errors import WsisError
+
+OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=False))
+
+
+def plan_of(*recipes: Recipe) -> SimpleNamespace:
+    runs = {
+        recipe.id: SimpleNamespace(
+            recipe=recipe, parent=recipe.init.parent if recipe.init else None, deviations=("data: toy",)
+        )
+        for recipe in recipes
+    }
+    return SimpleNamespace(runs=runs, scale=SimpleNamespace(name="smoke"))
+
+
+def recipe_of(seed=0, parent=None, iterations=4) -> Recipe:
+    recipe = toy_recipe(seed=seed, iterations=iterations)
+    init = InitSpec(parent=parent) if parent else None
+    return recipe.model_copy(update={"data": DataSpec(dataset="shapes"), "init": init})
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    """Toy data and methods in place of the real ones; `failing` names seeds whose loss is not finite."""
+    seen = SimpleNamespace(failing=set(), built=[], opened=0)
+
+    def build(recipe, num_classes):
+        seen.built.append(recipe.id)
+        method = Toy()
+        if recipe.seed in seen.failing:
+            method.out.weight.data.fill_(float("nan"))
+        return method
+
+    def opened(recipe, path):
+        seen.opened += 1
+        return SimpleNamespace(
+            name=path.name,
+            num_classes=2,
+            category_ids=(3, 7),
+            train_images=9,
+            eval_images=5,
+            fingerprint="ab",
+        )
+
+    def batches(recipe, root, start, rank, world, micro, workers):
+        return toy_batches(start, rank, world, micro)
+
+    monkeypatch.setattr(engine_run, "build_method", build)
+    monkeypatch.setattr(engine_run, "open_root", opened)
+    monkeypatch.setattr(engine_run, "train_batches", batches)
+    monkeypatch.setattr(engine_run, "eval_samples", samples_of)
+    monkeypatch.setattr(engine_run, "_roots", {})
+    return seen
+
+
+def read(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+def test_a_finished_folder_holds_everything(tmp_path, toys):
+    recipe = recipe_of()
+    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "my-data", OPTIONS)
+    folder = tmp_path / "smoke" / "runs" / recipe.id
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "environment.json",
+        "log.jsonl",
+        "model.pt",
+        "predictions.json",
+        "recipe.json",
+        "train.json",
+    ]
+    declared = read(folder, "recipe.json")
+    assert declared["id"] == recipe.id and declared["scale"] == "smoke" and declared["parent"] is None
+    assert Recipe.model_validate_json(json.dumps(declared["recipe"])).id == recipe.id
+    train = read(folder, "train.json")
+    assert train.keys() == {
+        *("recipe", "scale", "seconds", "iterations", "resumed", "losses", "images_per_second", "devices"),
+        *("device_name", "precision", "peak_memory", "code", "deviations", "data"),
+    }
+    assert train["data"] == {"root_name": "my-data", "train_images": 9, "eval_images": 5, "fingerprint": "ab"}
+    assert train["deviations"] == ["data: toy"]
+    assert len(read(folder, "predictions.json")) == 5
+    assert read(folder, "environment.json")["packages"]["torch"]
+
+
+def test_finished_runs_are_skipped_and_roots_opened_once(tmp_path, toys):
+    first, second = recipe_of(0), recipe_of(1)
+    plan = plan_of(first, second)
+    train_runs(plan, [first.id], tmp_path, tmp_path / "d", OPTIONS)
+    train_runs(plan, [first.id, second.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert toys.built == [first.id, second.id] and toys.opened == 1
+    (tmp_path / "smoke" / "runs" / first.id / "predictions.json").unlink()
+    assert not finished(tmp_path / "smoke" / "runs" / first.id, first.id)
+
+
+def test_a_child_starts_from_its_parent_and_predict_only_trains_nothing(tmp_path, toys):
+    parent = recipe_of(0)
+    child = recipe_of(0, parent.id, iterations=0)
+    train_runs(plan_of(parent, child), [parent.id, child.id], tmp_path, tmp_path / "d", OPTIONS)
+    folders = [tmp_path / "smoke" / "runs" / recipe.id for recipe in (parent, child)]
+    models = [torch.load(folder / "model.pt", weights_only=True)["model"] for folder in folders]
+    assert all(torch.equal(models[0][name], value) for name, value in models[1].items())
+    assert read(folders[1], "train.json")["iterations"] == 0
+    assert read(folders[1], "recipe.json")["parent"] == parent.id
+
+
+def test_a_failing_run_stops_only_what_starts_from_it(tmp_path, toys, capsys):
+    bad = recipe_of(13)
+    child, good = recipe_of(14, bad.id), recipe_of(2)
+    toys.failing.add(13)
+    with pytest.raises(WsisError) as error:
+        ids = [bad.id, child.id, good.id]
+        train_runs(plan_of(bad, child, good), ids, tmp_path, tmp_path / "d", OPTIONS)
+    assert f"{bad.id}: " in str(error.value) and "not finite at iteration 0" in str(error.value)
+    assert f"{child.id}: its parent {bad.id} failed" in str(error.value)
+    assert good.id not in str(error.value)
+    assert finished(tmp_path / "smoke" / "runs" / good.id, good.id)
+    assert f"{bad.id} failed" in capsys.readouterr().err
+
+
+def test_a_training_that_was_stopped_before_its_prediction_is_not_repeated(tmp_path, toys, monkeypatch):
+    recipe = recipe_of()
+    folder = tmp_path / "smoke" / "runs" / recipe.id
+
+    def interrupted(recipe, root, rank, world):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(engine_run, "eval_samples", interrupted)
+        train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    log = (folder / "log.jsonl").read_bytes()
+    trained = (folder / "model.pt").stat().st_mtime_ns
+    monkeypatch.setattr(engine_run, "train", None)
+    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert (folder / "model.pt").stat().st_mtime_ns == trained and (folder / "log.jsonl").read_bytes() == log
+    assert finished(folder, recipe.id) and read(folder, "train.json")["iterations"] == 4
+
+
+def test_unknown_runs_and_missing_roots_are_refused(tmp_path, toys):
+    recipe = recipe_of()
+    with pytest.raises(WsisError, match="no run nonsense-1 at scale smoke"):
+        train_runs(plan_of(recipe), ["nonsense-1"], tmp_path)
+    real = recipe.model_copy(update={"data": DataSpec(dataset="coco")})
+    with pytest.raises(WsisError, match="trains on coco: give its data root"):
+        train_runs(plan_of(real), [real.id], tmp_path, None, OPTIONS)
