@@ -1,23 +1,28 @@
-# What needs no training: metrics of predictions, and the colour affinity of ground-truth masks.
+# What needs no training: metrics of predictions (a rule a job of the plan, since starting Python and its
+# libraries takes longer than evaluating a small run), and the colour affinity of ground-truth masks.
+for job in PLAN.batches:
 
-
-rule evaluate:
-    input:
-        f"{RESULTS}/runs/{{run}}/predictions.json",
-    output:
-        f"{RESULTS}/runs/{{run}}/metrics.json",
-    log:
-        f"{RESULTS}/logs/evaluate/{{run}}.log",
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=2000 if GENERATED else 16000,
-        runtime=30,
-    message:
-        "Evaluate {wildcards.run}"
-    shell:
-        f"python -m wsis evaluate {FLAGS} {{wildcards.run}} > {{log}} 2>&1"
+    rule:
+        name:
+            f"evaluate_{job.id}"
+        input:
+            [f"{RESULTS}/runs/{run}/predictions.json" for run in job.runs],
+        output:
+            [f"{RESULTS}/runs/{run}/metrics.json" for run in job.runs],
+        log:
+            f"{RESULTS}/logs/evaluate/{job.id}.log",
+        conda:
+            "../../environment.yml"
+        threads: 1
+        resources:
+            mem_mb=2000 if GENERATED else 16000,
+            runtime=30,
+        params:
+            runs=" ".join(job.runs),
+        message:
+            f"Evaluate {len(job.runs)} run(s), {job.id}"
+        shell:
+            f"python -m wsis evaluate {FLAGS} {{params.runs}} > {{log}} 2>&1"
 
 
 rule affinity:
