@@ -10,6 +10,7 @@ from tests.engine.toy import Toy, samples_of, toy_batches, toy_recipe
 from wsis.declare.recipe import DataSpec, InitSpec, Recipe
 from wsis.engine import run as engine_run
 from wsis.engine.run import RunOptions, finished, train_runs
+from wsis.engine.signals import Interrupted
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
 
@@ -147,6 +148,18 @@ def test_a_training_that_was_stopped_before_its_prediction_is_not_repeated(tmp_p
     train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
     assert (folder / "model.pt").stat().st_mtime_ns == trained and (folder / "log.jsonl").read_bytes() == log
     assert finished(folder, recipe.id) and read(folder, "train.json")["iterations"] == 4
+
+
+def test_a_signal_stops_the_following_runs_too(tmp_path, toys, monkeypatch):
+    first, second = recipe_of(0), recipe_of(1)
+
+    def stopped(*arguments):
+        raise Interrupted("stopped at iteration 3 of 4", 143)
+
+    monkeypatch.setattr(engine_run, "train", stopped)
+    with pytest.raises(SystemExit) as error:
+        train_runs(plan_of(first, second), [first.id, second.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert error.value.code == 143 and toys.built == [first.id]
 
 
 def test_unknown_runs_and_missing_roots_are_refused(tmp_path, toys):

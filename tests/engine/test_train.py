@@ -1,15 +1,19 @@
 """The loop in this process: accumulation, precision, the log, aborts, initial weights."""
 
 import json
+import os
+import signal
 
 import pytest
 import torch
 from torch import nn
 
 from tests.engine.toy import Toy, toy_batches, toy_recipe
+from wsis.engine import train as engine_train
 from wsis.engine.checkpoint import load_model
 from wsis.engine.launch import make_fabric
 from wsis.engine.schedule import learning_rate
+from wsis.engine.signals import Interrupted
 from wsis.engine.train import TrainOptions, split_batch, train
 from wsis.errors import WsisError
 
@@ -133,8 +137,11 @@ def test_mixed_precision_leaves_boxes_whole(tmp_path):
     assert summary["precision"] == "bf16" and summary["deviations"] == []
 
 
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("value", ["nan", "inf"])
-def test_the_first_non_finite_loss_stops_the_run_and_is_named(tmp_path, value):
+def test_the_first_non_finite_loss_stops_the_run_and_is_named(tmp_path, monkeypatch, value, late):
+    monkeypatch.setattr(engine_train, "reads_late", lambda device: late)
+
     class Breaks(Toy):
         def losses(self, batch, generator):
             losses = super().losses(batch, generator)
@@ -148,6 +155,27 @@ def test_the_first_non_finite_loss_stops_the_run_and_is_named(tmp_path, value):
     assert "fit" not in str(error.value)
     assert not (tmp_path / "model.pt").exists()
     assert [entry["iteration"] for entry in lines(tmp_path)] == list(range(7))
+
+
+def test_losses_read_a_step_late_are_logged_and_resumed_all_the_same(tmp_path, monkeypatch):
+    """As on a graphics card; the run is stopped by a signal at iteration 11."""
+    expected, _ = run(tmp_path / "whole", toy_recipe())
+    monkeypatch.setattr(engine_train, "reads_late", lambda device: True)
+
+    def signalled(start, rank, world, micro):
+        for iteration, item in enumerate(toy_batches(start, rank, world, micro), start):
+            if iteration == 11 and start == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield item
+
+    with pytest.raises(Interrupted) as error:
+        run(tmp_path / "late", toy_recipe(), stream=signalled)
+    assert error.value.status == 143
+    method, summary = run(tmp_path / "late", toy_recipe(), stream=signalled)
+    assert summary["resumed"] == 1
+    assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), method.parameters(), strict=True))
+    logs = [[(e["iteration"], e["losses"]) for e in lines(tmp_path / name)] for name in ("whole", "late")]
+    assert logs[0] == logs[1]
 
 
 def test_a_child_starts_from_its_parents_weights(tmp_path):

@@ -106,8 +106,9 @@ class _Losses(nn.Module):
 class _Step:
     """A step whose losses may still be on their way from the device.
 
-    local: M x L, losses of this rank's M micro-batches; shared: L + 2, their mean over all ranks followed
-    by the request to stop and the request to write a checkpoint (above 0: some rank has it).
+    local: M x L, losses of this rank's M micro-batches; shared: L + 2 on the CPU, their mean over all ranks
+    followed by the request to stop and the request to write a checkpoint (above 0: some rank has it), to be
+    read after `ready`.
     """
 
     iteration: int
@@ -115,6 +116,7 @@ class _Step:
     names: list[str]
     local: Tensor
     shared: Tensor
+    ready: torch.cuda.Event | None
     ids: list[list[int]]
 
 
@@ -175,7 +177,7 @@ class _Training:
         total = self.schedule.total
         self.log = StepLog(self.folder / "log.jsonl", self.offset) if self.first else None
         self.begin = self.saved = time.monotonic()
-        lag = self.device.type == "cuda"  # read a step's losses while the device does the next step
+        lag = reads_late(self.device)
         title = f"{self.id} seed {self.recipe.seed}"
         waiting: _Step | None = None
         with (
@@ -235,12 +237,19 @@ class _Training:
         shared = torch.cat([local.mean(0), flags])
         if self.world > 1:
             shared = self.fabric.all_reduce(shared, reduce_op="mean")
-        return _Step(iteration, lr, names, local, shared, [batch.ids for batch in micros])
+        ready = None
+        if self.device.type == "cuda":
+            shared = shared.to("cpu", non_blocking=True)
+            ready = torch.cuda.Event()
+            ready.record()
+        return _Step(iteration, lr, names, local, shared, ready, [batch.ids for batch in micros])
 
     def _settle(self, step: _Step | None) -> tuple[bool, bool]:
         """Read a step's losses, check and log them; returns the requests to stop and to save."""
         if step is None:
             return False, False
+        if step.ready:
+            step.ready.synchronize()
         *values, stop, save = step.shared.tolist()
         total = sum(values)
         if not -float("inf") < total < float("inf"):
@@ -328,6 +337,11 @@ class _Training:
         if precision_name(self.fabric) != wanted.precision:
             notes.append(f"precision {precision_name(self.fabric)} instead of {wanted.precision}")
         return notes
+
+
+def reads_late(device: torch.device) -> bool:
+    """Whether a step's losses are read while `device` does the next step, so that it never waits for us."""
+    return device.type == "cuda"
 
 
 def precision_name(fabric: Fabric) -> str:
