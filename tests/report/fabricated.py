@@ -146,10 +146,10 @@ def figure() -> FigureResult:
     declared = Figure(
         paper="boxinst", figure="4", title="Positive edges", caption="Edges' labels and colour.",
         section="3.2", measure="colour-affinity", dataset="coco", split="val2017", thresholds=tuple(x),
-        published=(Curve(label="published", metric="prop", points=((0.0, 94.1), (0.1, 98.3))),),
+        published=(Curve(label="Table 1a", metric="prop", points=((0.0, 94.1), (0.1, 98.3))),),
     )  # fmt: skip
     measured = [
-        Curve(label=f"measured, {name}", metric=metric, points=tuple(zip(x, values, strict=True)))
+        Curve(label=f"{metric}, {name}", metric=metric, points=tuple(zip(x, values, strict=True)))
         for name, shift in (("an endpoint in the box", 0.0), ("the centre in the box", 0.4))
         for metric, values in (
             ("prop", [98.5 + shift - 4.5 * math.exp(-30 * t) for t in x]),

@@ -68,7 +68,8 @@ def test_a_figure_shows_measured_curves_and_published_points():
     plot = figure_plot(fabricated.figure())
     assert 0.005 < ink(plot.png) < 0.5
     words = re.findall(r"<text[^>]*>([^<]*)</text>", plot.svg)
-    assert {"published", "measured, an endpoint in the box", "positive edges kept, %"} <= set(words)
+    assert {"published: Table 1a", "positive edges, %", "positive edges kept, %"} <= set(words)
+    assert words.count("measured: an endpoint in the box") == 1  # one legend for both panels
 
 
 def test_smoothing_is_the_plain_mean_over_the_window():

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 from matplotlib.transforms import offset_copy
 
-from wsis.declare.table import Sweep
+from wsis.declare.table import Curve, Sweep
 from wsis.report.model import CellResult, FigureResult, TableResult
 from wsis.report.style import INK, MEASURED, MUTED, PUBLISHED, SERIES, Plot, drawing, to_png, to_svg
 
@@ -145,11 +145,13 @@ def figure_plot(result: FigureResult) -> Plot | None:
                 SERIES[0::2], "os^v", ("-", "--", "-.", ":"), own, strict=False
             ):
                 x, y = zip(*curve.points, strict=True)
-                axis.plot(x, y, dash, color=colour, marker=marker, ms=3.5, lw=1.6, label=curve.label)
+                axis.plot(x, y, dash, color=colour, marker=marker, ms=3.5, lw=1.6, label=_own_label(curve))
             for curve in figure.published:
                 if curve.metric == metric:
                     x, y = zip(*curve.points, strict=True)
-                    axis.plot(x, y, "D", mfc="none", mec=PUBLISHED, mew=1.8, ms=7, label=curve.label)
+                    axis.plot(
+                        x, y, "D", mfc="none", mec=PUBLISHED, mew=1.8, ms=7, label=f"published: {curve.label}"
+                    )
             axis.set_title(metric_name(metric))
             axis.set_xlabel("colour similarity threshold τ")
             axis.xaxis.set_major_locator(MaxNLocator(5))
@@ -162,6 +164,11 @@ def figure_plot(result: FigureResult) -> Plot | None:
         canvas.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=min(2, len(labels)))
         caption = f"{figure.title}: measured curves; diamonds are the points that the paper prints."
         return Plot(to_svg(canvas, name, caption), caption, to_png(canvas))
+
+
+def _own_label(curve: Curve) -> str:
+    """The label without its metric, which the panel's title already says: one legend serves all panels."""
+    return "measured: " + curve.label.removeprefix(f"{curve.metric}, ")
 
 
 def _order(metric: str) -> int:

@@ -106,6 +106,15 @@ class TableView:
         return any(row.measured for row in self.rows)
 
     @property
+    def row_notes(self) -> dict[str, list[str]]:
+        """Note -> labels of the rows it is about."""
+        notes: dict[str, list[str]] = {}
+        for row in self.rows:
+            for note in row.notes:
+                notes.setdefault(note, []).append(row.label)
+        return notes
+
+    @property
     def trained(self) -> list[RowView]:
         return [row for row in self.rows if row.kind == "train"]
 
