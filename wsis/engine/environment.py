@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from wsis.engine.train import device_name
+from wsis.engine.launch import device_name
 
 PACKAGES = ("torch", "torchvision", "lightning-fabric", "numpy", "scipy", "pillow", "pycocotools")
 

@@ -50,6 +50,24 @@ def make_fabric(schedule: ScheduleSpec, accelerator: str, devices: Sequence[int]
     return fabric
 
 
+def precision_name(fabric: Fabric) -> str:
+    """'32', 'bf16' or '16', as in ScheduleSpec.precision."""
+    return str(fabric.strategy.precision.precision).partition("-")[0]
+
+
+def device_name(device: torch.device) -> str:
+    """The graphics card's or the processor's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    threads = torch.get_num_threads()
+    return f"{names[0] if names else os.uname().machine} ({threads} thread{'s' if threads > 1 else ''})"
+
+
 def set_threads(threads: int | None = None) -> None:
     """Threads of each process: `threads`, else OMP_NUM_THREADS, else torch's own choice."""
     wanted = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)

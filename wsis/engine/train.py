@@ -7,7 +7,6 @@ accumulation steps changes nothing but the order of sums (and what a method norm
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
 from wsis.engine.checkpoint import init_from_parent, load_checkpoint, save_checkpoint, save_model
+from wsis.engine.launch import device_name, precision_name
 from wsis.engine.log import StepLog, mean_losses
 from wsis.engine.progress import Progress
 from wsis.engine.schedule import build_optimizer, learning_rate, set_learning_rate
@@ -342,21 +342,3 @@ class _Training:
 def reads_late(device: torch.device) -> bool:
     """Whether a step's losses are read while `device` does the next step, so that it never waits for us."""
     return device.type == "cuda"
-
-
-def precision_name(fabric: Fabric) -> str:
-    """'32', 'bf16' or '16', as in ScheduleSpec.precision."""
-    return str(fabric.strategy.precision.precision).partition("-")[0]
-
-
-def device_name(device: torch.device) -> str:
-    """The graphics card's or the processor's name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    threads = torch.get_num_threads()
-    return f"{names[0] if names else os.uname().machine} ({threads} thread{'s' if threads > 1 else ''})"
