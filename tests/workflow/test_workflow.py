@@ -1,0 +1,229 @@
+"""The workflow as a user runs it: `snakemake` in a copy of the checkout, at every scale as a dry run and at
+the smoke scale for real, interrupted once on the way."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from wsis.bench.overhead import overhead
+from wsis.plan import Plan, make_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+COLUMNS = ["paper", "table", "row", "seed", "metric", "value", "published", "recipe", "scale"]
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "snakemake", "--cores", "2", *words]
+
+
+def environment(checkout: Path) -> dict[str, str]:
+    inherited = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
+    return inherited | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+
+
+def snakemake(checkout: Path, *words: str, code: int = 0) -> str:
+    """Run to the end, expect the exit code, return what was printed."""
+    done = subprocess.run(
+        command(*words),
+        cwd=checkout,
+        env=environment(checkout),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == code, done.stdout[-6000:]
+    return done.stdout
+
+
+def jobs(printed: str) -> dict[str, int]:
+    """The table of jobs that Snakemake prints: rule -> count; empty when there is nothing to do."""
+    if "Nothing to be done" in printed:
+        return {}
+    stats = re.search(r"^job +count\n-.*\n((?:\S+ +\d+\n)+?)total +\d+$", printed, re.MULTILINE)
+    assert stats, printed[-3000:]
+    return {name: int(count) for name, count in (line.split() for line in stats[1].splitlines())}
+
+
+def dry(checkout: Path, *words: str) -> dict[str, int]:
+    return jobs(snakemake(checkout, "--dry-run", *words))
+
+
+def copied(folder: Path) -> Path:
+    """A checkout without results, so that a test can run in it and change it."""
+    for name in ("wsis", "workflow", "ablations"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "environment.yml", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory) -> Path:
+    """A checkout in which nothing was run."""
+    return copied(tmp_path_factory.mktemp("clean"))
+
+
+def needed(plan: Plan, tables: list[str]) -> set[str]:
+    """Ids of the plan's jobs that train what `tables` show, and of those they fork from."""
+    wanted, todo = set(), list(plan.wanted(tables))
+    of = {run: job for job in plan.batches for run in job.runs}
+    while todo:
+        job = of[todo.pop()]
+        if job.id not in wanted:
+            wanted.add(job.id)
+            todo += job.needs
+    return wanted
+
+
+@pytest.mark.parametrize("scale", ["smoke", "tiny", "mini", "paper"])
+def test_a_dry_run_of_everything_trains_every_available_row(clean, scale):
+    start = time.perf_counter()
+    listed = dry(clean, "--config", f"scale={scale}", "--", "all")
+    print(f"\nsnakemake -n all at {scale}: {time.perf_counter() - start:.1f} s, {sum(listed.values())} jobs")
+    plan = make_plan(scale)
+    trained = {name.removeprefix("train_") for name in listed if name.startswith("train_")}
+    assert trained == needed(plan, list(plan.tables))
+    served = {run for job in plan.batches if job.id in trained for run in job.runs}
+    rows = 0
+    for key, table in plan.tables.items():
+        for row in table.rows:
+            if row.kind == "train" and plan.row_reason(key, row.label) is None:
+                runs = plan.row_runs(key, row.label)
+                assert set(runs) == set(plan.seeds) and set(runs.values()) <= served, (key, row.label)
+                rows += table.paper == "boxinst"
+    assert rows > 20
+    assert listed["render_all"] == listed["affinity"] == 1
+
+
+def test_a_target_trains_only_what_its_tables_show(clean):
+    plan = make_plan("tiny")
+    for target, tables in (
+        ("boxinst_1b", ["boxinst/1b"]),
+        ("boxinst", [key for key in plan.tables if key.startswith("boxinst/")]),
+        (None, [key for key, table in plan.tables.items() if table.headline]),
+    ):
+        listed = dry(clean, *(["--", target] if target else []))
+        trained = {name.removeprefix("train_") for name in listed if name.startswith("train_")}
+        assert trained == needed(plan, tables), target
+    assert not any(name.startswith("train_") for name in dry(clean, "--", "figure4"))
+
+
+def test_there_is_a_target_a_table_and_a_paper(clean):
+    rules = set(snakemake(clean, "--list-rules").split())
+    plan = make_plan("tiny")
+    assert {f"{table.paper}_{table.table}" for table in plan.tables.values()} <= rules
+    assert {"headline", "all", "boxinst", "sim", "boxcaseg", "baiseg", "plan", "smoke", "figure4"} <= rules
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (["scale=huge"], "no scale 'huge'"),
+        (["scal=tiny"], "unknown configuration: scal"),
+        (["seeds=a"], "expected whole numbers"),
+        (["set={model.width: 3}"], "model.width"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(clean, settings, complaint):
+    assert complaint in snakemake(clean, "--dry-run", "--config", *settings, "--", "all", code=1)
+
+
+def test_a_scale_on_real_images_asks_for_them_before_it_starts(clean):
+    printed = snakemake(clean, "--config", "scale=mini", "--", "boxinst_1b", code=1)
+    assert "data_root=PATH" in printed
+    assert not (clean / "results").exists()
+
+
+SMOKE = ("--config", "scale=smoke", "--", "all")
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory) -> Path:
+    """A checkout after the whole smoke workflow: stopped in the midst of training, then run to its end."""
+    checkout = copied(tmp_path_factory.mktemp("smoke"))
+    process = subprocess.Popen(
+        command(*SMOKE),
+        cwd=checkout,
+        env=environment(checkout),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 240
+    while not list(checkout.glob("results/smoke/runs/*/log.jsonl")):
+        assert process.poll() is None and time.monotonic() < deadline, "no training has begun"
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(120) != 0
+    (checkout / "stopped").touch()
+    assert not (checkout / "reports/smoke/index.html").exists()
+    snakemake(checkout, *SMOKE)
+    return checkout
+
+
+@pytest.mark.slow
+def test_smoke_ends_with_a_report(smoke):
+    report = smoke / "reports/smoke"
+    assert "<html" in (report / "index.html").read_text(encoding="utf-8")[:500]
+    assert json.loads((report / "diff.json").read_text())
+    with (smoke / "results/smoke/metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == COLUMNS
+    plan = make_plan("smoke")
+    assert {row["recipe"] for row in rows if row["value"]} - {""} >= set(plan.wanted(list(plan.tables)))
+
+
+@pytest.mark.slow
+def test_a_stopped_workflow_keeps_what_was_finished(smoke):
+    stopped = (smoke / "stopped").stat().st_mtime
+    (stats,) = smoke.glob("results/smoke/data/*/stats.json")
+    assert stats.stat().st_mtime < stopped
+    assert all(file.stat().st_mtime > stopped for file in smoke.glob("results/smoke/runs/*/model.pt"))
+
+
+@pytest.mark.slow
+def test_a_second_call_does_nothing(smoke):
+    assert dry(smoke, *SMOKE) == {}
+
+
+@pytest.mark.slow
+def test_a_lost_metrics_file_is_evaluated_again_and_nothing_trained(smoke):
+    plan = make_plan("smoke")
+    run = plan.wanted(["boxinst/1b"])[0]
+    (job,) = (job.id for job in plan.batches if run in job.runs)
+    file = smoke / f"results/smoke/runs/{run}/metrics.json"
+    hidden = file.with_suffix(".hidden")
+    file.rename(hidden)
+    try:
+        assert set(dry(smoke, *SMOKE)) == {f"evaluate_{job}", "render_all", "all"}
+    finally:
+        hidden.rename(file)
+    assert dry(smoke, *SMOKE) == {}
+
+
+@pytest.mark.slow
+def test_edited_code_trains_nothing_again_and_a_changed_recipe_does(smoke):
+    for name in ("wsis/methods/__init__.py", "wsis/plan.py", "workflow/rules/train.smk"):
+        path = smoke / name
+        path.write_text(path.read_text() + "\n# edited\n")
+    assert dry(smoke, *SMOKE) == {}
+    listed = dry(smoke, "--config", "scale=smoke", "set={schedule.lr: 0.02}", "--", "all")
+    assert any(name.startswith("train_") for name in listed)
+
+
+@pytest.mark.slow
+def test_the_overhead_of_the_smoke_run_was_recorded(smoke):
+    entries = overhead(smoke / "results")
+    assert entries[-1].finished and entries[-1].cores == 2
+    assert entries[-1].runs == len(list(smoke.glob("results/smoke/runs/*/train.json")))
+    assert entries[-1].ratio > 1
