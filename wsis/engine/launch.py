@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -37,6 +38,8 @@ def make_fabric(schedule: ScheduleSpec, accelerator: str, devices: Sequence[int]
             precision = "bf16-mixed"  # float16 needs a card; the run records the difference
     strategy: Any = "auto"
     if len(devices) > 1:
+        # The new name of broadcast_buffers is unknown to the oldest torch that is supported.
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
         strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
