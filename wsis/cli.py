@@ -116,7 +116,9 @@ def train(
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
-    accelerator: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda if there is one")] = None,
+    accelerator: Annotated[
+        str | None, typer.Option(help="cpu or cuda; default: cuda if there is one")
+    ] = None,
     devices: Annotated[int | None, typer.Option(help="default: the recipe's, as far as there are")] = None,
     threads: Annotated[int | None, typer.Option(help="of each process")] = None,
     workers: Annotated[int | None, typer.Option(help="threads that read images")] = None,
@@ -127,9 +129,7 @@ def train(
     from wsis.engine.run import RunOptions, train_runs
     from wsis.engine.train import TrainOptions
 
-    options = RunOptions(
-        accelerator, devices, threads, workers, TrainOptions(max_images, checkpoint_seconds)
-    )
+    options = RunOptions(accelerator, devices, threads, workers, TrainOptions(max_images, checkpoint_seconds))
     train_runs(planned(scale, seeds, set_), ids, results, data_root, options)
 
 
@@ -170,8 +170,10 @@ def affinity(
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
-    stride: Annotated[int, typer.Option(help="of the grid, pixels")] = 4,
-    short_side: Annotated[int | None, typer.Option(help="resize first; default: as in evaluation")] = None,
+    stride: Annotated[int | None, typer.Option(help="of the grid, pixels; default: 4, generated 2")] = None,
+    short_side: Annotated[
+        int | None, typer.Option(help="resize first; default: 800, generated as is")
+    ] = None,
     images: Annotated[int | None, typer.Option(help="only the first N")] = None,
 ) -> None:
     """Share of positive edges by colour similarity (BoxInst, Figure 4 and column prop. of Table 1a)."""
@@ -193,7 +195,9 @@ def collect(
     from wsis.report.collect import write_metrics
 
     report = build_report(planned(scale, seeds, set_), results)
-    print(f"{write_metrics(report, results / scale / 'metrics.csv')} values in {results / scale / 'metrics.csv'}")
+    print(
+        f"{write_metrics(report, results / scale / 'metrics.csv')} values in {results / scale / 'metrics.csv'}"
+    )
 
 
 @app.command()
@@ -204,11 +208,14 @@ def report(
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
     reports: ReportsOption = REPORTS,
+    reference: Annotated[
+        bool, typer.Option(help="also write results/ and reports/reference/<scale>")
+    ] = False,
 ) -> None:
     """Tables, plots, claims and errata of a scale -> reports/<scale>/; half-finished results are fine."""
     from wsis.jobs import write_report
 
-    print(write_report(planned(scale, seeds, set_), results, reports, data_root))
+    print(write_report(planned(scale, seeds, set_), results, reports, data_root, reference))
 
 
 @app.command()
@@ -221,7 +228,9 @@ def diff(
     """Measured against published, and claims against the reference run's."""
     from wsis.show import show_diff
 
-    lost = show_diff(reports / scale / "diff.json", (reference or RESULTS / "reference" / scale) / "claims.json")
+    lost = show_diff(
+        reports / scale / "diff.json", (reference or RESULTS / "reference" / scale) / "claims.json"
+    )
     if strict and lost:
         raise typer.Exit(1)
 
@@ -243,12 +252,12 @@ def data_make(
 @data_app.command("check")
 def data_check(
     root: Annotated[Path, typer.Argument(help="a COCO, VOC or saliency root")],
-    decode: Annotated[bool, typer.Option(help="read every pixel, not only headers")] = False,
+    decode: Annotated[bool, typer.Option(help="read every pixel, also of large roots")] = False,
 ) -> None:
     """Say what is wrong with a data root; exit code 1 when something is."""
     from wsis.data.check import check_root
 
-    found = check_root(root, decode=decode)
+    found = check_root(root, decode=decode or None)
     print(found)
     if not found.ok:
         raise typer.Exit(1)

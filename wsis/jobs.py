@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wsis.declare.load import load_figures
-from wsis.declare.recipe import Recipe
+from wsis.declare.recipe import DataSpec, Recipe
 from wsis.errors import WsisError
 from wsis.plan import Plan, shapes_root
 
@@ -34,7 +35,7 @@ def make_data(plan: Plan, results: Path) -> list[Path]:
 
 def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Path | None) -> None:
     """metrics.json of each run, under the protocol of the tables that show it."""
-    from wsis.data.roots import eval_image_ids, open_root, voc_category_ids
+    from wsis.data.roots import eval_annotations, eval_image_ids, open_root, voc_category_ids
     from wsis.evaluation.run import evaluate_run
 
     for id in ids:
@@ -42,7 +43,7 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Path
             raise WsisError(f"no run {id} at scale {plan.scale.name} with these seeds; see `wsis plan`")
         run = plan.runs[id]
         root = open_root(run.recipe, run_root(run.recipe, results, plan.scale.name, data_root))
-        annotations = root.path / "annotations" / f"instances_{run.recipe.data.eval}.json"
+        annotations = eval_annotations(root, results / plan.scale.name / "data")
         protocols = {plan.tables[key].protocol for key, _ in run.rows} or {"coco"}
         if len(protocols) > 1:
             raise WsisError(f"{id} serves tables of several protocols: {', '.join(sorted(protocols))}")
@@ -61,11 +62,15 @@ def measure_affinity(
     plan: Plan,
     results: Path,
     data_root: Path | None,
-    stride: int = 4,
+    stride: int | None = None,
     short_side: int | None = None,
     images: int | None = None,
 ) -> None:
-    """results/<scale>/affinity.json over the evaluation images of the scale."""
+    """results/<scale>/affinity.json over the evaluation images of the scale.
+
+    Photographs are measured as the paper's loss sees them, at its test size (800, at most 1333) with stride 4;
+    generated images at their own size with the stride of the tiny net's masks. Arguments override.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -75,8 +80,10 @@ def measure_affinity(
 
     recipe = _affinity_recipe(plan, short_side, images)
     root = open_root(recipe, run_root(recipe, results, plan.scale.name, data_root))
-    thresholds = sorted({t for figure in load_figures().values() for t in figure.thresholds} | {0.0, 0.1, 0.2})
-    affinity = Affinity(thresholds, stride)
+    thresholds = sorted(
+        {t for figure in load_figures().values() for t in figure.thresholds} | {0.0, 0.1, 0.2}
+    )
+    affinity = Affinity(thresholds, stride or (2 if plan.scale.data == "generated" else 4))
     content = colour_affinity(_scenes(recipe, root), affinity)
     content["short_side"] = recipe.data.eval_short_side
     content["data"] = {"root_name": root.name, "fingerprint": root.fingerprint}
@@ -85,8 +92,8 @@ def measure_affinity(
     write_json(path, content)
     table = Table("tau", *(f"{name}: {what}" for name in content["definitions"] for what in ("prop", "kept")))
     for i, tau in enumerate(thresholds):
-        cells = [f"{c[what][i]:.1f}" for c in content["definitions"].values() for what in ("prop", "kept")]
-        table.add_row(f"{tau:g}", *cells)
+        cells = [c[what][i] for c in content["definitions"].values() for what in ("prop", "kept")]
+        table.add_row(f"{tau:g}", *("" if cell is None else f"{cell:.1f}" for cell in cells))
     Console().print(table)
     print(f"{content['images']} images, {content['objects']} objects, {content['seconds']:.0f} s: {path}")
 
@@ -96,12 +103,18 @@ def _affinity_recipe(plan: Plan, short_side: int | None, images: int | None) -> 
     if not plan.runs:
         raise WsisError(f"scale {plan.scale.name} has no runs to take the data from")
     recipe = next(iter(plan.runs.values())).recipe
+    if plan.scale.data == "generated":
+        size = {"eval_short_side": recipe.data.eval_short_side}
+    else:
+        size = {"eval_short_side": DataSpec().eval_short_side, "max_side": DataSpec().max_side}
+    if short_side:
+        size["eval_short_side"] = short_side
     data = recipe.data.model_copy(
         update={
             "train": recipe.data.eval,
             "supervision": "masks",
             "train_images": images or recipe.data.eval_images,
-            "eval_short_side": short_side or recipe.data.eval_short_side,
+            **size,
         }
     )
     return recipe.model_copy(update={"data": data})
@@ -123,19 +136,43 @@ def _scenes(recipe: Recipe, root) -> Iterator:
         yield Scene(image, torch.from_numpy(view.boxes), torch.from_numpy(view.masks))
 
 
-def write_report(plan: Plan, results: Path, reports: Path, data_root: Path | None) -> Path:
-    """Everything under reports/<scale>/; returns the path of index.html."""
+def write_report(
+    plan: Plan, results: Path, reports: Path, data_root: Path | None, reference: bool = False
+) -> Path:
+    """Everything under reports/<scale>/; returns the path of index.html.
+
+    reference: also write results/reference/<scale>/ (metrics.csv, claims.json) and copy the rendered tables,
+    plots and diff.json to reports/reference/<scale>/, what later runs are compared with.
+    """
     from wsis.report.build import build_report
-    from wsis.report.diff import write_diff
+    from wsis.report.diff import write_diff, write_reference
     from wsis.report.render import render_report
 
     report = build_report(plan, results)
-    out = reports / plan.scale.name
+    scale = plan.scale.name
+    out = reports / scale
     roots = {
-        id: run_root(plan.runs[id].recipe, results, plan.scale.name, data_root)
+        id: run_root(plan.runs[id].recipe, results, scale, data_root)
         for id in report.runs
         if data_root is not None or shapes_root(plan.runs[id].recipe)
     }
     out.mkdir(parents=True, exist_ok=True)
     write_diff(report, out / "diff.json")
-    return render_report(report, results, out, roots)
+    page = render_report(report, results, out, roots)
+    if reference:
+        measured = {r.table.key for r in report.tables if any(cell.n for cell in r.cells.values())}
+        write_reference(report, results / "reference" / scale)
+        _copy_rendered(out, reports / "reference" / scale, measured)
+    return page
+
+
+def _copy_rendered(source: Path, target: Path, tables: set[str]) -> None:
+    """diff.json, the figures, and the md, csv, tex and png of these tables."""
+    shutil.rmtree(target, ignore_errors=True)
+    for path in sorted(source.rglob("*")):
+        key = f"{path.parent.name}/{path.stem.removeprefix('table')}"
+        wanted = key in tables and path.suffix in (".md", ".csv", ".tex", ".png")
+        if wanted or path.name == "diff.json" or path.stem.startswith("figure"):
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)

@@ -99,12 +99,19 @@ class Affinity:
         return histogram[::-1].cumsum()[::-1].astype(float)
 
     def result(self) -> dict[str, Any]:
-        """prop: positive share of the edges with S_e >= tau; kept: their share of all positive edges; %."""
+        """prop: positive share of the edges with S_e >= tau; kept: their share of all positive edges.
+
+        Per cent; None where there is no edge to take a share of.
+        """
+
+        def share(part: np.ndarray, whole: np.ndarray) -> list[float | None]:
+            return [100 * p / w if w else None for p, w in zip(part.tolist(), whole.tolist(), strict=True)]
+
         return {
             name: {
                 "tau": list(self.thresholds),
-                "prop": (100 * c.positive / np.maximum(c.similar, 1)).tolist(),
-                "kept": (100 * c.positive / max(c.positive[0], 1)).tolist(),
+                "prop": share(c.positive, c.similar),
+                "kept": share(c.positive, np.full_like(c.positive, c.positive[0])),
             }
             for name, c in self.counts.items()
         }
