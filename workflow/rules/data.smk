@@ -10,12 +10,10 @@ rule shapes:
         f"{RESULTS}/logs/data/{{root}}.log",
     wildcard_constraints:
         root="|".join(ROOTS) or "none",
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
     params:
         seed=lambda wildcards: ROOTS[wildcards.root],
     message:

@@ -66,7 +66,7 @@ rule smoke:
     localrule: True
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: 64  # as many as there are: Snakemake lowers it to --cores
     params:
         snakefile=workflow.main_snakefile,
     message:
