@@ -195,9 +195,8 @@ def collect(
     from wsis.report.collect import write_metrics
 
     report = build_report(planned(scale, seeds, set_), results)
-    print(
-        f"{write_metrics(report, results / scale / 'metrics.csv')} values in {results / scale / 'metrics.csv'}"
-    )
+    path = results / scale / "metrics.csv"
+    print(f"{write_metrics(report, path)} values in {path}")
 
 
 @app.command()

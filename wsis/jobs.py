@@ -68,8 +68,8 @@ def measure_affinity(
 ) -> None:
     """results/<scale>/affinity.json over the evaluation images of the scale.
 
-    Photographs are measured as the paper's loss sees them, at its test size (800, at most 1333) with stride 4;
-    generated images at their own size with the stride of the tiny net's masks. Arguments override.
+    Photographs are measured as the paper's loss sees them, at its test size (800, at most 1333) with stride
+    4; generated images at their own size with the stride of the tiny net's masks. Arguments override.
     """
     from rich.console import Console
     from rich.table import Table

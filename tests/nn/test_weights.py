@@ -1,0 +1,99 @@
+"""Backbone weights from files: torchvision's names, detectron2's pickles, and nothing executed."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from tests.methods.scenes import recipe
+from wsis.errors import WsisError
+from wsis.nn.weights import load_backbone_weights, read_weights
+
+
+def spec(path):
+    return recipe(model__backbone="resnet50", model__weights=str(path)).model
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    return torchvision.models.resnet50(weights=None)
+
+
+def fresh():
+    return torchvision.models.resnet50(weights=None)
+
+
+def test_torch_file_round_trip(net, tmp_path):
+    torch.save(net.state_dict(), tmp_path / "r50.pth")
+    other = fresh()
+    load_backbone_weights(other, spec(tmp_path / "r50.pth"))
+    assert torch.equal(other.layer3[2].conv2.weight, net.layer3[2].conv2.weight)
+
+
+def detectron2_names(state):
+    """torchvision's ResNet names as detectron2 writes them."""
+    tree = {}
+    for key, value in state.items():
+        if key.startswith("fc.") or key.endswith("num_batches_tracked"):
+            continue
+        parts = key.split(".")
+        if parts[0].startswith("layer"):
+            stage = f"res{int(parts[0][5:]) + 1}.{parts[1]}"
+            if parts[2] == "downsample":
+                name = "shortcut" + (".norm" if parts[3] == "1" else "")
+            else:
+                name = f"conv{parts[2][-1]}" + (".norm" if parts[2].startswith("bn") else "")
+            new = f"{stage}.{name}.{parts[-1]}"
+        else:
+            new = f"stem.conv1{'.norm' if parts[0] == 'bn1' else ''}.{parts[-1]}"
+        tree[new] = value.numpy()
+    return tree
+
+
+def test_detectron2_pickle_gives_the_same_activations(net, tmp_path):
+    tree = detectron2_names(net.state_dict())
+    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps({"model": tree, "__author__": "test"}))
+    other = fresh()
+    load_backbone_weights(other, spec(tmp_path / "R-50.pkl"))
+    assert torch.equal(other.layer4[0].downsample[0].weight, net.layer4[0].downsample[0].weight)
+    # The zoo's net takes BGR pixels minus the mean; ours takes RGB divided by the deviation as well.
+    rgb = torch.randint(0, 256, (1, 3, 32, 32), generator=torch.Generator().manual_seed(0)).float()
+    mean, std = (
+        torch.tensor(v)[None, :, None, None] for v in ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+    )
+    theirs = net.conv1((rgb - mean).flip(1))
+    ours = other.conv1((rgb - mean) / std)
+    torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-2)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_pickle_with_code_is_refused_unexecuted(tmp_path, capsys):
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"model": {"a": np.zeros(1)}, "x": Evil()}))
+    with pytest.raises(WsisError, match=r"would run builtins\.print"):
+        read_weights(tmp_path / "evil.pkl")
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_wrong_file_is_named_with_what_is_missing(net, tmp_path):
+    torch.save({"conv1.weight": net.conv1.weight.data}, tmp_path / "half.pth")
+    with pytest.raises(WsisError, match=r"half\.pth: not the weights of resnet50.*bn1"):
+        load_backbone_weights(fresh(), spec(tmp_path / "half.pth"))
+    with pytest.raises(WsisError, match="no such weights file"):
+        load_backbone_weights(fresh(), spec(tmp_path / "absent.pth"))
+
+
+def test_failed_download_names_the_file_to_provide(monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    with pytest.raises(WsisError, match=r"resnet50-\w+\.pth into .*model\.weights"):
+        load_backbone_weights(fresh(), spec("imagenet"))
