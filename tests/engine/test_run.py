@@ -76,6 +76,7 @@ def test_a_finished_folder_holds_everything(tmp_path, toys):
     train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "my-data", OPTIONS)
     folder = tmp_path / "smoke" / "runs" / recipe.id
     assert sorted(p.name for p in folder.iterdir()) == [
+        "checkpoints",
         "environment.json",
         "log.jsonl",
         "model.pt",
@@ -105,6 +106,22 @@ def test_finished_runs_are_skipped_and_roots_opened_once(tmp_path, toys):
     assert toys.built == [first.id, second.id] and toys.opened == 1
     (tmp_path / "smoke" / "runs" / first.id / "predictions.json").unlink()
     assert not finished(tmp_path / "smoke" / "runs" / first.id, first.id)
+
+
+def test_a_run_whose_train_json_alone_was_deleted_is_not_trained_again(tmp_path, toys):
+    first, second = recipe_of(0), recipe_of(1)
+    plan = plan_of(first, second)
+    train_runs(plan, [first.id], tmp_path, tmp_path / "d", OPTIONS)
+    folder = tmp_path / "smoke" / "runs" / first.id
+    before = read(folder, "train.json")
+    (folder / "train.json").unlink()
+    train_runs(plan, [first.id, second.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert toys.built == [first.id, second.id]
+    assert read(folder, "train.json") == before
+    (folder / "train.json").unlink()
+    (folder / "model.pt").unlink()
+    train_runs(plan, [first.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert toys.built == [first.id, second.id, first.id]
 
 
 def test_a_child_starts_from_its_parent_and_predict_only_trains_nothing(tmp_path, toys):

@@ -1,7 +1,8 @@
 """Runs of a plan, one after another: train, predict, and write what the contract of a run's folder asks.
 
 A run's folder holds recipe.json, model.pt, log.jsonl, predictions.json, train.json and environment.json;
-the last two are written at the end, so a folder with all of them is finished.
+the last two are written at the end, so a folder with all of them is finished; checkpoints/ then keeps a copy
+of train.json and nothing else.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from wsis.plan import Plan
 
 FINISHED = ("model.pt", "predictions.json", "train.json")
+COPY = Path("checkpoints") / "finished.json"
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def train_runs(
         raise WsisError(
             f"no run {', '.join(unknown)} at scale {plan.scale.name} with these seeds; see `wsis plan`"
         )
-    todo = [run for run in ids if not finished(results / plan.scale.name / "runs" / run, run)]
+    folders = {run: results / plan.scale.name / "runs" / run for run in ids}
+    todo = [run for run in ids if not (finished(folders[run], run) or restored(folders[run], run))]
     failed: dict[str, str] = {}
     if not todo:
         return
@@ -126,6 +129,22 @@ def finished(folder: Path, run: str) -> bool:
     if not all((folder / name).exists() for name in FINISHED):
         return False
     return json.loads((folder / "train.json").read_text(encoding="utf-8")).get("recipe") == run
+
+
+def restored(folder: Path, run: str) -> bool:
+    """Whether a finished run lacked train.json only, which is then written again from its copy.
+
+    Snakemake deletes a job's declared outputs before it starts the job again, and train.json is the one that
+    is declared: the other runs of a job are not trained again because one of them is new or failed.
+    """
+    copy = folder / COPY
+    if not copy.exists() or not all((folder / name).exists() for name in FINISHED[:-1]):
+        return False
+    content = json.loads(copy.read_text(encoding="utf-8"))
+    if content.get("recipe") != run:
+        return False
+    write_json(content, folder / "train.json")
+    return True
 
 
 def lease_devices(accelerator: str, wanted: int) -> AbstractContextManager[list[int]]:
@@ -188,7 +207,7 @@ def execute(job: Job) -> None:
         tree = recipe.model_dump(mode="json")
         parent = recipe.init.parent if recipe.init else None
         write_json({"id": run, "scale": job.scale, "recipe": tree, "parent": parent}, folder / "recipe.json")
-        for name in ("train.json", "environment.json"):  # of a run that is being repeated
+        for name in ("train.json", "environment.json", COPY):  # of a run that is being repeated
             (folder / name).unlink(missing_ok=True)
     seed_process("weights", recipe.seed)
     method = build_method(recipe, root.num_classes)
@@ -252,8 +271,10 @@ def _finish(job: Job, summary: dict[str, Any], root: Root, device: torch.device)
         "deviations": [*job.deviations, *summary["deviations"]],
         "data": data,
     }
+    shutil.rmtree(job.folder / COPY.parent, ignore_errors=True)
+    (job.folder / COPY).parent.mkdir()
+    write_json(content, job.folder / COPY)
     write_json(content, job.folder / "train.json")
-    shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
 
 
 _roots: dict[tuple[Path, str], Root] = {}
