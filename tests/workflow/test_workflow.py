@@ -217,7 +217,9 @@ def test_edited_code_trains_nothing_again_and_a_changed_recipe_does(smoke):
         path = smoke / name
         path.write_text(path.read_text() + "\n# edited\n")
     assert dry(smoke, *SMOKE) == {}
-    listed = dry(smoke, "--config", "scale=smoke", "set={schedule.lr: 0.02}", "--", "all")
+    listed = dry(
+        smoke, "--config", "scale=smoke", "set={schedule.lr: 0.02, data.short_side: [48]}", "--", "all"
+    )
     assert any(name.startswith("train_") for name in listed)
 
 

@@ -51,11 +51,20 @@ def seeds():
 
 
 def overrides():
-    """Recipe keys for every run; what the command line gives as text is read as YAML, like a file's."""
-    given = dict(config["set"] or {})
+    """Recipe keys for every run: `set`, and `weights` as a short form of one of them."""
+    given = typed(config["set"] or {})
     if config["weights"] is not None:
         given["model.weights"] = config["weights"]
-    return {key: yaml.safe_load(value) if isinstance(value, str) else value for key, value in given.items()}
+    return given
+
+
+def typed(value):
+    """What a configuration file would hold: Snakemake leaves text inside of --config's lists and mappings."""
+    if isinstance(value, dict):
+        return {key: typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    return yaml.safe_load(value) if isinstance(value, str) else value
 
 
 def flags():

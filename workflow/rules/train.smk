@@ -3,7 +3,11 @@
 # The only parameter is the ids of the runs, which stand for everything that determines them, so that
 # neither edited code nor a moved data root trains anything again. Checkpoints lie beside the declared
 # files, undeclared, because Snakemake deletes declared ones before a job starts again.
+#
+# Snakemake lowers `gpu` to its limit without a word. The trainer gets what is left of it and keeps the
+# recipe's batch by accumulating gradients; the deviation shows under the table.
 GPUS = 0 if GENERATED else config["gpus"]
+DEVICES = "--devices {resources.gpu} " if GPUS else ""
 
 for job in PLAN.batches:
     hours = sum(PLAN.runs[run].gpu_hours for run in job.runs)
@@ -35,4 +39,4 @@ for job in PLAN.batches:
         message:
             f"Train {len(job.runs)} run(s), {job.id}; watch {RESULTS}/logs/train/{job.id}.log"
         shell:
-            f"python -m wsis train {FLAGS} --threads {{threads}} {{params.runs}} > {{log}} 2>&1"
+            f"python -m wsis train {FLAGS} {DEVICES}--threads {{threads}} {{params.runs}} > {{log}} 2>&1"

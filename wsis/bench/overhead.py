@@ -1,8 +1,9 @@
 """The harness's own cost: the workflow's wall time x cores over the seconds spent in training loops.
 
 `record` appends a line to results/<scale>/workflow.jsonl at the end of each run of the workflow:
-{"start", "end" (Unix seconds), "cores", "finished": whether every job succeeded}. 1.0 would mean that
-every core trained all the time; start-up, data, prediction, evaluation and the report are the rest.
+{"start", "end": Unix seconds, "cores": of this machine, null on a cluster, "finished": whether every job
+succeeded}. A ratio of 1.0 would mean that every core trained all the time; start-up, data, prediction,
+evaluation and the report are the rest.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Overhead:
     scale: str
     start: float
     end: float
-    cores: int
+    cores: int | None  # of this machine; None where a cluster ran the jobs
     finished: bool
     runs: int
     training: float  # seconds, summed over runs
@@ -36,15 +37,15 @@ class Overhead:
 
     @property
     def ratio(self) -> float | None:
-        """Core-seconds per second of training; None when nothing was trained."""
-        return self.wall * self.cores / self.training if self.training else None
+        """Core-seconds per second of training; None when nothing was trained, or not on this machine."""
+        return self.wall * self.cores / self.training if self.training and self.cores else None
 
 
 def record(results: str | Path, start: float, cores: int | None, finished: bool) -> None:
     """Append this run of the workflow, which began at `start`, to <results>/workflow.jsonl."""
     path = Path(results) / "workflow.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = {"start": start, "end": time.time(), "cores": cores or 1, "finished": finished}
+    line = {"start": start, "end": time.time(), "cores": cores, "finished": finished}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
@@ -83,7 +84,13 @@ def show(entries: list[Overhead], console: Console) -> None:
     for entry in entries:
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.start))
         ratio = "-" if entry.ratio is None else f"{entry.ratio:.2f}"
-        cells = (f"{entry.wall:.0f}", str(entry.cores), str(entry.runs), f"{entry.training:.0f}", ratio)
+        cells = (
+            f"{entry.wall:.0f}",
+            str(entry.cores or "-"),
+            str(entry.runs),
+            f"{entry.training:.0f}",
+            ratio,
+        )
         table.add_row(entry.scale, started if entry.finished else f"{started} (failed)", *cells)
     console.print(table)
     if not entries:
