@@ -61,6 +61,7 @@ def toys(monkeypatch):
 
     monkeypatch.setattr(engine_run, "build_method", build)
     monkeypatch.setattr(engine_run, "open_root", opened)
+    monkeypatch.setattr(engine_run, "official", lambda root: {"train": (9, 10, False), "val": (5, 5, True)})
     monkeypatch.setattr(engine_run, "train_batches", batches)
     monkeypatch.setattr(engine_run, "eval_samples", samples_of)
     monkeypatch.setattr(engine_run, "_roots", {})
@@ -93,7 +94,7 @@ def test_a_finished_folder_holds_everything(tmp_path, toys):
         *("device_name", "precision", "peak_memory", "code", "deviations", "data"),
     }
     assert train["data"] == {"root_name": "my-data", "train_images": 9, "eval_images": 5, "fingerprint": "ab"}
-    assert train["deviations"] == ["data: toy"]
+    assert train["deviations"] == ["data: toy", "data: train has 9 images, the official split 10"]
     assert len(read(folder, "predictions.json")) == 5
     assert read(folder, "environment.json")["packages"]["torch"]
 

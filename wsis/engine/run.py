@@ -22,7 +22,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from wsis.data.loading import eval_samples, train_batches
-from wsis.data.roots import Root, open_root
+from wsis.data.roots import Root, official, open_root
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
 from wsis.engine.checkpoint import load_model, write_json
@@ -268,13 +268,22 @@ def _finish(job: Job, summary: dict[str, Any], root: Root, device: torch.device)
     content = {
         **{"recipe": job.recipe.id, "scale": job.scale, **summary},
         "code": code_hash(job.recipe.method),
-        "deviations": [*job.deviations, *summary["deviations"]],
+        "deviations": [*job.deviations, *summary["deviations"], *_unofficial(root)],
         "data": data,
     }
     shutil.rmtree(job.folder / COPY.parent, ignore_errors=True)
     (job.folder / COPY).parent.mkdir()
     write_json(content, job.folder / COPY)
     write_json(content, job.folder / "train.json")
+
+
+def _unofficial(root: Root) -> list[str]:
+    """A deviation for each official split whose number of images is not the official one."""
+    return [
+        f"data: {split} has {found} images, the official split {expected}"
+        for split, (found, expected, same) in official(root).items()
+        if not same
+    ]
 
 
 _roots: dict[tuple[Path, str], Root] = {}
