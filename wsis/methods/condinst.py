@@ -104,11 +104,17 @@ class CondInst(nn.Module):
     def mask_logits(
         self, features: Tensor, image: Tensor, points: Tensor, levels: Tensor, parameters: Tensor
     ) -> Tensor:
-        """N x H/s x W/s float32 logits of instances given by image, location, level and head weights."""
+        """N x H/s x W/s float32 logits of instances given by image, location, level and head weights.
+
+        Without instances the result is empty but still depends on the features: every parameter must get a
+        gradient on every device, or several of them would wait for each other.
+        """
         radii = features.new_tensor(self.layout.radii, dtype=torch.float32)[levels]
         hidden, stride = self.recipe.model.head_channels, self.layout.mask_stride
         height, width = features.shape[-2:]
         logits = parameters.new_zeros(len(image), 2 * height, 2 * width)
+        if len(image) == 0:
+            return logits + (features.sum() + parameters.sum()) * 0.0
         for index in range(len(features)):
             here = (image == index).nonzero().squeeze(1)
             if len(here):
