@@ -188,7 +188,21 @@ def test_a_stopped_workflow_keeps_what_was_finished(smoke):
     stopped = (smoke / "stopped").stat().st_mtime
     (stats,) = smoke.glob("results/smoke/data/*/stats.json")
     assert stats.stat().st_mtime < stopped
-    assert all(file.stat().st_mtime > stopped for file in smoke.glob("results/smoke/runs/*/model.pt"))
+    assert any(file.stat().st_mtime > stopped for file in smoke.glob("results/smoke/runs/*/model.pt"))
+
+
+@pytest.mark.slow
+def test_a_job_that_starts_again_trains_only_what_is_missing(smoke):
+    plan = make_plan("smoke")
+    lost, *others = plan.wanted(["boxinst/1b"])
+    weights = {run: smoke / f"results/smoke/runs/{run}/model.pt" for run in (lost, *others)}
+    before = {run: path.stat().st_mtime_ns for run, path in weights.items()}
+    shutil.rmtree(weights[lost].parent)
+    snakemake(smoke, *SMOKE)
+    after = {run: path.stat().st_mtime_ns for run, path in weights.items()}
+    assert after[lost] > before[lost]
+    assert all(after[run] == before[run] for run in others)
+    assert all(path.with_name("train.json").exists() for path in weights.values())
 
 
 @pytest.mark.slow

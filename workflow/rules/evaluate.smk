@@ -6,7 +6,7 @@ for job in PLAN.batches:
         name:
             f"evaluate_{job.id}"
         input:
-            [f"{RESULTS}/runs/{run}/predictions.json" for run in job.runs],
+            [f"{RESULTS}/runs/{run}/train.json" for run in job.runs],
         output:
             [f"{RESULTS}/runs/{run}/metrics.json" for run in job.runs],
         log:

@@ -1,8 +1,9 @@
 # One rule a job of the plan: a process that trains its runs one after another and predicts with each.
 #
 # The only parameter is the ids of the runs, which stand for everything that determines them, so that
-# neither edited code nor a moved data root trains anything again. Checkpoints lie beside the declared
-# files, undeclared, because Snakemake deletes declared ones before a job starts again.
+# neither edited code nor a moved data root trains anything again. Of a run's files only train.json, its last,
+# is declared: Snakemake deletes what is declared before a job starts again, and a new row in a family must
+# not cost the weights of the others. The trainer skips what is finished and writes its train.json again.
 #
 # Snakemake lowers `gpu` to its limit without a word. The trainer gets what is left of it and keeps the
 # recipe's batch by accumulating gradients; the deviation shows under the table.
@@ -16,14 +17,10 @@ for job in PLAN.batches:
         name:
             f"train_{job.id}"
         input:
-            [f"{RESULTS}/runs/{run}/model.pt" for run in job.needs],
+            [f"{RESULTS}/runs/{run}/train.json" for run in job.needs],
             [f"{RESULTS}/data/{job.data}/stats.json"] if job.data else user_root,
         output:
-            [
-                f"{RESULTS}/runs/{run}/{file}"
-                for run in job.runs
-                for file in ("model.pt", "train.json", "predictions.json")
-            ],
+            [f"{RESULTS}/runs/{run}/train.json" for run in job.runs],
         log:
             f"{RESULTS}/logs/train/{job.id}.log",
         priority: len(job.runs)  # the longest first, metrics last: no core waits at the end
