@@ -53,7 +53,7 @@ def record(results: str | Path, start: float, cores: int | None, finished: bool)
 def overhead(results: Path) -> list[Overhead]:
     """The recorded runs of the workflow under `results`, all scales, that trained something, oldest first.
 
-    A training belongs to the workflow run in which its train.json was written. Raises WsisError when the
+    A training belongs to the workflow run in which its model.pt was written. Raises WsisError when the
     workflow has never ended here.
     """
     logs = sorted(results.glob("*/workflow.jsonl"))
@@ -65,8 +65,9 @@ def overhead(results: Path) -> list[Overhead]:
 
 def _entries(log: Path) -> list[Overhead]:
     trained = [
-        (file.stat().st_mtime, json.loads(file.read_text(encoding="utf-8"))["seconds"])
+        (file.with_name("model.pt").stat().st_mtime, json.loads(file.read_text(encoding="utf-8"))["seconds"])
         for file in sorted(log.parent.glob("runs/*/train.json"))
+        if file.with_name("model.pt").exists()
     ]
     entries = []
     for line in log.read_text(encoding="utf-8").splitlines():
