@@ -13,6 +13,7 @@ import torch
 from wsis.data import loading, transforms
 from wsis.data.loading import eval_samples, train_batches
 from wsis.data.roots import open_root
+from wsis.data.structures import PADDING
 from wsis.errors import WsisError
 
 
@@ -108,7 +109,7 @@ def test_masks_are_given_for_their_group_only(shapes, recipe, supervision, seen)
     assert found == seen
 
 
-def test_padding_is_zero_marked_and_at_the_end(coco_root, recipe):
+def test_padding_is_the_mean_colour_marked_and_at_the_end(coco_root, recipe):
     r = recipe("coco", batch=2, short_side=(20, 40), supervision="masks", augment="none")
     for (batch,) in take(6, r, coco_root.root, 0):
         height, width = batch.images.shape[2:]
@@ -118,7 +119,7 @@ def test_padding_is_zero_marked_and_at_the_end(coco_root, recipe):
         ):
             h, w = round(20 * float(scale)), round(30 * float(scale))
             assert valid[:h, :w].all() and valid.sum() == h * w
-            assert not image[:, ~valid].any()
+            assert (image[:, ~valid] == torch.tensor(PADDING)[:, None]).all()
             assert target.boxes.tolist() == [[4 * scale, 5 * scale, 14 * scale, 13 * scale]]
             assert target.masks.sum() == 80 * scale**2 and not (target.masks & ~valid).any()
 

@@ -65,3 +65,13 @@ def test_bottom_rows_count_in_original_pixels_above_the_padding():
         edges = colour_edges(images, valid, torch.tensor([scale]), 4, spec)
         rows = torch.arange(12) * 4 + 2
         assert edges.valid[0, :, 0].tolist() == (rows < 40 - int(10 * scale)).tolist()
+
+
+def test_half_precision_training_sees_the_same_edges():
+    images, valid = random_images(3, (1, 3, 64, 64)) // 8, torch.ones(1, 64, 64, dtype=torch.bool)
+    spec = PairwiseSpec(tau=0.3, colour="pooled", bottom_rows=0)
+    full = colour_edges(images, valid, torch.ones(1), 4, spec).similar
+    with torch.autocast("cpu", torch.bfloat16):
+        half = colour_edges(images, valid, torch.ones(1), 4, spec).similar
+    assert full.any() and not full.all()
+    assert torch.equal(full, half)

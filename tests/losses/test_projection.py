@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from wsis.losses.dice import dice_loss
-from wsis.losses.projection import grid_rectangles, projection_loss
+from wsis.losses.projection import grid_masks, grid_rectangles, projection_loss
 
 
 def box_mask(rectangle, height, width):
@@ -67,16 +68,16 @@ def test_no_instances():
     assert projection_loss(torch.zeros(0, 4, 4), torch.zeros(0, 4, dtype=torch.long)).shape == (0,)
 
 
-def test_rectangles_cover_the_cells_whose_sampled_pixel_lies_in_the_box():
+def test_rectangles_cover_the_cells_whose_centre_lies_in_the_box():
     g = torch.Generator().manual_seed(3)
     for stride in (2, 4, 8):
         low = torch.rand(200, 2, generator=g) * 60
         boxes = torch.cat([low, low + 1 + torch.rand(200, 2, generator=g) * 60], 1)
         height, width = 96 // stride, 80 // stride
         for box, rectangle in zip(boxes, grid_rectangles(boxes, stride, height, width), strict=True):
-            samples = torch.arange(max(height, width)) * stride + stride // 2
-            xs = [i for i in range(width) if box[0].floor() <= samples[i] < box[2].ceil()]
-            ys = [i for i in range(height) if box[1].floor() <= samples[i] < box[3].ceil()]
+            centres = torch.arange(max(height, width)) * stride + stride / 2
+            xs = [i for i in range(width) if box[0] <= centres[i] < box[2]]
+            ys = [i for i in range(height) if box[1] <= centres[i] < box[3]]
             x0, y0, x1, y1 = rectangle.tolist()
             assert 0 <= x0 < x1 <= width
             assert 0 <= y0 < y1 <= height
@@ -91,3 +92,23 @@ def test_dice_extremes():
     assert dice_loss(mask, mask).item() == pytest.approx(0, abs=1e-4)
     assert dice_loss(1 - mask, mask).item() == pytest.approx(1)
     assert dice_loss(torch.zeros(1, 4), torch.zeros(1, 4)).item() == pytest.approx(1)
+
+
+def test_grid_masks_are_unbiased():
+    """A mask brought to the grid and back by inference's resizing stays where it was."""
+    g = torch.Generator().manual_seed(4)
+    shifts = []
+    for stride in (2, 4):
+        for _ in range(40):
+            x0, y0 = torch.randint(8, 40, (2,), generator=g).tolist()
+            w, h = torch.randint(20, 50, (2,), generator=g).tolist()
+            mask = torch.zeros(1, 96, 96, dtype=torch.bool)
+            mask[0, y0 : y0 + h, x0 : x0 + w] = True
+            cells = grid_masks(mask, stride)
+            back = F.interpolate(cells[None].float(), scale_factor=stride, mode="bilinear")[0, 0] > 0.5
+            y, x = (t.float().mean() + 0.5 for t in back.nonzero().T)
+            shifts.append((x - x0 - w / 2, y - y0 - h / 2))
+            assert grid_rectangles(
+                torch.tensor([[x0, y0, x0 + w, y0 + h]]).float(), stride, 48, 48
+            ).shape == (1, 4)
+    assert torch.tensor(shifts).mean(0).abs().max() < 0.2

@@ -21,7 +21,7 @@ def positives(seed=0, count=200, images=3, objects=7):
 
 def test_one_keeps_exactly_one_of_every_object():
     found, scores = positives()
-    kept = keep_proposals(found, scores, LossSpec(proposals="one"), generator())
+    kept = keep_proposals(found, scores, LossSpec(proposals="one"), 3, generator())
     objects = object_index(found)
     assert sorted(objects[kept].tolist()) == sorted(objects.unique().tolist())
 
@@ -29,7 +29,7 @@ def test_one_keeps_exactly_one_of_every_object():
 def test_topk_shares_an_image_evenly_and_keeps_the_best():
     found, scores = positives()
     kept = set(
-        keep_proposals(found, scores, LossSpec(proposals="topk", max_proposals=21), generator()).tolist()
+        keep_proposals(found, scores, LossSpec(proposals="topk", max_proposals=21), 3, generator()).tolist()
     )
     pairs = list(zip(found.image.tolist(), found.target.tolist(), strict=True))
     for pair in set(pairs):
@@ -39,21 +39,19 @@ def test_topk_shares_an_image_evenly_and_keeps_the_best():
         assert {i for i in own if i in kept} == set(best)
 
 
-def test_random_keeps_all_below_the_limit_and_the_limit_above():
+def test_random_keeps_all_below_the_limit_of_two_images_and_the_limit_above():
     found, scores = positives()
-    assert (
-        len(keep_proposals(found, scores, LossSpec(proposals="random", max_proposals=500), generator()))
-        == 200
-    )
-    kept = keep_proposals(found, scores, LossSpec(proposals="random", max_proposals=50), generator())
-    assert len(kept.unique()) == 50
+    for limit, images, expected in [(500, 2, 200), (50, 2, 50), (50, 1, 50), (50, 6, 150), (50, 16, 200)]:
+        spec = LossSpec(proposals="random", max_proposals=limit)
+        kept = keep_proposals(found, scores, spec, images, generator())
+        assert len(kept.unique()) == len(kept) == expected
 
 
 @pytest.mark.parametrize("proposals", ["one", "topk", "random"])
 def test_no_positives(proposals):
     found, scores = positives(count=0)
     spec = LossSpec(proposals=proposals, max_proposals=4)
-    assert len(keep_proposals(found, scores, spec, generator())) == 0
+    assert len(keep_proposals(found, scores, spec, 3, generator())) == 0
 
 
 def test_weights():

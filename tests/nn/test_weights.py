@@ -9,7 +9,7 @@ import torchvision
 
 from tests.methods.scenes import recipe
 from wsis.errors import WsisError
-from wsis.nn.weights import load_backbone_weights, read_weights
+from wsis.nn.weights import MEAN, STD, load_backbone_weights, read_weights
 
 
 def spec(path):
@@ -53,20 +53,46 @@ def detectron2_names(state):
     return tree
 
 
-def test_detectron2_pickle_gives_the_same_activations(net, tmp_path):
+def test_msra_pickle_gives_the_same_features_with_its_strides_in_the_1x1_convolutions(net, tmp_path):
     tree = detectron2_names(net.state_dict())
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps({"model": tree, "__author__": "test"}))
     other = fresh()
     load_backbone_weights(other, spec(tmp_path / "R-50.pkl"))
-    assert torch.equal(other.layer4[0].downsample[0].weight, net.layer4[0].downsample[0].weight)
-    # The zoo's net takes BGR pixels minus the mean; ours takes RGB divided by the deviation as well.
-    rgb = torch.randint(0, 256, (1, 3, 32, 32), generator=torch.Generator().manual_seed(0)).float()
-    mean, std = (
-        torch.tensor(v)[None, :, None, None] for v in ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
-    )
-    theirs = net.conv1((rgb - mean).flip(1))
-    ours = other.conv1((rgb - mean) / std)
-    torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-2)
+    # What the zoo's net computes: BGR pixels minus the mean, strides where its weights were trained.
+    theirs = fresh()
+    theirs.load_state_dict(net.state_dict())
+    for stage in (theirs.layer2, theirs.layer3, theirs.layer4):
+        stage[0].conv1.stride, stage[0].conv2.stride = 2, 1
+    rgb = torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).float()
+    mean, std = (torch.tensor(v)[None, :, None, None] for v in (MEAN, STD))
+    pairs = []
+    for model, pixels in ((theirs, (rgb - mean).flip(1)), (other, (rgb - mean) / std)):
+        model.eval()
+        x = model.maxpool(model.relu(model.bn1(model.conv1(pixels))))
+        pairs.append(model.layer3(model.layer2(model.layer1(x))))
+    torch.testing.assert_close(*pairs, rtol=1e-3, atol=1e-3 * pairs[0].abs().max().item())
+
+
+def test_pickle_converted_from_torchvision_is_taken_as_it_is(net, tmp_path):
+    tree = detectron2_names(net.state_dict())
+    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps({"model": tree, "__author__": "torchvision"}))
+    other = fresh()
+    load_backbone_weights(other, spec(tmp_path / "R-50.pkl"))
+    assert torch.equal(other.conv1.weight, net.conv1.weight)
+    assert other.layer2[0].conv2.stride == (2, 2)
+
+
+def test_folded_batch_norm_fits_only_a_frozen_one(net, tmp_path):
+    tree = {k: v for k, v in detectron2_names(net.state_dict()).items() if "running" not in k}
+    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps({"model": tree}))
+    with pytest.raises(WsisError, match=r"R-50\.pkl: .*model\.norm: frozen"):
+        load_backbone_weights(fresh(), spec(tmp_path / "R-50.pkl"))
+    frozen = recipe(
+        model__backbone="resnet50", model__weights=str(tmp_path / "R-50.pkl"), model__norm="frozen"
+    ).model
+    other = torchvision.models.resnet50(norm_layer=torchvision.ops.FrozenBatchNorm2d)
+    load_backbone_weights(other, frozen)
+    assert (other.layer1[0].bn1.running_var == 1).all()
 
 
 class Evil:

@@ -19,7 +19,7 @@ import torch
 
 from wsis.data import transforms
 from wsis.data.roots import Picture, Root, open_root
-from wsis.data.structures import Batch, Sample, Targets
+from wsis.data.structures import PADDING, Batch, Sample, Targets
 from wsis.data.transforms import View
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
@@ -159,7 +159,8 @@ def collate(views: list[View], scales: list[float], ids: list[int]) -> Batch:
     """Pad to the common size (a multiple of 32) at the right and bottom."""
     height = transforms.padded(max(view.image.shape[0] for view in views))
     width = transforms.padded(max(view.image.shape[1] for view in views))
-    images = torch.zeros(len(views), 3, height, width, dtype=torch.uint8)
+    padding = torch.tensor(PADDING, dtype=torch.uint8)
+    images = padding[:, None, None].repeat(len(views), 1, height, width)
     valid = torch.zeros(len(views), height, width, dtype=torch.bool)
     targets = []
     for row, view in enumerate(views):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+PADDING = (124, 116, 104)  # ImageNet's mean colour: zero after normalisation, as the papers' code pads
+
 
 @dataclass
 class Targets:
@@ -37,7 +39,7 @@ class Targets:
 class Batch:
     """One training step's images.
 
-    images:   B x 3 x H x W uint8 RGB, zero-padded at the right and bottom to a common size
+    images:   B x 3 x H x W uint8 RGB, padded with PADDING at the right and bottom to a common size
     valid:    B x H x W bool, True where the pixel belongs to the image and not to padding
     scales:   B float, network input pixels per original pixel (for distances given in original pixels)
     targets:  one a image

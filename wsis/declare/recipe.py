@@ -92,9 +92,11 @@ class LossSpec(Spec):
     # For instances with a box only.
     projection: bool = True  # Eq. 3
     pairwise: PairwiseSpec | None = PairwiseSpec()  # Eq. 8
-    average: Literal["instances", "locations"] | None = None  # of L_proj (B5)
+    average: Literal["instances", "locations"] | None = (
+        None  # of L_proj, and of L_pairwise with N = |E_in| (B5)
+    )
     proposals: Literal["random", "topk", "one"] | None = None  # positives kept for the mask loss (B8)
-    max_proposals: Positive | None = None  # a GPU for random, an image for topk
+    max_proposals: Positive | None = None  # for every two images (random), an image (topk)
 
 
 class SimSpec(Spec):
@@ -168,7 +170,7 @@ class ScheduleSpec(Spec):
     devices: Positive = 8
     iterations: Count = 90000
     length: Annotated[float, Field(gt=0)] = 1.0  # 1: "1x", 3: "3x", ...
-    milestones: tuple[Positive, ...] = (60000, 80000)  # iterations at which lr is divided by ten (1x)
+    milestones: tuple[Positive, ...] = (60000, 80000)  # iterations at which lr is divided by ten
     decay: Literal["step", "poly", "cosine"] = "step"
     power: Annotated[float, Field(gt=0)] = 0.9  # of poly
     warmup: Count = 1000  # iterations of linear lr warm-up

@@ -52,7 +52,9 @@ def resolve(
     fixed = flatten(scale.set) | flatten(scale.methods.get(published.method, {}))
     if reason := _fixed_by_scale(row, fixed, scale):
         return Resolved(published, None, reason=reason)
-    tree = laid(laid(tree, fixed), overrides or {}) | {"seed": seed}
+    decided = fixed | flatten(overrides or {})
+    tree = laid(tree, decided) | {"seed": seed}
+    _keep_proportions(tree, published, decided)
     ancestors: list[Recipe] = []
     if scale.fork and published.method in scale.fork.methods:
         tree, warmup = _forked(tree, scale, where)
@@ -62,6 +64,20 @@ def resolve(
         ancestors.append(trained)
         tree = merged(tree, {"schedule.iterations": 0}) | {"init": {"parent": trained.id}}
     return Resolved(published, parse(Recipe, tree, where).settled(), tuple(ancestors))
+
+
+def _keep_proportions(tree: dict[str, Any], published: Recipe, decided: Overrides) -> None:
+    """Scale what a shorter schedule or a smaller batch implies, unless somebody decided it.
+
+    Milestones keep their share of the run (a 3x schedule has its own); SGD's learning rate is proportional to
+    the batch (0.01 at 16 images, BoxInst, Sec. 3.1).
+    """
+    here, paper = tree["schedule"], published.schedule
+    total = round(here["iterations"] * here["length"])
+    if "schedule.milestones" not in decided and total != paper.total:
+        here["milestones"] = [max(round(m * total / paper.total), 1) for m in paper.milestones]
+    if "schedule.lr" not in decided and here["optimizer"] == "sgd":
+        here["lr"] = paper.lr * here["batch"] / paper.batch
 
 
 def _substitute(tree: dict[str, Any], scale: Scale) -> str | None:

@@ -200,6 +200,7 @@ class _Training:
                     status = 128 + (self.stop.signal or 15)
                     raise Interrupted(f"{self.id}: stopped at iteration {iteration + 1} of {total}", status)
             self._settle(waiting)
+        self._share_buffers()
         seconds = self._seconds()
         if self.log:
             self.log.close()
@@ -284,7 +285,18 @@ class _Training:
         late = time.monotonic() - self.saved >= self.options.checkpoint_seconds
         return self.first and (late or bool(every and done % every == 0))
 
+    @torch.no_grad()
+    def _share_buffers(self) -> None:
+        """Average running statistics over ranks, so that all predict with the weights that are saved."""
+        if self.world == 1:
+            return
+        for buffer in self.method.buffers():
+            if buffer.is_floating_point():
+                torch.distributed.all_reduce(buffer)
+                buffer /= self.world
+
     def _checkpoint(self, done: int) -> None:
+        self._share_buffers()
         states = self._gather(rng_state(self.device))
         if self.log:
             content = {

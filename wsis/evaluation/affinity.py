@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from wsis.losses.colour import colour_similarity, lab_on_grid, shifted, undirected_offsets
-from wsis.losses.projection import grid_rectangles
+from wsis.losses.projection import grid_masks, grid_rectangles
 
 DEFINITIONS = ("any", "centre")
 
@@ -72,8 +72,7 @@ class Affinity:
         offsets = undirected_offsets(self.size, self.dilation)
         lab = lab_on_grid(scene.image[None], self.stride, "image")
         similarity = colour_similarity(lab, offsets, self.theta)[0]  # K x H x W
-        half = self.stride // 2
-        masks = scene.masks[:, half :: self.stride, half :: self.stride][:, :height, :width]
+        masks = grid_masks(scene.masks, self.stride)
         rectangles = grid_rectangles(scene.boxes, self.stride, height, width)
         for mask, (x0, y0, x1, y1) in zip(masks, rectangles.tolist(), strict=True):
             inside = torch.zeros_like(mask)

@@ -98,13 +98,14 @@ def colour_edges(
     """Edges with similar colours (Eq. 8's indicator) for a batch.
 
     Args:
-        images: B x 3 x SH x SW uint8 RGB, zero-padded
+        images: B x 3 x SH x SW uint8 RGB, padded
         valid: B x SH x SW bool, False on padding
         scales: B float, input pixels per original pixel: `spec.bottom_rows` counts original rows
     """
     offsets = undirected_offsets(spec.size, spec.dilation)
-    lab = lab_on_grid(images, stride, spec.colour or "image")
-    similar = colour_similarity(lab, offsets, spec.theta) >= spec.tau
+    with torch.autocast(images.device.type, enabled=False):  # half precision would flip edges near tau
+        lab = lab_on_grid(images, stride, spec.colour or "image")
+        similar = colour_similarity(lab, offsets, spec.theta) >= spec.tau
     cells = valid[:, stride // 2 :: stride, stride // 2 :: stride]
     if spec.bottom_rows:
         rows = (spec.bottom_rows * scales).floor()  # ignored rows of the input

@@ -33,6 +33,12 @@ class Positives:
     labels: Tensor
     ltrb: Tensor
 
+    def where(self, index: Tensor) -> Positives:
+        """Those at `index` (int64) or where `index` is True (bool)."""
+        return Positives(
+            self.image[index], self.location[index], self.target[index], self.labels[index], self.ltrb[index]
+        )
+
 
 @torch.no_grad()
 def assign(points: Tensor, levels: Tensor, layout: Layout, targets: list[Targets]) -> Positives:

@@ -41,7 +41,7 @@ def pairwise_loss(
             centre lies in it ("centre", the released code: inner edges count twice); erratum B4
         normalise: by |E_in| for each instance, then averaged over instances ("edges", the paper), or by the
             number of supervised edges of the whole batch ("supervised", the released code); erratum B3
-        weights: N float that sum to 1, of the average over instances; default 1 / N
+        weights: N float, of the average over instances, with "edges"; default 1 / N
         masks: N x H x W bool; every edge of E_in is then supervised by its true label
     """
     if len(logits) == 0:

@@ -4,16 +4,17 @@ Shapes: N instances, H x W mask grid. A rectangle is x0, y0, x1, y1 in grid cell
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from wsis.losses.dice import dice_loss
 
 
 def grid_rectangles(boxes: Tensor, stride: int, height: int, width: int) -> Tensor:
-    """The cells of a mask grid that lie in each box: those whose sampled pixel does.
+    """The cells of a mask grid that lie in each box: those whose centre does.
 
-    Cell i samples pixel `stride * i + stride // 2` of the network input. A box that covers no sampled pixel
-    keeps the nearest cell, so that no instance has an empty target.
+    Cell i covers input pixels [stride * i, stride * (i + 1)), the rule by which inference resizes logits. A
+    box that covers no centre keeps the cell its own centre lies in, so that no instance has an empty target.
 
     Args:
         boxes: N x 4 float, xyxy pixels of the network input
@@ -21,14 +22,19 @@ def grid_rectangles(boxes: Tensor, stride: int, height: int, width: int) -> Tens
     Returns:
         N x 4 int64, x0 y0 x1 y1 in cells, half-open, never empty, inside the grid.
     """
-    first = torch.ceil((boxes[:, :2].floor() - stride // 2) / stride)
-    last = torch.ceil((boxes[:, 2:].ceil() - stride // 2) / stride)  # exclusive
+    first = torch.ceil(boxes[:, :2] / stride - 0.5)
+    last = torch.ceil(boxes[:, 2:] / stride - 0.5)  # exclusive
     limit = torch.tensor([width, height], device=boxes.device)
     nearest = ((boxes[:, :2] + boxes[:, 2:]) / 2 / stride).floor()
     empty = (last <= first) | (first >= limit) | (last <= 0)
     first = torch.where(empty, nearest, first).clamp(min=0).minimum(limit - 1)
     last = torch.where(empty, first + 1, last).minimum(limit).maximum(first + 1)
     return torch.cat([first, last], 1).long()
+
+
+def grid_masks(masks: Tensor, stride: int) -> Tensor:
+    """Masks on the grid: cells at least half covered. N x SH x SW bool -> N x H x W bool."""
+    return F.avg_pool2d(masks[:, None].float(), stride).squeeze(1) >= 0.5
 
 
 def shadows(rectangles: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

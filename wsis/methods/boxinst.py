@@ -15,14 +15,23 @@ from wsis.losses.colour import colour_edges
 from wsis.losses.pairwise import pairwise_loss
 from wsis.losses.projection import grid_rectangles, projection_loss
 from wsis.methods.condinst import CondInst, MaskPredictions
-from wsis.methods.proposals import average_weights
 
 
 class BoxInst(CondInst):
     """CondInst's network and inference; only the mask losses differ."""
 
+    def supervised(self, masked: Tensor) -> Tensor:
+        """Instances whose kind of annotation has a loss; the others are discarded (Sec. 3.6)."""
+        spec = self.recipe.loss
+        boxed = spec.projection or spec.pairwise is not None
+        return (masked & (spec.full != "none")) | (~masked & boxed)
+
     def mask_losses(self, batch: Batch, masks: MaskPredictions) -> dict[str, Tensor]:
-        """loss_proj and loss_pair on boxes; loss_dice or both with true edge labels on given masks."""
+        """loss_proj and loss_pair on boxes; loss_dice or both with true edge labels on given masks.
+
+        Every instance of the batch weighs the same, whatever its annotation (the paper is silent). Edges with
+        true labels need no warm-up.
+        """
         spec = self.recipe.loss
         boxed = ~masks.masked
         losses = {}
@@ -39,13 +48,12 @@ class BoxInst(CondInst):
         return losses
 
     def projection(self, masks: MaskPredictions, chosen: Tensor) -> Tensor:
-        """L_proj (Eq. 3) averaged over the chosen instances (N bool)."""
+        """L_proj (Eq. 3) of the chosen instances (N bool), averaged over all N."""
         if not chosen.any():
             return masks.logits.sum() * 0.0
         logits = masks.logits[chosen]
         rectangles = grid_rectangles(masks.boxes[chosen], self.layout.out_stride, *logits.shape[1:])
-        weights = average_weights(masks.objects[chosen], self.recipe.loss.average)
-        return (projection_loss(logits, rectangles) * weights).sum()
+        return (projection_loss(logits, rectangles) * masks.weights[chosen]).sum()
 
     def pairwise(
         self, batch: Batch, masks: MaskPredictions, chosen: Tensor, true_labels: bool = False
@@ -64,7 +72,7 @@ class BoxInst(CondInst):
             edges,
             spec.edges,
             spec.normalise,
-            average_weights(masks.objects[chosen], self.recipe.loss.average),
+            masks.weights[chosen],
             self.target_masks(batch, masks, chosen) if true_labels else None,
         )
 

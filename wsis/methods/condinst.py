@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wsis.data.structures import Batch, Instances, Sample
+from wsis.data.structures import PADDING, Batch, Instances, Sample, Targets
 from wsis.declare.recipe import Recipe
 from wsis.losses.detection import Positives, assign, detection_losses
 from wsis.losses.dice import dice_loss
+from wsis.losses.projection import grid_masks
 from wsis.methods.inference import decode, encode_masks
 from wsis.methods.proposals import average_weights, keep_proposals, object_index
 from wsis.nn.backbones import build_pyramid
@@ -27,14 +28,14 @@ class MaskPredictions:
     """Mask logits of the kept positives of a batch, with what is needed to supervise them.
 
     logits: N x H/s x W/s; image, target: N int64, ground truth `target` of image `image`;
-    objects: N int64, the same number for positives of the same object;
+    weights: N float that sum to 1, of an average over instances or locations (erratum B5);
     boxes: N x 4 xyxy input pixels; masked: N bool, whether a mask is given
     """
 
     logits: Tensor
     image: Tensor
     target: Tensor
-    objects: Tensor
+    weights: Tensor
     boxes: Tensor
     masked: Tensor
 
@@ -81,25 +82,26 @@ class CondInst(nn.Module):
         positives: Positives,
         generator: torch.Generator,
     ) -> MaskPredictions:
-        """Keep some positives that have mask supervision and compute their mask logits."""
+        """Keep some of the positives that have mask supervision and compute their mask logits."""
+        boxes = [t.boxes for t in batch.targets]
+        starts = torch.tensor([0, *(len(b) for b in boxes)], device=positives.image.device).cumsum(0)
+        masked = torch.cat([_given(t) for t in batch.targets])
+        positives = positives.where(self.supervised(masked[starts[positives.image] + positives.target]))
         where = (positives.image, positives.location)
-        objects = object_index(positives)
         scores = outputs["logits"][where].sigmoid().amax(1) * outputs["centerness"][where].sigmoid()
-        kept = keep_proposals(positives, scores, self.recipe.loss, generator)
-        image, location, target = (x[kept] for x in (*where, positives.target))
+        images = len(batch.targets)
+        positives = positives.where(keep_proposals(positives, scores, self.recipe.loss, images, generator))
+        image, location, target = positives.image, positives.location, positives.target
         logits = self.mask_logits(
             features, image, points[location], levels[location], outputs["parameters"][image, location]
         )
-        boxes = [t.boxes for t in batch.targets]
-        given = [
-            t.has_mask if t.has_mask is not None else t.labels.new_full((len(t.labels),), t.masks is not None)
-            for t in batch.targets
-        ]
-        starts = torch.tensor([0, *(len(b) for b in boxes)], device=image.device).cumsum(0)
-        flat = starts[image] + target
-        return MaskPredictions(
-            logits, image, target, objects[kept], torch.cat(boxes)[flat], torch.cat(given).bool()[flat]
-        )
+        objects, flat = object_index(positives), starts[image] + target
+        weights = average_weights(objects, self.recipe.loss.average)
+        return MaskPredictions(logits, image, target, weights, torch.cat(boxes)[flat], masked[flat])
+
+    def supervised(self, masked: Tensor) -> Tensor:
+        """Which instances get a mask loss, given which have a mask; N bool -> N bool."""
+        return masked
 
     def mask_logits(
         self, features: Tensor, image: Tensor, points: Tensor, levels: Tensor, parameters: Tensor
@@ -129,18 +131,20 @@ class CondInst(nn.Module):
         return {"loss_dice": self.dice(batch, masks, masks.masked)}
 
     def dice(self, batch: Batch, masks: MaskPredictions, chosen: Tensor) -> Tensor:
-        """Mean dice loss of the chosen instances (N bool); zero, with a gradient path, when there is none."""
+        """Dice loss of the chosen instances (N bool), summed and divided by N (CondInst: a mean over N).
+
+        Zero, with a gradient path, when there is none.
+        """
         if not chosen.any():
             return masks.logits.sum() * 0.0
         target = self.target_masks(batch, masks, chosen)
-        each = dice_loss(masks.logits[chosen].sigmoid(), target)
-        return (each * average_weights(masks.objects[chosen], self.recipe.loss.average)).sum()
+        return dice_loss(masks.logits[chosen].sigmoid(), target).sum() / len(chosen)
 
     def target_masks(self, batch: Batch, masks: MaskPredictions, chosen: Tensor) -> Tensor:
-        """Given masks of the chosen instances, sampled on the logits' grid: K x H/s x W/s bool."""
-        s = self.layout.out_stride
+        """Given masks of the chosen instances on the logits' grid: K x H/s x W/s bool."""
         pairs = zip(masks.image[chosen].tolist(), masks.target[chosen].tolist(), strict=True)
-        return torch.stack([batch.targets[i].masks[t, s // 2 :: s, s // 2 :: s] for i, t in pairs])
+        full = torch.stack([batch.targets[i].masks[t] for i, t in pairs])
+        return grid_masks(full, self.layout.out_stride)
 
     @torch.no_grad()
     def predict(self, samples: list[Sample]) -> list[Instances]:
@@ -148,7 +152,8 @@ class CondInst(nn.Module):
         device = self.iteration.device
         height = _padded(max(s.image.shape[1] for s in samples))
         width = _padded(max(s.image.shape[2] for s in samples))
-        images = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8, device=device)
+        padding = torch.tensor(PADDING, dtype=torch.uint8, device=device)
+        images = padding[:, None, None].repeat(len(samples), 1, height, width)
         for slot, sample in zip(images, samples, strict=True):
             slot[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image.to(device)
         outputs, features = self(images)
@@ -162,6 +167,13 @@ class CondInst(nn.Module):
             logits = self.mask_logits(features, image, points[place], levels[place], own["parameters"][place])
             results.append(encode_masks(found, logits, self.layout.out_stride, sample, self.recipe.predict))
         return results
+
+
+def _given(target: Targets) -> Tensor:
+    """Which instances of an image have a mask: N bool."""
+    if target.has_mask is not None:
+        return target.has_mask
+    return torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
 
 
 def _padded(length: int) -> int:

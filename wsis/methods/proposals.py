@@ -13,24 +13,26 @@ from wsis.losses.detection import Positives
 
 
 def keep_proposals(
-    positives: Positives, scores: Tensor, spec: LossSpec, generator: torch.Generator
+    positives: Positives, scores: Tensor, spec: LossSpec, images: int, generator: torch.Generator
 ) -> Tensor:
     """Indices of the kept positives, K int64.
 
-    random  at most `max_proposals` of the batch, drawn evenly (CondInst)
+    random  at most `max_proposals` for every two images, drawn evenly (CondInst: of a GPU with two images)
     topk    at most `max_proposals` an image, shared evenly among its objects, best scores first (released)
     one     one of every object's positives, drawn evenly (small scales: objects weigh the same, cheaper)
 
     Args:
         scores: M float, max over classes of sigmoid(cls) * sigmoid(centerness)
+        images: B, of this device
         generator: CPU generator of this step
     """
     count = len(positives.image)
     device = positives.image.device
     if spec.proposals == "random":
-        if count <= spec.max_proposals:
+        limit = spec.max_proposals * max(images // 2, 1)
+        if count <= limit:
             return torch.arange(count, device=device)
-        return torch.randperm(count, generator=generator)[: spec.max_proposals].sort().values.to(device)
+        return torch.randperm(count, generator=generator)[:limit].sort().values.to(device)
     objects = object_index(positives)
     if spec.proposals == "one":
         rank = torch.rand(count, generator=generator).to(device)

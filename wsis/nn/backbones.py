@@ -13,10 +13,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from wsis.declare.recipe import ModelSpec
 from wsis.nn.layout import RESNET, TINY, Layout
-from wsis.nn.weights import load_backbone_weights
-
-MEAN = (123.675, 116.28, 103.53)  # ImageNet, RGB, of 0 to 255
-STD = (58.395, 57.12, 57.375)
+from wsis.nn.weights import MEAN, STD, load_backbone_weights
 
 
 class Pyramid(nn.Module):

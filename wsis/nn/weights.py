@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,40 @@ from torch import Tensor, nn
 from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
 
+MEAN = (123.675, 116.28, 103.53)  # ImageNet, RGB, of 0 to 255
+STD = (58.395, 57.12, 57.375)
 WEIGHTS = {"resnet50": "ResNet50_Weights.IMAGENET1K_V1", "resnet101": "ResNet101_Weights.IMAGENET1K_V1"}
+
+
+@dataclass
+class Weights:
+    """A backbone's tensors by torchvision's names.
+
+    caffe:  trained with the stride in each stage's first 1x1 convolution (MSRA's models of detectron2's zoo)
+    folded: without running statistics, which are folded into scale and bias: only frozen batch norm fits
+    """
+
+    state: dict[str, Tensor]
+    caffe: bool = False
+    folded: bool = False
 
 
 def load_backbone_weights(net: nn.Module, spec: ModelSpec) -> None:
     """Load `spec.weights` into a torchvision ResNet: "none", "imagenet", or a file's path.
 
-    Raises WsisError naming the file to provide when weights are missing or don't fit.
+    Weights that were trained with another stride placement move the net's strides. Raises WsisError naming
+    the file to provide when weights are missing or don't fit.
     """
     if spec.weights == "none":
         return
-    state = _download(spec.backbone) if spec.weights == "imagenet" else read_weights(Path(spec.weights))
+    found = _download(spec.backbone) if spec.weights == "imagenet" else read_weights(Path(spec.weights))
+    if found.folded and spec.norm != "frozen":
+        raise WsisError(
+            f"{spec.weights}: its batch norm has no running statistics, so it can't be trained further; "
+            f"set model.norm: frozen, or use torchvision's weights"
+        )
     names = set(net.state_dict())
-    kept = {key: value for key, value in state.items() if key in names and not key.startswith("fc.")}
+    kept = {key: value for key, value in found.state.items() if key in names and not key.startswith("fc.")}
     needed = {n for n in names if not n.startswith("fc.") and not n.endswith("num_batches_tracked")}
     if lacking := sorted(needed - kept.keys()):
         raise WsisError(
@@ -40,12 +62,15 @@ def load_backbone_weights(net: nn.Module, spec: ModelSpec) -> None:
             f"among them {', '.join(lacking[:3])}"
         )
     net.load_state_dict(kept, strict=False)
+    if found.caffe:
+        for stage in (net.layer2, net.layer3, net.layer4):
+            stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
 
 
-def _download(backbone: str) -> dict[str, Tensor]:
+def _download(backbone: str) -> Weights:
     weights = torchvision.models.get_weight(WEIGHTS[backbone])
     try:
-        return weights.get_state_dict(progress=False, check_hash=True)
+        return Weights(weights.get_state_dict(progress=False, check_hash=True))
     except Exception as error:
         name = weights.url.rsplit("/", 1)[-1]
         folder = Path(torch.hub.get_dir()) / "checkpoints"
@@ -56,8 +81,8 @@ def _download(backbone: str) -> dict[str, Tensor]:
         ) from error
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict with torchvision's names from a .pth or a detectron2 .pkl file, nothing executed."""
+def read_weights(path: Path) -> Weights:
+    """Weights with torchvision's names from a .pth or a detectron2 .pkl file, nothing executed."""
     if not path.exists():
         raise WsisError(f"{path}: no such weights file")
     try:
@@ -66,7 +91,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise WsisError(f"{path}: can't be read as weights: {error}") from error
-    return state.get("model", state)
+    return Weights(state.get("model", state))
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -88,28 +113,28 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _from_detectron2(tree: Any) -> dict[str, Tensor]:
-    """detectron2's (or Caffe2's) ResNet names to torchvision's; BGR input filters are turned to RGB.
+def _from_detectron2(tree: Any) -> Weights:
+    """A zoo file with detectron2's or Caffe2's ResNet names.
 
-    The zoo's MSRA models expect BGR pixels of 0 to 255 without division by a deviation; ours are RGB and
-    divided, so the first filters are flipped and scaled to give the same activations.
+    MSRA's models expect BGR pixels of 0 to 255 without division by a deviation. Ours are RGB and divided, so
+    their first filters are flipped and scaled, which gives the same activations. Files that detectron2
+    converted from torchvision say so (`__author__`) and need neither.
     """
-    tree = tree.get("model", tree)
+    caffe = tree.get("__author__") != "torchvision"
     state = {}
-    for key, value in tree.items():
+    for key, value in tree.get("model", tree).items():
         if not isinstance(value, np.ndarray) or "fc1000" in key or "linear" in key:
             continue
-        tensor = torch.from_numpy(np.array(value))
-        name = _torchvision_name(key)
-        if name == "conv1.weight" and tensor.shape[1] == 3:
-            std = torch.tensor([58.395, 57.12, 57.375])[None, :, None, None]
-            tensor = tensor.flip(1) * std
-        state[name] = tensor
-    for key in [k for k in state if k.endswith(".weight") and re.search(r"bn|downsample\.1", k)]:
-        stem = key.removesuffix("weight")
-        state.setdefault(stem + "running_mean", torch.zeros_like(state[key]))
-        state.setdefault(stem + "running_var", torch.ones_like(state[key]))
-    return state
+        state[_torchvision_name(key)] = torch.from_numpy(np.array(value))
+    if caffe and "conv1.weight" in state:
+        state["conv1.weight"] = state["conv1.weight"].flip(1) * torch.tensor(STD)[None, :, None, None]
+    folded = "bn1.running_var" not in state
+    if folded:
+        for key in [k for k in state if k.endswith(".weight") and re.search(r"bn|downsample\.1", k)]:
+            stem = key.removesuffix("weight")
+            state[stem + "running_mean"] = torch.zeros_like(state[key])
+            state[stem + "running_var"] = torch.ones_like(state[key])
+    return Weights(state, caffe, folded)
 
 
 def _torchvision_name(key: str) -> str:
