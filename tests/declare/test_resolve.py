@@ -1,0 +1,107 @@
+"""From a row to its recipe at a scale: forks, substitution, proportions, deviations."""
+
+import pytest
+
+from wsis.declare.load import load_tables, merged
+from wsis.declare.resolve import deviations, flatten, laid, resolve
+from wsis.declare.scale import load_scale
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return load_tables()
+
+
+def at(tables, table, label, scale, seed=1, overrides=None):
+    found = tables[table]
+    return resolve(found, found.row(label), load_scale(scale), seed, overrides)
+
+
+def test_at_the_papers_scale_a_row_is_the_papers_recipe(tables):
+    for table in tables.values():
+        for row in table.rows:
+            if row.kind == "train" and "masks" not in str(row.train):
+                found = resolve(table, row, load_scale("paper"), seed=0)
+                assert found.recipe.id == found.published.id
+                assert deviations(found.published, found.recipe) == ()
+
+
+def test_rows_of_a_table_differ_from_each_other_only_in_what_they_vary(tables):
+    for scale in ("tiny", "mini"):
+        trees = {
+            label: flatten(at(tables, "boxinst/1a", label, scale).recipe.model_dump(mode="json"))
+            for label in ("tau = 0", "tau = 0.1", "tau = 0.2")
+        }
+        first = trees["tau = 0"]
+        for tree in trees.values():
+            assert {key for key in first if tree[key] != first[key]} <= {"loss.pairwise.tau"}
+
+
+def test_forked_rows_share_one_warm_up_a_seed(tables):
+    parents = {
+        at(tables, table, label, "tiny", seed).recipe.init.parent
+        for table, label in [
+            ("boxinst/1a", "tau = 0"),
+            ("boxinst/2", "Dice loss"),
+            ("boxinst/3", "projection"),
+        ]
+        for seed in (1, 1)
+    }
+    assert len(parents) == 1
+    other = at(tables, "boxinst/1a", "tau = 0", "tiny", seed=2).recipe.init.parent
+    assert other not in parents
+
+
+def test_the_warm_up_of_semi_supervised_rows_has_no_box_loss(tables):
+    for table in ("boxinst/6", "boxinst/7"):
+        (warmup,) = at(tables, table, "projection", "tiny").ancestors
+        assert not warmup.loss.projection
+        assert warmup.loss.pairwise is None
+        assert warmup.data.supervision == tables_supervision(tables, table)
+
+
+def tables_supervision(tables, table):
+    return at(tables, table, "projection", "tiny").published.data.supervision
+
+
+def test_a_term_that_is_off_stays_off_whatever_the_scale_sets(tables):
+    for scale in ("smoke", "tiny", "mini"):
+        assert at(tables, "boxinst/3", "projection", scale).recipe.loss.pairwise is None
+    assert laid({"loss": {"pairwise": None}}, {"loss.pairwise.warmup": 3}) == {"loss": {"pairwise": None}}
+    assert merged({"loss": {"pairwise": None}}, {"loss.pairwise.warmup": 3})["loss"]["pairwise"] == {
+        "warmup": 3
+    }
+
+
+def test_box_masks_are_a_prediction_of_the_trained_run(tables):
+    for scale in ("tiny", "paper"):
+        found = at(tables, "boxinst/3", "box mask", scale)
+        trained = found.ancestors[-1]
+        assert found.recipe.schedule.total == 0
+        assert found.recipe.init.parent == trained.id
+        assert trained.id == at(tables, "boxinst/3", "projection + pairwise", scale).recipe.id
+
+
+def test_what_a_scale_cannot_show_has_a_reason(tables):
+    assert "resnet101" in at(tables, "boxinst/4", "BoxInst R-101 3x", "tiny").reason
+    assert "data.short_side" in at(tables, "boxinst/4", "BoxInst+ R-101 1x, no aug.", "mini").reason
+
+
+def test_milestones_keep_their_share_and_lr_follows_the_batch(tables):
+    once = at(tables, "boxinst/1a", "tau = 0.1", "mini").recipe.schedule
+    thrice = at(tables, "boxinst/4", "BoxInst R-50 3x", "mini").recipe.schedule
+    assert [m / once.total for m in once.milestones] == pytest.approx([60 / 90, 80 / 90])
+    assert [m / thrice.total for m in thrice.milestones] == pytest.approx([210 / 270, 250 / 270])
+    small = at(tables, "boxinst/1a", "tau = 0.1", "mini", overrides={"schedule.batch": 4}).recipe.schedule
+    assert small.lr == pytest.approx(0.01 * 4 / 16)
+    chosen = {"schedule.batch": 4, "schedule.lr": 0.5, "schedule.iterations": 90, "schedule.milestones": [7]}
+    own = at(tables, "boxinst/1a", "tau = 0.1", "mini", overrides=chosen).recipe.schedule
+    assert (own.lr, own.milestones) == (0.5, (7,))
+
+
+def test_deviations_name_key_and_both_values(tables):
+    found = at(tables, "boxinst/1a", "tau = 0.1", "tiny")
+    lines = deviations(found.published, found.recipe)
+    assert "model.backbone: resnet50 -> tiny" in lines
+    assert any(line.startswith("schedule.batch: 16 -> 8") for line in lines)
+    assert not any(line.startswith("seed") for line in lines)

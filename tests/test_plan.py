@@ -1,0 +1,83 @@
+"""The run graph: deduplicated, parents first, every available row served, costs that add up."""
+
+import json
+
+import pytest
+
+from wsis.plan import make_plan, missing_part, shapes_root
+from wsis.show import plan_as_json, tables_as_json
+
+
+@pytest.fixture(scope="module", params=["smoke", "tiny", "mini", "paper"])
+def plan(request):
+    return make_plan(request.param)
+
+
+def test_runs_are_keyed_by_their_recipe_and_parents_come_first(plan):
+    seen = set()
+    for id, run in plan.runs.items():
+        assert id == run.id == run.recipe.id
+        assert run.parent is None or run.parent in seen
+        seen.add(id)
+
+
+def test_every_trained_row_has_a_run_for_each_seed_or_a_reason(plan):
+    for table in plan.tables.values():
+        for row in table.rows:
+            runs, reason = plan.row_runs(table.key, row.label), plan.row_reason(table.key, row.label)
+            assert bool(runs) != bool(reason)
+            if runs:
+                assert set(runs) == set(plan.seeds)
+                assert all((table.key, row.label) in plan.runs[run].rows for run in runs.values())
+            if row.kind == "quote":
+                assert reason == "quoted"
+
+
+def test_jobs_partition_the_runs_and_keep_their_order(plan):
+    listed = [run for job in plan.batches for run in job.runs]
+    assert sorted(listed) == sorted(plan.runs)
+    done = set()
+    for job in plan.batches:
+        assert len(job.runs) <= plan.scale.runs_per_job
+        assert {shapes_root(plan.runs[run].recipe) for run in job.runs} == {job.data}
+        for run in job.runs:
+            parent = plan.runs[run].parent
+            assert parent is None or parent in done or parent in job.needs
+            done.add(run)
+
+
+def test_boxinst_r50_serves_rows_of_two_papers_with_one_run():
+    plan = make_plan("paper")
+    (run,) = plan.row_runs("boxinst/1a", "tau = 0.1").values()
+    tables = {table for table, _ in plan.runs[run].rows}
+    assert {"boxinst/1a", "boxinst/1b", "boxinst/3", "boxinst/6", "boxinst/7", "sim/3"} <= tables
+
+
+def test_nothing_planned_is_missing_a_part(plan):
+    assert all(missing_part(run.recipe) is None for run in plan.runs.values())
+
+
+def test_tables_as_json_are_what_the_readme_says(plan):
+    tables = tables_as_json(plan)
+    assert len(tables) == 32
+    assert sum(len(table["rows"]) for table in tables) == 224
+    cells = [
+        v for table in tables for row in table["rows"] for v in row["published"].values() if v is not None
+    ]
+    assert len(cells) == 928
+    for table in tables:
+        for row in table["rows"]:
+            assert (row["recipe"] is None) == (row["kind"] == "quote")
+            assert list(row["published"]) == table["metrics"]
+
+
+def test_plan_as_json_adds_up(plan):
+    tree = json.loads(json.dumps(plan_as_json(plan)))
+    assert tree["totals"]["runs"] == len(plan.runs) == len(tree["runs"])
+    assert tree["totals"]["device_hours"] == pytest.approx(sum(run["device_hours"] for run in tree["runs"]))
+    served = {(row["table"], row["row"]) for run in tree["runs"] for row in run["rows"]}
+    assert tree["totals"]["rows_served"] == len(served)
+    absent = {(entry["table"], entry["row"]) for entry in tree["absent"]}
+    assert not served & absent
+    trained = {(t.key, r.label) for t in plan.tables.values() for r in t.rows if r.kind == "train"}
+    assert served | absent == trained
