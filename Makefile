@@ -17,6 +17,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The certificates that the machine trusts, as pip does, also behind a company's proxy.
+export UV_SYSTEM_CERTS ?= 1
 # One thread a process: the workflow runs as many processes as there are cores.
 export OMP_NUM_THREADS := 1
 
