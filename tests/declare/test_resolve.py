@@ -105,3 +105,11 @@ def test_deviations_name_key_and_both_values(tables):
     assert "model.backbone: resnet50 -> tiny" in lines
     assert any(line.startswith("schedule.batch: 16 -> 8") for line in lines)
     assert not any(line.startswith("seed") for line in lines)
+
+
+def test_the_released_variant_can_be_asked_for_and_leaves_what_a_row_decides(tables):
+    wanted = {"variant": "released"}
+    default = at(tables, "boxinst/3", "projection + pairwise", "mini", overrides=wanted).recipe
+    assert default.loss.pairwise.tau == 0.3
+    assert (default.loss.pairwise.normalise, default.model.head_channels) == ("supervised", 8)
+    assert at(tables, "boxinst/1a", "tau = 0.2", "mini", overrides=wanted).recipe.loss.pairwise.tau == 0.2

@@ -28,7 +28,10 @@ class Resolved:
 
 
 def published_recipe(table: Table, row: Row, root: Path = ROOT) -> Recipe:
-    """What the paper ran for this row, settled. Raises DeclarationError naming the table and the row."""
+    """What the paper ran for this row; what `variant` governs is still open, so that it can be overridden.
+
+    Raises DeclarationError naming the table and the row.
+    """
     where = f"{root / table.paper / f'table{table.table}.yaml'}: rows.{row.label}.train"
     paper, _, base = f"{table.paper}/{row.base or table.base}".rpartition("/")
     paper = paper.rpartition("/")[2]  # a row's base may be another paper's
@@ -37,7 +40,7 @@ def published_recipe(table: Table, row: Row, root: Path = ROOT) -> Recipe:
         raise DeclarationError(
             f"{where}: no recipe '{base}' in {paper}/recipe.yaml (there are: {', '.join(named)})"
         )
-    return parse(Recipe, merged(named[base], row.train or {}), where).settled()
+    return parse(Recipe, merged(named[base], row.train or {}), where)
 
 
 def resolve(
