@@ -52,16 +52,17 @@ def test_forked_rows_share_one_warm_up_a_seed(tables):
     assert other not in parents
 
 
-def test_the_warm_up_of_semi_supervised_rows_has_no_box_loss(tables):
-    for table in ("boxinst/6", "boxinst/7"):
-        (warmup,) = at(tables, table, "projection", "tiny").ancestors
-        assert not warmup.loss.projection
-        assert warmup.loss.pairwise is None
-        assert warmup.data.supervision == tables_supervision(tables, table)
-
-
-def tables_supervision(tables, table):
-    return at(tables, table, "projection", "tiny").published.data.supervision
+def test_the_warm_up_is_a_detector_that_no_mask_loss_has_touched(tables):
+    """Otherwise a row would inherit a supervision that its own recipe withholds."""
+    rows = [("boxinst/1a", "fully-sup."), ("boxinst/3", "projection"), ("boxinst/6", "neither term")]
+    warmups = [at(tables, table, label, "tiny").ancestors[0] for table, label in rows]
+    assert len({warmup.id for warmup in warmups}) == 1
+    assert warmups[0].data.supervision == "boxes"
+    assert (warmups[0].loss.full, warmups[0].loss.projection, warmups[0].loss.pairwise) == (
+        "none",
+        False,
+        None,
+    )
 
 
 def test_a_term_that_is_off_stays_off_whatever_the_scale_sets(tables):

@@ -128,3 +128,24 @@ def test_ten_steps_on_one_batch_lower_the_loss():
         method.on_step_end(step)
         history.append(loss.item())
     assert min(history[-3:]) < 0.8 * history[0]
+
+
+def test_a_detector_alone_trains_no_mask_part():
+    torch.manual_seed(0)
+    method = build_method(recipe(loss__full="none", loss__projection=False, loss__pairwise=None), 3)
+    losses = method.losses(batch(), generator())
+    assert losses.keys() == DETECTION
+    sum(losses.values()).backward()
+    for name, parameter in method.named_parameters():
+        if name.startswith(("mask_branch", "head.controller")):
+            assert parameter.grad is None or not parameter.grad.any()
+
+
+def test_what_has_no_loss_takes_no_proposal():
+    method = build_method(
+        recipe(data__supervision="masks-voc", loss__projection=False, loss__pairwise=None), 3
+    )
+    given = torch.tensor([True, False, True])
+    assert method.supervised(given).tolist() == [True, False, True]
+    both = build_method(recipe(data__supervision="masks-voc"), 3)
+    assert both.supervised(given).all()
