@@ -24,7 +24,9 @@ app.add_typer(bench_app, name="bench")
 ScaleOption = Annotated[str, typer.Option("--scale", "-s", help="smoke, tiny, mini or paper")]
 SeedsOption = Annotated[str | None, typer.Option(help="e.g. 11,12,13; default: the scale's own")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="recipe.key=value, for every run")]
-RootOption = Annotated[Path | None, typer.Option("--data-root", help="a COCO-layout root (mini, paper)")]
+RootOption = Annotated[
+    str | None, typer.Option("--data-root", help="PATH of the images (mini, paper), or coco=PATH,voc=PATH")
+]
 ResultsOption = Annotated[Path, typer.Option(help="where runs are written")]
 ReportsOption = Annotated[Path, typer.Option(help="where reports are written")]
 RESULTS, REPORTS = Path("results"), Path("reports")

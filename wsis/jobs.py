@@ -6,20 +6,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from wsis.data.places import Roots, run_root
 from wsis.declare.load import load_figures
 from wsis.declare.recipe import DataSpec, Recipe
 from wsis.errors import WsisError
 from wsis.plan import Plan, shapes_root
-
-
-def run_root(recipe: Recipe, results: Path, scale: str, data_root: Path | None) -> Path:
-    """The data root of a recipe: generated under results/<scale>/data/, or the user's."""
-    generated = shapes_root(recipe)
-    if generated:
-        return results / scale / "data" / generated
-    if data_root is None:
-        raise WsisError(f"scale {scale} trains on {recipe.data.dataset}: give its root with --data-root PATH")
-    return data_root
 
 
 def make_data(plan: Plan, results: Path) -> list[Path]:
@@ -33,7 +24,7 @@ def make_data(plan: Plan, results: Path) -> list[Path]:
     ]
 
 
-def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Path | None) -> None:
+def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots) -> None:
     """metrics.json of each run, under the protocol of the tables that show it."""
     from wsis.data.roots import eval_annotations, eval_image_ids, open_root, voc_category_ids
     from wsis.evaluation.run import evaluate_run
@@ -61,7 +52,7 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Path
 def measure_affinity(
     plan: Plan,
     results: Path,
-    data_root: Path | None,
+    data_root: Roots,
     stride: int | None = None,
     short_side: int | None = None,
     images: int | None = None,
@@ -136,9 +127,7 @@ def _scenes(recipe: Recipe, root) -> Iterator:
         yield Scene(image, torch.from_numpy(view.boxes), torch.from_numpy(view.masks))
 
 
-def write_report(
-    plan: Plan, results: Path, reports: Path, data_root: Path | None, reference: bool = False
-) -> Path:
+def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, reference: bool = False) -> Path:
     """Everything under reports/<scale>/; returns the path of index.html.
 
     reference: also write results/reference/<scale>/ (metrics.csv, claims.json) and copy the rendered tables,

@@ -30,7 +30,7 @@ def plan_of(*recipes: Recipe) -> SimpleNamespace:
 def recipe_of(seed=0, parent=None, iterations=4) -> Recipe:
     recipe = toy_recipe(seed=seed, iterations=iterations)
     init = InitSpec(parent=parent) if parent else None
-    return recipe.model_copy(update={"data": DataSpec(dataset="shapes"), "init": init})
+    return recipe.model_copy(update={"data": DataSpec(dataset="coco"), "init": init})
 
 
 @pytest.fixture
@@ -184,6 +184,5 @@ def test_unknown_runs_and_missing_roots_are_refused(tmp_path, toys):
     recipe = recipe_of()
     with pytest.raises(WsisError, match="no run nonsense-1 at scale smoke"):
         train_runs(plan_of(recipe), ["nonsense-1"], tmp_path)
-    real = recipe.model_copy(update={"data": DataSpec(dataset="coco")})
-    with pytest.raises(WsisError, match="trains on coco: give its data root"):
-        train_runs(plan_of(real), [real.id], tmp_path, None, OPTIONS)
+    with pytest.raises(WsisError, match="trains on coco: give its root"):
+        train_runs(plan_of(recipe), [recipe.id], tmp_path, None, OPTIONS)

@@ -33,7 +33,7 @@ def user_root(wildcards):
     """Input function of what reads the user's images: no file, but a root must be named before work starts."""
     if not GENERATED and config["data_root"] is None and not workflow.dryrun:
         raise WorkflowError(
-            f"scale {SCALE} needs images: --config scale={SCALE} data_root=PATH (a COCO-layout root)"
+            f"scale {SCALE} needs images: --config scale={SCALE} data_root=PATH (or coco=PATH,voc=PATH)"
         )
     return []
 

@@ -22,6 +22,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from wsis.data.loading import eval_samples, train_batches
+from wsis.data.places import Roots, run_root
 from wsis.data.roots import Root, official, open_root
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
@@ -35,7 +36,6 @@ from wsis.engine.signals import Interrupted
 from wsis.engine.train import TrainOptions, train
 from wsis.errors import WsisError
 from wsis.methods import build_method
-from wsis.plan import shapes_root
 from wsis.report.stale import code_hash
 
 if TYPE_CHECKING:
@@ -81,12 +81,12 @@ def train_runs(
     plan: Plan,
     ids: Sequence[str],
     results: Path,
-    data_root: Path | None = None,
+    data_root: Roots = None,
     options: RunOptions = RunOptions(),
 ) -> None:
     """Train and predict the plan's runs `ids` in this order into results/<scale>/runs/<id>/.
 
-    data_root: the user's data set; None takes results/<scale>/data/<name> that `wsis data` has made.
+    data_root: the user's data set or sets (see wsis.data.places); generated ones need none.
     Finished runs are skipped. A run that fails doesn't stop those that don't start from it; at the end a
     WsisError names all that failed. SIGTERM and SIGUSR1 stop everything: SystemExit with status 143 or 138.
     """
@@ -158,7 +158,7 @@ def make_job(
     plan: Plan,
     run: str,
     results: Path,
-    data_root: Path | None,
+    data_root: Roots,
     accelerator: str,
     devices: Sequence[int],
     options: RunOptions,
@@ -166,9 +166,7 @@ def make_job(
     """The plan's run `run`, on as many of `devices` as its recipe can use."""
     planned, base = plan.runs[run], results / plan.scale.name
     recipe = planned.recipe.settled()
-    root = data_root or base / "data" / (shapes_root(recipe) or "")
-    if data_root is None and shapes_root(recipe) is None:
-        raise WsisError(f"{run} trains on {recipe.data.dataset}: give its data root")
+    root = run_root(recipe, results, plan.scale.name, data_root)
     parent = base / "runs" / planned.parent / "model.pt" if planned.parent else None
     count = _wanted(recipe, accelerator, options)
     chosen = tuple(devices[:count])

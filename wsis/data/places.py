@@ -1,0 +1,41 @@
+"""Where the images of a recipe lie: a generated root under results/, or the user's for its data set."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from wsis.declare.recipe import Recipe
+from wsis.errors import WsisError
+from wsis.plan import shapes_root
+
+Roots = str | Path | None
+
+
+def run_root(recipe: Recipe, results: Path, scale: str, roots: Roots) -> Path:
+    """The data root of a recipe.
+
+    roots: what the user gave: a path for every data set, or 'coco=PATH,voc=PATH'.
+    Generated roots are results/<scale>/data/<name> whatever is given. Raises WsisError when none fits.
+    """
+    generated = shapes_root(recipe)
+    if generated:
+        return Path(results) / scale / "data" / generated
+    dataset, given = recipe.data.dataset, named_roots(roots)
+    if dataset not in given:
+        known = f" (given: {', '.join(sorted(given))})" if given else ""
+        raise WsisError(
+            f"scale {scale} trains on {dataset}: give its root with --data-root PATH"
+            f" or --data-root {dataset}=PATH{known}"
+        )
+    return given[dataset]
+
+
+def named_roots(roots: Roots) -> dict[str, Path]:
+    """'coco=/a,voc=/b' -> {"coco": /a, "voc": /b}; a plain path serves every data set."""
+    if roots is None:
+        return {}
+    parts = str(roots).split(",")
+    if all(re.match(r"(coco|voc)=.", part) for part in parts):
+        return {name: Path(path) for name, path in (part.split("=", 1) for part in parts)}
+    return dict.fromkeys(("coco", "voc"), Path(roots))
