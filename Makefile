@@ -76,7 +76,7 @@ lint: $(STAMP)
 reproduce: $(STAMP)
 	@start=$$SECONDS; status=0; \
 	$(BIN)/snakemake --cores $(CORES) --config scale=$(SCALE) $(CONFIG) -- $(TARGET) || status=$$?; \
-	if [ $$status != 0 ]; then $(BIN)/python -m wsis report --scale $(SCALE) || true; fi; \
+	if [ $$status != 0 ]; then $(BIN)/snakemake --quiet all --cores 1 --config scale=$(SCALE) $(CONFIG) -- report || true; fi; \
 	took=$$((SECONDS - start)); \
 	echo; echo "report: $(CURDIR)/reports/$(SCALE)/index.html"; \
 	echo "took:   $$((took / 60)) min $$((took % 60)) s on $(CORES) cores"; \
@@ -86,7 +86,7 @@ smoke: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) -- smoke
 
 report: $(STAMP)
-	$(BIN)/python -m wsis report --scale $(SCALE)
+	$(BIN)/snakemake --quiet all --cores 1 --config scale=$(SCALE) $(CONFIG) -- report
 
 clean:
 	find results reports -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} + 2>/dev/null || true

@@ -53,6 +53,11 @@ def test_boxinst_r50_serves_rows_of_two_papers_with_one_run():
     assert {"boxinst/1a", "boxinst/1b", "boxinst/3", "boxinst/6", "boxinst/7", "sim/3"} <= tables
 
 
+def test_every_run_has_one_protocol(plan):
+    for run in plan.runs:
+        assert plan.protocol(run) in ("coco", "voc", "class-agnostic")
+
+
 def test_nothing_planned_is_missing_a_part(plan):
     assert all(missing_part(run.recipe) is None for run in plan.runs.values())
 

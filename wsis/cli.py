@@ -123,6 +123,7 @@ def train(
     ] = None,
     devices: Annotated[int | None, typer.Option(help="default: the recipe's, as far as there are")] = None,
     threads: Annotated[int | None, typer.Option(help="of each process")] = None,
+    cores: Annotated[int | None, typer.Option(help="shared by the processes, if no --threads")] = None,
     workers: Annotated[int | None, typer.Option(help="threads that read images")] = None,
     max_images: Annotated[int | None, typer.Option(help="images a device holds at once")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(help="between two checkpoints")] = 600.0,
@@ -131,6 +132,8 @@ def train(
     from wsis.engine.run import RunOptions, train_runs
     from wsis.engine.train import TrainOptions
 
+    if cores and not threads:
+        threads = max(1, cores // (devices or 1))
     options = RunOptions(accelerator, devices, threads, workers, TrainOptions(max_images, checkpoint_seconds))
     train_runs(planned(scale, seeds, set_), ids, results, data_root, options)
 
@@ -154,15 +157,16 @@ def evaluate(
 def submit(
     run: Annotated[str, typer.Argument(help="run id")],
     image_info: Annotated[Path, typer.Argument(help="COCO's image_info_test-dev2017.json")],
+    images: Annotated[Path, typer.Argument(help="the folder of its images, test2017")],
     scale: ScaleOption = "paper",
     name: Annotated[str | None, typer.Option(help="of the method; default: the run id")] = None,
     results: ResultsOption = RESULTS,
+    accelerator: Annotated[str, typer.Option(help="cpu or cuda")] = "cuda",
 ) -> None:
-    """Write the file that COCO's evaluation server takes for test-dev."""
-    from wsis.evaluation.submission import write_submission
+    """Predict test-dev with a trained run and pack the file that COCO's evaluation server takes."""
+    from wsis.engine.submit import submit as predict_and_pack
 
-    folder = results / scale / "runs" / run
-    print(write_submission(folder / "predictions.json", image_info, name or run, folder))
+    print(predict_and_pack(results / scale / "runs" / run, image_info, images, name or run, accelerator))
 
 
 @app.command()

@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wsis.data.places import Roots, run_root
+from wsis.data.places import Roots, named_roots, run_root
 from wsis.declare.load import load_figures
 from wsis.declare.recipe import DataSpec, Recipe
 from wsis.errors import WsisError
+from wsis.evaluation.files import read_json
 from wsis.plan import Plan, shapes_root
 
 
@@ -35,17 +36,25 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
         run = plan.runs[id]
         root = open_root(run.recipe, run_root(run.recipe, results, plan.scale.name, data_root))
         annotations = eval_annotations(root, results / plan.scale.name / "data")
-        protocols = {plan.tables[key].protocol for key, _ in run.rows} or {"coco"}
-        if len(protocols) > 1:
-            raise WsisError(f"{id} serves tables of several protocols: {', '.join(sorted(protocols))}")
+        _same_data(results / plan.scale.name / "runs" / id, root)
         voc = voc_category_ids(root)
         groups = {"voc": voc, "nonvoc": [c for c in root.category_ids if c not in voc]}
         evaluate_run(
             results / plan.scale.name / "runs" / id,
             annotations,
-            protocols.pop(),
+            plan.protocol(id),
             groups,
             eval_image_ids(run.recipe, root),
+        )
+
+
+def _same_data(folder: Path, root) -> None:
+    """Raise WsisError when a run was trained on other annotations than those of `root`."""
+    trained = read_json(folder / "train.json")["data"]
+    if trained["fingerprint"] != root.fingerprint:
+        raise WsisError(
+            f"{folder}: was trained on {trained['root_name']} (annotations {trained['fingerprint']}), not on "
+            f"{root.path} ({root.fingerprint}); keep the data sets' results apart, or delete this folder"
         )
 
 
@@ -140,10 +149,11 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
     report = build_report(plan, results)
     scale = plan.scale.name
     out = reports / scale
+    given = named_roots(data_root)
     roots = {
-        id: run_root(plan.runs[id].recipe, results, scale, data_root)
+        id: run_root(recipe, results, scale, data_root)
         for id in report.runs
-        if data_root is not None or shapes_root(plan.runs[id].recipe)
+        if shapes_root(recipe := plan.runs[id].recipe) or recipe.data.dataset in given
     }
     out.mkdir(parents=True, exist_ok=True)
     write_diff(report, out / "diff.json")

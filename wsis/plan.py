@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsis.declare.load import ROOT, load_tables
+from wsis.declare.load import ROOT, DeclarationError, load_tables
 from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import deviations, published_recipe, resolve
 from wsis.declare.scale import Scale, load_scale
@@ -61,6 +61,7 @@ class Plan:
     runs: dict[str, Run] = field(default_factory=dict)
     batches: list[Job] = field(default_factory=list)
     root: Path = ROOT
+    overrides: dict[str, Any] = field(default_factory=dict)
     _cells: dict[tuple[str, str], dict[int, str]] = field(default_factory=dict)
     _reasons: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -71,6 +72,15 @@ class Plan:
     def row_reason(self, table: str, label: str) -> str | None:
         """Why a row has no run, None when it has."""
         return self._reasons.get((table, label))
+
+    def protocol(self, run: str) -> str:
+        """The evaluation protocol of the rows that a run serves. Raises DeclarationError for two of them."""
+        found = set()
+        for key, label in self.runs[run].rows:
+            found.add(self.tables[key].row(label).protocol or self.tables[key].protocol)
+        if len(found) > 1:
+            raise DeclarationError(f"{run} serves rows of several protocols: {', '.join(sorted(found))}")
+        return found.pop() if found else "coco"
 
     def recipe_id(self, table: str, label: str) -> str | None:
         """Id of the recipe that the paper ran for a trained row, also where it can't run here."""
@@ -96,7 +106,13 @@ def make_plan(
     {"model.weights": "none"}. Raises DeclarationError for anything that can't be resolved.
     """
     declared = load_scale(scale, root)
-    plan = Plan(declared, tuple(seeds or declared.seeds), load_tables(root), root=root)
+    plan = Plan(
+        declared,
+        tuple(seeds or declared.seeds),
+        load_tables(root),
+        root=root,
+        overrides=dict(overrides or {}),
+    )
     for table in plan.tables.values():
         for row in table.rows:
             cell = (table.key, row.label)
@@ -158,6 +174,8 @@ def _jobs(plan: Plan) -> list[Job]:
     for run in plan.runs.values():  # parents come before their children
         ancestor = run
         while ancestor.parent:
+            if ancestor.parent not in plan.runs:
+                raise DeclarationError(f"{ancestor.id}: no recipe has the id of its parent {ancestor.parent}")
             ancestor = plan.runs[ancestor.parent]
         families.setdefault(ancestor.id, []).append(run.id)
     jobs = []

@@ -13,12 +13,18 @@ def recipe(dataset):
     return Recipe(method="boxinst", data=DataSpec(dataset=dataset))
 
 
-def test_a_plain_path_serves_every_data_set_and_named_ones_their_own():
+def test_named_roots_serve_their_own_data_set():
     both = "coco=/a=b,voc=/c"
     assert run_root(recipe("coco"), Path("r"), "paper", both) == Path("/a=b")
     assert run_root(recipe("voc"), Path("r"), "paper", both) == Path("/c")
-    assert run_root(recipe("voc"), Path("r"), "paper", Path("/d,e")) == Path("/d,e")
     assert named_roots(None) == {}
+
+
+def test_a_plain_path_is_told_by_its_layout(tmp_path):
+    assert named_roots("/d,e") == {"coco": Path("/d,e")}
+    (tmp_path / "ImageSets").mkdir()
+    assert named_roots(tmp_path) == {"voc": tmp_path}
+    assert run_root(recipe("voc"), Path("r"), "paper", tmp_path) == tmp_path
 
 
 def test_generated_roots_ignore_what_is_given():

@@ -9,6 +9,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from wsis.bench.overhead import record
+from wsis.data.places import named_roots
 from wsis.declare.load import ROOT as DECLARATIONS
 from wsis.errors import WsisError
 from wsis.plan import make_plan
@@ -29,13 +30,17 @@ def planned():
         raise WorkflowError(str(error)) from None
 
 
-def user_root(wildcards):
+def user_root(dataset):
     """Input function of what reads the user's images: no file, but a root must be named before work starts."""
-    if not GENERATED and config["data_root"] is None and not workflow.dryrun:
-        raise WorkflowError(
-            f"scale {SCALE} needs images: --config scale={SCALE} data_root=PATH (or coco=PATH,voc=PATH)"
-        )
-    return []
+
+    def nothing(wildcards):
+        if dataset not in named_roots(config["data_root"]) and not workflow.dryrun:
+            raise WorkflowError(
+                f"scale {SCALE} needs {dataset} images: --config scale={SCALE} data_root=PATH, or coco=PATH,voc=PATH"
+            )
+        return []
+
+    return nothing
 
 
 def seeds():

@@ -27,7 +27,7 @@ for job in PLAN.batches:
 
 rule affinity:
     input:
-        [f"{RESULTS}/data/{root}/stats.json" for root in list(ROOTS)[:1]] or user_root,
+        [f"{RESULTS}/data/{root}/stats.json" for root in list(ROOTS)[:1]] or user_root("coco"),
     output:
         f"{RESULTS}/affinity.json",
     log:

@@ -47,6 +47,19 @@ for target, tables in TARGETS.items():
         localrule: True
 
 
+# Whatever there is, now: for a workflow that goes on, or in which a job failed.
+rule report:
+    log:
+        f"{RESULTS}/logs/report.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    message:
+        f"Render what there is to reports/{SCALE}/index.html"
+    shell:
+        f"(python -m wsis collect {FLAGS} && python -m wsis report {FLAGS}) > {{log}} 2>&1"
+
+
 rule plan:
     log:
         f"{RESULTS}/logs/plan.log",

@@ -8,7 +8,7 @@
 # Snakemake lowers `gpu` to its limit without a word. The trainer gets what is left of it and keeps the
 # recipe's batch by accumulating gradients; the deviation shows under the table.
 GPUS = 0 if GENERATED else config["gpus"]
-DEVICES = "--devices {resources.gpu} " if GPUS else ""
+DEVICES = "--devices {resources.gpu} " if GPUS else "--accelerator cpu "
 
 for job in PLAN.batches:
     hours = sum(PLAN.runs[run].gpu_hours for run in job.runs)
@@ -18,7 +18,9 @@ for job in PLAN.batches:
             f"train_{job.id}"
         input:
             [f"{RESULTS}/runs/{run}/train.json" for run in job.needs],
-            [f"{RESULTS}/data/{job.data}/stats.json"] if job.data else user_root,
+            [f"{RESULTS}/data/{job.data}/stats.json"]
+            if job.data
+            else user_root(PLAN.runs[job.runs[0]].recipe.data.dataset),
         output:
             [f"{RESULTS}/runs/{run}/train.json" for run in job.runs],
         log:
@@ -26,14 +28,15 @@ for job in PLAN.batches:
         priority: len(job.runs)  # the longest first, metrics last: no core waits at the end
         conda:
             "../../environment.yml"
-        threads: 1 if GENERATED else 8
+        threads: 4 * GPUS or 1
         resources:
             gpu=GPUS,
-            mem_mb=4000 if GENERATED else 32000,
+            nodes=1,
+            mem_mb=16000 + 8000 * GPUS if GPUS else 4000,
             runtime=60 + round(90 * hours / max(GPUS, 1)),  # minutes: half as much again as planned
         params:
             runs=" ".join(job.runs),
         message:
             f"Train {len(job.runs)} run(s), {job.id}; watch {RESULTS}/logs/train/{job.id}.log"
         shell:
-            f"python -m wsis train {FLAGS} {DEVICES}--threads {{threads}} {{params.runs}} > {{log}} 2>&1"
+            f"python -m wsis train {FLAGS} {DEVICES}--cores {{threads}} {{params.runs}} > {{log}} 2>&1"

@@ -64,7 +64,7 @@ def eval_samples(recipe: Recipe, root: Root | Path, rank: int = 0, world: int = 
         h, w = picture.height, picture.width
         image = transforms.read_image(picture.path, h, w)
         height, width, _ = transforms.network_size(h, w, data.eval_short_side, data.max_side)
-        yield Sample(_tensor(transforms.resize_image(image, height, width)), (h, w), picture.id)
+        yield Sample(image_tensor(transforms.resize_image(image, height, width)), (h, w), picture.id)
 
 
 def _ahead(item, start: int, workers: int) -> Iterator[list[Batch]]:
@@ -165,7 +165,7 @@ def collate(views: list[View], scales: list[float], ids: list[int]) -> Batch:
     targets = []
     for row, view in enumerate(views):
         h, w = view.image.shape[:2]
-        images[row, :, :h, :w] = _tensor(view.image)
+        images[row, :, :h, :w] = image_tensor(view.image)
         valid[row, :h, :w] = True
         masks = has_mask = None
         if view.masks is not None:
@@ -177,5 +177,6 @@ def collate(views: list[View], scales: list[float], ids: list[int]) -> Batch:
     return Batch(images, valid, torch.tensor(scales, dtype=torch.float32), targets, ids)
 
 
-def _tensor(image: np.ndarray) -> torch.Tensor:
+def image_tensor(image: np.ndarray) -> torch.Tensor:
+    """H x W x 3 uint8 array -> 3 x H x W tensor."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -15,7 +15,7 @@ Roots = str | Path | None
 def run_root(recipe: Recipe, results: Path, scale: str, roots: Roots) -> Path:
     """The data root of a recipe.
 
-    roots: what the user gave: a path for every data set, or 'coco=PATH,voc=PATH'.
+    roots: what the user gave: the path of a COCO or of a VOC root, or both as 'coco=PATH,voc=PATH'.
     Generated roots are results/<scale>/data/<name> whatever is given. Raises WsisError when none fits.
     """
     generated = shapes_root(recipe)
@@ -32,10 +32,11 @@ def run_root(recipe: Recipe, results: Path, scale: str, roots: Roots) -> Path:
 
 
 def named_roots(roots: Roots) -> dict[str, Path]:
-    """'coco=/a,voc=/b' -> {"coco": /a, "voc": /b}; a plain path serves every data set."""
+    """'coco=/a,voc=/b' -> {"coco": /a, "voc": /b}; a plain path: VOC's if it has ImageSets/, or COCO's."""
     if roots is None:
         return {}
     parts = str(roots).split(",")
     if all(re.match(r"(coco|voc)=.", part) for part in parts):
         return {name: Path(path) for name, path in (part.split("=", 1) for part in parts)}
-    return dict.fromkeys(("coco", "voc"), Path(roots))
+    path = Path(roots)
+    return {"voc" if (path / "ImageSets").is_dir() else "coco": path}

@@ -133,7 +133,7 @@ def open_root(recipe: Recipe, root: Path) -> Root:
     if data.dataset == "voc":
         categories = voc.CATEGORIES
     else:
-        categories = _categories(read_split(path, data.dataset, data.eval), path)
+        categories = read_categories(read_split(path, data.dataset, data.eval), path)
     ids = sorted(categories)
     return Root(path.resolve(), data.dataset, tuple(ids), tuple(categories[i] for i in ids), recipe)
 
@@ -242,7 +242,8 @@ def _layout(dataset: str, split: str) -> str:
     return f"a {dataset} root has {split}/ with the images and annotations/instances_{split}.json"
 
 
-def _categories(content: dict, path: Path) -> dict[int, str]:
+def read_categories(content: dict, path: Path) -> dict[int, str]:
+    """Category id -> name of a COCO file's content; WsisError naming `path` where they are malformed."""
     try:
         return {int(category["id"]): str(category["name"]) for category in content["categories"]}
     except (KeyError, TypeError, ValueError):

@@ -129,12 +129,15 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def deviations(published: Recipe, recipe: Recipe) -> tuple[str, ...]:
     """What differs between the recipe that runs and the paper's: 'key: paper -> here', sorted by key."""
     paper, here = (flatten(r.settled().model_dump(mode="json")) for r in (published, recipe))
-    keys = sorted(
-        key for key in paper.keys() | here.keys()
-        if paper.get(key) != here.get(key) and key not in ("seed", "init", "init.parent")
-    )  # fmt: skip
-    found = [f"{key}: {_brief(paper.get(key))} -> {_brief(here.get(key))}" for key in keys]
-    if recipe.init and not published.init:
+    apart = {"seed", "init", "init.parent"}
+    box_masks = recipe.predict.masks == "boxes"  # another prediction of a trained run: no schedule of its own
+    if box_masks:
+        apart.add("schedule.iterations")
+    keys = sorted(key for key in paper.keys() | here.keys() if paper.get(key) != here.get(key))
+    found = [
+        f"{key}: {_brief(paper.get(key))} -> {_brief(here.get(key))}" for key in keys if key not in apart
+    ]
+    if recipe.init and not published.init and not box_masks:
         found.append("forked from a shared warm-up instead of trained from scratch")
     return tuple(found)
 

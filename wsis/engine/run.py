@@ -207,6 +207,7 @@ def execute(job: Job) -> None:
         write_json({"id": run, "scale": job.scale, "recipe": tree, "parent": parent}, folder / "recipe.json")
         for name in ("train.json", "environment.json", COPY):  # of a run that is being repeated
             (folder / name).unlink(missing_ok=True)
+    code = code_hash(recipe.method)  # of the code that trains, whatever is edited meanwhile
     seed_process("weights", recipe.seed)
     method = build_method(recipe, root.num_classes)
     try:
@@ -226,7 +227,7 @@ def execute(job: Job) -> None:
         reason = str(error).splitlines()[0]
         raise WsisError(f"{run}: {reason}; let fewer images share a device (--max-images)") from None
     if first:
-        _finish(job, summary, root, fabric.device)
+        _finish(job, summary, root, fabric.device, code)
 
 
 def _train(job: Job, method: nn.Module, root: Root, fabric: Fabric) -> dict[str, Any]:
@@ -255,7 +256,7 @@ def _trained(job: Job, method: nn.Module) -> dict[str, Any] | None:
     return content["summary"]
 
 
-def _finish(job: Job, summary: dict[str, Any], root: Root, device: torch.device) -> None:
+def _finish(job: Job, summary: dict[str, Any], root: Root, device: torch.device, code: str) -> None:
     write_json(environment(device), job.folder / "environment.json")
     data = {
         "root_name": root.name,
@@ -265,7 +266,7 @@ def _finish(job: Job, summary: dict[str, Any], root: Root, device: torch.device)
     }
     content = {
         **{"recipe": job.recipe.id, "scale": job.scale, **summary},
-        "code": code_hash(job.recipe.method),
+        "code": code,
         "deviations": [*job.deviations, *summary["deviations"], *_unofficial(root)],
         "data": data,
     }

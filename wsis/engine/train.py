@@ -287,16 +287,16 @@ class _Training:
 
     @torch.no_grad()
     def _share_buffers(self) -> None:
-        """Average running statistics over ranks, so that all predict with the weights that are saved."""
+        """Average batch norm's running statistics, so that all ranks predict with the saved weights."""
         if self.world == 1:
             return
-        for buffer in self.method.buffers():
-            if buffer.is_floating_point():
-                torch.distributed.all_reduce(buffer)
-                buffer /= self.world
+        for module in self.method.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+                for buffer in (module.running_mean, module.running_var):
+                    torch.distributed.all_reduce(buffer)
+                    buffer /= self.world
 
     def _checkpoint(self, done: int) -> None:
-        self._share_buffers()
         states = self._gather(rng_state(self.device))
         if self.log:
             content = {

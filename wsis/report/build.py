@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,8 @@ def workflow(plan: Plan, target: str) -> str:
         config.append(f"seeds=[{','.join(map(str, plan.seeds))}]")
     if plan.scale.data == "root":
         config.append("data_root=PATH")
+    if plan.overrides:
+        config.append(shlex.quote(f"set={json.dumps(plan.overrides)}"))
     return f"snakemake {target} --cores all --config {' '.join(config)}"
 
 
