@@ -147,6 +147,11 @@ def test_a_scale_on_real_images_asks_for_them_before_it_starts(clean):
 SMOKE = ("--config", "scale=smoke", "--", "all")
 
 
+def test_several_targets_at_once(clean):
+    listed = dry(clean, "--config", "scale=smoke", "--", "boxinst_1a", "boxinst_3", "figure4")
+    assert {"render_boxinst_1a", "render_boxinst_3", "render_figure4"} <= set(listed)
+
+
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory) -> Path:
     """A checkout after the whole smoke workflow: stopped in the midst of training, then run to its end."""
