@@ -1,7 +1,8 @@
 # The targets. Each is a set of wanted tables. The report is one a scale and shows every table with
 # whatever results there are, so that a target decides only what has to be there before it is rendered.
-# Hence a rule `render_<target>` each, whose output is a mark, so that several targets can be asked for at once; a target names the metrics itself as well, because Snakemake
-# makes a missing file again only where it is asked for.
+# Hence a rule `render_<target>` each, whose output is a mark, so that several targets can be asked for at
+# once; a target names the metrics itself as well, because Snakemake makes a missing file again only where it
+# is asked for.
 TARGETS = {
     "headline": [key for key, table in PLAN.tables.items() if table.headline],
     "all": list(PLAN.tables),
