@@ -157,6 +157,25 @@ def test_a_signal_to_a_parallel_run_stops_all_processes_and_it_resumes_exactly(t
     assert_every_step_once(tmp_path)
 
 
+def predicts_for_long(folder):
+    (folder / os.environ["LOCAL_RANK"]).touch()
+    time.sleep(60)
+
+
+def launched(folder):
+    engine_launch.launch(predicts_for_long, (folder,), 2, "fork")
+
+
+def test_a_signal_outside_of_the_training_loop_is_an_interruption_not_a_failure(tmp_path):
+    process, errors = start(launched, tmp_path)
+    wait_for(tmp_path / "0", process)
+    wait_for(tmp_path / "1", process)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == 143
+    assert "signal 15" in errors.get()
+
+
 def fails_on_the_second_rank(folder):
     if os.environ["LOCAL_RANK"] == "1":
         raise WsisError("image 12 can't be read")

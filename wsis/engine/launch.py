@@ -96,7 +96,10 @@ def launch(
         _rank, (work, arguments, processes, port, outcomes), processes, join=False, start_method=start_method
     )
 
+    received: list[int] = []
+
     def forward(number: int, frame: Any) -> None:
+        received.append(number)
         for pid in started.pids():
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -106,7 +109,7 @@ def launch(
         while not started.join(grace_period=GRACE):
             pass
     except torch.multiprocessing.ProcessExitedException:
-        if outcomes.empty():
+        if outcomes.empty() and not received:
             raise
     finally:
         for number, handler in former.items():
@@ -119,6 +122,8 @@ def launch(
             raise Interrupted(*value)
         if kind == "error":
             raise WsisError(value if rank == 0 else f"{value} (process {rank})")
+    if received and not found:  # outside of the training loop a signal simply ends the processes
+        raise Interrupted(f"stopped by signal {received[0]}", 128 + received[0])
     return next(value for rank, kind, value in found if kind == "result")
 
 
