@@ -1,4 +1,4 @@
-"""Runs of a plan, one after another: train, predict, and write what the contract of a run's folder asks.
+"""Runs of a plan, one after another: train, predict, and write a run's folder.
 
 A run's folder holds recipe.json, model.pt, log.jsonl, predictions.json, train.json and environment.json;
 the last two are written at the end, so a folder with all of them is finished; checkpoints/ then keeps a copy
