@@ -6,6 +6,7 @@ import torch
 from tests.methods.scenes import batch, empty, generator, recipe
 from wsis.data.structures import Batch, Sample, Targets
 from wsis.methods import build_method
+from wsis.methods.condinst import MaskPredictions
 
 DETECTION = {"loss_cls", "loss_box", "loss_ctr"}
 RECIPES = {
@@ -149,3 +150,21 @@ def test_what_has_no_loss_takes_no_proposal():
     assert method.supervised(given).tolist() == [True, False, True]
     both = build_method(recipe(data__supervision="masks-voc"), 3)
     assert both.supervised(given).all()
+
+
+def test_target_masks_are_those_of_each_instances_own_object():
+    method = build_method(recipe(data__supervision="masks"), 3)
+    scene = batch(images=3, objects=2, masks="all")
+    scene.targets[1] = Targets(
+        torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(0, 64, 64) > 0
+    )
+    image, target = torch.tensor([2, 0, 2, 0]), torch.tensor([1, 0, 0, 1])
+    masks = MaskPredictions(
+        torch.zeros(4, 32, 32), image, target, torch.ones(4) / 4, torch.zeros(4, 4), image >= 0
+    )
+    chosen = torch.tensor([True, True, False, True])
+    found = method.target_masks(scene, masks, chosen)
+    pairs = [(2, 1), (0, 0), (0, 1)]
+    for grid, (i, t) in zip(found, pairs, strict=True):
+        mask = scene.targets[i].masks[t].reshape(32, 2, 32, 2).float().mean((1, 3))
+        assert torch.equal(grid, mask >= 0.5)

@@ -142,9 +142,9 @@ class CondInst(nn.Module):
 
     def target_masks(self, batch: Batch, masks: MaskPredictions, chosen: Tensor) -> Tensor:
         """Given masks of the chosen instances on the logits' grid: K x H/s x W/s bool."""
-        pairs = zip(masks.image[chosen].tolist(), masks.target[chosen].tolist(), strict=True)
-        full = torch.stack([batch.targets[i].masks[t] for i, t in pairs])
-        return grid_masks(full, self.layout.out_stride)
+        grids = [grid_masks(t.masks, self.layout.out_stride) for t in batch.targets]  # once an object
+        counts = torch.tensor([0, *(len(t.boxes) for t in batch.targets)], device=masks.image.device)
+        return torch.cat(grids)[counts.cumsum(0)[masks.image[chosen]] + masks.target[chosen]]
 
     @torch.no_grad()
     def predict(self, samples: list[Sample]) -> list[Instances]:
