@@ -67,7 +67,7 @@ def make_results(plan: Plan, results: Path) -> None:
         metrics = {"AP": measured(labels[0], run.seed), "APL": None} if labels else {"AP": 1.0}
         write(runs / run.id / "metrics.json", {"recipe": run.id, "protocol": "coco", "metrics": metrics})
         train = {"recipe": run.id, "seconds": 2.5, "code": "now", "deviations": [], "device_name": "a CPU"}
-        write(runs / run.id / "train.json", train | {"data": {"root_name": "shapes-0"}})
+        write(runs / run.id / "train.json", train | {"data": {"root_name": "shapes-0", "fingerprint": "0f"}})
         environment = {"packages": {"torch": "2.7.1", "timm": None}, "python": "3.11.2", "commit": "abc"}
         write(runs / run.id / "environment.json", environment | {"device": "a CPU", "cores": 2})
     curve = {"tau": [0.0, 0.1, 0.3], "prop": [94.1, 98.3, None], "kept": [100.0, 80.0, 0.0]}

@@ -220,3 +220,12 @@ def test_unreadable_file_is_named(plan, tmp_path) -> None:
     path.write_text('{"metrics": {')
     with pytest.raises(WsisError, match=run):
         report_of(plan, tmp_path)
+
+
+def test_rows_trained_on_different_data_are_named(plan, tmp_path) -> None:
+    make_results(plan, tmp_path)
+    assert not any("different data" in text for text in first(report_of(plan, tmp_path)).deviations)
+    edit(plan, tmp_path, "low", "train.json", data={"root_name": "other", "fingerprint": "ff"})
+    found = [text for text in first(report_of(plan, tmp_path)).deviations if "different data" in text]
+    assert len(found) == len(plan.seeds)
+    assert "other (ff): low; shapes-0 (0f): middle" in found[0]

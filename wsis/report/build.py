@@ -231,8 +231,24 @@ def _deviations(table: Table, plan: Plan, found: Found) -> list[str]:
                 texts[f"published on {split}, measured on {here}"] = None
         for text in texts:
             rows.setdefault(text, []).append(row.label)
+    everywhere = [text for text, labels in rows.items() if len(labels) == len(trained)]
+    somewhere = [f"{text} ({_some(labels)})" for text, labels in rows.items() if len(labels) < len(trained)]
+    return [*everywhere, *somewhere, *_mixed_data(table, plan, found)]
+
+
+def _mixed_data(table: Table, plan: Plan, found: Found) -> list[str]:
+    """Rows of one seed and data set that were trained on different annotations can't be compared."""
+    seen: dict[tuple[int, str], dict[str, list[str]]] = {}  # seed, data set -> root -> labels
+    for row in table.rows:
+        for seed, run in plan.row_runs(table.key, row.label).items():
+            if data := found.train.get(run, {}).get("data"):
+                roots = seen.setdefault((seed, plan.runs[run].recipe.data.dataset), {})
+                roots.setdefault(f"{data['root_name']} ({data['fingerprint']})", []).append(row.label)
     return [
-        text if len(labels) == len(trained) else f"{text} ({_some(labels)})" for text, labels in rows.items()
+        f"seed {seed}: rows trained on different data: "
+        + "; ".join(f"{root}: {', '.join(labels)}" for root, labels in roots.items())
+        for (seed, _), roots in seen.items()
+        if len(roots) > 1
     ]
 
 
