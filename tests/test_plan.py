@@ -1,6 +1,8 @@
 """The run graph: deduplicated, parents first, every available row served, costs that add up."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -86,3 +88,10 @@ def test_plan_as_json_adds_up(plan):
     assert not served & absent
     trained = {(t.key, r.label) for t in plan.tables.values() for r in t.rows if r.kind == "train"}
     assert served | absent == trained
+
+
+def test_planning_imports_no_heavy_library():
+    """The Snakefile imports the plan at every start."""
+    code = "import sys, wsis.plan; print(sorted({'torch', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
