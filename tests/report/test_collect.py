@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas
 import pytest
+from pandas.testing import assert_frame_equal
 from results_folder import make_plan, make_results, measured
 
 from wsis.errors import WsisError
@@ -32,11 +33,12 @@ def test_one_line_a_measured_value(report: Report, tmp_path: Path) -> None:
 def test_round_trip_is_exact(report: Report, tmp_path: Path) -> None:
     report.tables[0].cells["middle", "AP"].published = None
     write_metrics(report, tmp_path / "metrics.csv")
-    rows = read_metrics(tmp_path / "metrics.csv")
-    assert rows == collect(report)
-    assert {tuple(row) for row in rows} == {COLUMNS}
-    low = [row for row in rows if (row["row"], row["metric"]) == ("low", "AP")]
-    assert {row["seed"]: row["value"] for row in low} == {seed: measured("low", seed) for seed in (3, 5, 8)}
+    frame = read_metrics(tmp_path / "metrics.csv")
+    assert_frame_equal(frame, collect(report), check_exact=True)
+    low = frame[(frame["row"] == "low") & (frame["metric"] == "AP")]
+    expected = {seed: measured("low", seed) for seed in (3, 5, 8)}
+    assert dict(zip(low["seed"], low["value"], strict=True)) == expected
+    assert set(frame["table"]) == {"1a", "2"}
 
 
 def test_pandas_reads_numbers_as_numbers(report: Report, tmp_path: Path) -> None:
@@ -54,7 +56,7 @@ def test_labels_survive_commas_quotes_and_lines(report: Report, tmp_path: Path) 
     label = 'tau = 0.1, "any"\n\u03c4'
     result.cells = {(label, metric): cell for (_, metric), cell in result.cells.items()}
     write_metrics(report, tmp_path / "metrics.csv")
-    assert read_metrics(tmp_path / "metrics.csv") == collect(report)
+    assert_frame_equal(read_metrics(tmp_path / "metrics.csv"), collect(report), check_exact=True)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
@@ -65,5 +67,5 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WsisError, match="expected the columns"):
         read_metrics(path)
     path.write_text(",".join(COLUMNS) + "\nboxinst,1a,low,3,AP,much,,r,tiny\n")
-    with pytest.raises(WsisError, match="line 2"):
+    with pytest.raises(WsisError, match="much"):
         read_metrics(path)

@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from wsis.errors import WsisError
 from wsis.evaluation.files import write_bytes
 from wsis.report.model import Report
 
-COLUMNS = ("paper", "table", "row", "seed", "metric", "value", "published", "recipe", "scale")
+if TYPE_CHECKING:  # pandas takes a second to import; only these functions need it
+    import pandas
+
+TYPES = {
+    "paper": "str", "table": "str", "row": "str", "seed": "int64", "metric": "str", "value": "float64",
+    "published": "float64", "recipe": "str", "scale": "str",
+}  # fmt: skip
+COLUMNS = tuple(TYPES)
 
 
-def collect(report: Report) -> list[dict[str, Any]]:
-    """One dictionary with the keys COLUMNS for each measured (row, metric, seed), in the papers' order.
+def collect(report: Report) -> pandas.DataFrame:
+    """One line for each measured (row, metric, seed), in the papers' order, with the columns COLUMNS.
 
-    seed int; value float; published float or None where the paper prints no number; recipe: the run's id.
+    published: NaN where the paper prints no number; recipe: the run's id.
     """
-    return [
-        {
-            "paper": result.table.paper,
-            "table": result.table.table,
-            "row": label,
-            "seed": seed,
-            "metric": metric,
-            "value": value,
-            "published": cell.published,
-            "recipe": cell.runs.get(seed),
-            "scale": report.scale,
-        }
+    import pandas
+
+    lines = [
+        (
+            result.table.paper,
+            result.table.table,
+            label,
+            seed,
+            metric,
+            value,
+            cell.published,
+            cell.runs.get(seed),
+            report.scale,
+        )
         for result in report.tables
         for (label, metric), cell in result.cells.items()
         for seed, value in cell.values.items()
     ]
+    return pandas.DataFrame(lines, columns=list(COLUMNS)).astype(TYPES)
 
 
 def write_metrics(report: Report, path: Path) -> int:
@@ -42,36 +50,22 @@ def write_metrics(report: Report, path: Path) -> int:
 
     An absent published number is an empty field. Parents of `path` are made.
     """
-    rows = collect(report)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    frame = collect(report)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, text.getvalue().encode())
-    return len(rows)
+    write_bytes(path, frame.to_csv(index=False, lineterminator="\n").encode())
+    return len(frame)
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.csv as `collect` gives them. Raises WsisError for a file of another form."""
+def read_metrics(path: Path) -> pandas.DataFrame:
+    """A metrics.csv as `collect` gives it. Raises WsisError for a file of another form."""
+    import pandas
+
     try:
-        lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        columns = tuple(pandas.read_csv(path, nrows=0).columns)
+        if columns != COLUMNS:
+            raise WsisError(f"{path}: expected the columns {', '.join(COLUMNS)}")
+        return pandas.read_csv(path, dtype=TYPES)
     except FileNotFoundError:
         raise WsisError(f"{path}: no such file; `wsis collect` writes it") from None
-    if tuple(lines.fieldnames or ()) != COLUMNS:
-        raise WsisError(f"{path}: expected the columns {', '.join(COLUMNS)}")
-    rows = []
-    for number, line in enumerate(lines, start=2):
-        try:
-            rows.append(
-                line
-                | {
-                    "seed": int(line["seed"]),
-                    "value": float(line["value"]),
-                    "published": float(line["published"]) if line["published"] else None,
-                    "recipe": line["recipe"] or None,
-                }
-            )
-        except (TypeError, ValueError) as error:
-            raise WsisError(f"{path}: line {number}: {error}") from None
-    return rows
+    except ValueError as error:
+        raise WsisError(f"{path}: {error}") from None

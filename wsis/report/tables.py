@@ -8,6 +8,8 @@ import csv
 import io
 import re
 
+from tabulate import tabulate
+
 from wsis.report.markup import templates
 from wsis.report.model import CellResult, TableResult
 from wsis.report.view import CellView, RowView, table_view
@@ -68,12 +70,13 @@ def to_markdown(result: TableResult, scale: str) -> str:
         f"*{md_escape(view.scale_caption)}.* Each cell: measured mean ± sample standard deviation (n seeds); "
         "published number, difference in brackets. Best measured value in bold.",
         "",
-        "| | " + " | ".join(md_escape(name) for name in view.header) + " |",
-        "| :--- |" + " ---: |" * len(view.header),
-    ]
-    lines += [
-        f"| {_md_label(row)} | " + " | ".join(_md_cell(cell) for cell in row.cells) + " |"
-        for row in view.rows
+        tabulate(
+            [[_md_label(row), *(_md_cell(cell) for cell in row.cells)] for row in view.rows],
+            headers=["", *(md_escape(name) for name in view.header)],
+            tablefmt="pipe",
+            colalign=["left", *("right" for _ in view.header)],
+            disable_numparse=True,
+        ),
     ]
     if view.footnotes:
         lines += ["", *(f"- <sup>{mark}</sup> {md_escape(text)}" for mark, text in view.footnotes.items())]
