@@ -10,6 +10,7 @@ rule shapes:
         f"{RESULTS}/logs/data/{{root}}.log",
     wildcard_constraints:
         root="|".join(ROOTS) or "none",
+    priority: 100  # before any training, or a core idles while the last seed's images are drawn
     localrule: True
     conda:
         "../../environment.yml"
