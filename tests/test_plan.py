@@ -36,10 +36,10 @@ def test_every_trained_row_has_a_run_for_each_seed_or_a_reason(plan):
 
 
 def test_jobs_partition_the_runs_and_keep_their_order(plan):
-    listed = [run for job in plan.batches for run in job.runs]
+    listed = [run for job in plan.jobs for run in job.runs]
     assert sorted(listed) == sorted(plan.runs)
     done = set()
-    for job in plan.batches:
+    for job in plan.jobs:
         assert len(job.runs) <= plan.scale.runs_per_job
         assert {shapes_root(plan.runs[run].recipe) for run in job.runs} == {job.data}
         for run in job.runs:

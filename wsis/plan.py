@@ -27,7 +27,7 @@ class Run:
     recipe: Recipe
     published: Recipe
     rows: list[tuple[str, str]] = field(default_factory=list)  # (table key, row label)
-    gpu_hours: float = 0.0  # device-hours of the scale's device
+    device_hours: float = 0.0  # device-hours of the scale's device
     disk_gb: float = 0.0
 
     @property
@@ -59,7 +59,7 @@ class Plan:
     seeds: tuple[int, ...]
     tables: dict[str, Table]
     runs: dict[str, Run] = field(default_factory=dict)
-    batches: list[Job] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
     root: Path = ROOT
     overrides: dict[str, Any] = field(default_factory=dict)
     _cells: dict[tuple[str, str], dict[int, str]] = field(default_factory=dict)
@@ -130,7 +130,7 @@ def make_plan(
                         plan.runs[recipe.id] = _run(recipe, resolved.published, declared)
                 plan.runs[resolved.recipe.id].rows.append(cell)
                 plan._cells.setdefault(cell, {})[seed] = resolved.recipe.id
-    plan.batches = _jobs(plan)
+    plan.jobs = _jobs(plan)
     return plan
 
 
@@ -163,7 +163,7 @@ def _run(recipe: Recipe, published: Recipe, scale: Scale) -> Run:
         recipe.id,
         recipe,
         published,
-        gpu_hours=hours,
+        device_hours=hours,
         disk_gb=scale.cost.megabytes.get(recipe.model.backbone, 0.0) / 1024,
     )
 

@@ -39,7 +39,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
             "parent": run.parent,
             "rows": [{"table": table, "row": label} for table, label in run.rows],
             "iterations": run.recipe.schedule.total,
-            "device_hours": run.gpu_hours,
+            "device_hours": run.device_hours,
             "disk_gb": run.disk_gb,
             "deviations": list(run.deviations),
         }
@@ -55,12 +55,12 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "scale": plan.scale.name,
         "seeds": list(plan.seeds),
         "runs": runs,
-        "jobs": [{"id": j.id, "runs": list(j.runs), "needs": list(j.needs)} for j in plan.batches],
+        "jobs": [{"id": j.id, "runs": list(j.runs), "needs": list(j.needs)} for j in plan.jobs],
         "absent": absent,
         "totals": {
             "runs": len(runs),
             "rows_served": len({tuple(cell) for run in plan.runs.values() for cell in run.rows}),
-            "device_hours": sum(run.gpu_hours for run in plan.runs.values()),
+            "device_hours": sum(run.device_hours for run in plan.runs.values()),
             "disk_gb": sum(run.disk_gb for run in plan.runs.values()),
         },
         "assumptions": plan.scale.cost.model_dump(mode="json"),
@@ -76,12 +76,12 @@ def show_plan(plan: Plan) -> None:
         if run.seed != plan.seeds[0]:
             continue
         rows = ", ".join(f"{table} '{label}'" for table, label in run.rows) or "(warm-up)"
-        hours = f"{run.gpu_hours:.3g}"
+        hours = f"{run.device_hours:.3g}"
         grid.add_row(run.id, run.parent or "", str(run.recipe.schedule.total), hours, rows)
     console.print(grid)
     totals, cost = tree["totals"], plan.scale.cost
     console.print(
-        f"seeds {', '.join(map(str, plan.seeds))}: {totals['runs']} runs in {len(plan.batches)} jobs serve "
+        f"seeds {', '.join(map(str, plan.seeds))}: {totals['runs']} runs in {len(plan.jobs)} jobs serve "
         f"{totals['rows_served']} rows; {totals['device_hours']:.3g} device-hours, {totals['disk_gb']:.3g} GB"
     )
     console.print(

@@ -114,3 +114,13 @@ def test_the_released_variant_can_be_asked_for_and_leaves_what_a_row_decides(tab
     assert default.loss.pairwise.tau == 0.3
     assert (default.loss.pairwise.normalise, default.model.head_channels) == ("supervised", 8)
     assert at(tables, "boxinst/1a", "tau = 0.2", "mini", overrides=wanted).recipe.loss.pairwise.tau == 0.2
+
+
+def test_a_users_override_wins_over_what_a_fork_sets(tables):
+    wanted = {"schedule.iterations": 7, "schedule": {"lr": 0.5}, "loss.projection": True}
+    found = at(tables, "boxinst/1a", "tau = 0.1", "tiny", overrides=wanted)
+    (warmup,) = found.ancestors
+    assert (found.recipe.schedule.total, found.recipe.schedule.lr) == (7, 0.5)
+    assert (warmup.schedule.total, warmup.schedule.lr) == (7, 0.5)
+    assert not warmup.loss.projection  # or it would be no detector alone
+    assert found.recipe.init.parent == warmup.id

@@ -52,7 +52,7 @@ def add_run(plan: Plan, cell: tuple[str, str], *chain: Recipe) -> None:
     """Plan `chain`, parents first, an hour each; its last recipe serves the cell (table key, row label)."""
     for each in chain:
         published = each.model_copy(update={"schedule": ScheduleSpec(iterations=90000), "init": None})
-        plan.runs.setdefault(each.id, Run(each.id, each, published, gpu_hours=1.0))
+        plan.runs.setdefault(each.id, Run(each.id, each, published, device_hours=1.0))
     plan.runs[chain[-1].id].rows.append(cell)
     plan._cells.setdefault(cell, {})[chain[-1].seed] = chain[-1].id
 

@@ -76,7 +76,7 @@ def clean(tmp_path_factory) -> Path:
 def needed(plan: Plan, tables: list[str]) -> set[str]:
     """Ids of the plan's jobs that train what `tables` show, and of those they fork from."""
     wanted, todo = set(), list(plan.wanted(tables))
-    of = {run: job for job in plan.batches for run in job.runs}
+    of = {run: job for job in plan.jobs for run in job.runs}
     while todo:
         job = of[todo.pop()]
         if job.id not in wanted:
@@ -93,7 +93,7 @@ def test_a_dry_run_of_everything_trains_every_available_row(clean, scale):
     plan = make_plan(scale)
     trained = {name.removeprefix("train_") for name in listed if name.startswith("train_")}
     assert trained == needed(plan, list(plan.tables))
-    served = {run for job in plan.batches if job.id in trained for run in job.runs}
+    served = {run for job in plan.jobs if job.id in trained for run in job.runs}
     rows = 0
     for key, table in plan.tables.items():
         for row in table.rows:
@@ -219,7 +219,7 @@ def test_a_second_call_does_nothing(smoke):
 def test_a_lost_metrics_file_is_evaluated_again_and_nothing_trained(smoke):
     plan = make_plan("smoke")
     run = plan.wanted(["boxinst/1b"])[0]
-    (job,) = (job.id for job in plan.batches if run in job.runs)
+    (job,) = (job.id for job in plan.jobs if run in job.runs)
     file = smoke / f"results/smoke/runs/{run}/metrics.json"
     hidden = file.with_suffix(".hidden")
     file.rename(hidden)

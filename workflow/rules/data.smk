@@ -1,6 +1,6 @@
 # Data roots that are generated, one a seed. A root is whole when it has its stats.json; whatever lies there
 # without it (Snakemake itself makes the folder before the job starts) is removed.
-ROOTS = {job.data: PLAN.runs[job.runs[0]].seed for job in PLAN.batches if job.data}
+ROOTS = {job.data: PLAN.runs[job.runs[0]].seed for job in PLAN.jobs if job.data}
 
 
 rule shapes:

@@ -1,6 +1,6 @@
 # What needs no training: metrics of predictions (a rule a job of the plan, since starting Python and its
 # libraries takes longer than evaluating a small run), and the colour affinity of ground-truth masks.
-for job in PLAN.batches:
+for job in PLAN.jobs:
 
     rule:
         name:

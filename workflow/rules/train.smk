@@ -10,8 +10,8 @@
 GPUS = 0 if GENERATED else config["gpus"]
 DEVICES = "--devices {resources.gpu} " if GPUS else "--accelerator cpu "
 
-for job in PLAN.batches:
-    hours = sum(PLAN.runs[run].gpu_hours for run in job.runs)
+for job in PLAN.jobs:
+    hours = sum(PLAN.runs[run].device_hours for run in job.runs)
 
     rule:
         name:

@@ -60,7 +60,7 @@ def resolve(
     _keep_proportions(tree, published, decided)
     ancestors: list[Recipe] = []
     if scale.fork and published.method in scale.fork.methods:
-        tree, warmup = _forked(tree, scale, where)
+        tree, warmup = _forked(tree, scale, flatten(overrides or {}), where)
         ancestors.append(warmup)
     if tree["predict"]["masks"] == "boxes":
         trained = parse(Recipe, merged(tree, {"predict.masks": "predicted"}), where).settled()
@@ -105,13 +105,21 @@ def _fixed_by_scale(row: Row, fixed: Overrides, scale: Scale) -> str | None:
     return None
 
 
-def _forked(tree: dict[str, Any], scale: Scale, where: str) -> tuple[dict[str, Any], Recipe]:
+def _forked(
+    tree: dict[str, Any], scale: Scale, overrides: Overrides, where: str
+) -> tuple[dict[str, Any], Recipe]:
+    """The row's tree as a fork, and its warm-up. The user's overrides win over what the fork sets.
+
+    Except in the warm-up's method, data and losses, which make it a warm-up.
+    """
     supervision = tree["data"]["supervision"]
     for warmup in scale.fork.warmups:
         if supervision in warmup.supervision:
             plain = merged(tree, {"predict.masks": "predicted"})
-            parent = parse(Recipe, laid(plain, warmup.set), where).settled()
-            return laid(tree, scale.fork.set) | {"init": {"parent": parent.id}}, parent
+            own = {key for key in flatten(warmup.set) if not key.startswith("schedule.")}
+            free = {key: value for key, value in overrides.items() if key not in own}
+            parent = parse(Recipe, laid(laid(plain, warmup.set), free), where).settled()
+            return laid(laid(tree, scale.fork.set), overrides) | {"init": {"parent": parent.id}}, parent
     raise DeclarationError(f"{where}: the scale declares no warm-up for supervision '{supervision}'")
 
 

@@ -96,7 +96,7 @@ class Found:
             if run is not None and run.id not in wanted and run.id not in self.metrics:
                 wanted.add(run.id)
                 todo += [run.parent] if run.parent else []
-        hours = sum(self.plan.runs[run].gpu_hours for run in wanted)
+        hours = sum(self.plan.runs[run].device_hours for run in wanted)
         time = f"{hours:.1f} h" if hours >= 0.1 else f"{max(1, round(hours * 60))} min"
         return f"{workflow(self.plan, table.replace('/', '_'))} (~{time} on {self.plan.scale.cost.device})"
 
