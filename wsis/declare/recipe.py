@@ -100,20 +100,57 @@ class LossSpec(Spec):
 
 
 class SimSpec(Spec):
-    """SIM's own knobs (Sec. 3.2 to 3.4, 4.1 and 6)."""
+    """SIM's own knobs (Sec. 3.2 to 3.4, 4.1, 6); `variant` governs what is null (errata S1 to S17)."""
 
     alpha: Fraction = 0.5  # modulation intensity, Eq. 7
-    mu: Annotated[float, Field(ge=0)] = 5.0  # positive mask weighting, Eq. 6
-    temperature: Annotated[float, Field(gt=0)] = 1.0  # tau, Eq. 1 (Sec. 4.1 says 0.1, Table 8 1.0)
+    mu: Annotated[float, Field(ge=0)] | None = None  # positive mask weighting, Eq. 6 (S1)
+    temperature: Annotated[float, Field(gt=0)] = 1.0  # tau, Eq. 1 (Sec. 4.1 says 0.1, Table 8 1.0; S2)
+    # Prototypes, Eqs. 1 to 5
     prototypes: Positive = 10  # L, a class
-    tau_low: Fraction = 0.3
-    tau_high: Fraction = 0.7
-    lambda_pseudo: Annotated[float, Field(ge=0)] = 0.5  # lambda_1, Eq. 10
-    lambda_paste: Annotated[float, Field(ge=0)] = 1.0  # lambda_2, Eq. 10; 0: no copy-paste
+    prototype_norm: Literal["channels", "prototypes"] | None = None  # unit length over D, or over L (S3)
+    assign: Literal["argmax", "sample"] | None = None  # Q's largest entry, or a Gumbel sample of it (S4)
+    pixels: Literal["pseudo", "instance"] | None = None  # that move prototypes: label 1, or M_I > 0.7 (S5)
     prototype_momentum: Fraction = 0.999  # gamma, Eq. 4
+    sinkhorn_eps: Annotated[float, Field(gt=0)] = 0.05  # epsilon, Eq. 2; the paper gives none
+    sinkhorn_iterations: Positive = 3
+    pixel_cap: Positive | None = 4096  # pixels of a class in one step
+    # Pseudo labels and their loss, Eqs. 7 and 8
+    labels: bool = True  # false: the control, in which only `outside` is supervised
+    tau_low: Fraction | None = None  # background below (S9)
+    tau_high: Fraction | None = None  # foreground above (S9)
+    adaptive: bool | None = None  # an object's own high threshold, from 0.7 to tau_high (S9)
+    outside: Literal["background", "ignored", "literal"] | None = None  # W outside the box (S10)
+    mask_loss: Literal["bce+dice", "focal"] | None = None  # l_mask (S6)
+    average: Literal["positives", "pooled"] | None = None  # over instances, or over their pixels (S7)
+    lambda_pseudo: Annotated[float, Field(ge=0)] | None = None  # lambda_1, Eq. 10 (S8)
+    lambda_ramp: Count | None = None  # iterations over which lambda_1 grows from 0 (S8)
+    affinity: Literal["colour", "colour-feature"] | None = None  # of L_pairwise (S11)
+    # Momentum network, Sec. 3.4
+    momentum: Literal["copy", "released"] | None = None  # a copy of the whole network, or the code's (S12)
     ema: Fraction = 0.9999
-    bank: Positive = 100
-    warmup: Count = 10000
+    # Copy-paste, Sec. 3.3 and 6.1
+    lambda_paste: Annotated[float, Field(ge=0)] = 1.0  # lambda_2, Eq. 10; 0: no copy-paste
+    bank: Positive | None = None  # images (S13)
+    aliases: bool | None = None  # every entry of a batch is its last image (S13)
+    paste_probability: Fraction = 0.5  # an image; the paper gives none
+    share: Fraction | None = None  # of an image's objects (S14)
+    max_objects: Positive = 3
+    replacement: bool | None = None  # draw objects with replacement (S14)
+    power: Annotated[float, Field(ge=0)] | None = None  # of the score S in importance sampling (S14)
+    paste_mask: Literal["pseudo", "instance"] | None = None  # cut along label 1, or M_I > 0.7 (S15)
+    paste_average: Literal["pasted", "all"] | None = None  # Eq. 9 over the pasted, or over all (S16)
+    paste_boxes: Literal["source", "tight"] | None = None  # box of a pasted object (S17)
+    composites: bool | None = None  # pasted images enter the bank again
+    visible: Fraction = 0.1  # objects whose box keeps less than this share uncovered are removed
+    warmup: Count = (
+        10000  # iterations with BoxInst's losses only: a run of its own, which SIM's rows continue
+    )
+
+    @model_validator(mode="after")
+    def _ordered_thresholds(self) -> SimSpec:
+        if self.tau_low is not None and self.tau_high is not None and self.tau_low > self.tau_high:
+            raise ValueError(f"tau_low {self.tau_low:g} is above tau_high {self.tau_high:g}")
+        return self
 
 
 class BoxCasegSpec(Spec):
@@ -177,17 +214,26 @@ class ScheduleSpec(Spec):
     warmup_factor: Fraction = 0.001  # from lr * this
     clip: Annotated[float, Field(ge=0)] = 0.0  # gradient norm; 0: no clipping
     precision: Literal["32", "bf16", "16"] = "32"
+    until: Positive | None = None  # stop here: a warm-up, which other recipes continue
 
     @property
     def total(self) -> int:
-        """Iterations of the whole run."""
+        """Iterations of the whole schedule."""
         return round(self.iterations * self.length)
+
+    @property
+    def end(self) -> int:
+        """Iteration at which the run ends."""
+        return self.total if self.until is None else min(self.until, self.total)
 
 
 class InitSpec(Spec):
-    """Start from another run's weights, taken at the end of that run."""
+    """Start from another run, at its end: from its weights, or where it stopped."""
 
     parent: str  # id of the parent recipe
+    # Continue the parent's training at this iteration of one common schedule, with its optimiser's state;
+    # null: its weights only, on a schedule of one's own.
+    iteration: Positive | None = None
 
 
 class PredictSpec(Spec):
@@ -206,13 +252,29 @@ VARIANT = {
         "model": {"mask_channels": 16, "head_channels": 16},
         "loss": {"average": "instances", "proposals": "random", "max_proposals": 500},
         "pairwise": {"tau": 0.1, "edges": "any", "normalise": "edges", "colour": "image"},
+        "sim": {
+            "mu": 5.0, "prototype_norm": "channels", "assign": "argmax", "pixels": "pseudo",
+            "tau_low": 0.3, "tau_high": 0.7, "adaptive": False, "outside": "background",
+            "mask_loss": "bce+dice", "average": "positives", "lambda_pseudo": 0.5, "lambda_ramp": 0,
+            "affinity": "colour", "momentum": "copy", "bank": 100, "aliases": False, "share": 0.25,
+            "replacement": False, "power": 1.0, "paste_mask": "pseudo", "paste_average": "pasted",
+            "paste_boxes": "source", "composites": False,
+        },
     },
     "released": {
         "model": {"mask_channels": 16, "head_channels": 8},
         "loss": {"average": "locations", "proposals": "topk", "max_proposals": 64},
         "pairwise": {"tau": 0.3, "edges": "centre", "normalise": "supervised", "colour": "pooled"},
+        "sim": {
+            "mu": 0.0, "prototype_norm": "prototypes", "assign": "sample", "pixels": "instance",
+            "tau_low": 0.4, "tau_high": 0.8, "adaptive": True, "outside": "ignored",
+            "mask_loss": "focal", "average": "pooled", "lambda_pseudo": 0.3, "lambda_ramp": 270000,
+            "affinity": "colour-feature", "momentum": "released", "bank": 50, "aliases": True, "share": 0.5,
+            "replacement": True, "power": 3.0, "paste_mask": "instance", "paste_average": "all",
+            "paste_boxes": "tight", "composites": True,
+        },
     },
-}
+}  # fmt: skip
 
 
 class Recipe(Spec):
@@ -239,6 +301,17 @@ class Recipe(Spec):
         return self
 
     @model_validator(mode="after")
+    def _sim_is_whole(self) -> Recipe:
+        if self.method == "sim":
+            if self.sim is None:
+                raise ValueError("method 'sim' needs the section 'sim'")
+            if self.data.supervision != "boxes":
+                raise ValueError(
+                    f"method 'sim' makes its masks from boxes: data.supervision is '{self.data.supervision}'"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _edges_for_proposed(self) -> Recipe:
         if self.loss.full == "proposed" and self.loss.pairwise is None:
             raise ValueError("loss.full 'proposed' needs loss.pairwise: its neighbourhood defines the edges")
@@ -249,7 +322,7 @@ class Recipe(Spec):
         tree = self.model_dump(mode="json")
         defaults = VARIANT[self.variant]
         parts = [("model", tree["model"]), ("loss", tree["loss"]), ("pairwise", tree["loss"]["pairwise"])]
-        for name, part in parts:
+        for name, part in [*parts, ("sim", tree["sim"])]:
             for key, value in defaults[name].items():
                 if part is not None and part[key] is None:
                     part[key] = value
