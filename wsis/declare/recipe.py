@@ -28,6 +28,7 @@ class ShapesSpec(Spec):
     """The synthetic data set `shapes` (facts: 96x96 images of 1 to 3 separable objects)."""
 
     size: Positive = 96  # height and width, pixels
+    kind: Literal["plain", "hard"] = "plain"  # hard: two colours, low-contrast sides, same-class overlaps
     train_images: Positive = 800
     val_images: Positive = 150
     salient_images: Count = 0
