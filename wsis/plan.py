@@ -9,11 +9,11 @@ from typing import Any
 
 from wsis.declare.load import ROOT, DeclarationError, load_tables
 from wsis.declare.recipe import Recipe
-from wsis.declare.resolve import deviations, published_recipe, resolve
+from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve
 from wsis.declare.scale import Scale, load_scale
 from wsis.declare.table import Table
 
-METHODS = frozenset({"condinst", "boxinst"})
+METHODS = frozenset({"condinst", "boxinst", "sim"})
 BACKBONES = frozenset({"tiny", "resnet50", "resnet101"})
 NECKS = frozenset({"fpn"})
 HEADS = frozenset({"condinst"})
@@ -29,10 +29,16 @@ class Run:
     rows: list[tuple[str, str]] = field(default_factory=list)  # (table key, row label)
     device_hours: float = 0.0  # device-hours of the scale's device
     disk_gb: float = 0.0
+    ancestors: tuple[Recipe, ...] = ()
 
     @property
     def seed(self) -> int:
         return self.recipe.seed
+
+    @property
+    def iterations(self) -> int:
+        """Steps that the run itself trains, without those of a warm-up that it continues."""
+        return _iterations(self.recipe)
 
     @property
     def parent(self) -> str | None:
@@ -40,7 +46,7 @@ class Run:
 
     @property
     def deviations(self) -> tuple[str, ...]:
-        return deviations(self.published, self.recipe)
+        return deviations(self.published, self.recipe, self.ancestors)
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ def make_plan(
                     break
                 for recipe in (*resolved.ancestors, resolved.recipe):
                     if recipe.id not in plan.runs:
-                        plan.runs[recipe.id] = _run(recipe, resolved.published, declared)
+                        plan.runs[recipe.id] = _run(recipe, resolved, declared)
                 plan.runs[resolved.recipe.id].rows.append(cell)
                 plan._cells.setdefault(cell, {})[seed] = resolved.recipe.id
     plan.jobs = _jobs(plan)
@@ -156,15 +162,21 @@ def shapes_root(recipe: Recipe) -> str | None:
     return f"shapes-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
-def _run(recipe: Recipe, published: Recipe, scale: Scale) -> Run:
+def _iterations(recipe: Recipe) -> int:
+    return recipe.schedule.end - ((recipe.init.iteration or 0) if recipe.init else 0)
+
+
+def _run(recipe: Recipe, resolved: Resolved, scale: Scale) -> Run:
     seconds = scale.cost.seconds_per_image.get(recipe.model.backbone, 0.0)
-    hours = recipe.schedule.total * recipe.schedule.batch * seconds / 3600
+    seconds *= scale.cost.methods.get(recipe.method, 1.0)
+    hours = _iterations(recipe) * recipe.schedule.batch * seconds / 3600
     return Run(
         recipe.id,
         recipe,
-        published,
+        resolved.published,
         device_hours=hours,
         disk_gb=scale.cost.megabytes.get(recipe.model.backbone, 0.0) / 1024,
+        ancestors=resolved.ancestors,
     )
 
 

@@ -38,7 +38,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
             "seed": run.seed,
             "parent": run.parent,
             "rows": [{"table": table, "row": label} for table, label in run.rows],
-            "iterations": run.recipe.schedule.total,
+            "iterations": run.iterations,
             "device_hours": run.device_hours,
             "disk_gb": run.disk_gb,
             "deviations": list(run.deviations),
@@ -77,7 +77,7 @@ def show_plan(plan: Plan) -> None:
             continue
         rows = ", ".join(f"{table} '{label}'" for table, label in run.rows) or "(warm-up)"
         hours = f"{run.device_hours:.3g}"
-        grid.add_row(run.id, run.parent or "", str(run.recipe.schedule.total), hours, rows)
+        grid.add_row(run.id, run.parent or "", str(run.iterations), hours, rows)
     console.print(grid)
     totals, cost = tree["totals"], plan.scale.cost
     console.print(

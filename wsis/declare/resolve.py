@@ -1,8 +1,9 @@
 """From a row of a table to the recipes that run at a scale: substitution, fork, seed.
 
-base recipe <- row overrides  = what the paper ran       (`published`)
-<- substitute <- set <- method's set <- user's overrides = what runs here
+base recipe <- row overrides  = what the paper ran                      (`published`)
+<- substitute <- set <- method's set <- paper's set <- user's overrides = what runs here
 fork: its warm-up is a recipe of its own, which the row's recipe names as parent
+SIM: its first iterations are BoxInst's, a recipe that stops there and that all rows continue
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def resolve(
     tree = published.model_dump(mode="json")
     if reason := _substitute(tree, scale):
         return Resolved(published, None, reason=reason)
-    fixed = flatten(scale.set) | flatten(scale.methods.get(published.method, {}))
+    fixed = flatten(scale.set)
+    fixed |= flatten(scale.methods.get(published.method, {})) | flatten(scale.papers.get(table.paper, {}))
     if reason := _fixed_by_scale(row, fixed, scale):
         return Resolved(published, None, reason=reason)
     decided = fixed | flatten(overrides or {})
@@ -62,6 +64,9 @@ def resolve(
     if scale.fork and published.method in scale.fork.methods:
         tree, warmup = _forked(tree, scale, flatten(overrides or {}), where)
         ancestors.append(warmup)
+    if published.method == "sim" and (low := _low_level_warmup(tree, where)):
+        ancestors.append(low)
+        tree |= {"init": {"parent": low.id, "iteration": tree["sim"]["warmup"]}}
     if tree["predict"]["masks"] == "boxes":
         trained = parse(Recipe, merged(tree, {"predict.masks": "predicted"}), where).settled()
         ancestors.append(trained)
@@ -81,6 +86,39 @@ def _keep_proportions(tree: dict[str, Any], published: Recipe, decided: Override
         here["milestones"] = [max(round(m * total / paper.total), 1) for m in paper.milestones]
     if "schedule.lr" not in decided and here["optimizer"] == "sgd":
         here["lr"] = paper.lr * here["batch"] / paper.batch
+    if tree["sim"] is not None and total != paper.total:
+        _keep_sim_proportions(tree["sim"], published, total, decided)
+
+
+def _keep_sim_proportions(here: dict[str, Any], published: Recipe, total: int, decided: Overrides) -> None:
+    """SIM's warm-up and lambda_1's ramp keep their share of the run.
+
+    The momentum network and the prototypes keep their memory, 1 / (1 - momentum) steps, as a share of the
+    steps after the warm-up.
+    """
+    sim, ratio = published.settled().sim, total / published.schedule.total
+    for key in ("warmup", "lambda_ramp"):
+        if f"sim.{key}" not in decided and getattr(sim, key):
+            here[key] = max(round(getattr(sim, key) * ratio), 1)
+    steps = max(total - here["warmup"], 1) / max(published.schedule.total - sim.warmup, 1)
+    for key in ("ema", "prototype_momentum"):
+        if f"sim.{key}" not in decided:
+            here[key] = round(max(1 - (1 - getattr(sim, key)) / steps, 0.0), 6)
+
+
+def _low_level_warmup(tree: dict[str, Any], where: str) -> Recipe | None:
+    """BoxInst up to `sim.warmup` (Sec. 4.1), which SIM's rows of one seed continue; None for no warm-up.
+
+    The released momentum network and prototypes learn during the warm-up: nothing can be shared (S12).
+    """
+    sim = parse(Recipe, tree, where).settled().sim
+    total = round(tree["schedule"]["iterations"] * tree["schedule"]["length"])
+    if not sim.warmup or sim.momentum == "released":
+        return None
+    if sim.warmup >= total:
+        raise DeclarationError(f"{where}: sim.warmup {sim.warmup} leaves nothing of {total} iterations")
+    low = merged(tree, {"schedule.until": sim.warmup}) | {"method": "boxinst", "sim": None}
+    return parse(Recipe, low, where).settled()
 
 
 def _substitute(tree: dict[str, Any], scale: Scale) -> str | None:
@@ -134,10 +172,13 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def deviations(published: Recipe, recipe: Recipe) -> tuple[str, ...]:
-    """What differs between the recipe that runs and the paper's: 'key: paper -> here', sorted by key."""
+def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] = ()) -> tuple[str, ...]:
+    """What differs between the recipe that runs and the paper's: 'key: paper -> here', sorted by key.
+
+    ancestors: what the recipe starts from, through which a run that continues another one is followed.
+    """
     paper, here = (flatten(r.settled().model_dump(mode="json")) for r in (published, recipe))
-    apart = {"seed", "init", "init.parent"}
+    apart = {"seed", "init", "init.parent", "init.iteration"}
     box_masks = recipe.predict.masks == "boxes"  # another prediction of a trained run: no schedule of its own
     if box_masks:
         apart.add("schedule.iterations")
@@ -145,7 +186,11 @@ def deviations(published: Recipe, recipe: Recipe) -> tuple[str, ...]:
     found = [
         f"{key}: {_brief(paper.get(key))} -> {_brief(here.get(key))}" for key in keys if key not in apart
     ]
-    if recipe.init and not published.init and not box_masks:
+    known, first = {ancestor.id: ancestor for ancestor in ancestors}, recipe
+    while first.init and first.init.iteration and first.init.parent in known:
+        first = known[first.init.parent]
+    forked = first.init and not first.init.iteration
+    if forked and not published.init and not box_masks:
         found.append("forked from a shared warm-up instead of trained from scratch")
     return tuple(found)
 

@@ -34,6 +34,7 @@ class Cost(Spec):
 
     device: str  # the device that one device-hour means
     seconds_per_image: dict[str, float]  # backbone -> device seconds a training image, all included
+    methods: dict[str, float] = Field(default={})  # method -> its time an image in units of BoxInst's
     megabytes: dict[str, float]  # backbone -> disk of one run: weights, checkpoint, predictions
     source: str
 
@@ -44,6 +45,7 @@ class Scale(Spec):
     seeds: tuple[Count, ...]
     set: Overrides = Field(default={})  # on every recipe
     methods: dict[str, Overrides] = Field(default={})  # on the recipes of one method, after `set`
+    papers: dict[str, Overrides] = Field(default={})  # on the rows of one paper's tables, after `methods`
     # Dotted key -> {published value: value here}; a row with a value that is not listed isn't at this scale.
     substitute: dict[str, dict[str, str]] = Field(default={})
     overrule: tuple[str, ...] = ()  # keys of `set` that may silently replace what a row overrides

@@ -84,10 +84,44 @@ def load_checkpoint(folder: Path, recipe_id: str) -> dict[str, Any] | None:
     return None
 
 
-def save_model(path: Path, recipe_id: str, iteration: int, model: nn.Module) -> None:
-    """model.pt: {"recipe": id, "iteration": int, "model": state dict on the CPU}."""
+def save_local(folder: Path, iteration: int, rank: int, state: dict[str, Any]) -> None:
+    """What only this rank has at `iteration` (memories, running statistics), beside the common checkpoint.
+
+    Every rank writes its own before the first one writes the checkpoint that needs them.
+    """
+    save_atomically(state, folder / f"local-{iteration}-{rank}.pt")
+
+
+def load_local(folder: Path, iteration: int, rank: int) -> dict[str, Any] | None:
+    """What `save_local` wrote; None, with a warning, when it is missing or unreadable."""
+    path = folder / f"local-{iteration}-{rank}.pt"
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = "it is missing" if isinstance(error, FileNotFoundError) else "it is unreadable"
+        warnings.warn(f"{path}: {reason}; this process starts with an empty memory", stacklevel=2)
+        return None
+
+
+def prune_local(folder: Path) -> None:
+    """Remove the ranks' files of all but the two newest checkpoints."""
+    by_iteration: dict[int, list[Path]] = {}
+    for path in folder.glob("local-*-*.pt"):
+        by_iteration.setdefault(int(path.stem.split("-")[1]), []).append(path)
+    for iteration in sorted(by_iteration)[:-2]:
+        for path in by_iteration[iteration]:
+            path.unlink(missing_ok=True)
+
+
+def save_model(
+    path: Path, recipe_id: str, iteration: int, model: nn.Module, more: dict[str, Any] | None = None
+) -> None:
+    """model.pt: {"recipe": id, "iteration": int, "model": state dict on the CPU}.
+
+    more: "optimizer" and "scaler", which a warm-up leaves for those that continue it.
+    """
     state = {name: _to_cpu(value) for name, value in model.state_dict().items()}
-    save_atomically({"recipe": recipe_id, "iteration": iteration, "model": state}, path)
+    save_atomically({"recipe": recipe_id, "iteration": iteration, "model": state, **(more or {})}, path)
 
 
 def load_model(path: Path) -> dict[str, Any]:
@@ -112,8 +146,28 @@ def init_from_parent(model: nn.Module, path: Path) -> list[str]:
     when the two have no name in common.
     """
     parent = load_model(path)["model"]
-    own = {name: value for name, value in model.state_dict().items() if name != COUNTER}
     parent.pop(COUNTER, None)
+    return _load_shared(model, parent, path)
+
+
+def continue_parent(model: nn.Module, path: Path, iteration: int) -> tuple[dict[str, Any], list[str]]:
+    """Give `model` the weights and the counter of a warm-up that stopped at `iteration`.
+
+    Returns the file's content, whose "optimizer" and "scaler" go on with it, and names as
+    `init_from_parent`. Raises WsisError as that, and when the parent stopped elsewhere.
+    """
+    content = load_model(path)
+    if content["iteration"] != iteration or "optimizer" not in content:
+        without = "" if "optimizer" in content else ", without its optimiser"
+        raise WsisError(
+            f"{path}: the parent stopped at iteration {content['iteration']}{without};"
+            f" expected a warm-up of {iteration}"
+        )
+    return content, _load_shared(model, content["model"], path)
+
+
+def _load_shared(model: nn.Module, parent: dict[str, Any], path: Path) -> list[str]:
+    own = {name: value for name, value in model.state_dict().items() if name != COUNTER or name in parent}
     shared = [name for name in own if name in parent]
     shapes = {name: (_shape(parent[name]), _shape(own[name])) for name in shared}
     wrong = [

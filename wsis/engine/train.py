@@ -21,13 +21,14 @@ from torch import Tensor, nn
 
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
-from wsis.engine.checkpoint import init_from_parent, load_checkpoint, save_checkpoint, save_model
+from wsis.engine.checkpoint import load_checkpoint, prune_local, save_checkpoint, save_local, save_model
 from wsis.engine.launch import device_name, precision_name
 from wsis.engine.log import StepLog, mean_losses
 from wsis.engine.progress import Progress
 from wsis.engine.schedule import build_optimizer, learning_rate, set_learning_rate
 from wsis.engine.seeding import rng_state, seed_of, seed_process, set_rng_state
 from wsis.engine.signals import Interrupted, StopRequest
+from wsis.engine.start import begin, local_state, norm_buffers, restore_local
 from wsis.errors import WsisError
 
 # (start, rank, world, micro) -> iterations start, start + 1, ...; each is this rank's `micro` micro-batches.
@@ -75,7 +76,11 @@ def train(
     """Train `method` to the end of the recipe's schedule and write model.pt and log.jsonl into `folder`.
 
     Resumes from folder/checkpoints when that holds a checkpoint; else starts from the weights in `parent`
-    (a model.pt) if given. The same on every rank of `fabric`.
+    (a model.pt) if given, or, with `init.iteration`, where that one stopped. The same on every rank.
+
+    A method may have: `begin()`, called once, after the first weights are there and not on a resume;
+    `on_step_end(iteration)`; `local_state()` and `load_local_state(state)`, what each rank has of its own
+    and a resume must bring back, as tensors and plain types.
 
     Returns seconds, iterations, resumed, losses, images_per_second, devices, device_name, precision,
     peak_memory and deviations of train.json. Raises Interrupted after SIGTERM or SIGUSR1 (a checkpoint is
@@ -145,10 +150,9 @@ class _Training:
         self.first = self.rank == 0
 
         found = load_checkpoint(folder / "checkpoints", self.id)
-        if found is None and parent is not None:
-            odd = init_from_parent(method, parent)
-            if odd and self.first:
-                print(f"{self.id}: not common with its parent: {', '.join(odd)}", file=sys.stderr, flush=True)
+        started, odd = begin(recipe, method, parent) if found is None else (None, "")
+        if odd and self.first:
+            print(f"{self.id}: {odd}", file=sys.stderr, flush=True)
         if self.device.type == "cuda":
             method.to(memory_format=torch.channels_last)
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -160,21 +164,31 @@ class _Training:
         seed_process(self.recipe.seed, self.rank)
         if found:
             self._restore(found)
+        elif started:
+            self._load_optimizer(started)
+            self.start = started["iteration"]
 
     def _restore(self, found: dict[str, Any]) -> None:
         self.method.load_state_dict(found["model"])
-        self.optimizer.load_state_dict(found["optimizer"])
-        if found["scaler"]:
-            self.fabric.strategy.precision.load_state_dict(found["scaler"])
+        self._load_optimizer(found)
         self.start, self.offset, self.before = found["iteration"], found["log"], found["seconds"]
         self.resumed = found["resumed"] + 1
         if len(found["rng"]) == self.world:
             set_rng_state(found["rng"][self.rank], self.device)
+            restore_local(self.method, self.world, self.folder / "checkpoints", self.start, self.rank)
         else:  # resumed on another number of devices: nobody's state fits
             seed_process(self.recipe.seed, self.rank, self.start)
 
+    def _load_optimizer(self, state: dict[str, Any]) -> None:
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+        except ValueError as error:
+            raise WsisError(f"{self.id}: {state['recipe']}'s optimiser doesn't fit: {error}") from None
+        if state["scaler"]:
+            self.fabric.strategy.precision.load_state_dict(state["scaler"])
+
     def run(self, stream: Stream) -> dict[str, Any]:
-        total = self.schedule.total
+        total = self.schedule.end
         self.log = StepLog(self.folder / "log.jsonl", self.offset) if self.first else None
         self.begin = self.saved = time.monotonic()
         lag = reads_late(self.device)
@@ -204,7 +218,8 @@ class _Training:
         seconds = self._seconds()
         if self.log:
             self.log.close()
-            save_model(self.folder / "model.pt", self.id, total, self.method)
+            more = self._optimizer_state() if self.schedule.until else None
+            save_model(self.folder / "model.pt", self.id, total, self.method, more)
         self.fabric.barrier()
         return self._summary(seconds)
 
@@ -290,27 +305,35 @@ class _Training:
         """Average batch norm's running statistics, so that all ranks predict with the saved weights."""
         if self.world == 1:
             return
-        for module in self.method.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-                for buffer in (module.running_mean, module.running_var):
-                    torch.distributed.all_reduce(buffer)
-                    buffer /= self.world
+        for buffer in norm_buffers(self.method).values():
+            if buffer.is_floating_point():
+                torch.distributed.all_reduce(buffer)
+                buffer /= self.world
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
+        }
 
     def _checkpoint(self, done: int) -> None:
+        folder = self.folder / "checkpoints"
+        if local := local_state(self.method, self.world):
+            save_local(folder, done, self.rank, local)
         states = self._gather(rng_state(self.device))
         if self.log:
             content = {
                 "recipe": self.id,
                 "iteration": done,
                 "model": self.method.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.fabric.strategy.precision.state_dict(),
+                **self._optimizer_state(),
                 "rng": states,
                 "resumed": self.resumed,
                 "log": self.log.sync(),
                 "seconds": self._seconds(),
             }
-            save_checkpoint(self.folder / "checkpoints", content)
+            save_checkpoint(folder, content)
+            prune_local(folder)
         self.saved = time.monotonic()
 
     def _gather(self, value: Any) -> list[Any]:
@@ -326,13 +349,14 @@ class _Training:
 
     def _summary(self, seconds: float) -> dict[str, Any]:
         cuda = self.device.type == "cuda"
-        total = self.schedule.total
+        total = self.schedule.end
+        done = total - ((self.recipe.init.iteration or 0) if self.recipe.init else 0)
         return {
             "seconds": seconds,
-            "iterations": total,
+            "iterations": done,
             "resumed": self.resumed,
             "losses": mean_losses(self.folder / "log.jsonl") if total else {},
-            "images_per_second": total * self.schedule.batch / seconds if total and seconds > 0 else 0.0,
+            "images_per_second": done * self.schedule.batch / seconds if done and seconds > 0 else 0.0,
             "devices": self.world,
             "device_name": device_name(self.device),
             "precision": precision_name(self.fabric),

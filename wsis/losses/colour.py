@@ -93,7 +93,12 @@ class ColourEdges:
 
 @torch.no_grad()
 def colour_edges(
-    images: Tensor, valid: Tensor, scales: Tensor, stride: int, spec: PairwiseSpec
+    images: Tensor,
+    valid: Tensor,
+    scales: Tensor,
+    stride: int,
+    spec: PairwiseSpec,
+    features: Tensor | None = None,
 ) -> ColourEdges:
     """Edges with similar colours (Eq. 8's indicator) for a batch.
 
@@ -101,11 +106,16 @@ def colour_edges(
         images: B x 3 x SH x SW uint8 RGB, padded
         valid: B x SH x SW bool, False on padding
         scales: B float, input pixels per original pixel: `spec.bottom_rows` counts original rows
+        features: B x D x H x W, whose likeness exp(-||f_i - f_j||) is multiplied with that of the colours
+            (SIM's released code, erratum S11)
     """
     offsets = undirected_offsets(spec.size, spec.dilation)
     with torch.autocast(images.device.type, enabled=False):  # half precision would flip edges near tau
         lab = lab_on_grid(images, stride, spec.colour or "image")
-        similar = colour_similarity(lab, offsets, spec.theta) >= spec.tau
+        similarity = colour_similarity(lab, offsets, spec.theta)
+        if features is not None:
+            similarity = similarity * colour_similarity(features.float(), offsets, 1.0)
+        similar = similarity >= spec.tau
     cells = valid[:, stride // 2 :: stride, stride // 2 :: stride]
     if spec.bottom_rows:
         rows = (spec.bottom_rows * scales).floor()  # ignored rows of the input

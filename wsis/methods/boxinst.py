@@ -26,11 +26,13 @@ class BoxInst(CondInst):
         boxed = spec.projection or spec.pairwise is not None
         return (masked & (spec.full != "none")) | (~masked & boxed)
 
-    def mask_losses(self, batch: Batch, masks: MaskPredictions) -> dict[str, Tensor]:
+    def mask_losses(
+        self, batch: Batch, masks: MaskPredictions, features: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """loss_proj and loss_pair on boxes; loss_dice or both with true edge labels on given masks.
 
         Every instance of the batch weighs the same, whatever its annotation (the paper is silent). Edges with
-        true labels need no warm-up.
+        true labels need no warm-up. features: see `wsis.losses.colour.colour_edges`.
         """
         spec = self.recipe.loss
         boxed = ~masks.masked
@@ -44,7 +46,7 @@ class BoxInst(CondInst):
         if spec.projection or spec.full == "proposed":
             losses["loss_proj"] = self.projection(masks, projected)
         if spec.pairwise is not None:
-            losses["loss_pair"] = self.ramp() * self.pairwise(batch, masks, boxed)
+            losses["loss_pair"] = self.ramp() * self.pairwise(batch, masks, boxed, features=features)
         return losses
 
     def projection(self, masks: MaskPredictions, chosen: Tensor) -> Tensor:
@@ -56,7 +58,12 @@ class BoxInst(CondInst):
         return (projection_loss(logits, rectangles) * masks.weights[chosen]).sum()
 
     def pairwise(
-        self, batch: Batch, masks: MaskPredictions, chosen: Tensor, true_labels: bool = False
+        self,
+        batch: Batch,
+        masks: MaskPredictions,
+        chosen: Tensor,
+        true_labels: bool = False,
+        features: Tensor | None = None,
     ) -> Tensor:
         """L_pairwise of the chosen instances (N bool): Eq. 8, or Eq. 5 when the true labels are known."""
         spec = self.recipe.loss.pairwise
@@ -64,7 +71,7 @@ class BoxInst(CondInst):
             return masks.logits.sum() * 0.0
         logits = masks.logits[chosen]
         stride = self.layout.out_stride
-        edges = colour_edges(batch.images, batch.valid, batch.scales, stride, spec)
+        edges = colour_edges(batch.images, batch.valid, batch.scales, stride, spec, features)
         return pairwise_loss(
             logits,
             grid_rectangles(masks.boxes[chosen], stride, *logits.shape[1:]),

@@ -32,8 +32,10 @@ class FCOSHead(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.constant_(self.cls_logits.bias, -math.log((1 - 0.01) / 0.01))  # prior 0.01
 
-    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, features: dict[str, Tensor], classify: bool = True) -> dict[str, Tensor]:
         """Pyramid levels "p3"... -> tensors over all P locations, in the order of `locations`.
+
+        classify: without it there are no logits, and their tower is not computed.
 
         Returns:
             logits B x P x C; boxes B x P x 4 (l, t, r, b >= 0 in strides); centerness B x P (logits);
@@ -42,12 +44,13 @@ class FCOSHead(nn.Module):
         outputs: dict[str, list[Tensor]] = {"logits": [], "boxes": [], "centerness": [], "parameters": []}
         for i in range(len(self.layout.strides)):
             x = features[f"p{3 + i}"]
-            cls, box = self.cls_tower(x), self.box_tower(x)
-            outputs["logits"].append(_by_location(self.cls_logits(cls)))
+            box = self.box_tower(x)
+            if classify:
+                outputs["logits"].append(_by_location(self.cls_logits(self.cls_tower(x))))
             outputs["boxes"].append(_by_location((self.box_pred(box) * self.scales[i]).relu()))
             outputs["centerness"].append(_by_location(self.centerness(box)).squeeze(2))
             outputs["parameters"].append(_by_location(self.controller(box)))
-        return {name: torch.cat(values, 1).float() for name, values in outputs.items()}
+        return {name: torch.cat(values, 1).float() for name, values in outputs.items() if values}
 
 
 def locations(height: int, width: int, layout: Layout, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,186 @@
+"""SIM on CondInst: BoxInst's losses, pseudo masks from prototypes and positives, online copy-paste.
+
+L = L_lowlevel + lambda_1 L_pseudo + lambda_2 L_paste (Li et al., CVPR 2023, Eq. 10), the latter two after
+`sim.warmup` iterations. `variant: paper` follows the equations, `released` the official code; the
+differences S1 to S17 of errata.yaml are keys of `sim`.
+
+Shapes: B images, G objects of the batch in order, K kept positives, H x W mask grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsis.data.structures import Batch
+from wsis.declare.recipe import Recipe
+from wsis.losses.detection import Positives, assign, detection_losses
+from wsis.losses.projection import shadows
+from wsis.losses.pseudo_mask import paste_loss, pseudo_loss
+from wsis.methods.boxinst import BoxInst
+from wsis.methods.condinst import MaskPredictions
+from wsis.methods.sim.bank import Bank, entries
+from wsis.methods.sim.momentum import MomentumNetwork
+from wsis.methods.sim.paste import Composite, compose
+from wsis.methods.sim.prototypes import Prototypes
+from wsis.methods.sim.pseudo import CONFIDENT, Labels, correct, label
+from wsis.methods.sim.view import View, make_view, unit_features
+from wsis.nn.fcos import locations
+
+
+@dataclass
+class Maps:
+    """Probability maps of a batch's objects, each G x H x W float in [0, 1].
+
+    semantic: M_S (Eq. 1);  instance: M_I;  corrected: M^_prob (Eq. 7)
+    known: G bool, whether the object's class has prototypes yet
+    """
+
+    semantic: Tensor
+    known: Tensor
+    instance: Tensor
+    corrected: Tensor
+
+
+class SIM(BoxInst):
+    """BoxInst with a momentum network, prototypes and a memory bank."""
+
+    def __init__(self, recipe: Recipe, num_classes: int) -> None:
+        super().__init__(recipe, num_classes)
+        self.spec = recipe.sim
+        self.released = self.spec.momentum == "released"
+        self.momentum = MomentumNetwork(self, self.released)
+        self.prototypes = Prototypes(num_classes, recipe.model.mask_channels, self.spec)
+        self.bank = Bank(self.spec.bank)
+
+    def begin(self) -> None:
+        """The momentum network starts as a copy of the student (Sec. 3.4)."""
+        if not self.released:
+            self.momentum.follow(self, 0.0)
+
+    def on_step_end(self, iteration: int) -> None:
+        """Moving average of the weights. A copy begins at the end of the warm-up, which has no use for it."""
+        super().on_step_end(iteration)
+        if self.released or iteration >= self.spec.warmup:
+            self.momentum.follow(self, self.spec.ema)
+        elif iteration + 1 == self.spec.warmup:
+            self.momentum.follow(self, 0.0)
+
+    def local_state(self) -> dict[str, Any]:
+        """The memory bank, which every process fills with its own images."""
+        return self.bank.state()
+
+    def load_local_state(self, state: dict[str, Any]) -> None:
+        """Undo `local_state`."""
+        self.bank.load(state)
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """BoxInst's losses, loss_pseudo (Eq. 8) and loss_paste (Eq. 9), weighted as in Eq. 10."""
+        step = int(self.iteration)
+        active = step >= self.spec.warmup
+        if not active and not self.released:
+            losses = super().losses(batch, generator)
+            nothing = losses["loss_cls"] * 0.0
+            return losses | {"loss_pseudo": nothing, "loss_paste": nothing}
+        # Draws of their own, so that rows that paste and rows that don't keep the same positives.
+        draws = torch.Generator().manual_seed(generator.initial_seed() ^ 1)
+        pasting = active and self.spec.lambda_paste > 0
+        # Without pasting the bank stays empty, and the batch as it is.
+        composite = compose(batch, self.bank, self.spec, self.layout.out_stride, draws)
+        batch = composite.batch
+
+        pyramid = self.pyramid(batch.images)
+        outputs, features = self.head(pyramid), self.mask_branch(pyramid)
+        points, levels = locations(*batch.images.shape[-2:], self.layout, batch.images.device)
+        positives = assign(points, levels, self.layout, batch.targets)
+        losses = detection_losses(outputs, positives)
+        masks = self.mask_predictions(batch, outputs, features, points, levels, positives, generator)
+        view = self._view(batch, pyramid, positives, points, levels)
+        losses |= self.mask_losses(batch, masks, self._affinity_features(view))
+
+        with torch.no_grad():
+            maps = self.maps(view)
+            labels = label(maps.corrected, maps.instance, view.rectangles, view.covered, self.spec)
+            self._move_prototypes(view, maps, labels, features, draws)
+            if pasting:
+                stride = self.layout.out_stride
+                for entry in entries(
+                    batch, labels.paste, labels.scores, stride, composite.touched, self.spec
+                ):
+                    self.bank.push(entry)
+        return losses | self._pseudo_losses(masks, labels, composite, step if active else None)
+
+    def _pseudo_losses(
+        self, masks: MaskPredictions, labels: Labels, composite: Composite, step: int | None
+    ) -> dict[str, Tensor]:
+        """loss_pseudo on the objects of the image, loss_paste on the pasted ones; 0 during the warm-up."""
+        if step is None or len(masks.logits) == 0:
+            nothing = masks.logits.sum() * 0.0
+            return {"loss_pseudo": nothing, "loss_paste": nothing}
+        spec = self.spec
+        counts = torch.tensor([0, *(len(t.boxes) for t in composite.batch.targets)])
+        objects = counts.cumsum(0).to(masks.image.device)[masks.image] + masks.target
+        pasted = torch.cat(composite.pasted)[objects]
+        own = torch.ones_like(pasted) if spec.paste_average == "all" else ~pasted
+        weights = masks.weights[own] / masks.weights[own].sum().clamp(min=1e-9)
+        here = objects[own]
+        pseudo = pseudo_loss(masks.logits[own], labels.target[here], labels.weight[here], weights, spec)
+        paste = paste_loss(masks.logits, torch.cat(composite.masks)[objects], masks.weights, spec, pasted)
+        ramp = min(step / spec.lambda_ramp, 1.0) if spec.lambda_ramp else 1.0
+        return {
+            "loss_pseudo": spec.lambda_pseudo * ramp * pseudo,
+            "loss_paste": spec.lambda_paste * paste,
+        }
+
+    @torch.no_grad()
+    def view(self, batch: Batch) -> View:
+        """What the momentum network sees of a batch with its boxes."""
+        points, levels = locations(*batch.images.shape[-2:], self.layout, batch.images.device)
+        positives = assign(points, levels, self.layout, batch.targets)
+        pyramid = self.pyramid(batch.images) if self.released else {}
+        return self._view(batch, pyramid, positives, points, levels)
+
+    def _view(
+        self,
+        batch: Batch,
+        pyramid: dict[str, Tensor],
+        positives: Positives,
+        points: Tensor,
+        levels: Tensor,
+    ) -> View:
+        outputs, features = self.momentum(batch.images, pyramid)
+        hidden = self.recipe.model.head_channels
+        return make_view(outputs, features, batch.targets, positives, points, levels, self.layout, hidden)
+
+    @torch.no_grad()
+    def maps(self, view: View) -> Maps:
+        """M_S, M_I and the corrected map of every object."""
+        semantic, known = self.prototypes.semantic(view.features, view.owner, view.labels)
+        instance = view.instance(self.spec.mu)
+        return Maps(semantic, known, instance, correct(semantic, known, instance, self.spec.alpha))
+
+    def _affinity_features(self, view: View) -> Tensor | None:
+        """Features whose likeness the released code multiplies with that of the colours (S11)."""
+        if self.spec.affinity == "colour":
+            return None
+        return F.interpolate(view.raw, scale_factor=2, mode="bilinear", align_corners=False)
+
+    def _move_prototypes(
+        self, view: View, maps: Maps, labels: Labels, features: Tensor, generator: torch.Generator
+    ) -> None:
+        """Eqs. 2 to 5 with the student's features Z; every process does so in every step."""
+        on_x, on_y = shadows(view.rectangles, *view.features.shape[-2:])
+        inside = on_y[:, :, None] & on_x[:, None, :]
+        if self.spec.pixels == "pseudo":
+            chosen = labels.target & inside & view.covered[:, None, None]
+            objects, y, x = chosen.nonzero().unbind(1)
+        else:  # once for every positive of the object (S5)
+            chosen = (maps.instance > CONFIDENT) & inside
+            positive, y, x = chosen[view.objects].nonzero().unbind(1)
+            objects = view.objects[positive]
+        pixels = unit_features(features.detach())[view.owner[objects], :, y, x]
+        self.prototypes.update(pixels, view.labels[objects], generator)

@@ -1,0 +1,151 @@
+"""What the momentum network sees of a batch: unit features Z', and the masks of every positive location.
+
+Shapes: B images, D mask channels, h x w mask features, H x W mask grid (twice as fine), G objects of the
+batch in order, M positives of the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsis.data.structures import Targets
+from wsis.losses.detection import Positives
+from wsis.losses.projection import grid_rectangles
+from wsis.methods.sim.pseudo import accumulate, positive_weights
+from wsis.nn.dynamic_head import dynamic_masks
+from wsis.nn.layout import Layout
+
+CHUNK = 64  # mask maps of positives held at a time
+
+
+@dataclass
+class View:
+    """No gradient anywhere.
+
+    features: B x D x H x W float32, unit over D (Z' of Eq. 1)
+    raw:      B x D x h x w float32, mask features before normalisation
+    image, location, target, objects: M int64, of every positive: its image, FCOS location, object in the
+              image, and object in the batch
+    points:   M x 2 float (x, y), the locations in pixels of the network input
+    radii:    M float, unit of their relative coordinates
+    ious:     M float, of the predicted box with the object's (Eq. 6)
+    parameters: M x T float, weights of their dynamic mask heads
+    owner, labels: G int64, image and class of each object;  boxes: G x 4 xyxy pixels of the network input
+    rectangles: G x 4 int64, boxes in grid cells;  covered: G bool, objects that have a positive
+    """
+
+    features: Tensor
+    raw: Tensor
+    image: Tensor
+    location: Tensor
+    target: Tensor
+    objects: Tensor
+    points: Tensor
+    radii: Tensor
+    ious: Tensor
+    parameters: Tensor
+    owner: Tensor
+    labels: Tensor
+    boxes: Tensor
+    rectangles: Tensor
+    covered: Tensor
+    stride: int
+    hidden: int
+
+    def weights(self, mu: float) -> Tensor:
+        """Normalised w_pos of Eq. 6 for every positive; M float."""
+        return positive_weights(self.ious, self.objects, len(self.owner), mu)
+
+    def instance(self, mu: float) -> Tensor:
+        """M_I: the weighted mean of an object's positive masks; G x H x W float. 0 without a positive."""
+        return self.instances([mu])[0]
+
+    def instances(self, mus: list[float]) -> list[Tensor]:
+        """M_I for several mu, with one pass over the positives, a few of them at a time."""
+        height, width = self.features.shape[-2:]
+        maps = [self.features.new_zeros(len(self.owner), height, width) for _ in mus]
+        weights = [self.weights(mu) for mu in mus]
+        for index in range(len(self.raw)):
+            for here in (self.image == index).nonzero().squeeze(1).split(CHUNK):
+                logits = dynamic_masks(
+                    self.raw[index],
+                    self.parameters[here],
+                    self.points[here],
+                    self.radii[here],
+                    self.stride,
+                    self.hidden,
+                )
+                for found, weight in zip(maps, weights, strict=True):
+                    accumulate(found, logits, weight[here], self.objects[here])
+        return maps
+
+
+@torch.no_grad()
+def make_view(
+    outputs: dict[str, Tensor],
+    features: Tensor,
+    targets: list[Targets],
+    positives: Positives,
+    points: Tensor,
+    levels: Tensor,
+    layout: Layout,
+    hidden: int,
+) -> View:
+    """Collect a View.
+
+    Args:
+        outputs: boxes (B x P x 4) and parameters (B x P x T) of the momentum network (`FCOSHead`)
+        features: B x D x h x w, its mask features
+        positives: of the batch, from the student's assignment
+        points, levels: every location's position (P x 2) and level (P)
+    """
+    image, location = positives.image, positives.location
+    counts = [len(t.boxes) for t in targets]
+    starts = torch.tensor([0, *counts], device=image.device).cumsum(0)
+    owner = torch.repeat_interleave(
+        torch.arange(len(counts), device=image.device), starts.diff(), output_size=sum(counts)
+    )
+    boxes = torch.cat([t.boxes for t in targets])
+    objects = starts[image] + positives.target
+    raw = features.float()
+    fine = unit_features(raw)
+    return View(
+        features=fine,
+        raw=raw,
+        image=image,
+        location=location,
+        target=positives.target,
+        objects=objects,
+        points=points[location],
+        radii=points.new_tensor(layout.radii)[levels[location]],
+        ious=ltrb_iou(outputs["boxes"][image, location], positives.ltrb),
+        parameters=outputs["parameters"][image, location],
+        owner=owner,
+        labels=torch.cat([t.labels for t in targets]),
+        boxes=boxes,
+        rectangles=grid_rectangles(boxes, layout.out_stride, *fine.shape[-2:]),
+        covered=torch.zeros(len(owner), dtype=torch.bool, device=image.device).index_fill_(0, objects, True),
+        stride=layout.mask_stride,
+        hidden=hidden,
+    )
+
+
+def unit_features(features: Tensor) -> Tensor:
+    """z_i / ||z_i|| on the mask grid: B x D x h x w -> B x D x 2h x 2w float32.
+
+    Enlarged by the rule that enlarges mask logits, so that both look at the same place.
+    """
+    fine = F.interpolate(features.float(), scale_factor=2, mode="bilinear", align_corners=False)
+    return F.normalize(fine, dim=1, eps=1e-6)
+
+
+def ltrb_iou(first: Tensor, second: Tensor) -> Tensor:
+    """IoU of boxes around one point, given as distances l, t, r, b >= 0; M x 4 -> M in [0, 1]."""
+    near = torch.minimum(first, second)
+    shared = (near[:, 0] + near[:, 2]) * (near[:, 1] + near[:, 3])
+    areas = [(box[:, 0] + box[:, 2]) * (box[:, 1] + box[:, 3]) for box in (first, second)]
+    return shared / (areas[0] + areas[1] - shared).clamp(min=1e-9)
