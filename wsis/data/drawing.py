@@ -3,6 +3,9 @@
 Everything a picture needs comes from one numpy generator. Lengths are given for a 96 x 96 image and scaled
 with its side s. Masks are drawn at twice the side and averaged down; a pixel belongs to a mask when at least
 half of it is covered. Coordinates are pixels, xy, pixel (0, 0) covering [0, 1) x [0, 1).
+
+`plain` objects are separable by colour. `hard` ones are what pseudo masks are for: objects of two strongly
+different colours, with a side that fades into the background, and overlapping neighbours of the same class.
 """
 
 from __future__ import annotations
@@ -27,24 +30,44 @@ ANY_COLOUR = 0.15  # share of objects whose hue says nothing about their class
 CONTRAST = 22.0  # smallest colour difference (CIE76) between an object and what it covers
 LOW_CONTRAST = (7.0, 14.0)  # colour difference of the low-contrast share
 
+# hard only
+PARTNER = 0.5  # probability of an overlapping object of the same class
+NEAR = (0.4, 0.62)  # distance of its centre, in sums of the two radii; others keep 0.7 where there is room
+TWO_COLOURS = 0.6  # share of objects with two parts
+SECOND_HUES = (0.21, 0.54, 0.87)  # of the second parts of the three classes: half-way between HUES
+GREY = 0.5  # share of the second parts that are as grey as the clutter
+PART_CONTRAST = 30.0  # smallest colour difference (CIE76) between the two parts
+FADED = 0.6  # share of objects with a side of low contrast
+FADE = 0.9  # of the background, at the middle of that side
+FADE_SD = 0.45  # radii
+
 
 @dataclass
 class Drawing:
-    """image: s x s x 3 uint8; masks: visible s x s bool, mutually exclusive; labels: class positions."""
+    """image: s x s x 3 uint8; masks: visible s x s bool, mutually exclusive; labels: class positions.
+
+    seconds: the part of each mask that has the second colour, or None; faded: row and column of the pixel at
+    the middle of each object's low-contrast side, or None. In `plain` all are None.
+    """
 
     image: np.ndarray
     masks: list[np.ndarray] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
+    seconds: list[np.ndarray | None] = field(default_factory=list)
+    faded: list[tuple[int, int] | None] = field(default_factory=list)
 
 
-def draw_scene(rng: np.random.Generator, size: int, low_contrast: float) -> Drawing:
-    """One to three objects of the classes; a later object covers an earlier one."""
-    scene = Drawing(_background(rng, size))
+def draw_scene(rng: np.random.Generator, size: int, low_contrast: float, kind: str = "plain") -> Drawing:
+    """One to three objects of the classes, some with a partner in `hard`; a later one covers an earlier one.
+
+    kind: "plain" | "hard"; the random numbers of a plain scene do not depend on what hard ones need.
+    """
+    hard, scene = kind == "hard", Drawing(_background(rng, size))
+    background = scene.image
     wanted, placed, full = 1 + int(rng.choice(3, p=COUNTS)), [], []
-    for _ in range(wanted):
-        radius = float(np.exp(rng.uniform(*np.log(RADIUS)))) * size / 96
-        centre = _place(rng, size, radius, placed)
-        label = int(rng.integers(3))
+
+    def add(label: int, centre: np.ndarray, radius: float) -> bool:
+        """Draw one object; False where it is too small or would hide too much of an earlier one."""
         alpha = _fill(rng, size, outlines.of_class(label, rng), centre, radius)
         mask = alpha >= 0.5
         later = [old & ~mask for old in scene.masks]
@@ -52,15 +75,40 @@ def draw_scene(rng: np.random.Generator, size: int, low_contrast: float) -> Draw
         if mask.sum() < least or any(
             m.sum() < max(least, MIN_VISIBLE * area) for m, area in zip(later, full, strict=True)
         ):
-            continue  # never drawn, so no object goes without its annotation
+            return False  # never drawn, so no object goes without its annotation
         hue = rng.random() if rng.random() < ANY_COLOUR else HUES[label] + rng.normal(0, HUE_SD)
-        scene.image = _paint(rng, scene.image, alpha, hue, rng.random() < low_contrast)
+        low = rng.random() < low_contrast
+        colour = _colour(rng, scene.image, alpha, hue, low)
+        second = faded = None
+        cover = alpha
+        if hard and rng.random() < TWO_COLOURS:
+            second = _second_part(rng, alpha)
+            other = _second_colour(rng, colour, label, background)
+            colour = np.where(second[..., None], other, colour)
+            second &= mask
+        if hard and rng.random() < FADED:
+            faded = _free_border(rng, mask, np.any([mask, *scene.masks], axis=0))
+            scene.image = scene.image + alpha[..., None] * (background - scene.image)
+            cover = alpha * (1 - FADE * _bump(size, faded, FADE_SD * radius))
+        scene.image = _paint(rng, scene.image, cover, colour, low)
         scene.masks = [*later, mask]
+        scene.seconds = [old if old is None else old & ~mask for old in scene.seconds] + [second]
         scene.labels.append(label)
+        scene.faded.append(faded)
         placed.append((centre, radius))
         full.append(int(mask.sum()))
+        return True
+
+    for _ in range(wanted):
+        radius = float(np.exp(rng.uniform(*np.log(RADIUS)))) * size / 96
+        centre = _place(rng, size, radius, placed)
+        label = int(rng.integers(3))
+        if add(label, centre, radius) and hard and rng.random() < PARTNER:
+            partner = _beside(rng, size, placed)
+            if partner:
+                add(label, *partner)
     if not scene.masks:
-        return draw_scene(rng, size, low_contrast)
+        return draw_scene(rng, size, low_contrast, kind)
     return _finish(rng, scene)
 
 
@@ -70,8 +118,8 @@ def draw_salient(rng: np.random.Generator, size: int) -> Drawing:
     radius = rng.uniform(24, 40) * size / 96
     outline = outlines.SALIENT[int(rng.integers(len(outlines.SALIENT)))](rng)
     alpha = _fill(rng, size, outline, rng.uniform(0.4, 0.6, 2) * size, radius)
-    image = _paint(rng, image, alpha, rng.random(), False)
-    return _finish(rng, Drawing(image, [alpha >= 0.5], [0]))
+    image = _paint(rng, image, alpha, _colour(rng, image, alpha, rng.random(), False), False)
+    return _finish(rng, Drawing(image, [alpha >= 0.5], [0], [None], [None]))
 
 
 def _finish(rng: np.random.Generator, scene: Drawing) -> Drawing:
@@ -87,6 +135,23 @@ def _place(rng: np.random.Generator, size: int, radius: float, placed: list) -> 
         if all(np.hypot(*(centre - c)) >= 0.7 * (radius + r) for c, r in placed):
             break
     return centre
+
+
+def _beside(rng: np.random.Generator, size: int, placed: list) -> tuple[np.ndarray, float] | None:
+    """Centre and radius of a partner of the last object: about as large, NEAR it, not too close to others.
+
+    The first of sixteen random places with most of the partner inside the image; None where none has room.
+    """
+    *others, (centre, radius) = placed
+    least, most = np.array(RADIUS) * size / 96
+    own = float(np.clip(radius * np.exp(rng.uniform(-0.3, 0.3)), least, most))
+    margin = min(0.8 * own, 0.45 * size)
+    angle, reach = rng.uniform(0, 2 * np.pi, 16), rng.uniform(*NEAR, 16) * (radius + own)
+    for place in centre + reach[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1):
+        inside = (place >= margin).all() and (place <= size - margin).all()
+        if inside and all(np.hypot(*(place - c)) >= 0.7 * (own + r) for c, r in others):
+            return place, own
+    return None
 
 
 def _fill(
@@ -128,19 +193,20 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.clip(image, 0, 255)
 
 
-def _paint(
+def _colour(
     rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, hue: float, low: bool
 ) -> np.ndarray:
-    """Lay an object on the image: base colour at the wanted distance, gradient, second tone, stripes."""
+    """An object's base colour at the wanted distance from what it covers."""
+    under = (alpha / alpha.sum()).ravel() @ image.reshape(-1, 3)
+    return _low_contrast(rng, under) if low else _contrasting(rng, under, hue)
+
+
+def _paint(
+    rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, colour: np.ndarray, low: bool
+) -> np.ndarray:
+    """Lay an object on the image: its colour (3, or s x s x 3), gradient, second tone, stripes."""
     size = len(image)
-    weight = alpha / alpha.sum()
-    under = weight.ravel() @ image.reshape(-1, 3)
-    colour = _low_contrast(rng, under) if low else _contrasting(rng, under, hue)
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
-    angle = rng.uniform(0, 2 * np.pi)
-    along = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
-    inside = along[alpha > 0]
-    along = (along - inside.mean()) / (np.ptp(inside) / 2 + 1e-3)  # about -1..1 over the object
+    along = _along(rng, alpha)
     shade = rng.uniform(5, 24) * (0.5 if low else 1) * along
     if rng.random() < 0.35:
         shade = shade + np.where(along > rng.uniform(-0.4, 0.4), 1, -1) * rng.uniform(6, 18) * (
@@ -152,12 +218,61 @@ def _paint(
     return image + alpha[..., None] * (painted - image)
 
 
-def _contrasting(rng: np.random.Generator, under: np.ndarray, hue: float) -> np.ndarray:
-    """A saturated colour of this hue, CONTRAST or more away from `under`; else the farthest of sixteen."""
+def _along(rng: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
+    """Position along a random direction, about -1..1 over the object; s x s float32."""
+    y, x = np.mgrid[0 : len(alpha), 0 : len(alpha)].astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    along = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
+    inside = along[alpha > 0]
+    return (along - inside.mean()) / (np.ptp(inside) / 2 + 1e-3)
+
+
+def _second_part(rng: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
+    """s x s bool: the side of a random straight line that holds 30 to 70 % of the object."""
+    along = _along(rng, alpha)
+    return along > np.quantile(along[alpha >= 0.5], rng.uniform(0.3, 0.7))
+
+
+def _second_colour(
+    rng: np.random.Generator, first: np.ndarray, label: int, background: np.ndarray
+) -> np.ndarray:
+    """PART_CONTRAST or more away from `first`: grey like the clutter, or of the class's second hue."""
+    if rng.random() < GREY:
+        greys = hsv_to_rgb(rng.uniform((0, 0, 0.2), (1, 0.28, 0.9), (16, 3)))
+        return _away(0.5 * background.mean((0, 1)) + 0.5 * greys, first, PART_CONTRAST)
+    return _contrasting(rng, first, SECOND_HUES[label] + rng.normal(0, HUE_SD), PART_CONTRAST)
+
+
+def _free_border(rng: np.random.Generator, mask: np.ndarray, objects: np.ndarray) -> tuple[int, int]:
+    """A random pixel of the mask that has a pixel of the background beside it; else any of its border's.
+
+    The image's edge is no border.
+    """
+    padded = (np.pad(covered, 1, mode="edge") for covered in (objects, mask))
+    borders = [mask & ~(m[:-2, 1:-1] & m[2:, 1:-1] & m[1:-1, :-2] & m[1:-1, 2:]) for m in padded]
+    pixels = next(np.argwhere(found) for found in (*borders, mask) if found.any())
+    row, column = pixels[int(rng.integers(len(pixels)))]
+    return int(row), int(column)
+
+
+def _bump(size: int, pixel: tuple[int, int], sd: float) -> np.ndarray:
+    """A Gaussian of height 1 around a pixel (row, column); s x s float32."""
+    row, column = (np.exp(-0.5 * ((np.arange(size) - p) / sd) ** 2).astype(np.float32) for p in pixel)
+    return row[:, None] * column
+
+
+def _contrasting(
+    rng: np.random.Generator, under: np.ndarray, hue: float, least: float = CONTRAST
+) -> np.ndarray:
+    """A saturated colour of this hue, `least` or more away from `under`; else the farthest of sixteen."""
     hsv = np.stack([np.full(16, hue), rng.uniform(0.5, 1, 16), rng.uniform(0.4, 1, 16)], 1)
-    colours = hsv_to_rgb(hsv)
-    distance = np.linalg.norm(rgb_to_lab(colours) - rgb_to_lab(under), axis=1)
-    good = np.flatnonzero(distance > CONTRAST)
+    return _away(hsv_to_rgb(hsv), under, least)
+
+
+def _away(colours: np.ndarray, other: np.ndarray, least: float) -> np.ndarray:
+    """The first of the colours that is at least that far from another one; else the farthest."""
+    distance = np.linalg.norm(rgb_to_lab(colours) - rgb_to_lab(other), axis=1)
+    good = np.flatnonzero(distance > least)
     return colours[good[0] if len(good) else int(distance.argmax())]
 
 

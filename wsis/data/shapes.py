@@ -4,7 +4,7 @@
 <root>/annotations/instances_{train,val}.json
 <root>/semantic/{train,val}/*.png         uint8: 0 background, class position + 1
 <root>/salient/{images,masks}/*.png, <root>/salient/train.txt    where spec.salient_images > 0
-<root>/stats.json                         what was drawn: spec, seed, counts, size shares, separability
+<root>/stats.json                         spec, seed, counts, shares (sizes, overlaps, ...), separability
 
 COCO calls objects small below 32^2 and large above 96^2 pixels, and a 96 x 96 image cannot hold a large one.
 The annotations' `area` is therefore given in *reference pixels*, those of the same picture shown 216 pixels
@@ -34,6 +34,7 @@ from wsis.errors import WsisError
 VERSION = 1  # of the drawing: raise it when the same seed draws something else
 REFERENCE_SIDE = 216  # pixels; see above
 SMALL, LARGE = 32**2, 96**2  # COCO's limits, applied to `area`
+OVERLAP = 0.1  # box IoU
 STREAMS = {"train": 0, "val": 1, "salient": 2}  # so that no two splits share images, whatever their seeds
 
 
@@ -70,6 +71,8 @@ def _complete(folder: Path, made: dict) -> bool:
         stats = json.loads((folder / "stats.json").read_text())
     except (OSError, ValueError):
         raise WsisError(f"{folder}: exists, but is not a complete `shapes` root; {advice}") from None
+    if isinstance(stats.get("spec"), dict):  # a key that the root is older than has its default
+        stats["spec"] = ShapesSpec().model_dump(mode="json") | stats["spec"]
     for key, value in made.items():
         if stats.get(key) != value:
             raise WsisError(f"{folder}: was drawn with {key} {stats.get(key)}, asked for {value}; {advice}")
@@ -93,11 +96,12 @@ def _write(spec: ShapesSpec, seed: int, root: Path, made: dict) -> None:
 def _write_split(root: Path, split: str, count: int, base: int, spec: ShapesSpec) -> dict:
     (root / split).mkdir()
     (root / "semantic" / split).mkdir(parents=True)
-    images, annotations = [], []
+    images, annotations, drawn = [], [], {"two_coloured": 0, "faded": 0}
     for index in range(count):
-        drawing = draw_scene(
-            np.random.default_rng([base, STREAMS[split], index]), spec.size, spec.low_contrast
-        )
+        rng = np.random.default_rng([base, STREAMS[split], index])
+        drawing = draw_scene(rng, spec.size, spec.low_contrast, spec.kind)
+        drawn["two_coloured"] += sum(part is not None for part in drawing.seconds)
+        drawn["faded"] += sum(pixel is not None for pixel in drawing.faded)
         name = f"{index + 1:06d}.png"
         _save(drawing.image, root / split / name)
         _save(_semantic(drawing, spec.size), root / "semantic" / split / name)
@@ -118,7 +122,9 @@ def _write_split(root: Path, split: str, count: int, base: int, spec: ShapesSpec
         "annotations": annotations,
     }
     (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content, separators=(",", ":")))
-    return _summary(annotations, count)
+    return _summary(annotations, count) | {
+        key: round(100 * number / len(annotations), 1) for key, number in drawn.items()
+    }
 
 
 def area_scale(size: int) -> float:
@@ -173,7 +179,21 @@ def _summary(annotations: list[dict], images: int) -> dict:
         "large": share(area > LARGE),
         "classes": [share(labels == i + 1) for i in range(len(CLASSES))],
         "fill": round(float((pixels / box).mean()), 3),
+        "overlapping": share(_overlapping(annotations)),
     }
+
+
+def _overlapping(annotations: list[dict]) -> np.ndarray:
+    """Whether an object's box overlaps one of the same class and image by an IoU above OVERLAP; N bool."""
+    keys = np.array([(a["image_id"], a["category_id"]) for a in annotations])
+    boxes = [a["bbox"] for a in annotations]
+    found = np.zeros(len(boxes), bool)
+    for key in np.unique(keys, axis=0):
+        members = np.flatnonzero((keys == key).all(1))
+        own = [boxes[i] for i in members]
+        iou = rle.iou(own, own, [False] * len(own))
+        found[members] = (iou > OVERLAP).sum(1) > 1  # the one more is the object itself
+    return found
 
 
 def _save(array: np.ndarray, path: Path) -> None:
