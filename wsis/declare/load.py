@@ -123,10 +123,10 @@ def check_claims(table: Table, tables: dict[str, Table], where: Path) -> None:
                     f" (rows: {', '.join(other.labels)})"
                 )
             metric = cell.metric or claim.metric
-            if metric not in other.columns:
+            if metric not in other.metrics:
                 raise DeclarationError(
                     f"{where}: claims.{claim.id}: {other.key} has no column '{metric}'"
-                    f" (columns: {', '.join(other.columns)})"
+                    f" (columns: {', '.join(other.metrics)})"
                 )
 
 

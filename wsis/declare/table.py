@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from itertools import product
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from wsis.declare.recipe import Spec
 
@@ -16,15 +17,34 @@ Metric = Literal[
     "drop_rate",  # share of dropped proxy masks (BoxCaseg, Table 8), 0 to 1
     "GFLOPs", "params",  # cost: 1e9 operations; 1e6 parameters ('Memory(M)' in BAISeg)
 ]  # fmt: skip
+# Measures of ours, '<map>_<measure>[_overlap]', per cent: the maps that SIM makes masks of, inside boxes. IoU
+# at threshold 0.5 and at the best one, area under the ROC curve; of the labels, the share of pixels that have
+# one and the share of those that are right. `overlap`: objects whose box overlaps one of their own class.
+MEASURES = tuple(
+    f"{name}{subset}"
+    for name in (
+        *(f"{a}_{b}" for a, b in product(("semantic", "instance", "pseudo"), ("IoU", "best", "AUC"))),
+        "pseudo_cover",
+        "pseudo_acc",
+    )
+    for subset in ("", "_overlap")
+)
+Measure = Literal[MEASURES]
+Quantity = Literal[(*get_args(Metric), *MEASURES)]  # a column of the paper's table, or one of ours
 Label = Annotated[str, Field(min_length=1)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
 
 class Row(Spec):
-    """One row of a published table: one we train (`train`), or one we quote (`quote`)."""
+    """One row of a table: one we train (`train`), or one we quote (`quote`).
+
+    A row of ours is trained and not in the paper: it has no values, and no part in what the paper claims.
+    """
 
     label: Label
-    values: tuple[float | None, ...]  # as printed, in the order of the table's columns; null: not printed
+    # As printed, in the order of the table's columns; null: not printed. All null in a table's rows of ours.
+    values: tuple[float | None, ...] = ()
+    ours: bool = False
     train: dict[str, Any] | None = None  # overrides of the table's base recipe, dotted keys
     base: str | None = None  # another named recipe than the table's: '<name>', or '<paper>/<name>'
     quote: str | None = None  # the system whose published numbers these are, with its reference
@@ -38,6 +58,8 @@ class Row(Spec):
             raise ValueError(f"row '{self.label}' needs exactly one of 'train' and 'quote'")
         if self.base is not None and self.train is None:
             raise ValueError(f"row '{self.label}' is quoted, so it has no 'base'")
+        if self.ours and (self.quote is not None or any(value is not None for value in self.values)):
+            raise ValueError(f"row '{self.label}' is ours: trained, and without printed values")
         return self
 
     @property
@@ -58,14 +80,15 @@ class Cell(Spec):
     """A cell of a table: `table` defaults to the claim's own, as '<paper>/<table>'."""
 
     row: Label
-    metric: Metric | None = None
+    metric: Quantity | None = None
     table: str | None = None
 
 
 class Claim(Spec):
     """A sentence of a paper that compares cells, made checkable.
 
-    best, worst   `row` has the highest (lowest) `metric` among `among` (default: every other trained row)
+    best, worst   `row` has the highest (lowest) `metric` among `among` (default: every other trained row
+                  of the paper's)
     greater       `row` lies above `than` by more than `by`
     lower         `row` lies below `than` by more than `by`
     monotone      `rows`, in this order, rise (`direction: up`) or fall (`down`), neighbours not equal
@@ -78,7 +101,7 @@ class Claim(Spec):
     text: str  # the sentence, shortened if need be
     section: str
     kind: Literal["best", "worst", "greater", "lower", "monotone", "peak", "insensitive", "near"]
-    metric: Metric
+    metric: Quantity
     row: Cell | None = None
     than: Cell | None = None
     rows: tuple[Cell, ...] = ()
@@ -133,6 +156,7 @@ class Table(Spec):
     headline: bool = False
     columns: tuple[Metric, ...]
     header: tuple[str, ...]  # the columns as the paper prints them
+    measures: tuple[Measure, ...] = ()  # further columns, of ours
     rows: tuple[Row, ...]
     sweep: Sweep | None = None
     claims: tuple[Claim, ...] = ()
@@ -142,6 +166,11 @@ class Table(Spec):
     def key(self) -> str:
         """'<paper>/<table>', for example 'boxinst/1a'."""
         return f"{self.paper}/{self.table}"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The paper's columns, then ours."""
+        return (*self.columns, *self.measures)
 
     @property
     def labels(self) -> list[str]:
@@ -154,6 +183,13 @@ class Table(Spec):
     def published(self, row: Row) -> dict[str, float | None]:
         """Metric -> value as printed, in column order."""
         return dict(zip(self.columns, row.values, strict=True))
+
+    @field_validator("rows")
+    @classmethod
+    def _nothing_printed(cls, rows: tuple[Row, ...], info: ValidationInfo) -> tuple[Row, ...]:
+        """Rows of ours get a null a column, so that readers need not ask."""
+        nothing = (None,) * len(info.data.get("columns", ()))
+        return tuple(row.model_copy(update={"values": nothing}) if row.ours else row for row in rows)
 
     @model_validator(mode="after")
     def _consistent(self) -> Table:
@@ -169,6 +205,8 @@ class Table(Spec):
                     f"row '{row.label}' has {len(row.values)} values, expected {len(self.columns)}"
                     f" ({', '.join(self.columns)})"
                 )
+        if len(set(self.measures)) != len(self.measures):
+            raise ValueError("'measures' names one twice")
         if self.sweep and (unknown := set(self.sweep.points) - seen):
             raise ValueError(f"'sweep' names unknown rows: {', '.join(sorted(unknown))}")
         if self.sweep and (absent := set(self.sweep.metrics) - set(self.columns)):

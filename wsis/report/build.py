@@ -13,8 +13,9 @@ from wsis.declare.load import load_errata, load_figures
 from wsis.declare.table import Curve, Erratum, Figure, Row, Table
 from wsis.errors import WsisError
 from wsis.evaluation.files import read_json
-from wsis.plan import Plan
+from wsis.plan import Plan, Run
 from wsis.report.claims import judge
+from wsis.report.measures import NO_MASKS, PseudoMasks, is_measure, readable
 from wsis.report.model import CellResult, FigureResult, Report, TableResult, Trend
 from wsis.report.stale import code_hash
 from wsis.report.stats import decimals, kendall_tau_b, published_interval
@@ -40,8 +41,9 @@ def build_report(
     figures = load_figures() if figures is None else figures
     errata = load_errata() if errata is None else errata
     tables = {key: _table(table, plan, found, errata) for key, table in plan.tables.items()}
+    images = {run.id: _images(run) for run in plan.runs.values()}
     for result in tables.values():
-        result.claims = [judge(c, result.table, tables, plan.scale.name) for c in result.table.claims]
+        result.claims = [judge(c, result.table, tables, plan.scale.name, images) for c in result.table.claims]
     return Report(
         scale=plan.scale.name,
         seeds=tuple(plan.seeds),
@@ -64,6 +66,7 @@ class Found:
         self.environment = self._files("environment.json")
         affinity = self.root / "affinity.json"
         self.affinity = read_json(affinity) if affinity.exists() else None
+        self.pseudo = PseudoMasks(self.root / "pseudo")
         self._code: dict[str, str | None] = {}
 
     def _files(self, name: str) -> dict[str, dict[str, Any]]:
@@ -115,14 +118,16 @@ def workflow(plan: Plan, target: str) -> str:
 
 def _table(table: Table, plan: Plan, found: Found, errata: Mapping[str, list[Erratum]]) -> TableResult:
     result = TableResult(table)
+    printed = {
+        metric: decimals(table.published(row)[metric] for row in table.rows) for metric in table.columns
+    }
     for row in table.rows:
         runs = plan.row_runs(table.key, row.label)
-        for i, metric in enumerate(table.columns):
+        for metric in table.metrics:
             cell = _cell(table, row, metric, runs, plan, found)
-            cell.published = row.values[i]
+            cell.published = table.published(row).get(metric)
             if cell.published is not None:
-                column = (other.values[i] for other in table.rows)
-                cell.interval = published_interval(cell.published, decimals(column))
+                cell.interval = published_interval(cell.published, printed[metric])
             result.cells[row.label, metric] = cell
     result.trend = _trend(result)
     result.errata = [e for entries in errata.values() for e in entries if table.key in e.about]
@@ -137,6 +142,8 @@ def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan,
         return CellResult(reason=plan.row_reason(table.key, row.label) or "not part of this plan")
     if metric == "prop":
         return _affinity_cell(table, runs, plan, found)
+    if is_measure(metric):
+        return _pseudo_cell(table, metric, runs, plan, found)
     cell, problems = CellResult(runs=dict(runs)), []
     protocol = row.protocol or table.protocol
     for seed, run in sorted(runs.items()):
@@ -193,6 +200,35 @@ def _affinity_cell(table: Table, runs: dict[int, str], plan: Plan, found: Found)
         else:
             cell.reason = f"affinity.json has no value at tau = {spec.tau:g}"
     return cell
+
+
+def _pseudo_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
+    """A measure of the masks that a row's settings make with the checkpoint that its runs continue."""
+    warmups = {seed: _warmup(plan.runs[run]) for seed, run in sorted(runs.items())}
+    if None in warmups.values():
+        return CellResult(reason=NO_MASKS)
+    cell, undefined = CellResult(runs=dict(runs)), False
+    for seed, warmup in warmups.items():
+        value = found.pseudo.value(warmup, runs[seed], metric)
+        if value is not None and math.isfinite(value):
+            cell.values[seed] = value
+        undefined |= value is not None
+    if not cell.values:
+        about = f"{readable(metric)} is undefined on this data"
+        cell.reason = about if undefined else f"not run: {found.command(table.key)}"
+    cell.stale = any(found.stale(warmups[seed]) for seed in cell.values)
+    return cell
+
+
+def _warmup(run: Run) -> str | None:
+    """The run whose checkpoint makes this run's first pseudo masks; None for a run that makes none of it."""
+    init = run.recipe.init
+    return init.parent if run.recipe.method == "sim" and init and init.iteration is not None else None
+
+
+def _images(run: Run) -> str:
+    """Which images a run is trained and evaluated on: numbers of other images can't be compared."""
+    return run.recipe.data.model_dump_json(include={"dataset", "train", "eval", "shapes"})
 
 
 def _trend(result: TableResult) -> Trend | None:

@@ -15,6 +15,7 @@ from typing import Literal
 
 from wsis.declare.table import Cell, Claim, Table
 from wsis.errors import WsisError
+from wsis.report.measures import readable
 from wsis.report.model import CellResult, ClaimResult, TableResult, Verdict
 from wsis.report.stats import Interval, paired, t_interval
 
@@ -55,15 +56,23 @@ class Outcome:
     absent: tuple[str, ...] = ()
 
 
-def judge(claim: Claim, table: Table, results: Mapping[str, TableResult], scale: str) -> ClaimResult:
+def judge(
+    claim: Claim,
+    table: Table,
+    results: Mapping[str, TableResult],
+    scale: str,
+    images: Mapping[str, str] | None = None,
+) -> ClaimResult:
     """The claim's verdict at `scale`. `results` holds every table's cells by '<paper>/<table>'.
+
+    images: run id -> which images it is trained and evaluated on; a comparison across two of them is not run.
 
     One seed is inconclusive. A significantly failing comparison contradicts the claim even where others
     were not run; otherwise a missing one leaves it 'not run'. Measured and quoted numbers are compared at
     the scale `paper` only. Raises WsisError for a `peak` whose row is not strictly inside its rows.
     """
     comparisons = list(_comparisons(claim, table, results))
-    outcomes = [_measured(comparison, scale) for comparison in comparisons]
+    outcomes = [_measured(comparison, scale, images or {}) for comparison in comparisons]
     printed = [_printed(comparison) for comparison in comparisons]
     published = None if None in printed or not printed else True
     return ClaimResult(
@@ -121,7 +130,7 @@ def _comparisons(claim: Claim, table: Table, results: Mapping[str, TableResult])
 
 
 def _rivals(claim: Claim, table: Table) -> list[str]:
-    labels = claim.among or tuple(row.label for row in table.rows if row.kind == "train")
+    labels = claim.among or tuple(row.label for row in table.rows if row.kind == "train" and not row.ours)
     home = claim.row.table or table.key
     return [label for label in labels if home != table.key or label != claim.row.row]
 
@@ -130,7 +139,7 @@ def _side(cell: Cell, claim: Claim, table: Table, results: Mapping[str, TableRes
     key, metric = cell.table or table.key, cell.metric or claim.metric
     name = f"'{cell.row}'" if key == table.key else f"'{cell.row}' of {key}"
     if metric != claim.metric:
-        name += f" ({metric})"
+        name += f" ({readable(metric)})"
     other = results.get(key)
     if other is None:
         return Side(name, metric, quoted=False, protocol=table.protocol, result=None)
@@ -156,7 +165,7 @@ def _printed(comparison: Comparison) -> bool | None:
     return False if most <= comparison.by else None
 
 
-def _measured(comparison: Comparison, scale: str) -> Outcome:
+def _measured(comparison: Comparison, scale: str, images: Mapping[str, str]) -> Outcome:
     high, low = comparison.high, comparison.low
     pair = f"{high.name} and {low.name}"
     if missing := [side.name for side in (high, low) if side.result is None]:
@@ -172,6 +181,9 @@ def _measured(comparison: Comparison, scale: str) -> Outcome:
             )
         if side.quoted and side.result.published is None:
             return Outcome("missing", f"the paper prints no {side.metric} for {side.name}")
+    shared = high.result.runs.keys() & low.result.runs.keys()
+    if any(images.get(high.result.runs[s]) != images.get(low.result.runs[s]) for s in shared):
+        return Outcome("missing", f"{pair} are measured on different images")
     if absent := tuple(side.name for side in (high, low) if not side.quoted and not side.result.values):
         return Outcome("missing", absent=absent)
     values = [_values(high, low.result), _values(low, high.result)]

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from wsis.declare.table import MEASURES
 from wsis.errors import WsisError
 from wsis.evaluation.files import read_json, write_json
 from wsis.report.claims import EXACT
@@ -17,8 +18,8 @@ def make_diff(report: Report) -> dict[str, Any]:
     """The content of reports/<scale>/diff.json.
 
     {"scale", "seeds": [int], "claims": {verdict: count},
-     "tables": [{"paper", "table", "protocol", "metrics": [str],
-       "rows": [{"label", "kind", "recipe": id of the first seed's run or null, "cells": {metric: {
+     "tables": [{"paper", "table", "protocol", "metrics": [str], "measures": [str: the metrics of ours],
+       "rows": [{"label", "kind", "ours", "recipe": id of the first seed's run or null, "cells": {metric: {
          "published", "interval": [low, high], "mean", "std", "n", "difference", "reason", "stale"}}}],
        "trend": {"tau_b", "n", "metric", "best_published", "best_measured"} or null,
        "claims": [{"id", "text", "section", "kind", "verdict", "published", "detail", "n"}]}]}
@@ -45,7 +46,8 @@ def _table(result: TableResult) -> dict[str, Any]:
         "paper": table.paper,
         "table": table.table,
         "protocol": table.protocol,
-        "metrics": list(table.columns),
+        "metrics": list(table.metrics),
+        "measures": list(table.measures),
         "rows": [_row(result, label) for label in table.labels],
         "trend": vars(result.trend).copy() if result.trend else None,
         "claims": [
@@ -65,11 +67,13 @@ def _table(result: TableResult) -> dict[str, Any]:
 
 
 def _row(result: TableResult, label: str) -> dict[str, Any]:
-    cells = {metric: result.cells[label, metric] for metric in result.table.columns}
+    cells = {metric: result.cells[label, metric] for metric in result.table.metrics}
     runs = next((cell.runs for cell in cells.values() if cell.runs), {})
+    row = result.table.row(label)
     return {
         "label": label,
-        "kind": result.table.row(label).kind,
+        "kind": row.kind,
+        "ours": row.ours,
         "recipe": runs[min(runs)] if runs else None,
         "cells": {
             metric: {
@@ -133,6 +137,8 @@ def compare(diff: dict[str, Any], reference: dict[str, Any]) -> list[str]:
 
 
 def _was_run(table: dict[str, Any]) -> bool:
+    """Was any row of it trained? What is measured without that is no run of the table."""
+    apart = {*EXACT, *MEASURES}
     return any(
-        cell["n"] for row in table["rows"] for metric, cell in row["cells"].items() if metric not in EXACT
+        cell["n"] for row in table["rows"] for metric, cell in row["cells"].items() if metric not in apart
     )

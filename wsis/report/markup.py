@@ -10,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from wsis.report.measures import readable
+
 NONE = "\N{EN DASH}"  # stands where there is no value
 _COMMAND = re.compile(r"^(?P<before>not run: )(?P<command>.+?)(?P<after> \(~?[^()]*\))?$", re.DOTALL)
 
@@ -24,7 +26,9 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(code=mark_command, duration=duration, amount=amount, plain=plain)
+    environment.filters.update(
+        code=mark_command, duration=duration, amount=amount, plain=plain, readable=readable
+    )
     return environment
 
 

@@ -93,7 +93,10 @@ def dot_plot(result: TableResult) -> Plot | None:
     """A dot a trained row, published on the left, measured on the right; None below two measured rows."""
     metric = result.trend.metric if result.trend else result.table.columns[0]
     rows = [
-        (row.label, result.cells.get((row.label, metric), CellResult()))
+        (
+            f"{row.label} (ours)" if row.ours else row.label,
+            result.cells.get((row.label, metric), CellResult()),
+        )
         for row in result.table.rows
         if row.kind == "train"
     ]

@@ -18,6 +18,7 @@ from wsis.report.curves import curves_plot
 from wsis.report.markup import templates
 from wsis.report.masks import Panel, mask_panel
 from wsis.report.model import VERDICTS, FigureResult, Report, TableResult
+from wsis.report.pictures import Pictures, read_pictures
 from wsis.report.plots import figure_plot, table_plot
 from wsis.report.style import Plot
 from wsis.report.tables import to_csv, to_markdown, to_tex
@@ -37,6 +38,7 @@ class Section:
     curves: Plot | None
     masks: Panel | None
     seed: int | None  # whose masks are shown
+    pictures: list[Pictures]  # of runs that no table above shows
 
 
 @dataclass
@@ -81,17 +83,18 @@ def render_report(report: Report, results: Path, out: Path, roots: Mapping[str, 
     strips = sum(len(view.trained) for view in views.values() if view.measured)
     draw_masks = partial(_masks, results=results, roots=roots, quality=82 if strips <= PAGE_STRIPS else 60)
     papers = {key: Paper(key, PAPER_TITLES[key], errata=report.errata.get(key, [])) for key in PAPERS}
+    drawn: set[str] = set()  # runs whose pictures are on the page
     for result in report.tables:
         view = views[result.table.key]
-        section = _section(result, view, results, draw_masks)
+        section = _section(result, view, results, draw_masks, drawn)
         paper = papers[result.table.paper]
         (paper.measured if view.measured else paper.unrun).append(section)
         _write_table(section, report, out / result.table.paper)
     for figure in report.figures:
-        drawn = FigureSection(figure, figure_plot(figure))
-        papers[figure.figure.paper].figures.append(drawn)
-        if drawn.plot and drawn.plot.png:
-            _write(out / figure.figure.paper / f"figure{figure.figure.figure}.png", drawn.plot.png)
+        redrawn = FigureSection(figure, figure_plot(figure))
+        papers[figure.figure.paper].figures.append(redrawn)
+        if redrawn.plot and redrawn.plot.png:
+            _write(out / figure.figure.paper / f"figure{figure.figure.figure}.png", redrawn.plot.png)
     ordered = sorted(
         papers.values(), key=lambda paper: not (paper.measured or any(f.plot for f in paper.figures))
     )
@@ -123,12 +126,33 @@ def _count_rows(papers: list[Paper], measured: bool) -> int:
     return sum(row.measured for row in rows) if measured else len(rows)
 
 
-def _section(result: TableResult, view: TableView, results: Path, draw_masks: Any) -> Section:
+def _section(
+    result: TableResult, view: TableView, results: Path, draw_masks: Any, drawn: set[str]
+) -> Section:
+    """A table's section; runs whose pictures it shows are added to `drawn`, and not shown again."""
     if not view.measured:
-        return Section(result, view, None, None, None, None)
-    runs = [(row.label, [results / "runs" / run for run in row.runs]) for row in view.trained]
+        return Section(result, view, None, None, None, None, [])
+    runs = [(row.name, [results / "runs" / run for run in row.runs]) for row in view.trained]
     panel, seed = draw_masks(result, view)
-    return Section(result, view, table_plot(result), curves_plot(f"{view.anchor}-curves", runs), panel, seed)
+    return Section(
+        result,
+        view,
+        table_plot(result),
+        curves_plot(f"{view.anchor}-curves", runs),
+        panel,
+        seed,
+        _pictures(result, view, results, drawn),
+    )
+
+
+def _pictures(result: TableResult, view: TableView, results: Path, drawn: set[str]) -> list[Pictures]:
+    found = []
+    for row in view.trained:
+        for seed, run in _seed_runs(result, row).items():
+            if run not in drawn and (pictures := read_pictures(results / "runs" / run)):
+                found.append(Pictures(row.name, seed, pictures))
+                drawn.add(run)
+    return found
 
 
 def _masks(
@@ -142,7 +166,7 @@ def _masks(
     for row in view.trained:
         for seed, run in _seed_runs(result, row).items():
             if run in roots and (results / "runs" / run / "predictions.json").is_file():
-                by_seed.setdefault(seed, []).append((row.label, run))
+                by_seed.setdefault(seed, []).append((row.name, run))
     if not by_seed:
         return None, None
     seed = max(sorted(by_seed), key=lambda seed: len(by_seed[seed]))

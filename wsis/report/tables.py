@@ -11,6 +11,7 @@ import re
 from tabulate import tabulate
 
 from wsis.report.markup import templates
+from wsis.report.measures import GROUP
 from wsis.report.model import CellResult, TableResult
 from wsis.report.view import CellView, RowView, table_view
 
@@ -41,20 +42,23 @@ def md_escape(text: str) -> str:
 def to_csv(result: TableResult, scale: str) -> str:
     """One line a row, numbers unrounded, an absent number an empty field.
 
-    Columns: label, kind (train, quote), for each metric '<metric> measured mean', '... measured std',
-    '... measured n' and '<metric> published', then recipe (run ids of all seeds, separated by blanks), scale.
+    Columns: label, kind (train, ours, quote), for each metric '<metric> measured mean', '... measured std',
+    '... measured n' and '<metric> published', for each measure of ours the same three as 'ours: <measure> ...',
+    then recipe (run ids of all seeds, separated by blanks), scale.
     """
     table = result.table
-    names = ("measured mean", "measured std", "measured n", "published")
+    names = ("measured mean", "measured std", "measured n")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    header = [f"{metric} {name}" for metric in table.columns for name in names]
+    header = [f"{metric} {name}" for metric in table.columns for name in (*names, "published")]
+    header += [f"{GROUP}: {measure} {name}" for measure in table.measures for name in names]
     writer.writerow(["label", "kind", *header, "recipe", "scale"])
     for row in table_view(result, scale).rows:
         line: list[str | float | None] = [row.label, row.kind]
-        for metric in table.columns:
+        for metric in table.metrics:
             cell = result.cells.get((row.label, metric), CellResult())
-            line += [cell.mean, cell.std, cell.n, cell.published]
+            line += [cell.mean, cell.std, cell.n]
+            line += [cell.published] if metric in table.columns else []
         writer.writerow([*line, " ".join(row.runs), scale])
     return out.getvalue()
 
@@ -62,6 +66,7 @@ def to_csv(result: TableResult, scale: str) -> str:
 def to_markdown(result: TableResult, scale: str) -> str:
     """A pipe table: 'mean ± std (n)' and the published number and difference in the same cell."""
     view = table_view(result, scale)
+    header = [*view.header, *(f"{GROUP}: {name}" for name in view.measure_header)]
     lines = [
         f"### {md_escape(view.name)}: {md_escape(view.title)}",
         "",
@@ -72,21 +77,21 @@ def to_markdown(result: TableResult, scale: str) -> str:
         "",
         tabulate(
             [[_md_label(row), *(_md_cell(cell) for cell in row.cells)] for row in view.rows],
-            headers=["", *(md_escape(name) for name in view.header)],
+            headers=["", *(md_escape(name) for name in header)],
             tablefmt="pipe",
-            colalign=["left", *("right" for _ in view.header)],
+            colalign=["left", *("right" for _ in header)],
             disable_numparse=True,
         ),
     ]
+    if view.measure_note:
+        lines += ["", md_escape(view.measure_note)]
     if view.footnotes:
         lines += ["", *(f"- <sup>{mark}</sup> {md_escape(text)}" for mark, text in view.footnotes.items())]
     return "\n".join(lines) + "\n"
 
 
 def _md_label(row: RowView) -> str:
-    return md_escape(row.label) + (
-        " *(quoted)*" if row.kind == "quote" else " *(stale)*" if row.stale else ""
-    )
+    return md_escape(row.label) + (f" *({', '.join(row.marks)})*" if row.marks else "")
 
 
 def _md_cell(cell: CellView) -> str:
@@ -109,7 +114,12 @@ def _bracket(difference: str) -> str:
 def to_tex(result: TableResult, scale: str) -> str:
     r"""A `table` environment with booktabs rules; \checkmark needs amssymb, nothing else but booktabs."""
     view = table_view(result, scale)
-    head = " & ".join(["", *(tex_escape(name) for name in view.header)])
+    header, own = [*view.header, *view.measure_header], len(view.measures)
+    head = " & ".join(["", *(tex_escape(name) for name in header)]) + r" \\"
+    group = [
+        " & " * len(view.header) + rf" & \multicolumn{{{own}}}{{c}}{{{GROUP}}} \\",
+        rf"\cmidrule(l){{{len(view.header) + 2}-{len(header) + 1}}}",
+    ]
     lines = [
         "% needs \\usepackage{booktabs,amssymb}",
         r"\begin{table}",
@@ -118,15 +128,18 @@ def to_tex(result: TableResult, scale: str) -> str:
         r"Mean $\pm$ sample standard deviation over seeds ($n$ as subscript); published numbers in "
         r"parentheses, quoted rows in italics, best measured value in bold.}",
         rf"\label{{tab:{view.anchor}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(view.header)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(header)}}}",
         r"\toprule",
-        head + r" \\",
+        *(group if own else []),
+        head,
         r"\midrule",
     ]
     lines += [
         " & ".join([_tex_label(row), *(_tex_cell(cell) for cell in row.cells)]) + r" \\" for row in view.rows
     ]
     lines += [r"\bottomrule", r"\end{tabular}"]
+    if view.measure_note:
+        lines += [r"\par\smallskip\footnotesize " + tex_escape(view.measure_note)]
     if view.footnotes:
         notes = "; ".join(rf"$^{{{mark}}}$~{tex_escape(text)}" for mark, text in view.footnotes.items())
         lines += [r"\par\smallskip\footnotesize " + notes]
@@ -134,8 +147,7 @@ def to_tex(result: TableResult, scale: str) -> str:
 
 
 def _tex_label(row: RowView) -> str:
-    mark = "quoted" if row.kind == "quote" else "stale" if row.stale else ""
-    return tex_escape(row.label) + (rf" \emph{{({mark})}}" if mark else "")
+    return tex_escape(row.label) + (rf" \emph{{({', '.join(row.marks)})}}" if row.marks else "")
 
 
 def _tex_cell(cell: CellView) -> str:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wsis.declare.table import Row
+from wsis.report.measures import NO_MASKS, NOTE, is_measure, readable
 from wsis.report.model import CellResult, TableResult
 
 PAPER_TITLES = {"boxinst": "BoxInst", "sim": "SIM", "boxcaseg": "BoxCaseg", "baiseg": "BAISeg"}
 LOWER_IS_BETTER = {"GFLOPs", "params"}
-NEITHER_IS_BETTER = {"prop", "drop_rate"}
+NEITHER_IS_BETTER = {"prop", "drop_rate", "pseudo_cover", "pseudo_cover_overlap"}
 SCALE_CAPTIONS = {
     "smoke": "measured at scale smoke: a few steps on a few images, the numbers mean nothing",
     "tiny": "measured at scale tiny (synthetic shapes, a small network from scratch): not comparable in "
@@ -36,6 +37,7 @@ class CellView:
     published   formatted; '' where the paper prints none
     difference  measured minus published, signed; '' unless both exist
     best        the best measured value of its column
+    ours        a measure of ours, not a column of the paper's
     note        footnote mark of a missing cell, else ''
     reason      why it was not measured, else ''
     measured_key, published_key   numbers to sort by, None where there is none
@@ -48,6 +50,7 @@ class CellView:
     published: str = ""
     difference: str = ""
     best: bool = False
+    ours: bool = False
     stale: bool = False
     note: str = ""
     reason: str = ""
@@ -59,11 +62,12 @@ class CellView:
 class RowView:
     """A row: its label, how it is marked, its run ids (seeds ascending, each once) and its cells.
 
+    kind: ours is a row that we train and the paper does not print.
     stale: a run behind it was trained by code that has changed since. A run fills the whole row.
     """
 
     label: str
-    kind: Literal["train", "quote"]
+    kind: Literal["train", "ours", "quote"]
     quote: str
     notes: list[str]
     runs: list[str]
@@ -71,7 +75,19 @@ class RowView:
 
     @property
     def measured(self) -> bool:
-        return any(cell.kind == "measured" for cell in self.cells)
+        """Has it a number under any column of the paper's?"""
+        return any(cell.kind == "measured" and not cell.ours for cell in self.cells)
+
+    @property
+    def name(self) -> str:
+        """Its label in drawings, which have no other mark."""
+        return f"{self.label} (ours)" if self.kind == "ours" else self.label
+
+    @property
+    def marks(self) -> list[str]:
+        """What a table's row says beside its label: ours, quoted, stale."""
+        own = {"ours": ["ours"], "quote": ["quoted"], "train": []}[self.kind]
+        return own + (["stale"] if self.stale else [])
 
     @property
     def stale(self) -> bool:
@@ -80,7 +96,10 @@ class RowView:
 
 @dataclass
 class TableView:
-    """A table: its caption, columns, rows and the footnotes of the cells that were not run."""
+    """A table: its caption, columns, rows and the footnotes of the cells that were not run.
+
+    header, metrics: the paper's columns; measures, measure_header: ours, right of them.
+    """
 
     key: str
     title: str
@@ -88,6 +107,8 @@ class TableView:
     scale_caption: str
     header: list[str]
     metrics: list[str]
+    measure_header: list[str]
+    measures: list[str]
     rows: list[RowView]
     footnotes: dict[str, str] = field(default_factory=dict)  # mark -> reason
 
@@ -103,7 +124,12 @@ class TableView:
 
     @property
     def measured(self) -> bool:
-        return any(row.measured for row in self.rows)
+        return any(cell.kind == "measured" for row in self.rows for cell in row.cells)
+
+    @property
+    def measure_note(self) -> str:
+        """What the columns of ours are; '' where there are none."""
+        return NOTE if self.measures else ""
 
     @property
     def row_notes(self) -> dict[str, list[str]]:
@@ -116,7 +142,7 @@ class TableView:
 
     @property
     def trained(self) -> list[RowView]:
-        return [row for row in self.rows if row.kind == "train"]
+        return [row for row in self.rows if row.kind != "quote"]
 
 
 def scale_caption(scale: str) -> str:
@@ -127,17 +153,17 @@ def scale_caption(scale: str) -> str:
 def table_view(result: TableResult, scale: str) -> TableView:
     """Decide the text of every cell of `result`."""
     table = result.table
-    best = {metric: _best(result, metric) for metric in table.columns}
+    best = {metric: _best(result, metric) for metric in table.metrics}
     marks: dict[str, str] = {}  # reason -> mark
     rows = []
     for row in table.rows:
         cells = []
-        for metric in table.columns:
+        for metric in table.metrics:
             cell = result.cells.get((row.label, metric), CellResult())
-            cells.append(_cell(cell, row, cell.mean is not None and cell.mean == best[metric], marks))
+            cells.append(_cell(cell, row, metric, cell.mean is not None and cell.mean == best[metric], marks))
         runs = {
             run: None
-            for metric in table.columns
+            for metric in table.metrics
             for _, run in sorted(result.cells.get((row.label, metric), CellResult()).runs.items())
         }
         notes = [
@@ -145,8 +171,9 @@ def table_view(result: TableResult, scale: str) -> TableView:
             row.protocol and f"{row.protocol} protocol",
             row.note,
         ]
+        kind = "ours" if row.ours else row.kind
         rows.append(
-            RowView(row.label, row.kind, row.quote or "", [note for note in notes if note], list(runs), cells)
+            RowView(row.label, kind, row.quote or "", [note for note in notes if note], list(runs), cells)
         )
     return TableView(
         key=table.key,
@@ -155,25 +182,28 @@ def table_view(result: TableResult, scale: str) -> TableView:
         scale_caption=scale_caption(scale),
         header=list(table.header),
         metrics=list(table.columns),
+        measure_header=[readable(measure) for measure in table.measures],
+        measures=list(table.measures),
         rows=rows,
         footnotes={mark: reason for reason, mark in marks.items()},
     )
 
 
 def _best(result: TableResult, metric: str) -> float | None:
-    """The best measured mean of a column; None below two measured rows, or where no direction is better."""
+    """The best measured mean of a column; None below two measured rows, or where none is better."""
     means = [
         cell.mean for (_, name), cell in result.cells.items() if name == metric and cell.mean is not None
     ]
-    if metric in NEITHER_IS_BETTER or len(means) < 2:
+    if metric in NEITHER_IS_BETTER or len(means) < 2 or (is_measure(metric) and len(set(means)) == 1):
         return None
     return min(means) if metric in LOWER_IS_BETTER else max(means)
 
 
-def _cell(cell: CellResult, row: Row, best: bool, marks: dict[str, str]) -> CellView:
+def _cell(cell: CellResult, row: Row, metric: str, best: bool, marks: dict[str, str]) -> CellView:
     digits = max(1, cell.decimals)
     published = "" if cell.published is None else f"{cell.published:.{cell.decimals}f}"
-    view = CellView("empty", published=published, published_key=cell.published)
+    ours = is_measure(metric)
+    view = CellView("empty", published=published, ours=ours, published_key=cell.published)
     if cell.mean is not None:
         view.kind, view.n, view.best, view.stale = "measured", cell.n, best, cell.stale
         view.mean, view.measured_key = f"{cell.mean:.{digits}f}", cell.mean
@@ -182,7 +212,7 @@ def _cell(cell: CellResult, row: Row, best: bool, marks: dict[str, str]) -> Cell
             view.difference = signed(cell.mean - cell.published, digits)
     elif row.kind == "quote":
         view.kind = "quoted" if published else "empty"
-    elif published:
+    elif published or row.ours or (ours and cell.reason != NO_MASKS):
         view.kind, view.reason = "missing", cell.reason or "not run"
         view.note = marks.setdefault(view.reason, _mark(len(marks)))
     else:

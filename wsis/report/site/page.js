@@ -20,7 +20,7 @@ function compare(a, b, kind, sign) {
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const original = [...body.rows];
-  const headers = [...table.tHead.rows[0].cells];
+  const headers = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
   headers.forEach((header, column) => {
     const button = document.createElement("button");
     button.type = "button";

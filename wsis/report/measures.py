@@ -1,0 +1,71 @@
+"""Measures of ours: names, what they are, and values from results/<scale>/pseudo/<warm-up run>.json."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from wsis.declare.table import MEASURES
+from wsis.errors import WsisError
+from wsis.evaluation.files import read_json
+
+GROUP = "ours"  # the header over the measures in every format
+NO_MASKS = "no pseudo masks"  # why a row that makes none has no value
+NOTE = (
+    "Measures of ours, not the paper's: SIM's maps and labels inside the boxes of images that no training "
+    "has seen, with the warm-up checkpoint and without further training; per cent (see README.md). M_S: "
+    "semantic map (Eq. 1); M_I: instance map (Eq. 6); pseudo masks: both, as in Eq. 7. AUC: area under the "
+    "ROC curve of a map's pixels, which no threshold decides. Labelled: share of the pixels beyond the "
+    "thresholds; right: share of those. Overlapping: objects whose box overlaps one of their own class."
+)
+_MAPS = {"semantic": "M_S", "instance": "M_I", "pseudo": "pseudo masks"}
+_KINDS = {
+    "IoU": "IoU at 0.5", "best": "IoU at the best threshold", "AUC": "AUC", "cover": "labelled",
+    "acc": "labels that are right",
+}  # fmt: skip
+
+
+def is_measure(metric: str) -> bool:
+    """Is `metric` a measure of ours, not a column of a paper?"""
+    return metric in MEASURES
+
+
+def readable(metric: str) -> str:
+    """A measure in words, 'pseudo masks: IoU at 0.5, overlapping'; any other metric as it is."""
+    if not is_measure(metric):
+        return metric
+    name, kind, *overlap = metric.split("_")
+    return f"{_MAPS[name]}: {_KINDS[kind]}" + (", overlapping" if overlap else "")
+
+
+class PseudoMasks:
+    """The measured pseudo masks of a scale, each file read once."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._runs: dict[str, dict[str, Any]] = {}
+
+    def value(self, parent: str, run: str, metric: str) -> float | None:
+        """A measure of `run`'s settings with the checkpoint of `parent`; None where it is not measured.
+
+        NaN where it is undefined, as the accuracy of no labels. Raises WsisError for a file of another form.
+        """
+        name, kind, *overlap = metric.split("_")
+        try:
+            maps = self._read(parent).get(run)
+            if maps is None:
+                return None
+            value = maps[name]["overlap" if overlap else "all"][kind]
+            return math.nan if value is None else float(value)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise WsisError(f"{self._path(parent)}: {run}: no {metric}: {error!r}") from None
+
+    def _read(self, parent: str) -> dict[str, Any]:
+        if parent not in self._runs:
+            path = self._path(parent)
+            self._runs[parent] = read_json(path)["runs"] if path.exists() else {}
+        return self._runs[parent]
+
+    def _path(self, parent: str) -> Path:
+        return self.folder / f"{parent}.json"
