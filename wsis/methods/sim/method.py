@@ -109,7 +109,7 @@ class SIM(BoxInst):
             if pasting:
                 stride = self.layout.out_stride
                 for entry in entries(
-                    batch, labels.paste, labels.scores, stride, composite.touched, self.spec
+                    batch, labels.paste, labels.scores, composite.touched, stride, self.spec
                 ):
                     self.bank.push(entry)
         return losses | self._pseudo_losses(masks, labels, composite, step if active else None)
