@@ -20,7 +20,7 @@ from wsis.declare.recipe import SimSpec
 from wsis.losses.dice import EPS
 
 ALPHA = 0.25  # of the focal loss, whose gamma is 2
-CHUNK = 2**22  # cells worked on at a time
+CHUNK = 2**20  # cells worked on at a time: small beside K x H x W at full scale, enough for a kernel
 
 
 def pseudo_loss(logits: Tensor, target: Tensor, weight: Tensor, weights: Tensor, spec: SimSpec) -> Tensor:
