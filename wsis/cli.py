@@ -189,6 +189,41 @@ def affinity(
 
 
 @app.command()
+def pictures(
+    ids: Annotated[list[str], typer.Argument(help="ids of trained SIM runs")],
+    scale: ScaleOption = "tiny",
+    seeds: SeedsOption = None,
+    set_: SetOption = None,
+    data_root: RootOption = None,
+    results: ResultsOption = RESULTS,
+) -> None:
+    """Maps, pseudo masks, weights and pasted images of SIM runs (its Figures 4 and 6 to 8)."""
+    from wsis.pictures_job import picture_runs
+
+    for path in picture_runs(planned(scale, seeds, set_), ids, results, data_root):
+        print(path)
+
+
+@app.command()
+def pseudo(
+    ids: Annotated[list[str], typer.Argument(help="run ids of warm-ups that SIM's rows continue")],
+    scale: ScaleOption = "tiny",
+    seeds: SeedsOption = None,
+    set_: SetOption = None,
+    data_root: RootOption = None,
+    results: ResultsOption = RESULTS,
+    batches: Annotated[int, typer.Option(help="of training images, for the prototypes")] = 25,
+    accelerator: Annotated[
+        str | None, typer.Option(help="cpu or cuda; default: cuda if there is one")
+    ] = None,
+) -> None:
+    """Quality of SIM's pseudo masks for every row's settings, at the warm-up and without training."""
+    from wsis.pseudo_job import measure_pseudo
+
+    measure_pseudo(planned(scale, seeds, set_), ids, results, data_root, batches, accelerator)
+
+
+@app.command()
 def collect(
     scale: ScaleOption = "tiny",
     seeds: SeedsOption = None,
