@@ -20,7 +20,7 @@ from wsis.declare.load import (
 )
 from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import published_recipe
-from wsis.declare.table import Erratum
+from wsis.declare.table import MEASURES, Erratum
 
 GOOD = """
 paper: boxcaseg
@@ -103,6 +103,11 @@ def test_the_good_table_loads(folder: Path):
         ('"BBTP, Hsu et al., NeurIPS 2019"', "BBTP, base: coco", ["'BBTP'", "quoted", "'base'"]),
         ('{"0.75": 0.75, "0.95"', '{"0.80": 0.8, "0.95"', ["'sweep'", "unknown rows", "0.80"]),
         ("metrics: [AP]", "metrics: [AP75]", ["'sweep'", "no columns", "AP75"]),
+        ("{label: BBTP, values", "{label: BBTP, ours: true, values", ["'BBTP'", "ours"]),
+        ('label: "0.95", values', 'label: "0.95", ours: true, values', ["'0.95'", "ours", "printed"]),
+        ('label: "0.95", values: [0.80, 30.9]', 'label: "0.95"', ["'0.95'", "0 values", "expected 2"]),
+        ("section: 4.2.5\ndataset", "measures: [mIoU]\nsection: x\ndataset", ["measures.0", "'pseudo_IoU'"]),
+        ("split: val2017", "split: val\nmeasures: [pseudo_acc, pseudo_acc]", ["'measures'", "names one twice"]),
         ("[0.27, 30.2]", "[0.27, .nan]", ["rows.0.values.1", "finite number"]),
         ("kind: greater", "kind: bigger", ["claims.0.kind", "'greater'", "'bigger'"]),
         (', than: "0.75"}', "}", ["'better'", "'greater'", "needs 'than'"]),
@@ -136,6 +141,32 @@ def test_a_claim_about_a_cell_that_does_not_exist_is_refused(
     message = complaint(folder, spoil(folder, old, new))
     for part in says:
         assert part in message, message
+
+
+def test_a_row_of_ours_has_a_null_under_every_column(folder: Path):
+    spoil(folder, "sweep:", "  - {label: control, ours: true, train: {boxcaseg.drop: 0.5}}\nsweep:")
+    table = load_tables(folder)["boxcaseg/8"]
+    assert table.published(table.row("control")) == {"drop_rate": None, "AP": None}
+    assert [row.label for row in table.rows if row.ours] == ["control"]
+    assert table.row("control").kind == "train"
+
+
+def test_a_claim_may_be_judged_on_a_measure_that_the_table_has(folder: Path):
+    path = spoil(folder, "metric: AP, row", "metric: pseudo_AUC_overlap, row")
+    message = complaint(folder, path)
+    assert "no column 'pseudo_AUC_overlap'" in message and "drop_rate, AP" in message
+    spoil(folder, "columns: [drop_rate", "measures: [pseudo_AUC_overlap]\ncolumns: [drop_rate")
+    table = load_tables.__wrapped__(folder)["boxcaseg/8"]
+    assert table.metrics == ("drop_rate", "AP", "pseudo_AUC_overlap")
+    assert table.claims[0].metric == "pseudo_AUC_overlap"
+    assert "pseudo_AUC_overlap" not in table.published(table.row("0.95"))
+
+
+def test_the_measures_are_maps_by_kinds_by_subsets():
+    """Three maps by IoU, best and AUC, and what only labels have; over all and over overlapping objects."""
+    names = {f"{m}_{k}" for m in ("semantic", "instance", "pseudo") for k in ("IoU", "best", "AUC")}
+    names |= {"pseudo_cover", "pseudo_acc"}
+    assert set(MEASURES) == names | {f"{name}_overlap" for name in names}
 
 
 def test_a_claim_on_a_cell_that_the_paper_leaves_empty_is_allowed(folder: Path):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from wsis.declare.load import load_tables, merged
+from wsis.declare.load import load_tables, merged, parse
+from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import deviations, flatten, laid, resolve
 from wsis.declare.scale import load_scale
 
@@ -22,7 +23,8 @@ def test_at_the_papers_scale_a_row_is_the_papers_recipe(tables):
         for row in table.rows:
             if row.kind == "train" and "masks" not in str(row.train):
                 found = resolve(table, row, load_scale("paper"), seed=0)
-                assert found.recipe.id == found.published.id
+                alone = parse(Recipe, found.recipe.model_dump(mode="json") | {"init": None}, "here")
+                assert alone.id == found.published.id
                 assert deviations(found.published, found.recipe) == ()
 
 

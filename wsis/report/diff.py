@@ -22,7 +22,7 @@ def make_diff(report: Report) -> dict[str, Any]:
        "rows": [{"label", "kind", "ours", "recipe": id of the first seed's run or null, "cells": {metric: {
          "published", "interval": [low, high], "mean", "std", "n", "difference", "reason", "stale"}}}],
        "trend": {"tau_b", "n", "metric", "best_published", "best_measured"} or null,
-       "claims": [{"id", "text", "section", "kind", "verdict", "published", "detail", "n"}]}]}
+       "claims": [{"id", "text", "section", "kind", "metric", "verdict", "published", "detail", "n"}]}]}
     Absent numbers are null.
     """
     counts = Counter(claim.verdict for result in report.tables for claim in result.claims)
@@ -56,6 +56,7 @@ def _table(result: TableResult) -> dict[str, Any]:
                 "text": judged.claim.text,
                 "section": judged.claim.section,
                 "kind": judged.claim.kind,
+                "metric": judged.claim.metric,
                 "verdict": judged.verdict,
                 "published": judged.published,
                 "detail": judged.detail,

@@ -43,7 +43,7 @@ def to_csv(result: TableResult, scale: str) -> str:
     """One line a row, numbers unrounded, an absent number an empty field.
 
     Columns: label, kind (train, ours, quote), for each metric '<metric> measured mean', '... measured std',
-    '... measured n' and '<metric> published', for each measure of ours the same three as 'ours: <measure> ...',
+    '... measured n' and '<metric> published', for each measure of ours those three as 'ours: <measure> ...',
     then recipe (run ids of all seeds, separated by blanks), scale.
     """
     table = result.table
