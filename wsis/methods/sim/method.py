@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from wsis.data.structures import Batch
@@ -28,7 +27,7 @@ from wsis.methods.sim.momentum import MomentumNetwork
 from wsis.methods.sim.paste import Composite, compose
 from wsis.methods.sim.prototypes import Prototypes
 from wsis.methods.sim.pseudo import CONFIDENT, Labels, correct, label
-from wsis.methods.sim.view import View, make_view, unit_features
+from wsis.methods.sim.view import View, fine_features, make_view, unit
 from wsis.nn.fcos import locations
 
 
@@ -125,10 +124,11 @@ class SIM(BoxInst):
         counts = torch.tensor([0, *(len(t.boxes) for t in composite.batch.targets)])
         objects = counts.cumsum(0).to(masks.image.device)[masks.image] + masks.target
         pasted = torch.cat(composite.pasted)[objects]
-        own = torch.ones_like(pasted) if spec.paste_average == "all" else ~pasted
-        weights = masks.weights[own] / masks.weights[own].sum().clamp(min=1e-9)
-        here = objects[own]
-        pseudo = pseudo_loss(masks.logits[own], labels.target[here], labels.weight[here], weights, spec)
+        logits, weights, here = masks.logits, masks.weights, objects
+        if composite.touched.any() and spec.paste_average != "all":
+            logits, here = logits[~pasted], here[~pasted]
+            weights = weights[~pasted] / weights[~pasted].sum().clamp(min=1e-9)
+        pseudo = pseudo_loss(logits, labels.target[here], labels.weight[here], weights, spec)
         paste = paste_loss(masks.logits, torch.cat(composite.masks)[objects], masks.weights, spec, pasted)
         ramp = min(step / spec.lambda_ramp, 1.0) if spec.lambda_ramp else 1.0
         return {
@@ -167,7 +167,7 @@ class SIM(BoxInst):
         """Features whose likeness the released code multiplies with that of the colours (S11)."""
         if self.spec.affinity == "colour":
             return None
-        return F.interpolate(view.raw, scale_factor=2, mode="bilinear", align_corners=False)
+        return fine_features(view.raw)
 
     def _move_prototypes(
         self, view: View, maps: Maps, labels: Labels, features: Tensor, generator: torch.Generator
@@ -182,5 +182,5 @@ class SIM(BoxInst):
             chosen = (maps.instance > CONFIDENT) & inside
             positive, y, x = chosen[view.objects].nonzero().unbind(1)
             objects = view.objects[positive]
-        pixels = unit_features(features.detach())[view.owner[objects], :, y, x]
-        self.prototypes.update(pixels, view.labels[objects], generator)
+        pixels = fine_features(features.detach())[view.owner[objects], :, y, x]
+        self.prototypes.update(unit(pixels), view.labels[objects], generator)

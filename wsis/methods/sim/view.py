@@ -112,7 +112,7 @@ def make_view(
     boxes = torch.cat([t.boxes for t in targets])
     objects = starts[image] + positives.target
     raw = features.float()
-    fine = unit_features(raw)
+    fine = unit(fine_features(raw))
     return View(
         features=fine,
         raw=raw,
@@ -134,13 +134,14 @@ def make_view(
     )
 
 
-def unit_features(features: Tensor) -> Tensor:
-    """z_i / ||z_i|| on the mask grid: B x D x h x w -> B x D x 2h x 2w float32.
+def fine_features(features: Tensor) -> Tensor:
+    """B x D x h x w -> B x D x 2h x 2w float32, by the rule that enlarges mask logits."""
+    return F.interpolate(features.float(), scale_factor=2, mode="bilinear", align_corners=False)
 
-    Enlarged by the rule that enlarges mask logits, so that both look at the same place.
-    """
-    fine = F.interpolate(features.float(), scale_factor=2, mode="bilinear", align_corners=False)
-    return F.normalize(fine, dim=1, eps=1e-6)
+
+def unit(vectors: Tensor) -> Tensor:
+    """z / ||z|| over dimension 1 (Sec. 3.2.1), any shape behind it."""
+    return vectors * vectors.square().sum(1, keepdim=True).clamp(min=1e-12).rsqrt()
 
 
 def ltrb_iou(first: Tensor, second: Tensor) -> Tensor:
