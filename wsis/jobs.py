@@ -36,7 +36,7 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
         run = plan.runs[id]
         root = open_root(run.recipe, run_root(run.recipe, results, plan.scale.name, data_root))
         annotations = eval_annotations(root, results / plan.scale.name / "data")
-        _same_data(results / plan.scale.name / "runs" / id, root)
+        same_data(results / plan.scale.name / "runs" / id, root)
         voc = voc_category_ids(root)
         groups = {"voc": voc, "nonvoc": [c for c in root.category_ids if c not in voc]}
         evaluate_run(
@@ -48,7 +48,7 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
         )
 
 
-def _same_data(folder: Path, root) -> None:
+def same_data(folder: Path, root) -> None:
     """Raise WsisError when a run was trained on other annotations than those of `root`."""
     trained = read_json(folder / "train.json")["data"]
     if trained["fingerprint"] != root.fingerprint:

@@ -18,6 +18,7 @@ for target, tables in TARGETS.items():
     wanted = [f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.wanted(tables)]
     if target == "figure4" or MEASURED & set(tables):
         wanted.append(f"{RESULTS}/affinity.json")
+    wanted += pseudo_for(tables)
     wanted += pictures_for(tables)
 
     rule:
