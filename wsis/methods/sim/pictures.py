@@ -203,7 +203,7 @@ def paste_rows(method: torch.nn.Module, recipe: Recipe, root: Root) -> list[Past
         if bank.full:
             break
         labels = labels_of(method, batch)
-        for entry in entries(batch, labels.paste, labels.scores, [False], stride, spec):
+        for entry in entries(batch, labels.paste, labels.scores, torch.tensor([False]), stride, spec):
             bank.push(entry)
     if len(bank) == 0:
         return []

@@ -197,7 +197,7 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
     """Write a JPEG of about BYTES at most, with the best quality for which it is that small. Atomic."""
     for quality in range(92, 51, -8):
         out = io.BytesIO()
-        sheet.save(out, "JPEG", quality=quality, subsampling=0, optimize=True)
+        sheet.save(out, "JPEG", quality=quality, subsampling=0)
         if out.tell() <= BYTES:
             break
     write_bytes(path, out.getvalue())
