@@ -1,0 +1,80 @@
+"""A small SIM training on random images, whose bank fills within a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from tests.methods.scenes import TINY
+from tests.methods.scenes import batch as scene
+from wsis.data.structures import Batch
+from wsis.declare.load import merged
+from wsis.declare.recipe import Recipe
+from wsis.engine.launch import launch, make_fabric, set_threads
+from wsis.engine.train import TrainOptions, train
+from wsis.methods import build_method
+
+WARMUP, TOTAL = 4, 12
+SIM = {
+    "method": "sim",
+    "sim": {"warmup": WARMUP, "bank": 2, "tau_low": 0.5, "tau_high": 0.5, "ema": 0.9, "prototypes": 3},
+    "schedule": {"iterations": TOTAL, "batch": 4, "devices": 1, "milestones": [8], "warmup": 2, "lr": 0.01},
+}
+
+
+def sim_recipe(**over: object) -> Recipe:
+    """Keys with a double underscore reach into sections."""
+    tree = merged(merged({}, TINY), SIM)
+    tree = merged(tree, {key.replace("__", "."): value for key, value in over.items()})
+    return Recipe.model_validate(tree, strict=False).settled()
+
+
+def warmup_recipe() -> Recipe:
+    """The BoxInst run that SIM's continues."""
+    return sim_recipe(method="boxinst", sim=None, schedule__until=WARMUP)
+
+
+def sim_batches(start: int, rank: int, world: int, micro: int) -> Iterator[list[Batch]]:
+    """Image p of iteration t is the same however the batch of four is split."""
+    size = 4 // (world * micro)
+    for t in range(start, 10**6):
+        shards = []
+        for m in range(micro):
+            places = range((m * world + rank) * size, (m * world + rank + 1) * size)
+            parts = [scene(100 * t + p, images=1, objects=2) for p in places]
+            images, valid, scales = (
+                torch.cat([getattr(b, name) for b in parts]) for name in ("images", "valid", "scales")
+            )
+            ids = [100 * t + p for p in places]
+            shards.append(Batch(images, valid, scales, [b.targets[0] for b in parts], ids))
+        yield shards
+
+
+def train_sim(
+    folder: Path,
+    recipe: Recipe,
+    devices: int = 1,
+    every: int | None = None,
+    parent: Path | None = None,
+    stop_after: int | None = None,
+) -> dict:
+    """Train on the CPU; the stream breaks off after `stop_after` iterations, as a crash would."""
+    set_threads(1)
+    torch.manual_seed(0)
+    method = build_method(recipe, 3)
+    fabric = make_fabric(recipe.schedule, "cpu", range(devices))
+    options = TrainOptions(checkpoint_iterations=every, progress=False, max_images=4 // devices)
+
+    def stream(start: int, rank: int, world: int, micro: int) -> Iterator[list[Batch]]:
+        for t, shards in enumerate(sim_batches(start, rank, world, micro), start):
+            if stop_after is not None and t == stop_after:
+                raise RuntimeError("crash")
+            yield shards
+
+    return train(recipe, method, stream, folder, fabric, parent, options)
+
+
+def train_sim_parallel(folder: Path, recipe: Recipe, every: int | None = None) -> dict:
+    return launch(train_sim, (folder, recipe, 2, every), 2, "fork")
