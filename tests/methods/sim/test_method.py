@@ -1,0 +1,252 @@
+"""SIM as a whole: which losses it has and when, what they are made of, and what it refuses."""
+
+import copy
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torchvision.ops import box_iou
+
+from tests.engine.sim_toy import sim_recipe
+from tests.methods.scenes import batch, empty, generator
+from wsis.data.structures import Batch, Sample, Targets
+from wsis.methods import build_method
+from wsis.methods.sim.view import ltrb_iou
+from wsis.nn.dynamic_head import dynamic_masks
+
+LOSSES = {"loss_cls", "loss_box", "loss_ctr", "loss_proj", "loss_pair", "loss_pseudo", "loss_paste"}
+
+
+def sim(seed=0, **over):
+    torch.manual_seed(seed)
+    method = build_method(sim_recipe(**({"sim__warmup": 0} | over)), 3).train()
+    method.begin()
+    return method
+
+
+def step(method, scene, seed=0):
+    losses = method.losses(scene, torch.Generator().manual_seed(seed))
+    sum(losses.values()).backward()
+    return {name: value.item() for name, value in losses.items()}
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("warmup", [0, 100])
+def test_the_same_losses_with_and_without_objects_and_a_gradient_for_every_weight(variant, warmup):
+    method = sim(variant=variant, sim__warmup=warmup)
+    for seed, scene in enumerate([batch(0), empty(batch(0)), batch(1), batch(2)]):
+        method.zero_grad()
+        found = step(method, scene, seed)
+        assert found.keys() == LOSSES
+        assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
+        for name, weight in method.named_parameters():
+            assert (weight.grad is None) == name.startswith("momentum."), name
+        method.on_step_end(seed)
+    assert (found["loss_pseudo"] > 0) == (warmup == 0)
+
+
+def test_during_the_warm_up_it_is_boxinst():
+    method = sim(sim__warmup=5)
+    torch.manual_seed(0)
+    plain = build_method(sim_recipe(method="boxinst", sim=None), 3).train()
+    expected, found = plain.losses(batch(), generator()), method.losses(batch(), generator())
+    for name, value in expected.items():
+        assert torch.equal(value, found[name]), name
+    assert found["loss_pseudo"] == found["loss_paste"] == 0
+
+
+def test_low_level_losses_stay_those_of_boxinst_after_the_warm_up():
+    method = sim()
+    torch.manual_seed(0)
+    plain = build_method(sim_recipe(method="boxinst", sim=None), 3).train()
+    expected, found = plain.losses(batch(), generator()), method.losses(batch(), generator())
+    for name, value in expected.items():
+        assert torch.equal(value, found[name]), name
+
+
+def test_the_momentum_network_starts_as_a_copy_and_follows_slowly():
+    method = sim(sim__ema=0.75)
+    names = ("pyramid", "mask_branch", "head")
+    student = [p for name in names for p in getattr(method, name).parameters()]
+    slow = [p for name in names for p in getattr(method.momentum, name).parameters()]
+    assert all(torch.equal(a, b) and a is not b for a, b in zip(student, slow, strict=True))
+    before = [p.detach().clone() for p in slow]
+    with torch.no_grad():
+        for p in student:
+            p.add_(torch.randn_like(p))
+    method.on_step_end(7)
+    for p, old, own in zip(student, before, slow, strict=True):
+        torch.testing.assert_close(own, 0.75 * old + 0.25 * p.detach())
+    buffers = [b for name in names for b in getattr(method, name).buffers()]
+    copied = [b for name in names for b in getattr(method.momentum, name).buffers()]
+    assert all(torch.equal(a, b) for a, b in zip(buffers, copied, strict=True))
+    assert not any(module.training for module in method.train().momentum.modules())
+
+
+def test_the_released_momentum_network_starts_on_its_own_and_reads_the_students_features():
+    method = sim(variant="released")
+    own, student = method.momentum.head.controller.weight, method.head.controller.weight
+    assert not torch.equal(own, student)
+    scene = batch()
+    view = method.view(scene)
+    with torch.no_grad():
+        for p in method.momentum.pyramid.parameters():
+            p.mul_(1.5)
+    other = method.view(scene)
+    assert torch.equal(view.parameters, other.parameters), "its detector reads the student's features"
+    assert not torch.equal(view.raw, other.raw), "its mask branch reads its own"
+
+
+def test_instance_maps_are_weighted_means_of_each_objects_positive_masks():
+    """Eq. 6 positive by positive."""
+    method = sim(sim__mu=3.0).eval()
+    view = method.view(batch(3))
+    found = method.maps(view).instance
+    expected, total = torch.zeros_like(found), torch.zeros(len(found))
+    for m in range(len(view.image)):
+        logits = dynamic_masks(
+            view.raw[view.image[m]], view.parameters[m : m + 1], view.points[m : m + 1],
+            view.radii[m : m + 1], view.stride, view.hidden,
+        )[0]  # fmt: skip
+        weight = torch.exp(3.0 * view.ious[m])
+        expected[view.objects[m]] += weight * logits.sigmoid()
+        total[view.objects[m]] += weight
+    torch.testing.assert_close(found[view.covered], (expected / total[:, None, None])[view.covered])
+    assert (total > 0).equal(view.covered)
+
+
+def test_quality_of_a_positive_is_the_iou_of_its_box_with_its_objects():
+    g = torch.Generator().manual_seed(1)
+    first, second = torch.rand(50, 4, generator=g) * 9, torch.rand(50, 4, generator=g) * 9
+    point = torch.rand(50, 2, generator=g) * 40
+    boxes = [torch.cat([point - d[:, :2], point + d[:, 2:]], 1) for d in (first, second)]
+    torch.testing.assert_close(ltrb_iou(first, second), box_iou(*boxes).diagonal())
+    assert torch.equal(ltrb_iou(first * 0, second), torch.zeros(50))
+
+
+def test_view_features_are_unit_vectors_at_the_logits_resolution():
+    method = sim()
+    view = method.view(batch())
+    torch.testing.assert_close(view.features.norm(dim=1), torch.ones(2, 32, 32))
+
+
+def test_pseudo_loss_is_eq_8_written_out():
+    method = sim(sim__lambda_paste=0.0)
+    scene = batch(5)
+    with torch.no_grad():  # prototypes that know every class
+        method.prototypes.updates.fill_(1)
+    frozen = copy.deepcopy(method)
+    found = step(method, scene)["loss_pseudo"]
+    method = frozen
+    view = method.view(scene)
+    maps = method.maps(view)
+    captured = {}
+    inner = method.mask_losses
+    method.mask_losses = lambda b, masks, features=None: captured.update(masks=masks) or inner(b, masks)
+    method.losses(scene, generator())
+    masks = captured["masks"]
+    starts = [0, 3]
+    losses = []
+    for z, image, target in zip(masks.logits.detach(), masks.image, masks.target, strict=True):
+        k = starts[image] + int(target)
+        x0, y0, x1, y1 = view.rectangles[k].tolist()
+        inside = torch.zeros_like(z, dtype=torch.bool)
+        inside[y0:y1, x0:x1] = True
+        value = maps.corrected[k]
+        wanted = (value >= 0.5) & inside
+        cells = torch.ones_like(inside)  # both thresholds at 0.5: every cell has a label
+        p = z.sigmoid()
+        bce = -(wanted * p.log() + ~wanted * (1 - p).log())[cells].mean()
+        dice = 1 - 2 * (p * wanted).sum() / ((p * p).sum() + wanted.sum() + 1e-5)
+        losses.append(bce + dice)
+    expected = 0.5 * (torch.stack(losses) * masks.weights).sum()
+    assert found == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_the_control_learns_nothing_from_inside_the_box():
+    method = sim(sim__labels=False, sim__lambda_paste=0.0)
+    view = method.view(batch())
+    whole = batch()
+    whole.targets = [Targets(torch.tensor([[0.0, 0, 64, 64]]), torch.tensor([1])) for _ in whole.targets]
+    assert step(method, batch())["loss_pseudo"] > 0
+    assert step(method, whole)["loss_pseudo"] == 0, "a box that fills the image leaves no outside"
+    assert len(view.owner) == 6
+
+
+def test_pasting_begins_when_the_bank_is_full_and_pasted_objects_have_their_own_loss():
+    method = sim(sim__bank=4, sim__paste_probability=1.0)
+    pasted = []
+    for seed in range(6):
+        full = method.bank.full
+        loss = step(method, batch(seed), seed)["loss_paste"]
+        pasted.append((full, loss))
+        method.on_step_end(seed)
+    assert all(loss == 0 for full, loss in pasted if not full)
+    assert any(full for full, _ in pasted) and all(loss > 0 for full, loss in pasted if full)
+
+
+def test_rows_with_and_without_pasting_keep_the_same_positives_until_something_is_pasted():
+    a, b = sim(), sim(sim__lambda_paste=0.0)
+    first, second = step(a, batch()), step(b, batch())
+    assert first == second
+
+
+def test_a_box_that_no_location_detects_and_a_tiny_one_are_handled():
+    """Objects without a positive: no pseudo label, no pixel for prototypes, nothing to paste."""
+    method = sim()
+    scene = batch()
+    boxes = torch.tensor([[0.0, 0, 64, 64], [10.0, 10, 10.4, 10.4], [3.0, 3, 3.2, 60]])
+    scene = Batch(
+        scene.images, scene.valid, scene.scales, [Targets(boxes, torch.tensor([0, 1, 2]))] * 2, [0, 1]
+    )
+    view = method.view(scene)
+    assert not view.covered.all()
+    found = step(method, scene)
+    assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
+
+
+def test_prediction_is_the_students():
+    method = sim().eval()
+    sample = Sample(batch().images[0], (64, 64), 1)
+    before = method.predict([sample])[0]
+    with torch.no_grad():
+        for p in method.momentum.parameters():
+            p.zero_()
+    after = method.predict([sample])[0]
+    assert torch.equal(before.scores, after.scores)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("sim__alpha", 1.2, "alpha"),
+        ("sim__alpha", -0.1, "alpha"),
+        ("sim__mu", -1.0, "mu"),
+        ("sim__temperature", 0.0, "temperature"),
+        ("sim__prototypes", 0, "prototypes"),
+        ("sim__tau_low", 0.8, "tau_low 0.8 is above tau_high 0.5"),
+        ("sim__bank", 0, "bank"),
+        ("sim__outside", "nothing", "outside"),
+        ("data__supervision", "masks", "makes its masks from boxes"),
+    ],
+)
+def test_impossible_values_are_refused(key, value, message):
+    with pytest.raises(ValidationError, match=message):
+        sim_recipe(**{key: value})
+
+
+def test_a_recipe_without_its_section_is_refused():
+    with pytest.raises(ValidationError, match="needs the section 'sim'"):
+        sim_recipe(sim=None)
+
+
+def test_each_switch_of_the_released_code_is_a_key_of_its_own():
+    """S1 to S17: `variant` fills what nobody decided, and a decided value wins."""
+    paper, released = sim_recipe(sim__tau_low=None), sim_recipe(variant="released", sim__tau_low=None)
+    differ = {key for key, value in paper.sim.model_dump().items() if value != getattr(released.sim, key)}
+    assert differ >= {
+        "mu", "prototype_norm", "assign", "pixels", "mask_loss", "average", "lambda_pseudo", "lambda_ramp",
+        "tau_low", "adaptive", "outside", "affinity", "momentum", "aliases", "share", "replacement", "power",
+        "paste_mask", "paste_average", "paste_boxes", "composites",
+    }  # fmt: skip
+    assert sim_recipe(variant="released", sim__mu=2.0).sim.mu == 2.0
