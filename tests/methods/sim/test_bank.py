@@ -59,7 +59,7 @@ def test_first_in_first_out():
     assert names(bank) == [2, 3, 4]
 
 
-def test_only_objects_with_a_score_enter_and_images_without_any_do_not():
+def test_only_objects_with_a_score_and_a_mask_enter_and_images_without_any_do_not():
     bank = Bank(3)
     bank.push(entry(1, []))
     bank.push(entry(2, [0.0, 0.0]))
@@ -68,6 +68,9 @@ def test_only_objects_with_a_score_enter_and_images_without_any_do_not():
     stored, whole = bank.entries[0], entry(3, [0.0, 0.6, 0.0, 0.4])
     assert stored.labels.tolist() == [1, 3] and torch.equal(stored.boxes, whole.boxes[[1, 3]])
     assert torch.equal(unpack(stored.masks, stored.size), unpack(whole.masks, whole.size)[[1, 3]])
+    whole.masks[1] = 0
+    bank.push(whole)
+    assert bank.entries[1].labels.tolist() == [3]  # nor does an object without a mask
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8), (7, 9)])

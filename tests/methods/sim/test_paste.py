@@ -168,6 +168,35 @@ def test_composite_equals_the_slow_formulation(seed, monkeypatch):
     assert np.array_equal(result.masks[0].numpy(), grid)
 
 
+def test_an_image_in_a_batch_gets_what_it_gets_alone(monkeypatch):
+    """Other sizes, objects and numbers of them beside it make no difference."""
+    entry = source((28, 30), rectangle(14, 15, (2, 2, 9, 8), (6, 5, 12, 12)), 2)
+    scenes = [
+        ((32, 32), [[2, 2, 20, 12], [10, 8, 26, 18]]),
+        ((30, 20), [[3, 1, 9, 14]]),
+        ((24, 32), []),
+        ((32, 28), [[6, 6, 12, 12], [0, 0, 28, 32], [20, 20, 28, 28]]),
+    ]
+    alone = [target(size, boxes, seed) for seed, (size, boxes) in enumerate(scenes)]
+    together = Batch(
+        torch.cat([b.images for b in alone]),
+        torch.cat([b.valid for b in alone]),
+        torch.ones(4),
+        [b.targets[0] for b in alone],
+        [0, 1, 2, 3],
+    )
+    whole = pasted(together, entry, 2, monkeypatch)
+    for index, batch in enumerate(alone):
+        single = pasted(batch, entry, 2, monkeypatch)
+        assert torch.equal(whole.batch.images[index], single.batch.images[0])
+        assert torch.equal(whole.batch.targets[index].boxes, single.batch.targets[0].boxes)
+        assert torch.equal(whole.batch.targets[index].labels, single.batch.targets[0].labels)
+        assert torch.equal(whole.masks[index], single.masks[0])
+        assert torch.equal(whole.pasted[index], single.pasted[0])
+        assert whole.touched[index] == single.touched[0]
+    assert [sum(f.tolist()) for f in whole.pasted] == [2, 1, 2, 2]
+
+
 def test_padding_valid_and_the_given_batch_stay_as_they_are(monkeypatch):
     batch = target((20, 26), [[2, 2, 12, 12], [14, 8, 24, 18]])
     before = target((20, 26), [[2, 2, 12, 12], [14, 8, 24, 18]])

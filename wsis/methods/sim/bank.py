@@ -60,8 +60,8 @@ class Bank:
         return len(self.entries) == self.entries.maxlen
 
     def push(self, entry: Entry) -> None:
-        """Store the objects whose score is above zero (others have no mask); without any, nothing."""
-        good = entry.scores > 0
+        """Store the objects with a mask and a score above zero; without any, nothing."""
+        good = (entry.scores > 0) & (entry.masks != 0).any(1)
         if good.any():
             self.entries.append(entry if good.all() else entry.chosen(good))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -76,7 +77,7 @@ def compose(batch: Batch, bank: Bank, spec: SimSpec, stride: int, generator: tor
             "SIM's copy-paste works on boxes, but the training data come with masks; "
             "set data.supervision to boxes"
         )
-    patches, sizes = [None] * len(batch.targets), []
+    patches: list[Patch | None] = [None] * len(batch.targets)
     if bank.full:
         chosen = (torch.rand(len(patches), generator=generator) < spec.paste_probability).tolist()
         sizes = image_sizes(batch) if any(chosen) else []
@@ -85,23 +86,18 @@ def compose(batch: Batch, bank: Bank, spec: SimSpec, stride: int, generator: tor
             objects = draw_objects(entry.scores, spec, generator)
             patches[image] = cut_out(entry, objects, sizes[image], stride, spec)
     touched = torch.tensor([patch is not None for patch in patches])
-    composite = batch
-    if touched.any():
-        composite = replace(batch, images=batch.images.clone(), targets=list(batch.targets))
-    grid = [-(-side // stride) for side in batch.images.shape[-2:]]
-    pasted, masks = [], []
-    for image, patch in enumerate(patches):
-        if patch is not None:
-            _paint(composite.images[image], patch)
-            composite.targets[image] = _annotate(batch.targets[image], patch, sizes[image], spec.visible)
-        labels = composite.targets[image].labels
-        first = len(labels) - (0 if patch is None else len(patch.labels))  # of the pasted objects
-        pasted.append(torch.arange(len(labels), device=labels.device) >= first)
-        masks.append(torch.zeros(len(labels), *grid, dtype=torch.bool, device=labels.device))
+    composite = _paste(batch, patches, spec.visible) if touched.any() else batch
+    added = [0 if patch is None else len(patch.labels) for patch in patches]
+    totals = [len(target.labels) for target in composite.targets]
+    flags = [row >= total - new for total, new in zip(totals, added, strict=True) for row in range(total)]
+    device, grid = batch.images.device, [-(-side // stride) for side in batch.images.shape[-2:]]
+    pasted = torch.tensor(flags, dtype=torch.bool).to(device).split(totals)
+    masks = torch.zeros(len(flags), *grid, dtype=torch.bool, device=device).split(totals)
+    for own, patch in zip(masks, patches, strict=True):
         if patch is not None:
             cells = patch.cells[:, : grid[0], : grid[1]]
-            masks[image][first:, : cells.shape[1], : cells.shape[2]] = cells.to(labels.device)
-    return Composite(composite, pasted, masks, touched)
+            own[-len(cells) :, : cells.shape[1], : cells.shape[2]] = cells.to(device)
+    return Composite(composite, list(pasted), list(masks), touched)
 
 
 def draw_objects(scores: Tensor, spec: SimSpec, generator: torch.Generator) -> Tensor:
@@ -113,6 +109,7 @@ def draw_objects(scores: Tensor, spec: SimSpec, generator: torch.Generator) -> T
 
     Args:
         scores: N float above zero, N > 0
+        generator: on the CPU
     """
     part = round(spec.share * len(scores), 6)  # so that .1 x 30 objects aren't 4
     count = math.floor(part) if spec.replacement else math.ceil(part)
@@ -121,27 +118,28 @@ def draw_objects(scores: Tensor, spec: SimSpec, generator: torch.Generator) -> T
 
 
 def cut_out(entry: Entry, objects: Tensor, size: tuple[int, int], stride: int, spec: SimSpec) -> Patch | None:
-    """What of the drawn objects can be pasted onto an image of h x w = `size`; None where nothing can.
+    """What of the drawn objects (K int64) can be pasted onto an image of h x w = `size`; None for nothing.
 
     The mask on the grid, enlarged bilinearly and cut at 0.5, says which pixels are copied. An object drawn
     later covers an earlier one, but not its own copy. Left out are objects that reach over the image's frame
     and those that show fewer than SMALLEST cells.
     """
-    cells = unpack(entry.masks[objects], entry.size)
-    y0, y1 = _extent(cells.any(2).any(0))
-    x0, x1 = _extent(cells.any(1).any(0))
+    names, (height, width) = objects.numpy(), size
+    cells = unpack(entry.masks[objects], entry.size).numpy()
+    y0, y1 = _extent(cells.any((0, 2)))
+    x0, x1 = _extent(cells.any((0, 1)))
     y0, x0 = max(y0 - 1, 0), max(x0 - 1, 0)  # a cell more, which the enlargement looks at
-    window = cells[:, y0 : y1 + 1, x0 : x1 + 1]
-    soft = F.interpolate(window[None].float(), scale_factor=stride, mode="bilinear", align_corners=False)[0]
+    window = torch.from_numpy(cells[:, y0 : y1 + 1, x0 : x1 + 1])[None].float()
+    soft = F.interpolate(window, scale_factor=stride, mode="bilinear", align_corners=False)[0]
     top, left = y0 * stride, x0 * stride
     source = entry.image[:, top:, left:]
-    pixels = (soft >= 0.5)[:, : source.shape[1], : source.shape[2]]
-    rows, columns = max(size[0] - top, 0), max(size[1] - left, 0)  # of the patch inside the frame
-    over = pixels[:, rows:].flatten(1).any(1) | pixels[:, :, columns:].flatten(1).any(1)
+    pixels = (soft >= 0.5).numpy()[:, : source.shape[1], : source.shape[2]]
+    rows, columns = max(height - top, 0), max(width - left, 0)  # of the patch inside the frame
+    over = pixels[:, rows:].any((1, 2)) | pixels[:, :, columns:].any((1, 2))
     pixels = pixels[:, :rows, :columns]
 
-    names, kept, shown = objects.tolist(), [], []
-    for k in (~over).nonzero().flatten().tolist()[::-1]:
+    kept, shown = [], []
+    for k in np.flatnonzero(~over)[::-1]:
         later = [j for j in kept if names[j] != names[k]]
         visible = cells[k] & ~cells[later].any(0)
         if visible.sum() >= SMALLEST:
@@ -149,88 +147,93 @@ def cut_out(entry: Entry, objects: Tensor, size: tuple[int, int], stride: int, s
             shown.append((visible, pixels[k] & ~pixels[later].any(0)))
     if not kept:
         return None
-    kept, shown = kept[::-1], shown[::-1]
-    visible_cells, visible_pixels = (torch.stack(parts) for parts in zip(*shown, strict=True))
+    visible_cells, visible_pixels = (np.stack(parts) for parts in zip(*shown[::-1], strict=True))
+    chosen = entry.chosen(objects[kept[::-1]])
     if spec.paste_boxes == "tight":
-        boxes = _tight_boxes(visible_pixels) + torch.tensor([left, top, left, top])
+        boxes = [_tight_box(mask) + np.array([left, top, left, top]) for mask in visible_pixels]
+        boxes = torch.from_numpy(np.stack(boxes)).float()
     else:
-        height, width = size
-        frame = torch.tensor([width, height, width, height])
-        boxes = entry.boxes[objects[kept]].clamp(min=0).minimum(frame)
-    painted = visible_pixels.any(0)
-    colours = source[:, : painted.shape[0], : painted.shape[1]]
-    labels = entry.labels[objects[kept]]
-    return Patch((top, left), colours, painted, boxes.float(), labels, visible_cells)
+        boxes = chosen.boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+    pixels = torch.from_numpy(visible_pixels.any(0))
+    colours = source[:, : pixels.shape[0], : pixels.shape[1]]
+    return Patch((top, left), colours, pixels, boxes, chosen.labels, torch.from_numpy(visible_cells))
 
 
-def trim(boxes: Tensor, patch: Patch, size: tuple[int, int], visible: float) -> tuple[Tensor, Tensor]:
+def _paste(batch: Batch, patches: list[Patch | None], visible: float) -> Batch:
+    """The batch with a patch pasted onto some of its images, and the targets that this leaves and adds."""
+    images, device = batch.images.clone(), batch.images.device
+    covered = torch.zeros_like(batch.valid)
+    for image, patch in enumerate(patches):
+        if patch is not None:
+            (top, left), (rows, columns) = patch.corner, patch.pixels.shape
+            place = (..., slice(top, top + rows), slice(left, left + columns))
+            covered[image][place] = patch.pixels.to(device)
+            under, over = images[image][place], patch.colours.to(device)
+            images[image][place] = torch.where(covered[image][place], over, under)
+    boxes, kept = trim(batch.targets, covered, visible)
+    targets = []
+    for image, patch in enumerate(patches):
+        target = Targets(boxes[image], batch.targets[image].labels)
+        if not kept[image].all():
+            left_over = kept[image].nonzero().flatten().to(device)
+            target = Targets(target.boxes[left_over], target.labels[left_over])
+        if patch is not None:
+            new = (patch.boxes.to(device), patch.labels.to(device))
+            target = Targets(torch.cat([target.boxes, new[0]]), torch.cat([target.labels, new[1]]))
+        targets.append(target)
+    return replace(batch, images=images, targets=targets)
+
+
+def trim(targets: list[Targets], covered: Tensor, visible: float) -> tuple[list[Tensor], list[Tensor]]:
     """Original boxes after pasting: tight around the pixels that aren't pasted over.
 
     A side that loses nothing stays where it was. An object is taken to fill its box, as its mask isn't known.
 
     Args:
-        boxes: N x 4 float32 on the CPU
-        size: h, w of the image
+        targets: of the B images, in which no box reaches over the image
+        covered: B x height x width bool of the padded frame, pixels pasted over
         visible: smallest share of its pixels that a box must keep
 
     Returns:
-        K x 4 float32 boxes, and K int64, which of the N they are: those not removed.
+        For each image its N x 4 float32 boxes, and N bool on the CPU: which are to be kept.
     """
-    rectangles = grid_rectangles(boxes, 1, *size)
+    counts = [len(target.boxes) for target in targets]
+    image = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(covered.device)
+    boxes = torch.cat([target.boxes for target in targets])
+    rectangles = grid_rectangles(boxes, 1, *covered.shape[1:])
     x0, y0, x1, y1 = rectangles.unbind(1)
-    columns = _uncovered(patch.pixels, patch.corner, x0, x1, y0, y1, size[1])
-    rows = _uncovered(patch.pixels.T, patch.corner[::-1], y0, y1, x0, x1, size[0])
+    columns = _uncovered(covered, image, x0, x1, y0, y1)
+    rows = _uncovered(covered.mT, image, y0, y1, x0, x1)
     left, right = _extents(columns > 0)
     top, bottom = _extents(rows > 0)
     tight = torch.stack([left, top, right, bottom], 1)
     trimmed = torch.where(tight == rectangles, boxes, tight.to(boxes.dtype))
     remaining, whole = columns.sum(1), (x1 - x0) * (y1 - y0)
-    kept = ((remaining > 0) & (remaining >= visible * whole)).nonzero().flatten()
-    return trimmed[kept], kept
+    kept = ((remaining > 0) & (remaining >= visible * whole)).cpu()
+    return list(trimmed.split(counts)), list(kept.split(counts))
 
 
-def _annotate(target: Targets, patch: Patch, size: tuple[int, int], visible: float) -> Targets:
-    """Targets of an image with a patch: originals that remain, then the pasted objects."""
-    boxes, kept = trim(target.boxes.cpu(), patch, size, visible)
-    device = target.boxes.device
-    labels = target.labels[kept.to(device)]
-    return Targets(torch.cat([boxes, patch.boxes]).to(device), torch.cat([labels, patch.labels.to(device)]))
-
-
-def _paint(image: Tensor, patch: Patch) -> None:
-    """Copy the patch's pixels into an image (3 x ... uint8), in place."""
-    (top, left), (rows, columns) = patch.corner, patch.pixels.shape
-    place = image[:, top : top + rows, left : left + columns]
-    place.copy_(torch.where(patch.pixels.to(image.device), patch.colours.to(image.device), place))
-
-
-def _uncovered(
-    pixels: Tensor, corner: tuple[int, int], x0: Tensor, x1: Tensor, y0: Tensor, y1: Tensor, width: int
-) -> Tensor:
-    """Pixels of each column that are in a rectangle and not in a patch: N x `width` int64."""
-    top, left = corner
-    sums = F.pad(pixels.cumsum(0, dtype=torch.int32), (0, 0, 1, 0))  # R + 1 x C: of the rows above
-    last = pixels.shape[0]
-    covered = sums[(y1 - top).clamp(0, last)] - sums[(y0 - top).clamp(0, last)]
-    count = (y1 - y0)[:, None].repeat(1, width)
-    count[:, left : left + pixels.shape[1]] -= covered
-    x = torch.arange(width)
+def _uncovered(covered: Tensor, image: Tensor, x0: Tensor, x1: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
+    """Pixels of each column that are in a rectangle and not covered: G x width int64, G rectangles."""
+    sums = F.pad(covered.cumsum(1, dtype=torch.int32), (0, 0, 1, 0))  # of the rows above
+    count = (y1 - y0)[:, None] - (sums[image, y1] - sums[image, y0])
+    x = torch.arange(covered.shape[2], device=covered.device)
     return count * ((x >= x0[:, None]) & (x < x1[:, None]))
 
 
 def _extents(lit: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last + 1 true position of each row: N x L bool -> two N int64; 0 and L where none is true."""
-    lit = lit.int()
+    """First and last + 1 true position of each row: G x L bool -> two G int64; 0 and L where none is true."""
+    lit = lit.to(torch.uint8)
     return lit.argmax(1), lit.shape[1] - lit.flip(1).argmax(1)
 
 
-def _extent(lit: Tensor) -> tuple[int, int]:
+def _extent(lit: np.ndarray) -> tuple[int, int]:
     """First and last + 1 true position of L bool."""
-    first, last = _extents(lit[None])
-    return int(first), int(last)
+    where = np.flatnonzero(lit)
+    return int(where[0]), int(where[-1]) + 1
 
 
-def _tight_boxes(pixels: Tensor) -> Tensor:
-    """K x R x C bool, none empty -> K x 4 int64."""
-    (left, right), (top, bottom) = _extents(pixels.any(1)), _extents(pixels.any(2))
-    return torch.stack([left, top, right, bottom], 1)
+def _tight_box(pixels: np.ndarray) -> np.ndarray:
+    """R x C bool, not empty -> x0 y0 x1 y1."""
+    (x0, x1), (y0, y1) = _extent(pixels.any(0)), _extent(pixels.any(1))
+    return np.array([x0, y0, x1, y1])
