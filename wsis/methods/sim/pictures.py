@@ -195,7 +195,8 @@ def paste_rows(method: torch.nn.Module, recipe: Recipe, root: Root) -> list[Past
     Every image is pasted onto, and the bank is shorter than in training. None where no object has a mask.
     """
     spec = method.spec.model_copy(update={"paste_probability": 1.0})
-    stride, bank, rows = method.layout.out_stride, NotedBank(SOURCES), []
+    stride, bank = method.layout.out_stride, NotedBank(SOURCES)
+    rows, shown = [], set()
     generator = torch.Generator().manual_seed(recipe.seed)
     stream = train_batches(recipe, root, recipe.schedule.total, micro=recipe.schedule.batch)
     singles = (batch for step in stream for batch in step)  # one image each, which bounds memory
@@ -211,7 +212,8 @@ def paste_rows(method: torch.nn.Module, recipe: Recipe, root: Root) -> list[Past
     ready.load(bank.state())
     for batch, _ in zip(singles, range(TRIES), strict=False):
         composite = compose(batch, ready, spec, stride, generator)
-        if composite.touched.any():
+        if composite.touched.any() and id(ready.last) not in shown:  # each source once
+            shown.add(id(ready.last))
             rows.append(_paste_row(ready.last, batch, composite.batch, composite.pasted[0]))
         if len(rows) == COMPOSITES:
             break
@@ -288,7 +290,7 @@ def _about_pasted(rows: list[PasteRow], spec: SimSpec) -> tuple[str, str]:
     mask = "pseudo masks" if spec.paste_mask == "pseudo" else "instance maps above 0.7"
     count = sum(int(row.pasted.sum()) for row in rows)
     caption = (
-        f"As in Figures 4 and 8: {count} objects cut out of other training images along their {mask} and"
-        " pasted at the same place, with the boxes that the composite is trained on."
+        f"As in Figures 4 and 8: {count} objects, cut out along their {mask} from a bank of {SOURCES} other"
+        " training images and pasted at the same place, with the boxes that the composite is trained on."
     )
     return caption, f"Source, target and composite of {len(rows)} pasted training images"

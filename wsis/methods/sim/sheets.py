@@ -26,7 +26,8 @@ WHOLE = 128  # pixels: larger pictures are shown around the object
 GROUND, INK, FAINT = (250, 250, 247), (28, 28, 30), (110, 110, 112)
 FOREGROUND, BACKGROUND, AMBIGUOUS = (0, 114, 178), (222, 222, 218), (230, 159, 0)
 ORIGINAL, PASTED, OTHER, WHITE = (0, 158, 255), (255, 122, 0), (190, 190, 190), (255, 255, 255)
-OBJECTS = [(255, 176, 0), (0, 158, 255), (255, 77, 141), (0, 214, 143), (186, 104, 255), (240, 240, 60)]
+PINK = (255, 77, 141)
+OBJECTS = [(255, 176, 0), (0, 158, 255), PINK, (0, 214, 143), (186, 104, 255), (240, 240, 60)]
 
 
 @dataclass
@@ -113,8 +114,8 @@ def maps_sheet(rows: Sequence[MapRow]) -> Image.Image:
             outline = ImageDraw.Draw(picture)
             if column == 0:
                 for box in row.others:
-                    _rectangle(outline, place(box), INK, 1)
-            _rectangle(outline, place(row.box), (OBJECTS[2], WHITE, WHITE, WHITE, INK, INK)[column], 2)
+                    _rectangle(outline, place(box), ORIGINAL, 1)
+            _rectangle(outline, place(row.box), (PINK, WHITE, WHITE, WHITE, INK, INK)[column], 2)
             sheet.paste(picture, (left, y))
         _upright(sheet, (MARGIN + 22, y), side, row.name, 13)
         if index == 0 or rows[index - 1].group != row.group:
@@ -128,6 +129,8 @@ def maps_sheet(rows: Sequence[MapRow]) -> Image.Image:
         (FOREGROUND, "foreground"),
         (BACKGROUND, "background"),
         (AMBIGUOUS, "ambiguous: not supervised"),
+        (PINK, "the row's object"),
+        (ORIGINAL, "others"),
     ):
         x = _swatch(draw, (x + 22, y), colour, what)
     return sheet
@@ -264,7 +267,7 @@ def _labels(labels: np.ndarray) -> np.ndarray:
 def _faded(image: np.ndarray) -> np.ndarray:
     """Darker and greyer, so that dots stand out."""
     grey = image.mean(-1, keepdims=True)
-    return (0.7 * (0.5 * image + 0.5 * grey)).astype(np.uint8)
+    return (0.85 * (0.5 * image + 0.5 * grey)).astype(np.uint8)
 
 
 def _relative(tile: WeightTile) -> np.ndarray:
