@@ -123,6 +123,40 @@ def test_a_header_sorts_by_number_both_ways_and_back(browser, page):
     assert column(browser, table, 0) == order
 
 
+def test_columns_of_ours_sort_too(browser, page):
+    """They stand under a header of their own, which does not shift what a button sorts."""
+    open_page(browser, page)
+    table = "table-sim-table-3"
+    result = fabricated.measures_table()
+    measure = "instance_AUC_overlap"
+    means = {label: result.cells[label, measure].mean for label in result.table.labels}
+    wanted = sorted((label for label in means if means[label] is not None), key=lambda label: means[label])
+    buttons = browser.find_elements(By.CSS_SELECTOR, f"#{table} thead button")
+    assert len(buttons) == 1 + len(result.table.metrics)
+    buttons[1 + result.table.metrics.index(measure)].click()
+    labels = [text.split("\n")[0].removesuffix(" ours").strip() for text in column(browser, table, 0)]
+    assert labels[: len(wanted)] == wanted
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_pictures_are_readable_at_any_width(browser, page, width):
+    """A sheet is not shrunk below 34 rem: on a narrow page it scrolls in a frame of its own."""
+    open_page(browser, page, width)
+    script = """
+        const images = [...document.querySelectorAll(".picture img")];
+        return images.map((image) => {
+          const frame = image.closest(".scroll");
+          const drawn = image.getBoundingClientRect().width;
+          return [image.naturalWidth, drawn, frame.clientWidth, frame.scrollWidth];
+        });"""
+    found = browser.execute_script(script)
+    assert len(found) == 2
+    for natural, drawn, frame, inner in found:
+        assert min(natural, 500) - 1 <= drawn <= natural and inner >= drawn - 1
+        assert (inner > frame) == (width == 400)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
 def test_numbers_sort_as_numbers_and_by_keyboard(browser, page):
     """As text 12 stands before 2; the expected order comes from the report, not from the page."""
     open_page(browser, page)
@@ -141,6 +175,7 @@ def test_claims_filter_by_verdict_and_words(browser, page):
     assert sorted(browser.execute_script(verdicts)) == [
         "contradicted",
         "inconclusive",
+        "reproduced",
         "reproduced",
         "reproduced",
     ]

@@ -11,7 +11,9 @@ import fabricated
 import pytest
 from test_tables import _Tags
 
+from wsis.errors import WsisError
 from wsis.report.model import Report
+from wsis.report.pictures import read_pictures
 from wsis.report.render import render_report
 
 
@@ -85,10 +87,54 @@ def test_masks_and_curves_are_there(rendered):
     _, _, text = rendered
     page = _Tags(text)
     images = [attrs["alt"] for tag, attrs in page.tags if tag == "img"]
-    assert len(images) == (1 + 4) + (1 + 3)  # ground truth and trained rows of two tables
+    # ground truth and trained rows of three tables, and two pictures
+    assert len(images) == (1 + 4) + (1 + 3) + (1 + 4) + 2
     assert any("τ = 0.1" in alt for alt in images)
     assert "boxinst-table-1a-curves" in text and "running mean" in text
     assert len(text) < 8e6
+
+
+def test_pictures_stand_in_the_first_table_that_shows_their_run(rendered):
+    _, _, text = rendered
+    page = _Tags(text)
+    shown = [
+        attrs
+        for tag, attrs in page.tags
+        if tag == "img" and attrs["alt"] in ("of maps.png", "of weights.png")
+    ]
+    assert [(a["width"], a["height"]) for a in shown] == [("1180", "420"), ("500", "300")]
+    assert all(a["src"].startswith("data:image/png;base64,") for a in shown)
+    place = text.index("Sheet maps.png</h5>")
+    assert text.index('id="sim-table-3"') < place < text.index('id="sim-table-1"')  # that one was not run
+    assert text.count("Sheet maps.png</h5>") == 1
+    words = " ".join(page.texts)
+    assert "maps.png: from left to right." in words and "pseudo + paste" in words
+
+
+def test_a_run_that_two_tables_show_has_its_pictures_once(tmp_path):
+    first, second = fabricated.measures_table(), fabricated.measures_table()
+    second.table = second.table.model_copy(update={"table": "4"})
+    report = Report("tiny", fabricated.SEEDS, tables=[first, second])
+    folder = tmp_path / "results/tiny/runs" / fabricated.run_id(fabricated.PICTURED, 0)
+    folder.mkdir(parents=True)
+    fabricated.pictures(folder / "pictures")
+    text = render_report(report, tmp_path / "results", tmp_path / "out").read_text(encoding="utf-8")
+    assert text.count("Sheet maps.png</h5>") == 1
+    assert text.index("Sheet maps.png</h5>") < text.index('<section class="table" id="sim-table-4">')
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[", '[{"file": "maps.png"}]', "{}x", '[{"file": "maps.gif", "title": "t", "caption": "", "alt": ""}]'],
+)
+def test_broken_pictures_are_named(tmp_path, content):
+    folder = tmp_path / "pictures"
+    fabricated.pictures(folder)
+    (folder / "pictures.json").write_text(content)
+    with pytest.raises(WsisError, match="pictures"):
+        read_pictures(tmp_path)
+    (folder / "pictures.json").unlink()
+    assert read_pictures(tmp_path) == []
 
 
 def test_rendering_twice_gives_the_same_page(rendered, tmp_path):

@@ -15,7 +15,12 @@ from wsis.report.tables import md_escape, tex_escape, to_csv, to_html, to_markdo
 from wsis.report.view import signed, table_view
 
 FORMATS = {"md": to_markdown, "tex": to_tex, "html": to_html}
-TABLES = [fabricated.threshold_table(), fabricated.systems_table(), fabricated.unrun_table("sim", "2")]
+TABLES = [
+    fabricated.threshold_table(),
+    fabricated.systems_table(),
+    fabricated.unrun_table("sim", "2"),
+    fabricated.measures_table(),
+]
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -84,14 +89,19 @@ def test_html_sort_keys_are_the_unrounded_numbers():
 def test_csv_reads_back_as_the_same_numbers(result):
     frame = pd.read_csv(io.StringIO(to_csv(result, "tiny"))).set_index("label")
     assert list(frame.index) == result.table.labels
-    assert list(frame["kind"]) == [row.kind for row in result.table.rows]
+    assert list(frame["kind"]) == ["ours" if row.ours else row.kind for row in result.table.rows]
     for (label, metric), cell in result.cells.items():
         read = frame.loc[label]
+        if metric in result.table.measures:
+            assert f"{metric} published" not in read and f"ours: {metric} published" not in read
+            metric = f"ours: {metric}"
         for name, value in (
             ("measured mean", cell.mean),
             ("measured std", cell.std),
             ("published", cell.published),
         ):
+            if name == "published" and metric.startswith("ours"):
+                continue
             got = read[f"{metric} {name}"]
             assert pd.isna(got) if value is None else got == pytest.approx(value, rel=1e-12)
         assert read[f"{metric} measured n"] == cell.n
@@ -123,14 +133,75 @@ def test_tex_is_balanced_and_escaped(result):
             assert stack.pop() == name
     assert not stack
     rows = [line for line in body.splitlines() if line.endswith(r"\\")]
-    assert len(rows) == 1 + len(result.table.rows)
-    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(result.table.columns)}
+    heads = 2 if result.table.measures else 1
+    assert len(rows) == heads + len(result.table.rows)
+    widths = [
+        len(re.findall(r"(?<!\\)&", row))
+        + sum(int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", row))
+        for row in rows
+    ]
+    assert set(widths) == {len(result.table.metrics)}
 
 
-def test_markdown_rows_have_as_many_cells_as_the_head():
-    lines = [line for line in to_markdown(TABLES[1], "tiny").splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + len(TABLES[1].table.rows)
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(TABLES[1].table.columns) + 2}
+@pytest.mark.parametrize("result", TABLES, ids=lambda result: result.table.key)
+def test_markdown_rows_have_as_many_cells_as_the_head(result):
+    lines = [line for line in to_markdown(result, "tiny").splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(result.table.rows)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(result.table.metrics) + 2}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_is_ours_says_so_in_every_format(form):
+    """Rows by a mark, columns by a header over or before their names in words, and a note what they are."""
+    text = FORMATS[form](TABLES[3], "tiny").replace("\\_", "_")
+    own = {"md": "*(ours)*", "tex": r"\emph{(ours)}", "html": '">ours</span>'}[form]
+    assert text.count(own) == 2
+    for words in ("pseudo masks: IoU at 0.5", "pseudo masks: labelled", "M_S: AUC", "M_I: AUC, overlapping"):
+        assert words in text
+    group = {"md": "ours: M_S: AUC", "tex": r"\multicolumn{4}{c}{ours}", "html": 'colspan="4">ours'}[form]
+    assert group in text
+    assert "not the paper" in text and "with the warm-up checkpoint" in text
+    for result in TABLES[:3]:
+        assert "warm-up checkpoint" not in FORMATS[form](result, "tiny")
+
+
+def test_html_has_a_header_cell_a_column_and_groups_as_wide_as_the_table():
+    page = _Tags(to_html(TABLES[3], "tiny"))
+    heads = [attrs for tag, attrs in page.tags if tag == "th" and attrs.get("scope") == "col"]
+    assert len(heads) == 1 + len(TABLES[3].table.metrics)
+    assert sum(int(attrs.get("colspan", 0)) for _, attrs in page.tags) == len(heads)
+    assert [attrs["class"] for attrs in heads if attrs.get("class") != "label" and "class" in attrs] == [
+        "ours"
+    ] * 4
+
+
+def test_missing_cells_of_ours():
+    """A row that did not run says how to fill it, also where nothing is printed; one without masks a dash."""
+    view = table_view(TABLES[3], "tiny")
+    rows = {row.label: row for row in view.rows}
+    assert {cell.kind for cell in rows["W & literal"].cells} == {"missing"}
+    assert all(cell.published == "" for cell in rows["W & literal"].cells)
+    base = rows["baseline"].cells
+    assert [cell.kind for cell in base] == ["measured"] * 2 + ["empty"] * 4
+    assert {cell.reason for cell in base[2:]} == {"no pseudo masks"}
+    control = rows["control: nothing inside"]
+    assert {cell.kind for cell in control.cells} == {"measured"} and control.measured
+    assert all(cell.difference == "" for cell in control.cells)
+
+
+def test_coverage_has_no_best_and_nothing_equal_has_one():
+    result = fabricated.measures_table()
+    for label in result.table.labels[1:4]:
+        result.cells[label, "semantic_AUC"].values = {0: 70.0, 1: 71.0}
+    view = table_view(result, "tiny")
+    best = {
+        metric: [row.label for row, cell in zip(view.rows, column, strict=True) if cell.best]
+        for metric, column in zip(
+            result.table.metrics, zip(*(r.cells for r in view.rows), strict=True), strict=True
+        )
+    }
+    assert best["pseudo_cover"] == best["semantic_AUC"] == []
+    assert len(best["pseudo_IoU"]) == 1 and best["AP"] == ["control: nothing inside"]
 
 
 def test_escapes_leave_no_markup():

@@ -221,9 +221,9 @@ def _pseudo_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, fo
 
 
 def _warmup(run: Run) -> str | None:
-    """The run whose checkpoint makes this run's first pseudo masks; None for a run that makes none of it."""
-    init = run.recipe.init
-    return init.parent if run.recipe.method == "sim" and init and init.iteration is not None else None
+    """The run whose checkpoint makes this run's first pseudo masks; None for a run that learns from none."""
+    init, sim = run.recipe.init, run.recipe.sim
+    return init.parent if sim and sim.labels and init and init.iteration is not None else None
 
 
 def _images(run: Run) -> str:
