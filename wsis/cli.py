@@ -324,12 +324,18 @@ def bench_overhead(results: ResultsOption = RESULTS) -> None:
     show(overhead(results), Console())
 
 
-@bench_app.command("train")
-def bench_train(scale: ScaleOption = "tiny", steps: int = 40, device: str = "cpu") -> None:
-    """Where a training step's time goes: data, forward, backward, optimiser; images a second."""
+@bench_app.command("step")
+def bench_step(
+    scale: ScaleOption = "tiny",
+    steps: int = 40,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    images: Annotated[int | None, typer.Option(help="a step; default: the recipe's batch")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+) -> None:
+    """Time and peak memory of a training step of SIM beside BoxInst's, and the size of its bank."""
     from wsis.bench.step import bench
 
-    bench(scale, steps, device)
+    bench(scale, steps, device, images, as_json)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import re
 import statistics
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from wsis.bench.memory import fix_mmap_threshold, now, peak
 from wsis.declare.recipe import PairwiseSpec
 from wsis.losses.colour import ColourEdges, colour_edges
 from wsis.losses.pairwise import pairwise_loss
@@ -78,7 +74,7 @@ def bench(device: str, as_json: bool) -> None:
 
 def measure(device: str, repeats: int = 5) -> dict[str, Any]:
     """Median seconds and peak memory above the inputs of a forward and backward pass of each formulation."""
-    _fixed_mmap_threshold()
+    fix_mmap_threshold()
     logits, rectangles, index, edges = scene(device)
     sizes = rectangles[:, 2:] - rectangles[:, :2]
     result: dict[str, Any] = {
@@ -99,12 +95,12 @@ def measure(device: str, repeats: int = 5) -> dict[str, Any]:
         loss, gradients[name] = step()  # also warms up
         times = []
         for _ in range(repeats):
-            start = _now(device)
+            start = now(device)
             step()
-            times.append(_now(device) - start)
+            times.append(now(device) - start)
         result[name] = {
             "seconds": statistics.median(times),
-            "peak_mb": _peak(step, device),
+            "peak_mb": peak(step, device),
             "loss": loss.item(),
         }
     plain, packed = result["plain"], result["packed"]
@@ -121,51 +117,16 @@ def measure(device: str, repeats: int = 5) -> dict[str, Any]:
     return result
 
 
-def _now(device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def _peak(step: Callable[[], Any], device: str) -> float | None:
-    """MB that one step needs above what is held before it; None where the system doesn't tell."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        torch.cuda.synchronize()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
-        before = _status("VmRSS")
-        step()
-        return (_status("VmHWM") - before) / 2**10
-    except OSError:
-        return None
-
-
-def _status(key: str) -> int:
-    """A line of /proc/self/status, kB."""
-    return int(re.search(rf"{key}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
-
-
-def _fixed_mmap_threshold() -> None:
-    """Make glibc return every large block at once, or memory kept from an earlier step hides a peak."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD; setting it also stops its growth
-
-
 def _bandwidth(logits: Tensor, rectangles: Tensor, seconds: float) -> dict[str, float]:
     """GB/s if each cell in a box were read and written once, beside what a copy of the logits reaches."""
     sizes = rectangles[:, 2:] - rectangles[:, :2]
     cells = int(sizes.prod(1).sum())
     needed = 2 * cells * logits.element_size() + logits.numel() * logits.element_size()
     target = torch.empty_like(logits)
-    start = _now("cuda")
+    start = now("cuda")
     for _ in range(20):
         target.copy_(logits)
-    copy = (_now("cuda") - start) / 20
+    copy = (now("cuda") - start) / 20
     return {
         "bandwidth": needed / seconds / 1e9,
         "copy": 2 * logits.numel() * logits.element_size() / copy / 1e9,
