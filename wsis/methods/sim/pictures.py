@@ -291,6 +291,7 @@ def _about_pasted(rows: list[PasteRow], spec: SimSpec) -> tuple[str, str]:
     count = sum(int(row.pasted.sum()) for row in rows)
     caption = (
         f"As in Figures 4 and 8: {count} objects, cut out along their {mask} from a bank of at most"
-        f" {SOURCES} training images and pasted at the same place, with the boxes that the composite is trained on."
+        f" {SOURCES} training images and pasted at the same place, with the boxes that the composite is"
+        " trained on."
     )
     return caption, f"Source, target and composite of {len(rows)} pasted training images"
