@@ -167,7 +167,7 @@ def _noise(images: int, height: int, width: int) -> Iterator[list[Batch]]:
 
 
 def bank_megabytes(length: int = 100, height: int = 800, width: int = 1067, objects: int = 20) -> float:
-    """Size of a full bank of COCO images (480 x 640) at the paper's largest training size, stride 4; 1e6 bytes."""
+    """1e6 bytes of a full bank of COCO images (480 x 640) at the paper's largest training size, stride 4."""
     bank = Bank(length)
     grid = (-(-height // 4), -(-width // 4))
     entry = Entry(
