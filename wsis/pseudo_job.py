@@ -140,12 +140,14 @@ def _show(plan: Plan, path: Path, content: dict[str, Any], seconds: float) -> No
 
     columns = [("semantic", "AUC"), ("instance", "IoU"), ("instance", "AUC")]
     columns += [("pseudo", name) for name in ("IoU", "best", "AUC", "cover", "acc")]
-    table = Table("run", *(f"{kind} {name}" for kind, name in columns), "rows")
+    table = Table("rows")
+    for kind, name in columns:
+        table.add_column(f"{kind}\n{name}", justify="right", no_wrap=True)
     for run, maps in content["runs"].items():
         values = [maps[kind]["all"][name] for kind, name in columns]
-        rows = ", ".join(f"{table} '{label}'" for table, label in plan.runs[run].rows)
-        table.add_row(run, *("" if value is None else f"{value:.1f}" for value in values), rows)
-    Console(width=160).print(table)
+        rows = ", ".join(f"{key} '{label}'" for key, label in plan.runs[run].rows)
+        table.add_row(rows, *("" if value is None else f"{value:.1f}" for value in values))
+    Console(width=max(Console().width, 120)).print(table)
     print(
         f"{content['objects']} objects in {content['images']} images, {content['overlapping']} beside one of"
         f" their class, {content['uncovered']} without a positive location; {seconds:.0f} s: {path}"
