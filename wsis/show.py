@@ -23,9 +23,24 @@ def tables_as_json(plan: Plan) -> list[dict[str, Any]]:
             runs = plan.row_runs(table.key, row.label)
             recipe = next(iter(runs.values()), None) or plan.recipe_id(table.key, row.label)
             published = table.published(row)
-            rows.append({"label": row.label, "kind": row.kind, "recipe": recipe, "published": published})
-        metrics = list(table.columns)
-        found.append({"paper": table.paper, "table": table.table, "metrics": metrics, "rows": rows})
+            rows.append(
+                {
+                    "label": row.label,
+                    "kind": row.kind,
+                    "ours": row.ours,
+                    "recipe": recipe,
+                    "published": published,
+                }
+            )
+        found.append(
+            {
+                "paper": table.paper,
+                "table": table.table,
+                "metrics": list(table.columns),
+                "measures": list(table.measures),
+                "rows": rows,
+            }
+        )
     return found
 
 
@@ -111,9 +126,12 @@ def show_table(plan: Plan, key: str) -> None:
     for row in table.rows:
         runs = plan.row_runs(key, row.label)
         where = ", ".join(runs.values()) or plan.row_reason(key, row.label) or ""
-        grid.add_row(row.label, *("" if v is None else f"{v:g}" for v in row.values), where)
+        label = f"{row.label} (ours)" if row.ours else row.label
+        grid.add_row(label, *("" if v is None else f"{v:g}" for v in row.values), where)
     console = Console()
     console.print(grid)
+    if table.measures:
+        console.print(f"with measures of ours: {', '.join(table.measures)}")
     for claim in table.claims:
         console.print(f"claim {claim.id} (Sec. {claim.section}, {claim.kind}): {claim.text}", markup=False)
 
