@@ -198,7 +198,7 @@ def pictures(
     results: ResultsOption = RESULTS,
 ) -> None:
     """Maps, pseudo masks, weights and pasted images of SIM runs (its Figures 4 and 6 to 8)."""
-    from wsis.pictures_job import picture_runs
+    from wsis.probe.pictures_job import picture_runs
 
     for path in picture_runs(planned(scale, seeds, set_), ids, results, data_root):
         print(path)
@@ -218,7 +218,7 @@ def pseudo(
     ] = None,
 ) -> None:
     """Quality of SIM's pseudo masks for every row's settings, at the warm-up and without training."""
-    from wsis.pseudo_job import measure_pseudo
+    from wsis.probe.pseudo_job import measure_pseudo
 
     measure_pseudo(planned(scale, seeds, set_), ids, results, data_root, batches, accelerator)
 

@@ -67,7 +67,9 @@ def test_without_its_bank_a_resumed_run_says_so_and_differs(tmp_path, whole):
         path.unlink()
     with pytest.warns(UserWarning, match="empty memory"):
         train_sim(tmp_path, recipe)
-    assert not torch.equal(weights(tmp_path)["head.controller.weight"], weights(whole)["head.controller.weight"])
+    assert not torch.equal(
+        weights(tmp_path)["head.controller.weight"], weights(whole)["head.controller.weight"]
+    )
 
 
 def test_killed_for_real_in_the_middle(tmp_path, whole):

@@ -17,11 +17,11 @@ from wsis.data.shapes import write_shapes
 from wsis.declare.recipe import ShapesSpec
 from wsis.errors import WsisError
 from wsis.methods import build_method
-from wsis.methods.sim import sheets
-from wsis.methods.sim.pictures import choose, draw_pictures, paste_rows, scene_of
-from wsis.methods.sim.sheets import MapRow, PasteRow, WeightTile
-from wsis.pictures_job import picture_runs, pictures_with_masks
 from wsis.plan import make_plan
+from wsis.probe import sheets
+from wsis.probe.pictures import choose, draw_pictures, paste_rows, scene_of
+from wsis.probe.pictures_job import picture_runs, pictures_with_masks
+from wsis.probe.sheets import MapRow, PasteRow, WeightTile
 
 
 def map_row(size: int = 96, seed: int = 0) -> MapRow:

@@ -81,7 +81,7 @@ def _measured(
     recipes: dict[str, Recipe], root: Root, weights: Path, batches: int, device: Any
 ) -> dict[str, Any]:
     from wsis.data.loading import train_batches
-    from wsis.methods.sim.quality import measure
+    from wsis.probe.quality import measure
 
     recipe = next(iter(recipes.values()))
     parts = recipe.schedule.devices if recipe.schedule.batch % recipe.schedule.devices == 0 else 1
@@ -115,7 +115,7 @@ def evaluation_batches(recipe: Recipe, root: Root) -> Iterator[Batch]:
     from wsis.data.loading import annotated, collate
     from wsis.data.transforms import network_size, padded, read_image, resize
     from wsis.engine.predict import MAX_IMAGES, MAX_PIXELS
-    from wsis.pictures_job import pictures_with_masks
+    from wsis.probe.pictures_job import pictures_with_masks
 
     views, scales, numbers = [], [], []
     tall = wide = 0

@@ -23,10 +23,10 @@ from wsis.evaluation.pseudo import Cells, MapScores
 from wsis.jobs import make_data
 from wsis.losses.projection import grid_masks, grid_rectangles
 from wsis.methods import build_method
-from wsis.methods.sim import quality
-from wsis.methods.sim.quality import confident, estimate, key, measure
 from wsis.plan import make_plan
-from wsis.pseudo_job import measure_pseudo, warm_method, warmups
+from wsis.probe import quality
+from wsis.probe.pseudo_job import measure_pseudo, warm_method, warmups
+from wsis.probe.quality import confident, estimate, key, measure
 
 STRIDE = 2
 

@@ -24,7 +24,7 @@ from wsis.evaluation.pseudo import overlapping
 from wsis.methods.sim.bank import Bank, Entry, entries, image_sizes
 from wsis.methods.sim.paste import compose
 from wsis.methods.sim.pseudo import Labels, label
-from wsis.methods.sim.sheets import (
+from wsis.probe.sheets import (
     MapRow,
     PasteRow,
     WeightTile,

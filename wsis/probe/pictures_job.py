@@ -20,7 +20,7 @@ def picture_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots
     """
     from wsis.engine.checkpoint import load_model
     from wsis.methods import build_method
-    from wsis.methods.sim.pictures import draw_pictures
+    from wsis.probe.pictures import draw_pictures
 
     scale = plan.scale.name
     for id in ids:  # before any work
