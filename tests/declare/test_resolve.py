@@ -2,8 +2,8 @@
 
 import pytest
 
-from wsis.declare.load import load_tables, merged, parse
-from wsis.declare.recipe import Recipe
+from wsis.declare.load import DeclarationError, load_tables, merged, parse
+from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.declare.resolve import deviations, flatten, laid, resolve
 from wsis.declare.scale import load_scale
 
@@ -126,3 +126,41 @@ def test_a_users_override_wins_over_what_a_fork_sets(tables):
     assert (warmup.schedule.total, warmup.schedule.lr) == (7, 0.5)
     assert not warmup.loss.projection  # or it would be no detector alone
     assert found.recipe.init.parent == warmup.id
+
+
+def test_precision_may_be_a_number_as_a_command_line_gives_it():
+    assert ScheduleSpec(precision=32).precision == "32"
+
+
+def test_sims_rows_of_a_seed_continue_one_boxinst_warm_up(tables):
+    for scale in ("smoke", "tiny", "mini", "paper"):
+        rows = [at(tables, "sim/4", label, scale) for label in ("alpha = 0", "alpha = 0.5")]
+        first, second = (row.recipe for row in rows)
+        assert first.init == second.init and first.init.iteration == first.sim.warmup
+        low = next(a for a in rows[0].ancestors if a.id == first.init.parent)
+        assert low.method == "boxinst" and low.sim is None
+        assert low.schedule.end == first.sim.warmup and low.schedule.total == first.schedule.total
+        same = {"method", "sim", "schedule", "init"}
+        assert low.model_dump(exclude=same) == first.model_dump(exclude=same)
+
+
+def test_the_released_code_learns_its_own_warm_up(tables):
+    found = at(tables, "sim/3", "released", "paper")
+    assert found.recipe.init is None and found.recipe.sim.warmup == 10000
+    assert found.recipe.loss.pairwise.tau == 0.1, "the released SIM has its own colour threshold (S11)"
+
+
+def test_momentum_and_warm_up_keep_their_share_of_a_shorter_schedule(tables):
+    found = at(tables, "sim/4", "alpha = 0.5", "mini").recipe
+    published = at(tables, "sim/4", "alpha = 0.5", "mini").published
+    paper = published.schedule.total - published.sim.warmup
+    here = found.schedule.total - found.sim.warmup
+    assert found.sim.warmup / found.schedule.total == pytest.approx(
+        published.sim.warmup / published.schedule.total, rel=0.01
+    )
+    assert (1 - found.sim.ema) * here == pytest.approx((1 - published.sim.ema) * paper, rel=0.01)
+
+
+def test_a_warm_up_that_leaves_nothing_is_refused(tables):
+    with pytest.raises(DeclarationError, match=r"sim.warmup 90000 leaves nothing of 90000"):
+        at(tables, "sim/4", "alpha = 0.5", "paper", overrides={"sim.warmup": 90000})

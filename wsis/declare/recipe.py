@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -217,6 +217,12 @@ class ScheduleSpec(Spec):
     precision: Literal["32", "bf16", "16"] = "32"
     until: Positive | None = None  # stop here: a warm-up, which other recipes continue
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        """32 and 16 as well: on a command line their quotes are lost."""
+        return str(value) if isinstance(value, int) else value
+
     @property
     def total(self) -> int:
         """Iterations of the whole schedule."""
@@ -324,7 +330,14 @@ class Recipe(Spec):
         defaults = VARIANT[self.variant]
         parts = [("model", tree["model"]), ("loss", tree["loss"]), ("pairwise", tree["loss"]["pairwise"])]
         for name, part in [*parts, ("sim", tree["sim"])]:
-            for key, value in defaults[name].items():
+            own = (
+                {"tau": 0.1}
+                if name == "pairwise" and (self.method, self.variant) == ("sim", "released")
+                else {}
+            )
+            for key, value in (
+                defaults[name] | own
+            ).items():  # SIM's code has BoxInst's paper's tau (B1, S11)
                 if part is not None and part[key] is None:
                     part[key] = value
         return Recipe.model_validate_json(json.dumps(tree))
