@@ -164,3 +164,21 @@ def test_momentum_and_warm_up_keep_their_share_of_a_shorter_schedule(tables):
 def test_a_warm_up_that_leaves_nothing_is_refused(tables):
     with pytest.raises(DeclarationError, match=r"sim.warmup 90000 leaves nothing of 90000"):
         at(tables, "sim/4", "alpha = 0.5", "paper", overrides={"sim.warmup": 90000})
+
+
+def test_a_users_shorter_schedule_shortens_the_scales_warm_up_too(tables):
+    found = at(tables, "sim/4", "alpha = 0.5", "tiny", overrides={"schedule.iterations": 100}).recipe
+    usual = at(tables, "sim/4", "alpha = 0.5", "tiny").recipe
+    assert found.sim.warmup / 100 == usual.sim.warmup / usual.schedule.total
+    assert found.init.iteration == found.sim.warmup
+    one = at(tables, "sim/4", "alpha = 0.5", "smoke", overrides={"schedule.iterations": 1}).recipe
+    assert one.sim.warmup == 0
+    kept = at(tables, "sim/4", "alpha = 0.5", "tiny", overrides={"schedule.iterations": 100, "sim.warmup": 7})
+    assert kept.recipe.sim.warmup == 7
+
+
+def test_what_a_users_settings_make_impossible_is_a_reason_or_an_error(tables):
+    found = at(tables, "sim/4", "alpha = 0.5", "tiny", overrides={"data.supervision": "masks"})
+    assert found.recipe is None and "from boxes" in found.reason
+    with pytest.raises(DeclarationError, match="until is for warm-ups"):
+        at(tables, "sim/4", "alpha = 0.5", "mini", overrides={"schedule.until": 100})

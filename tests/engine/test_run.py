@@ -1,6 +1,7 @@
 """Runs of a plan: order, skipping, failures, and what a run's folder holds. Toy data and toy methods."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -35,12 +36,14 @@ def recipe_of(seed=0, parent=None, iterations=4) -> Recipe:
 
 @pytest.fixture
 def toys(monkeypatch):
-    """Toy data and methods in place of the real ones; `failing` names seeds whose loss is not finite."""
-    seen = SimpleNamespace(failing=set(), built=[], opened=0)
+    """Toys in place of the real data and methods; `failing`: seeds whose loss is not finite; `shift`: weights."""
+    seen = SimpleNamespace(failing=set(), built=[], opened=0, shift=0.0)
 
     def build(recipe, num_classes):
         seen.built.append(recipe.id)
         method = Toy()
+        with torch.no_grad():
+            method.out.weight += seen.shift
         if recipe.seed in seen.failing:
             method.out.weight.data.fill_(float("nan"))
         return method
@@ -91,7 +94,8 @@ def test_a_finished_folder_holds_everything(tmp_path, toys):
     train = read(folder, "train.json")
     assert train.keys() == {
         *("recipe", "scale", "seconds", "iterations", "resumed", "losses", "images_per_second", "devices"),
-        *("device_name", "precision", "peak_memory", "code", "deviations", "data"),
+        *("device_name", "precision", "peak_memory", "code", "weights", "deviations"),
+        "data",
     }
     assert train["data"] == {"root_name": "my-data", "train_images": 9, "eval_images": 5, "fingerprint": "ab"}
     assert train["deviations"] == ["data: toy", "data: train has 9 images, the official split 10"]
@@ -134,6 +138,29 @@ def test_a_child_starts_from_its_parent_and_predict_only_trains_nothing(tmp_path
     assert all(torch.equal(models[0][name], value) for name, value in models[1].items())
     assert read(folders[1], "train.json")["iterations"] == 0
     assert read(folders[1], "recipe.json")["parent"] == parent.id
+
+
+def test_a_child_is_trained_again_when_its_parent_was(tmp_path, toys):
+    """Snakemake deletes the train.json of both; the weights that the child started from are recorded."""
+    parent = recipe_of(0)
+    child = recipe_of(0, parent.id, iterations=0)
+    plan, ids = plan_of(parent, child), [parent.id, child.id]
+    train_runs(plan, ids, tmp_path, tmp_path / "d", OPTIONS)
+    folders = [tmp_path / "smoke" / "runs" / id for id in ids]
+    start = read(folders[1], "train.json")["parent"]
+    assert start == {"id": parent.id, "weights": read(folders[0], "train.json")["weights"]}
+    for folder in folders:
+        (folder / "train.json").unlink()
+    train_runs(plan, ids, tmp_path, tmp_path / "d", OPTIONS)
+    assert toys.built == ids, "nothing had changed"
+
+    shutil.rmtree(folders[0])
+    (folders[1] / "train.json").unlink()
+    toys.shift = 0.5
+    train_runs(plan, ids, tmp_path, tmp_path / "d", OPTIONS)
+    assert toys.built == [*ids, *ids]
+    assert read(folders[1], "train.json")["parent"]["weights"] == read(folders[0], "train.json")["weights"]
+    assert read(folders[0], "train.json")["weights"] != start["weights"]
 
 
 def test_a_failing_run_stops_only_what_starts_from_it(tmp_path, toys, capsys):

@@ -59,6 +59,24 @@ def test_a_crash_and_a_resume_change_nothing(tmp_path, whole, crash):
     assert kept == {f"local-{TOTAL - 2}-0.pt", f"local-{TOTAL}-0.pt"}, "memories of old checkpoints pile up"
 
 
+def test_interrupted_twice_between_a_memory_and_its_checkpoint_nothing_is_lost(tmp_path, whole, monkeypatch):
+    """Memories newer than any checkpoint are left behind, and later checkpoints come earlier than them."""
+    recipe = sim_recipe()
+    with pytest.raises(RuntimeError, match="crash"):
+        train_sim(tmp_path, recipe, every=6, stop_after=8)  # a checkpoint at 6
+    folder = tmp_path / "checkpoints"
+    for orphan in (9, 10):
+        (folder / f"local-{orphan}-0.pt").write_bytes((folder / "local-6-0.pt").read_bytes())
+    (folder / ".local-11-0.pt.tmp").write_bytes(b"half")
+    with pytest.raises(RuntimeError, match="crash"):
+        train_sim(tmp_path, recipe, every=8, stop_after=9)  # the next at 8, before the orphans
+    assert {path.name for path in folder.glob("*local-*")} == {"local-6-0.pt", "local-8-0.pt"}
+    (folder / "last.pt").write_bytes(b"damaged")  # and the one before still has its memory
+    with pytest.warns(UserWarning, match="unreadable checkpoint"):
+        train_sim(tmp_path, recipe)
+    assert_equal(weights(tmp_path), weights(whole))
+
+
 def test_without_its_bank_a_resumed_run_says_so_and_differs(tmp_path, whole):
     recipe = sim_recipe()
     with pytest.raises(RuntimeError, match="crash"):

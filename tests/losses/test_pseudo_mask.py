@@ -20,12 +20,10 @@ RELEASED = settings(mask_loss="focal", average="pooled", paste_average="all")
 
 def scene(seed, count=4, height=6, width=7, dtype=torch.float32):
     g = torch.Generator().manual_seed(seed)
-    weights = torch.rand(count, generator=g) + 0.1
     return {
         "logits": torch.randn(count, height, width, generator=g, dtype=dtype) * 3,
         "target": torch.rand(count, height, width, generator=g) > 0.6,
         "weight": torch.rand(count, height, width, generator=g) > 0.4,
-        "weights": (weights / weights.sum()).to(dtype),
     }
 
 
@@ -67,10 +65,8 @@ def slow_l_mask(pairs):
 @pytest.mark.parametrize("seed", range(4))
 def test_eq_8_by_loops(seed):
     s = scene(seed)
-    expected = sum(
-        w.item() * slow_l_mask(cells(*maps))
-        for *maps, w in zip(s["logits"], s["target"], s["weight"], s["weights"], strict=True)
-    )
+    each = [slow_l_mask(cells(*maps)) for maps in zip(s["logits"], s["target"], s["weight"], strict=True)]
+    expected = sum(each) / len(each)  # 1 / N_pos
     assert pseudo_loss(**s, spec=settings()).item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -86,11 +82,10 @@ def test_released_pseudo_loss_by_loops(seed):
 def test_the_other_two_combinations():
     s = scene(9)
     pairs = [cells(*maps) for maps in zip(s["logits"], s["target"], s["weight"], strict=True)]
-    share = s["weights"].tolist()
     pooled = sum(map(sum, map(slow_bce, pairs))) / (sum(map(len, pairs)) + 1)
-    pooled += sum(w * slow_dice(own) for w, own in zip(share, pairs, strict=True))
+    pooled += sum(map(slow_dice, pairs)) / len(pairs)
     assert pseudo_loss(**s, spec=settings(average="pooled")).item() == pytest.approx(pooled, rel=1e-5)
-    single = sum(w * sum(slow_focal(own)) / len(own) for w, own in zip(share, pairs, strict=True))
+    single = sum(sum(slow_focal(own)) / len(own) for own in pairs) / len(pairs)
     assert pseudo_loss(**s, spec=settings(mask_loss="focal")).item() == pytest.approx(single, rel=1e-5)
 
 
@@ -118,20 +113,20 @@ def test_two_sigmoids_keep_the_minimum_at_the_label(positive):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("paste_average", ["pasted", "all"])
 def test_eq_9_by_loops(seed, paste_average):
-    """Whole image; "all" divides by all instances, the others adding the dice of two empty masks."""
+    """Whole image; "all" divides the dice by all instances, the others adding that of two empty masks."""
     s = scene(seed)
     del s["weight"]
     pasted = torch.tensor([False, True, True, False])
     everything = torch.ones(6, 7, dtype=torch.bool)
-    expected, share = 0.0, 0.0
-    for z, t, w, flag in zip(*s.values(), pasted, strict=True):
+    bce, dice = [], []
+    for z, t, flag in zip(*s.values(), pasted.tolist(), strict=True):
+        pairs = cells(z, t, everything)
         if flag:
-            expected += w.item() * slow_l_mask(cells(z, t, everything))
-            share += w.item()
+            bce.append(sum(slow_bce(pairs)) / len(pairs))
+            dice.append(slow_dice(pairs))
         elif paste_average == "all":
-            expected += w.item()
-    if paste_average == "pasted":
-        expected /= share
+            dice.append(1.0)
+    expected = sum(bce) / len(bce) + sum(dice) / len(dice)
     value = paste_loss(**s, spec=settings(paste_average=paste_average), pasted=pasted)
     assert value.item() == pytest.approx(expected, rel=1e-5)
 
@@ -139,7 +134,6 @@ def test_eq_9_by_loops(seed, paste_average):
 def test_released_paste_loss_by_loops():
     """Focal over the pixels of the pasted, plus dice averaged over all: masked out, the others cost 1."""
     s = scene(5, count=5)
-    s["weights"] = torch.full((5,), 0.2)
     pasted = torch.tensor([False, False, True, False, True])
     everything = torch.ones(6, 7, dtype=torch.bool)
     pairs = [cells(z, t, everything) for z, t in zip(s["logits"], s["target"], strict=True)]
@@ -157,16 +151,38 @@ def test_released_paste_loss_by_loops():
     assert (logits.grad.flatten(1).abs().sum(1) > 0).tolist() == pasted.tolist()
 
 
-def test_the_average_over_all_dilutes_the_gradient_only():
+def test_the_average_over_all_dilutes_the_gradient_of_dice_only():
     s = scene(6)
     del s["weight"]
     pasted = torch.tensor([True, False, False, True])
-    gradients = []
-    for average in ("pasted", "all"):
+
+    def gradient(average, kind):
         logits = s["logits"].clone().requires_grad_()
-        paste_loss(logits, s["target"], s["weights"], settings(paste_average=average), pasted).backward()
-        gradients.append(logits.grad)
-    torch.testing.assert_close(gradients[1], gradients[0] * s["weights"][pasted].sum())
+        spec = settings(paste_average=average, average="pooled", mask_loss=kind)
+        paste_loss(logits, s["target"], spec, pasted).backward()
+        return logits.grad
+
+    of_cells = s["logits"].clone().requires_grad_()
+    terms = mask_terms(of_cells[pasted], s["target"][pasted], None, "bce+dice")
+    (terms.cells.sum() / (terms.count.sum() + 1)).backward()
+    pasted_only, over_all = gradient("pasted", "bce+dice"), gradient("all", "bce+dice")
+    torch.testing.assert_close(over_all - of_cells.grad, (pasted_only - of_cells.grad) / 2)
+
+
+def test_the_control_pushes_outside_as_a_mask_of_half_the_box_would():
+    """The dice of a mask that is right in half of the box's cells, with only the cells outside labelled."""
+    logits = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    box = torch.zeros(1, 8, 8, dtype=torch.bool)
+    box[:, 2:6, 2:6] = True
+    granted = torch.tensor([8.0])
+    value = pseudo_loss(logits, torch.zeros_like(box), ~box, settings(), granted)
+    outside = logits.sigmoid()[~box]
+    bce = -(1 - outside).log().mean()
+    squares = (outside * outside).sum()
+    dice = 1 - 2 * 8 / (8 + squares + 8 + 1e-5)
+    torch.testing.assert_close(value, bce + dice)
+    value.backward()
+    assert (logits.grad[box] == 0).all() and (logits.grad[~box] > 0).all()
 
 
 def plain_terms(logits, target, weight, kind):
@@ -214,7 +230,7 @@ def test_unlabelled_cells_count_for_nothing(spec):
         noise = torch.rand(s["target"].shape, generator=torch.Generator().manual_seed(seed)) > 0.5
         logits = torch.where(s["weight"], s["logits"], bad).requires_grad_()
         target = torch.where(s["weight"], s["target"], noise)
-        value = pseudo_loss(logits, target, s["weight"], s["weights"], spec)
+        value = pseudo_loss(logits, target, s["weight"], spec)
         value.backward()
         assert (logits.grad[~s["weight"]] == 0).all()
         assert (logits.grad[s["weight"]] != 0).all()
@@ -233,7 +249,7 @@ def test_an_instance_without_labels_adds_nothing(spec):
     assert (terms.cells[2].item(), terms.count[2].item(), terms.dice[2].item()) == (0, 0, 0)
 
     nothing = torch.zeros_like(s["weight"])
-    value = pseudo_loss(logits, s["target"], nothing, s["weights"], spec)
+    value = pseudo_loss(logits, s["target"], nothing, spec)
     assert value.item() == 0
     (gradient,) = torch.autograd.grad(value, logits)
     assert (gradient == 0).all()
@@ -243,15 +259,15 @@ def test_an_instance_without_labels_adds_nothing(spec):
 def test_no_instances_and_nothing_pasted(spec):
     logits = torch.zeros(0, 3, 4, requires_grad=True)
     target = torch.zeros(0, 3, 4, dtype=torch.bool)
-    value = pseudo_loss(logits, target, target, torch.zeros(0), spec)
+    value = pseudo_loss(logits, target, target, spec)
     value.backward()
     assert value.item() == 0
     assert mask_terms(logits, target, None, spec.mask_loss).dice.shape == (0,)
-    assert paste_loss(logits, target, torch.zeros(0), spec, torch.zeros(0, dtype=torch.bool)).item() == 0
+    assert paste_loss(logits, target, spec, torch.zeros(0, dtype=torch.bool)).item() == 0
 
     s = scene(11)
     logits = s["logits"].requires_grad_()
-    value = paste_loss(logits, s["target"], s["weights"], spec, torch.zeros(4, dtype=torch.bool))
+    value = paste_loss(logits, s["target"], spec, torch.zeros(4, dtype=torch.bool))
     value.backward()
     assert value.item() == 0
     assert (logits.grad == 0).all()
@@ -260,7 +276,7 @@ def test_no_instances_and_nothing_pasted(spec):
 def test_perfect_masks_cost_nothing_and_inverted_ones_most():
     s = scene(12)
     perfect = torch.where(s["target"], 40.0, -40.0)
-    rest = (s["target"], s["weight"], s["weights"], settings())
+    rest = (s["target"], s["weight"], settings())
     assert pseudo_loss(perfect, *rest).item() == pytest.approx(0, abs=1e-4)
     assert pseudo_loss(-perfect, *rest).item() == pytest.approx(40 + 1, rel=1e-5)
 

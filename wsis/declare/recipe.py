@@ -142,7 +142,7 @@ class SimSpec(Spec):
     paste_average: Literal["pasted", "all"] | None = None  # Eq. 9 over the pasted, or over all (S16)
     paste_boxes: Literal["source", "tight"] | None = None  # box of a pasted object (S17)
     composites: bool | None = None  # pasted images enter the bank again
-    visible: Fraction = 0.1  # objects whose box keeps less than this share uncovered are removed
+    visible: Fraction | None = None  # objects whose box keeps less than this share uncovered are removed
     warmup: Count = (
         10000  # iterations with BoxInst's losses only: a run of its own, which SIM's rows continue
     )
@@ -265,7 +265,7 @@ VARIANT = {
             "mask_loss": "bce+dice", "average": "positives", "lambda_pseudo": 0.5, "lambda_ramp": 0,
             "affinity": "colour", "momentum": "copy", "bank": 100, "aliases": False, "share": 0.25,
             "replacement": False, "power": 1.0, "paste_mask": "pseudo", "paste_average": "pasted",
-            "paste_boxes": "source", "composites": False,
+            "paste_boxes": "source", "composites": False, "visible": 0.1,
         },
     },
     "released": {
@@ -278,7 +278,7 @@ VARIANT = {
             "mask_loss": "focal", "average": "pooled", "lambda_pseudo": 0.3, "lambda_ramp": 270000,
             "affinity": "colour-feature", "momentum": "released", "bank": 50, "aliases": True, "share": 0.5,
             "replacement": True, "power": 3.0, "paste_mask": "instance", "paste_average": "all",
-            "paste_boxes": "tight", "composites": True,
+            "paste_boxes": "tight", "composites": True, "visible": 0.0,
         },
     },
 }  # fmt: skip

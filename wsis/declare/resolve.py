@@ -57,9 +57,16 @@ def resolve(
     fixed |= flatten(scale.methods.get(published.method, {})) | flatten(scale.papers.get(table.paper, {}))
     if reason := _fixed_by_scale(row, fixed, scale):
         return Resolved(published, None, reason=reason)
-    decided = fixed | flatten(overrides or {})
+    users = flatten(overrides or {})
+    if "schedule.until" in users:
+        raise DeclarationError(f"{where}: schedule.until is for warm-ups; set schedule.iterations instead")
+    if published.method == "sim" and users.get("data.supervision", "boxes") != "boxes":
+        return Resolved(published, None, reason="SIM makes its masks from boxes, whatever masks there are")
+    decided = fixed | users
     tree = laid(tree, decided) | {"seed": seed}
     _keep_proportions(tree, published, decided)
+    if tree["sim"] is not None and "sim.warmup" in fixed and "sim.warmup" not in users:
+        _shorten_warmup(tree, laid(laid(published.model_dump(mode="json"), fixed), {}))
     ancestors: list[Recipe] = []
     if scale.fork and published.method in scale.fork.methods:
         tree, warmup = _forked(tree, scale, flatten(overrides or {}), where)
@@ -104,6 +111,13 @@ def _keep_sim_proportions(here: dict[str, Any], published: Recipe, total: int, d
     for key in ("ema", "prototype_momentum"):
         if f"sim.{key}" not in decided:
             here[key] = round(max(1 - (1 - getattr(sim, key)) / steps, 0.0), 6)
+
+
+def _shorten_warmup(tree: dict[str, Any], scales: dict[str, Any]) -> None:
+    """Where the user changes the iterations, the scale's own warm-up keeps its share of them."""
+    mine, theirs = (round(t["schedule"]["iterations"] * t["schedule"]["length"]) for t in (tree, scales))
+    if mine != theirs:
+        tree["sim"]["warmup"] = min(round(tree["sim"]["warmup"] * mine / max(theirs, 1)), max(mine - 1, 0))
 
 
 def _low_level_warmup(tree: dict[str, Any], where: str) -> Recipe | None:

@@ -103,14 +103,16 @@ def load_local(folder: Path, iteration: int, rank: int) -> dict[str, Any] | None
         return None
 
 
-def prune_local(folder: Path) -> None:
-    """Remove the ranks' files of all but the two newest checkpoints."""
-    by_iteration: dict[int, list[Path]] = {}
+def prune_local(folder: Path, keep: set[int]) -> None:
+    """Remove the ranks' files of all iterations but `keep`, those of the last and the previous checkpoint.
+
+    A file can be newer than both: written before an interruption that the checkpoint itself did not survive.
+    """
     for path in folder.glob("local-*-*.pt"):
-        by_iteration.setdefault(int(path.stem.split("-")[1]), []).append(path)
-    for iteration in sorted(by_iteration)[:-2]:
-        for path in by_iteration[iteration]:
+        if int(path.stem.split("-")[1]) not in keep:
             path.unlink(missing_ok=True)
+    for path in folder.glob(".local-*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def save_model(

@@ -7,6 +7,7 @@ of train.json and nothing else.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -95,7 +96,14 @@ def train_runs(
             f"no run {', '.join(unknown)} at scale {plan.scale.name} with these seeds; see `wsis plan`"
         )
     folders = {run: results / plan.scale.name / "runs" / run for run in ids}
-    todo = [run for run in ids if not (finished(folders[run], run) or restored(folders[run], run))]
+    parents = {run: plan.runs[run].parent for run in ids}
+    origin = {run: results / plan.scale.name / "runs" / p for run, p in parents.items() if p}
+    todo = []
+    for run in ids:
+        fresh = origin.get(run) is None or parents[run] not in todo
+        done = finished(folders[run], run) or (fresh and restored(folders[run], run, origin.get(run)))
+        if not done:
+            todo.append(run)
     failed: dict[str, str] = {}
     if not todo:
         return
@@ -131,11 +139,12 @@ def finished(folder: Path, run: str) -> bool:
     return json.loads((folder / "train.json").read_text(encoding="utf-8")).get("recipe") == run
 
 
-def restored(folder: Path, run: str) -> bool:
+def restored(folder: Path, run: str, parent: Path | None = None) -> bool:
     """Whether a finished run lacked train.json only, which is then written again from its copy.
 
     Snakemake deletes a job's declared outputs before it starts the job again, and train.json is the one that
-    is declared: the other runs of a job are not trained again because one of them is new or failed.
+    is declared: the other runs of a job are not trained again because one of them is new or failed. But a
+    run whose parent's folder holds other weights than it started from is.
     """
     copy = folder / COPY
     if not copy.exists() or not all((folder / name).exists() for name in FINISHED[:-1]):
@@ -143,8 +152,21 @@ def restored(folder: Path, run: str) -> bool:
     content = json.loads(copy.read_text(encoding="utf-8"))
     if content.get("recipe") != run:
         return False
+    if parent is not None and "parent" in content:
+        now = _trained_weights(parent)
+        if now is not None and now != content["parent"]["weights"]:
+            print(f"{run}: its parent {parent.name} was trained again", file=sys.stderr, flush=True)
+            return False
     write_json(content, folder / "train.json")
     return True
+
+
+def _trained_weights(folder: Path) -> str | None:
+    """Digest of the weights of a finished run's model.pt, as its train.json (or the copy of it) has it."""
+    for name in (Path("train.json"), COPY):
+        if (folder / name).exists():
+            return json.loads((folder / name).read_text(encoding="utf-8")).get("weights")
+    return None
 
 
 def lease_devices(accelerator: str, wanted: int) -> AbstractContextManager[list[int]]:
@@ -267,13 +289,22 @@ def _finish(job: Job, summary: dict[str, Any], root: Root, device: torch.device,
     content = {
         **{"recipe": job.recipe.id, "scale": job.scale, **summary},
         "code": code,
+        "weights": digest(job.folder / "model.pt"),
         "deviations": [*job.deviations, *summary["deviations"], *_unofficial(root)],
         "data": data,
     }
+    if job.parent is not None:
+        content["parent"] = {"id": job.parent.parent.name, "weights": digest(job.parent)}
     shutil.rmtree(job.folder / COPY.parent, ignore_errors=True)
     (job.folder / COPY).parent.mkdir()
     write_json(content, job.folder / COPY)
     write_json(content, job.folder / "train.json")
+
+
+def digest(path: Path) -> str:
+    """16 hex digits of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _unofficial(root: Root) -> list[str]:

@@ -160,6 +160,8 @@ class _Training:
         self.module, self.optimizer = fabric.setup(module, optimizer)
         self.module.train()
         self.start = self.offset = self.resumed = 0
+        self.former = 0  # iteration of the last checkpoint
+        self.notes: list[str] = []
         self.before = 0.0  # seconds of earlier processes
         seed_process(self.recipe.seed, self.rank)
         if found:
@@ -172,12 +174,19 @@ class _Training:
         self.method.load_state_dict(found["model"])
         self._load_optimizer(found)
         self.start, self.offset, self.before = found["iteration"], found["log"], found["seconds"]
-        self.resumed = found["resumed"] + 1
+        self.resumed, self.former = found["resumed"] + 1, self.start
         if len(found["rng"]) == self.world:
             set_rng_state(found["rng"][self.rank], self.device)
             restore_local(self.method, self.world, self.folder / "checkpoints", self.start, self.rank)
-        else:  # resumed on another number of devices: nobody's state fits
+        else:  # nobody's state fits
             seed_process(self.recipe.seed, self.rank, self.start)
+            emptied = ", each with an empty memory" if hasattr(self.method, "local_state") else ""
+            note = (
+                f"went on at iteration {self.start} with {self.world} instead of {len(found['rng'])} devices"
+            )
+            self.notes.append(note + emptied)
+            if self.first:
+                print(f"{self.id}: {self.notes[-1]}", file=sys.stderr, flush=True)
 
     def _load_optimizer(self, state: dict[str, Any]) -> None:
         try:
@@ -333,7 +342,8 @@ class _Training:
                 "seconds": self._seconds(),
             }
             save_checkpoint(folder, content)
-            prune_local(folder)
+            prune_local(folder, {done, self.former})
+        self.former = done
         self.saved = time.monotonic()
 
     def _gather(self, value: Any) -> list[Any]:
@@ -365,7 +375,7 @@ class _Training:
         }
 
     def _deviations(self) -> list[str]:
-        wanted, notes = self.schedule, []
+        wanted, notes = self.schedule, list(self.notes)
         if self.world != wanted.devices:
             kept = f"batch {wanted.batch} kept by {self.micro} accumulation steps" if self.micro > 1 else ""
             kept = kept or f"batch {wanted.batch} kept"

@@ -64,7 +64,7 @@ class MapScores:
 
     def add(self, values: np.ndarray, cells: Cells, scored: np.ndarray | None = None) -> None:
         """Count a map's values at `cells`, P float32 in [0, 1]; only of the objects `scored`, G bool."""
-        values = values.astype(np.float32)
+        values = values.astype(np.float32).clip(0, 1)  # sums of weights round
         chosen = cells.visible if scored is None else cells.visible & scored
         keep = chosen[cells.owner]
         values, truth, owner = values[keep], cells.truth[keep], cells.owner[keep]

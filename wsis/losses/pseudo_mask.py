@@ -23,43 +23,44 @@ ALPHA = 0.25  # of the focal loss, whose gamma is 2
 CHUNK = 2**20  # cells worked on at a time: small beside K x H x W at full scale, enough for a kernel
 
 
-def pseudo_loss(logits: Tensor, target: Tensor, weight: Tensor, weights: Tensor, spec: SimSpec) -> Tensor:
-    """L_pseudo of Eq. 8; scalar, without lambda_1.
+def pseudo_loss(
+    logits: Tensor, target: Tensor, weight: Tensor, spec: SimSpec, granted: Tensor | None = None
+) -> Tensor:
+    """L_pseudo of Eq. 8, the mean over K positives; scalar, without lambda_1.
 
     Args:
         logits: K x H x W float
         target: K x H x W bool, pseudo mask of each instance's object
         weight: K x H x W bool, W: cells that have a label
-        weights: K float with sum 1, of the average over instances (with `spec.average` "positives")
+        granted: K float, foreground cells that dice counts as predicted right though they are in no W. For a
+            control without foreground labels, whose dice would else be a constant: with them it pushes on
+            cells outside the box as hard as it does where the box holds a mask of that size
     """
     if len(logits) == 0:
         return logits.sum() * 0.0
-    terms = mask_terms(logits, target, weight, spec.mask_loss)
-    loss = _average_cells(terms, weights, spec.average)
-    if spec.mask_loss == "focal":
-        return loss
-    return loss + (terms.dice * weights).sum()
+    terms = mask_terms(logits, target, weight, spec.mask_loss, granted)
+    loss = _average_cells(terms, spec.average)
+    return loss if spec.mask_loss == "focal" else loss + terms.dice.mean()
 
 
-def paste_loss(logits: Tensor, target: Tensor, weights: Tensor, spec: SimSpec, pasted: Tensor) -> Tensor:
-    """L_paste of Eq. 9, averaged; scalar, without lambda_2; 0 where nothing was pasted.
+def paste_loss(logits: Tensor, target: Tensor, spec: SimSpec, pasted: Tensor) -> Tensor:
+    """L_paste of Eq. 9, as a mean; scalar, without lambda_2; 0 where nothing was pasted.
 
-    The average runs over the pasted instances, or (S16, the released code) over all: each of the others then
-    adds its share of the constant dice of two empty masks, 1.
+    The mean runs over the pasted instances, or (S16, the released code) over all: each of the others then
+    adds the constant dice of two empty masks, 1.
 
     Args:
         logits: K x H x W float, of all instances
         target: K x H x W bool; only those of pasted instances are read
-        weights: K float with sum 1
         pasted: K bool
     """
     if not pasted.any():
         return logits.sum() * 0.0
     terms = mask_terms(logits[pasted], target[pasted], None, spec.mask_loss)
-    shares, others = weights[pasted], weights[~pasted].sum()
-    if spec.paste_average == "pasted":
-        shares, others = shares / shares.sum(), 0.0
-    return _average_cells(terms, shares, spec.average) + (terms.dice * shares).sum() + others
+    dice = terms.dice.mean()
+    if spec.paste_average == "all":
+        dice = (terms.dice.sum() + (~pasted).sum()) / len(pasted)
+    return _average_cells(terms, spec.average) + dice
 
 
 @dataclass
@@ -75,7 +76,9 @@ class MaskTerms:
     dice: Tensor
 
 
-def mask_terms(logits: Tensor, target: Tensor, weight: Tensor | None, kind: str) -> MaskTerms:
+def mask_terms(
+    logits: Tensor, target: Tensor, weight: Tensor | None, kind: str, granted: Tensor | None = None
+) -> MaskTerms:
     """Cross-entropy or focal sums, and dice, of each instance.
 
     The focal loss is the released code's: its cross-entropy takes the probability for a logit, that is, the
@@ -85,17 +88,20 @@ def mask_terms(logits: Tensor, target: Tensor, weight: Tensor | None, kind: str)
         logits: K x H x W float
         target, weight: K x H x W bool; weight None: every cell is labelled
         kind: "bce+dice" or "focal", which decides the cells' loss
+        granted: K float, see `pseudo_loss`
     """
     cells, overlap, squares, foreground, count = _MaskSums.apply(logits, target, weight, kind == "focal")
+    if granted is not None:
+        overlap, squares, foreground = (part + granted for part in (overlap, squares, foreground))
     dice = 1 - 2 * overlap / (squares + foreground + EPS)
     return MaskTerms(cells, count, torch.where(count > 0, dice, 0.0))
 
 
-def _average_cells(terms: MaskTerms, weights: Tensor, average: str) -> Tensor:
-    """Mean over an instance's cells, averaged over instances, or over the cells of all of them (S7)."""
+def _average_cells(terms: MaskTerms, average: str) -> Tensor:
+    """Mean over an instance's cells, then over instances; or over the cells of all of them (S7)."""
     if average == "pooled":
         return terms.cells.sum() / (terms.count.sum() + 1)
-    return (terms.cells / terms.count.clamp(min=1) * weights).sum()
+    return (terms.cells / terms.count.clamp(min=1)).mean()
 
 
 class _MaskSums(torch.autograd.Function):

@@ -21,7 +21,7 @@ from torch import Tensor
 from wsis.data.structures import Batch
 from wsis.declare.recipe import SimSpec
 from wsis.evaluation.pseudo import SUBSETS, Cells, LabelScores, MapScores, overlapping
-from wsis.losses.projection import grid_masks, shadows
+from wsis.losses.projection import grid_masks
 from wsis.methods.sim.prototypes import Prototypes
 from wsis.methods.sim.pseudo import CONFIDENT, correct, label
 
@@ -126,18 +126,9 @@ def confident(view: View, instance: Tensor) -> tuple[Tensor, Tensor]:
 
     instance: G x H x W, M_I.
     """
-    own = (instance > CONFIDENT) & inside(view) & view.covered[:, None, None]
-    pairs, of = torch.stack([view.owner, view.labels], 1).unique(dim=0, return_inverse=True)
-    merged = own.new_zeros(len(pairs), *own.shape[1:], dtype=torch.int32).index_add_(0, of, own.int())
-    pair, y, x = merged.nonzero(as_tuple=True)
-    image, classes = pairs[pair].unbind(1)
+    own = (instance > CONFIDENT) & view.inside() & view.covered[:, None, None]
+    image, classes, y, x = view.cells(own)
     return view.features[image, :, y, x], classes
-
-
-def inside(view: View) -> Tensor:
-    """Cells of each object's box, G x H x W bool."""
-    on_x, on_y = shadows(view.rectangles, *view.features.shape[2:])
-    return on_y[:, :, None] & on_x[:, None, :]
 
 
 class _Scores:
@@ -160,7 +151,7 @@ class _Scores:
         self.images += len(batch.targets)
         if len(view.labels) == 0:
             return
-        box = inside(view)
+        box = view.inside()
         cells = _cells(batch, box, stride)
         covered = view.covered.cpu().numpy()
         self.objects += len(covered)
@@ -177,11 +168,13 @@ class _Scores:
             name: correct(*semantics[key(spec, SEMANTIC)], instances[key(spec, INSTANCE)], spec.alpha)
             for name, spec in self.settings["pseudo"].items()
         }
-        for name, (values, known) in semantics.items():
-            self.maps["semantic"][name].add(values[box].cpu().numpy(), cells, known.cpu().numpy())
-        for kind, found in (("instance", instances), ("pseudo", corrected)):
+        # All maps on the same objects: those with a positive, of classes whose prototypes were ever moved.
+        known = [found.cpu().numpy() for _, found in semantics.values()]
+        scored = np.logical_and.reduce([covered, *known])
+        only = {name: values for name, (values, _) in semantics.items()}
+        for kind, found in (("semantic", only), ("instance", instances), ("pseudo", corrected)):
             for name, values in found.items():
-                self.maps[kind][name].add(values[box].cpu().numpy(), cells, covered)
+                self.maps[kind][name].add(values[box].cpu().numpy(), cells, scored)
         for name, spec in self.labelled.items():
             instance = instances[key(spec, INSTANCE)]
             labels = label(corrected[key(spec, PSEUDO)], instance, view.rectangles, view.covered, spec)

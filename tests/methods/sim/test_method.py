@@ -159,7 +159,7 @@ def test_pseudo_loss_is_eq_8_written_out():
         bce = -(wanted * p.log() + ~wanted * (1 - p).log())[cells].mean()
         dice = 1 - 2 * (p * wanted).sum() / ((p * p).sum() + wanted.sum() + 1e-5)
         losses.append(bce + dice)
-    expected = 0.5 * (torch.stack(losses) * masks.weights).sum()
+    expected = 0.5 * torch.stack(losses).mean()
     assert found == pytest.approx(float(expected), rel=1e-4)
 
 
@@ -203,6 +203,41 @@ def test_a_box_that_no_location_detects_and_a_tiny_one_are_handled():
     assert not view.covered.all()
     found = step(method, scene)
     assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
+
+
+def test_prototypes_move_once_a_step_however_the_batch_is_split():
+    whole, split = sim(sim__bank=50).eval(), sim(sim__bank=50).eval()  # no batch statistics
+    scene = batch(1, images=4)
+    whole.losses(scene, torch.Generator().manual_seed(1))
+    for part in (slice(0, 2), slice(2, 4)):
+        shard = Batch(
+            scene.images[part], scene.valid[part], scene.scales[part], scene.targets[part], scene.ids[part]
+        )
+        split.losses(shard, torch.Generator().manual_seed(1))
+    assert not split.prototypes.updates.any(), "not before the step's end"
+    whole.on_step_end(0), split.on_step_end(0)
+    assert whole.prototypes.updates.max() == split.prototypes.updates.max() == 1
+    torch.testing.assert_close(whole.prototypes.vectors, split.prototypes.vectors, atol=1e-4, rtol=1e-4)
+
+
+def test_padding_has_no_label():
+    """The same image with more padding beside it has the same loss."""
+    scene = batch(2, images=1)
+    wide = Batch(
+        torch.nn.functional.pad(scene.images, (0, 32), value=0),
+        torch.nn.functional.pad(scene.valid, (0, 32), value=False),
+        scene.scales, scene.targets, scene.ids,
+    )  # fmt: skip
+    method = sim(sim__lambda_paste=0.0)
+    labelled = []
+    inner = method._pseudo_losses
+    method._pseudo_losses = lambda masks, view, labels, *rest: (
+        labelled.append(labels.weight.sum((1, 2))) or inner(masks, view, labels, *rest)
+    )
+    for b in (scene, wide):
+        method.losses(b, generator())
+    assert torch.equal(*labelled)
+    assert labelled[0].max() == 32 * 32, "both thresholds at 0.5: every cell of the image has a label"
 
 
 def test_prediction_is_the_students():

@@ -19,7 +19,7 @@ FRAME = 32
 
 
 def spec(**overrides) -> SimSpec:
-    paper = {"share": 0.25, "replacement": False, "power": 1.0, "paste_boxes": "source"}
+    paper = {"share": 0.25, "replacement": False, "power": 1.0, "paste_boxes": "source", "visible": 0.1}
     return SimSpec(**(paper | {"paste_probability": 1.0} | overrides))
 
 

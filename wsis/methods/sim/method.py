@@ -18,14 +18,13 @@ from torch import Tensor
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
 from wsis.losses.detection import Positives, assign, detection_losses
-from wsis.losses.projection import shadows
 from wsis.losses.pseudo_mask import paste_loss, pseudo_loss
 from wsis.methods.boxinst import BoxInst
 from wsis.methods.condinst import MaskPredictions
 from wsis.methods.sim.bank import Bank, entries
 from wsis.methods.sim.momentum import MomentumNetwork
 from wsis.methods.sim.paste import Composite, compose
-from wsis.methods.sim.prototypes import Prototypes
+from wsis.methods.sim.prototypes import Prototypes, capped
 from wsis.methods.sim.pseudo import CONFIDENT, Labels, correct, label
 from wsis.methods.sim.view import View, fine_features, make_view, unit
 from wsis.nn.fcos import locations
@@ -55,6 +54,8 @@ class SIM(BoxInst):
         self.momentum = MomentumNetwork(self, self.released)
         self.prototypes = Prototypes(num_classes, recipe.model.mask_channels, self.spec)
         self.bank = Bank(self.spec.bank)
+        self._pixels: list[tuple[Tensor, Tensor]] = []  # of this step's micro-batches
+        self._draws = torch.Generator()
 
     def begin(self) -> None:
         """The momentum network starts as a copy of the student (Sec. 3.4)."""
@@ -62,8 +63,9 @@ class SIM(BoxInst):
             self.momentum.follow(self, 0.0)
 
     def on_step_end(self, iteration: int) -> None:
-        """Moving average of the weights. A copy begins at the end of the warm-up, which has no use for it."""
+        """Prototypes and momentum network; a copy begins at the end of the warm-up, which doesn't use it."""
         super().on_step_end(iteration)
+        self._move_prototypes()
         if self.released or iteration >= self.spec.warmup:
             self.momentum.follow(self, self.spec.ema)
         elif iteration + 1 == self.spec.warmup:
@@ -86,7 +88,7 @@ class SIM(BoxInst):
             nothing = losses["loss_cls"] * 0.0
             return losses | {"loss_pseudo": nothing, "loss_paste": nothing}
         # Draws of their own, so that rows that paste and rows that don't keep the same positives.
-        draws = torch.Generator().manual_seed(generator.initial_seed() ^ 1)
+        draws = self._draws.manual_seed(generator.initial_seed() ^ 1)
         pasting = active and self.spec.lambda_paste > 0
         # Without pasting the bank stays empty, and the batch as it is.
         composite = compose(batch, self.bank, self.spec, self.layout.out_stride, draws)
@@ -104,17 +106,19 @@ class SIM(BoxInst):
         with torch.no_grad():
             maps = self.maps(view)
             labels = label(maps.corrected, maps.instance, view.rectangles, view.covered, self.spec)
-            self._move_prototypes(view, maps, labels, features, draws)
+            half = self.layout.out_stride // 2  # padding has no label
+            labels.weight &= batch.valid[:, half :: 2 * half, half :: 2 * half][view.owner]
+            self._collect_pixels(view, maps, labels, features, draws)
             if pasting:
                 stride = self.layout.out_stride
                 for entry in entries(
                     batch, labels.paste, labels.scores, composite.touched, stride, self.spec
                 ):
                     self.bank.push(entry)
-        return losses | self._pseudo_losses(masks, labels, composite, step if active else None)
+        return losses | self._pseudo_losses(masks, view, labels, composite, step if active else None)
 
     def _pseudo_losses(
-        self, masks: MaskPredictions, labels: Labels, composite: Composite, step: int | None
+        self, masks: MaskPredictions, view: View, labels: Labels, composite: Composite, step: int | None
     ) -> dict[str, Tensor]:
         """loss_pseudo on the objects of the image, loss_paste on the pasted ones; 0 during the warm-up."""
         if step is None or len(masks.logits) == 0:
@@ -124,17 +128,25 @@ class SIM(BoxInst):
         counts = torch.tensor([0, *(len(t.boxes) for t in composite.batch.targets)])
         objects = counts.cumsum(0).to(masks.image.device)[masks.image] + masks.target
         pasted = torch.cat(composite.pasted)[objects]
-        logits, weights, here = masks.logits, masks.weights, objects
+        logits, here = masks.logits, objects
         if composite.touched.any() and spec.paste_average != "all":
             logits, here = logits[~pasted], here[~pasted]
-            weights = weights[~pasted] / weights[~pasted].sum().clamp(min=1e-9)
-        pseudo = pseudo_loss(logits, labels.target[here], labels.weight[here], weights, spec)
-        paste = paste_loss(masks.logits, torch.cat(composite.masks)[objects], masks.weights, spec, pasted)
+        pseudo = pseudo_loss(
+            logits, labels.target[here], labels.weight[here], spec, self._granted(view, here)
+        )
+        paste = paste_loss(masks.logits, torch.cat(composite.masks)[objects], spec, pasted)
         ramp = min(step / spec.lambda_ramp, 1.0) if spec.lambda_ramp else 1.0
         return {
             "loss_pseudo": spec.lambda_pseudo * ramp * pseudo,
             "loss_paste": spec.lambda_paste * paste,
         }
+
+    def _granted(self, view: View, objects: Tensor) -> Tensor | None:
+        """For the control: half of each box, which its dice counts as right (`pseudo_loss`); K float."""
+        if self.spec.labels:
+            return None
+        sizes = view.rectangles[:, 2:] - view.rectangles[:, :2]
+        return sizes.prod(1)[objects].float() / 2
 
     @torch.no_grad()
     def view(self, batch: Batch) -> View:
@@ -169,18 +181,24 @@ class SIM(BoxInst):
             return None
         return fine_features(view.raw)
 
-    def _move_prototypes(
+    def _collect_pixels(
         self, view: View, maps: Maps, labels: Labels, features: Tensor, generator: torch.Generator
     ) -> None:
-        """Eqs. 2 to 5 with the student's features Z; every process does so in every step."""
-        on_x, on_y = shadows(view.rectangles, *view.features.shape[-2:])
-        inside = on_y[:, :, None] & on_x[:, None, :]
+        """Student features Z of the pixels that will move the prototypes at the end of the step."""
         if self.spec.pixels == "pseudo":
-            chosen = labels.target & inside & view.covered[:, None, None]
-            objects, y, x = chosen.nonzero().unbind(1)
+            image, classes, y, x = view.cells(labels.target & view.inside() & view.covered[:, None, None])
         else:  # once for every positive of the object (S5)
-            chosen = (maps.instance > CONFIDENT) & inside
+            chosen = (maps.instance > CONFIDENT) & view.inside()
             positive, y, x = chosen[view.objects].nonzero().unbind(1)
             objects = view.objects[positive]
-        pixels = fine_features(features.detach())[view.owner[objects], :, y, x]
-        self.prototypes.update(unit(pixels), view.labels[objects], generator)
+            image, classes = view.owner[objects], view.labels[objects]
+        kept = capped(classes, self.spec.pixel_cap, generator)
+        pixels = fine_features(features.detach())[image[kept], :, y[kept], x[kept]]
+        self._pixels.append((unit(pixels), classes[kept]))
+
+    def _move_prototypes(self) -> None:
+        """Eqs. 2 to 5, once a step however it was split; every process does so in every step."""
+        if self._pixels:
+            pixels, classes = (torch.cat(parts) for parts in zip(*self._pixels, strict=True))
+            self._pixels.clear()
+            self.prototypes.update(pixels, classes, self._draws)

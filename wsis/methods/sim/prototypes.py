@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from wsis.declare.recipe import SimSpec
 from wsis.losses.sinkhorn import sinkhorn
 
+PAIRS = 16  # classes of images whose scores (L x H x W each) are held at a time
+
 
 class Prototypes(nn.Module):
     """Scores pixels by their prototypes (Eq. 1) and moves the prototypes (Eqs. 2 to 5), without gradients.
@@ -57,11 +59,13 @@ class Prototypes(nn.Module):
         classes = len(self.vectors)
         pairs, owner = (image * classes + labels).unique(return_inverse=True)
         image, labels = pairs // classes, pairs % classes
-        with torch.autocast(features.device.type, enabled=False):
-            scores = self.vectors[labels] @ features[image].float().flatten(2)  # pairs x L x HW
         moved = self.updates[labels] > 0
         known = moved.any(1)
-        highest = scores.masked_fill(~moved[:, :, None], float("-inf")).amax(1)
+        highest = features.new_empty(len(pairs), features[0, 0].numel(), dtype=torch.float32)
+        with torch.autocast(features.device.type, enabled=False):
+            for here in torch.arange(len(pairs), device=pairs.device).split(PAIRS):
+                scores = self.vectors[labels[here]] @ features[image[here]].float().flatten(2)
+                highest[here] = scores.masked_fill_(~moved[here, :, None], float("-inf")).amax(1)
         maps = (highest / self.spec.temperature).sigmoid().masked_fill(~known[:, None], 0.5)
         return maps.unflatten(1, features.shape[2:])[owner], known[owner]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wsis.data.structures import Targets
 from wsis.losses.detection import Positives
-from wsis.losses.projection import grid_rectangles
+from wsis.losses.projection import grid_rectangles, shadows
 from wsis.methods.sim.pseudo import accumulate, positive_weights
 from wsis.nn.dynamic_head import dynamic_masks
 from wsis.nn.layout import Layout
@@ -81,7 +81,20 @@ class View:
                 )
                 for found, weight in zip(maps, weights, strict=True):
                     accumulate(found, logits, weight[here], self.objects[here])
-        return maps
+        return [found.clamp_(max=1.0) for found in maps]  # weights sum to 1 but for rounding
+
+    def inside(self) -> Tensor:
+        """Cells of each object's box, G x H x W bool."""
+        on_x, on_y = shadows(self.rectangles, *self.features.shape[-2:])
+        return on_y[:, :, None] & on_x[:, None, :]
+
+    def cells(self, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Image, class, y and x (P int64) of the `chosen` cells, G x H x W bool: each once a class."""
+        pairs, of = torch.stack([self.owner, self.labels], 1).unique(dim=0, return_inverse=True)
+        merged = chosen.new_zeros(len(pairs), *chosen.shape[1:], dtype=torch.int32)
+        merged.index_add_(0, of, chosen.int())
+        pair, y, x = merged.nonzero(as_tuple=True)
+        return *pairs[pair].unbind(1), y, x
 
 
 @torch.no_grad()
