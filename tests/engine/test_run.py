@@ -36,7 +36,7 @@ def recipe_of(seed=0, parent=None, iterations=4) -> Recipe:
 
 @pytest.fixture
 def toys(monkeypatch):
-    """Toys in place of the real data and methods; `failing`: seeds whose loss is not finite; `shift`: weights."""
+    """Toys for data and methods; `failing`: seeds whose loss is not finite; `shift`: added to weights."""
     seen = SimpleNamespace(failing=set(), built=[], opened=0, shift=0.0)
 
     def build(recipe, num_classes):
