@@ -34,6 +34,7 @@ class ShapesSpec(Spec):
     salient_images: Count = 0
     val_seed: Count = 77  # one validation set for every row and seed of a scale
     low_contrast: Fraction = 0.12  # share of objects close to the background's colour
+    salient: Literal["near", "mixed", "far"] = "near"  # how far the salient images are from the others
 
 
 class DataSpec(Spec):
@@ -43,7 +44,9 @@ class DataSpec(Spec):
     train: str = "train2017"
     eval: str = "val2017"
     # Which instances carry masks in training: none, all, or those of one class group (BoxInst, Sec. 3.6).
-    supervision: Literal["boxes", "masks", "masks-voc", "masks-nonvoc", "semantic", "boxes+salient"] = "boxes"
+    supervision: Literal[
+        "boxes", "masks", "masks-voc", "masks-nonvoc", "semantic", "boxes+salient", "proxy"
+    ] = "boxes"  # proxy: masks that another run made (`Recipe.proxy`)
     train_images: Positive | None = None  # keep the first N images only; null: all
     eval_images: Positive | None = None
     short_side: tuple[Positive, ...] = (640, 672, 704, 736, 768, 800)  # pixels, one drawn an image
@@ -155,17 +158,30 @@ class SimSpec(Spec):
 
 
 class BoxCasegSpec(Spec):
-    """BoxCaseg's own knobs (Sec. 3.2 to 3.4, 4.2)."""
+    """BoxCaseg's own knobs (Sec. 3.2 to 3.4, 4.2). Defaults follow its errata; the other value is a control."""
 
     alpha: Fraction = 0.7  # salient against transferred head, Eq. 3
     heads: tuple[Literal["weak", "salient", "transferred"], ...] = ("weak", "salient", "transferred")
+    fusion: Literal["logits", "probabilities"] = "logits"  # what Eq. 3 mixes
     salient_images: Positive = 7991
     ratio: Literal["random", "8:8", "9:7", "10:6", "11:5", "12:4", "13:3", "14:2"] = "random"  # r_ws
     smooth: Annotated[float, Field(ge=0)] = 0.05  # weight of Eq. 2 in Eq. 1
-    merge: bool = True
-    drop: Fraction | None = 0.95  # proxy box agreement threshold; null: nothing is dropped
+    reduction: Literal["mean", "sum"] = "mean"  # of Eqs. 1 and 2
+    bags: Literal["patch", "box"] = "patch"  # positive lines: all that cross the box, or their part inside it
+    salient_bags: Literal["mask", "box"] = (
+        "mask"  # bags of salient images: the mask's projection or its box's
+    )
+    shift: Literal["half", "full"] = "half"  # a box's jitter: up to 0.25 of its half size, or of its size
+    normalise: Literal["two", "imagenet"] = "two"  # one normalisation for each kind of patch, or ImageNet's
     patch: Positive = 288  # side of a training patch, pixels (Sec. 3.2.2)
     side: Positive = 320  # salient images before the crop; object patches at inference (Sec. 4)
+    # Proxy masks, Sec. 3.4
+    merge: bool = True
+    order: Literal["box", "mask", "random", "larger"] = (
+        "box"  # who wins contested pixels: the smaller box, ...
+    )
+    drop: Fraction | None = 0.95  # proxy box agreement threshold; null: nothing is dropped
+    agreement: Literal["plus_one", "exact"] = "plus_one"  # the code's last pixel, or half-open boxes
     proxy: bool = True  # train a Mask R-CNN on the proxy masks; false: the class-agnostic net is evaluated
     # That Mask R-CNN (SGD with steps). The paper says "default settings"; VOC's values are the released ones.
     proxy_backbone: Literal["tiny", "resnet50", "resnet101"] = "resnet101"
@@ -173,6 +189,24 @@ class BoxCasegSpec(Spec):
     proxy_batch: Positive = 6
     proxy_iterations: Count = 22500
     proxy_milestones: tuple[Positive, ...] = (15000,)
+
+    @model_validator(mode="after")
+    def _transfer_has_a_source(self) -> BoxCasegSpec:
+        if "transferred" in self.heads and "weak" not in self.heads:
+            raise ValueError("the transferred head takes its weights from the weak one: add 'weak' to heads")
+        if len(set(self.heads)) != len(self.heads) or not self.heads:
+            raise ValueError("heads: each of weak, salient and transferred at most once, and at least one")
+        return self
+
+
+class ProxySpec(Spec):
+    """Proxy masks as a Mask R-CNN's training masks: whose they are, and how they are merged and dropped."""
+
+    parent: str  # id of the recipe whose masks they are
+    merge: bool = True
+    order: Literal["box", "mask", "random", "larger"] = "box"
+    drop: Fraction | None = 0.95
+    agreement: Literal["plus_one", "exact"] = "plus_one"
 
 
 class BaisegSpec(Spec):
@@ -287,7 +321,7 @@ VARIANT = {
 class Recipe(Spec):
     """A training from data to predictions. `Recipe.id` names its folder under results/<scale>/runs/."""
 
-    method: Literal["condinst", "boxinst", "sim", "boxcaseg", "baiseg", "mask_rcnn", "grabcut"]
+    method: Literal["condinst", "boxinst", "sim", "boxcaseg", "baiseg", "mask_rcnn", "bbtp", "grabcut"]
     variant: Literal["paper", "released"] = "paper"
     data: DataSpec = DataSpec()
     model: ModelSpec = ModelSpec()
@@ -297,6 +331,7 @@ class Recipe(Spec):
     baiseg: BaisegSpec | None = None
     schedule: ScheduleSpec = ScheduleSpec()
     init: InitSpec | None = None
+    proxy: ProxySpec | None = None  # supervision 'proxy': masks that another run made
     predict: PredictSpec = PredictSpec()
     seed: Count = 0
 
