@@ -212,7 +212,9 @@ def pseudo(
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
-    batches: Annotated[int, typer.Option(help="of training images, for the prototypes")] = 25,
+    batches: Annotated[
+        int, typer.Option(help="of training images, for the prototypes; a report shows only those of 25")
+    ] = 25,
     accelerator: Annotated[
         str | None, typer.Option(help="cpu or cuda; default: cuda if there is one")
     ] = None,
@@ -281,11 +283,12 @@ def data_make(
     scale: ScaleOption = "tiny",
     set_: SetOption = None,
     results: ResultsOption = RESULTS,
+    root: Annotated[str | None, typer.Option(help="folder name of the only one to draw")] = None,
 ) -> None:
-    """Draw the synthetic data root of a seed."""
+    """Draw the synthetic data roots of a seed."""
     from wsis.jobs import make_data
 
-    for path in make_data(planned(scale, str(seed), set_), results):
+    for path in make_data(planned(scale, str(seed), set_), results, root):
         print(path)
 
 

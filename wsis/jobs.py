@@ -14,15 +14,20 @@ from wsis.evaluation.files import read_json
 from wsis.plan import Plan, shapes_root
 
 
-def make_data(plan: Plan, results: Path) -> list[Path]:
-    """Draw every generated root that the plan's runs read; existing ones are left as they are."""
+def make_data(plan: Plan, results: Path, root: str | None = None) -> list[Path]:
+    """Draw the generated roots that the plan's runs read, or only `root`; existing ones stay as they are.
+
+    root: a folder name. Raises WsisError when no run reads it.
+    """
     from wsis.data.shapes import write_shapes
 
-    roots = {shapes_root(run.recipe): run.recipe for run in plan.runs.values()}
+    roots = {name: run.recipe for run in plan.runs.values() if (name := shapes_root(run.recipe))}
+    if root is not None and root not in roots:
+        there = ", ".join(roots) or "none"
+        raise WsisError(f"no run reads a root {root} with these seeds (there are: {there})")
     base = results / plan.scale.name / "data"
-    return [
-        write_shapes(recipe.data.shapes, recipe.seed, base / name) for name, recipe in roots.items() if name
-    ]
+    wanted = roots if root is None else [root]
+    return [write_shapes(roots[name].data.shapes, roots[name].seed, base / name) for name in wanted]
 
 
 def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots) -> None:

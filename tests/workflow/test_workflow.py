@@ -147,6 +147,19 @@ def test_a_scale_on_real_images_asks_for_them_before_it_starts(clean):
 SMOKE = ("--config", "scale=smoke", "--", "all")
 
 
+def test_every_root_is_drawn_by_its_own_job(clean):
+    """A seed has plain and hard images: jobs that draw both would do so at once, into the same folders."""
+    roots = {job.data for job in make_plan("tiny", (0,)).jobs}
+    files = [f"results/tiny/data/{root}/stats.json" for root in roots]
+    config = ("--config", "scale=tiny", "seeds=[0]")
+    printed = snakemake(clean, "--dry-run", "--printshellcmds", *config, "--", *files)
+    commands = [line for line in printed.splitlines() if "data make" in line]
+    assert len(commands) == len(roots) > 1
+    for root in roots:
+        (own,) = (line for line in commands if f"rm -rf results/tiny/data/{root} " in line)
+        assert f"--root {root} >" in own
+
+
 def test_several_targets_at_once(clean):
     listed = dry(clean, "--config", "scale=smoke", "--", "boxinst_1a", "boxinst_3", "figure4")
     assert {"render_boxinst_1a", "render_boxinst_3", "render_figure4"} <= set(listed)

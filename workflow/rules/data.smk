@@ -1,4 +1,4 @@
-# Data roots that are generated, one a seed. A root is whole when it has its stats.json; whatever lies there
+# Data roots that are generated, one a seed and kind of images. A root is whole when it has its stats.json; whatever lies there
 # without it (Snakemake itself makes the folder before the job starts) is removed.
 ROOTS = {job.data: PLAN.runs[job.runs[0]].seed for job in PLAN.jobs if job.data}
 
@@ -21,4 +21,5 @@ rule shapes:
         "Draw the synthetic data set {wildcards.root}"
     shell:
         f"rm -rf {RESULTS}/data/{{wildcards.root}} && "
-        f"python -m wsis data make {RECIPE_FLAGS} --seed {{params.seed}} > {{log}} 2>&1"
+        f"python -m wsis data make {RECIPE_FLAGS} --seed {{params.seed}} --root {{wildcards.root}} "
+        f"> {{log}} 2>&1"
