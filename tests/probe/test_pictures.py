@@ -12,12 +12,16 @@ import torch
 from PIL import Image
 
 from tests.methods.scenes import recipe
+from wsis.data.places import run_root
 from wsis.data.roots import Instance, Picture, open_root
 from wsis.data.shapes import write_shapes
 from wsis.declare.recipe import ShapesSpec
+from wsis.engine.checkpoint import save_model
 from wsis.errors import WsisError
+from wsis.evaluation.files import write_json
+from wsis.jobs import make_data
 from wsis.methods import build_method
-from wsis.plan import make_plan
+from wsis.plan import make_plan, shapes_root
 from wsis.probe import sheets
 from wsis.probe.pictures import choose, draw_pictures, paste_rows, scene_of
 from wsis.probe.pictures_job import picture_runs, pictures_with_masks
@@ -209,11 +213,48 @@ def test_composites_differ_from_their_targets_inside_pasted_boxes_only(shapes):
         assert (row.result == row.source)[changed].all()
 
 
-def test_without_foreground_nothing_is_pasted(shapes, tmp_path):
+def test_without_foreground_nothing_is_pasted(shapes, tmp_path, capsys):
     method, own = sim(tau_high=1.0)
     root = open_root(own, shapes)
-    made = draw_pictures(method, own, root, pictures_with_masks(own, root), tmp_path, "")
+    made = draw_pictures(method, own, root, pictures_with_masks(own, root), tmp_path, "A test.")
     assert [entry["file"] for entry in made] == ["maps.jpg", "weights.jpg"]
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("A test. No sheet 'Pasted training images': no object of 48 training images")
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A results folder in which a run of SIM looks finished; the plan and the run's id."""
+    plan = make_plan("smoke")
+    id = plan.row_runs("sim/3", "pseudo + paste")[plan.seeds[0]]
+    own = plan.runs[id].recipe.settled()
+    make_data(plan, tmp_path, shapes_root(own))
+    root = open_root(own, run_root(own, tmp_path, "smoke", None))
+    folder = tmp_path / "smoke" / "runs" / id
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    save_model(folder / "model.pt", id, 1, build_method(own, root.num_classes))
+    write_json(folder / "train.json", {"data": {"root_name": root.name, "fingerprint": root.fingerprint}})
+    return plan, id, tmp_path
+
+
+def test_pictures_of_before_do_not_stay_beside_new_ones(trained, monkeypatch):
+    plan, id, results = trained
+    (listed,) = picture_runs(plan, [id], results, None)
+    names = {entry["file"] for entry in json.loads(listed.read_text())}
+    assert names and {path.name for path in listed.parent.iterdir()} == names | {"pictures.json"}
+    (listed.parent / "of_before.jpg").touch()
+    picture_runs(plan, [id], results, None)
+    assert {path.name for path in listed.parent.iterdir()} == names | {"pictures.json"}
+
+    def fail(*arguments):
+        assert not list(listed.parent.iterdir())
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("wsis.probe.pictures.draw_pictures", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        picture_runs(plan, [id], results, None)
+    assert not list(listed.parent.iterdir())
 
 
 def test_runs_without_pictures_are_refused_before_any_work(tmp_path):

@@ -40,6 +40,11 @@ SMALLEST = 1 / 12  # of the short side: objects whose box is smaller are hard to
 COMPOSITES = 4
 SOURCES = 12  # images in the bank from which they are pasted
 TRIES = 48  # training images for either
+ABSENT = {  # sheet -> why it has no content
+    "maps": "no evaluation image has an object that is large enough to be seen",
+    "weights": "no object of the evaluation images that are shown has a positive location",
+    "pasted": f"no object of {TRIES} training images has a mask to cut it out along, or none could be pasted",
+}
 
 
 @dataclass
@@ -74,6 +79,7 @@ def draw_pictures(
 ) -> list[dict[str, Any]]:
     """Write the sheets that can be made into `folder`; returns what pictures.json says about them.
 
+    Prints which sheets have no content, and why.
     method:   a trained SIM
     recipe:   its settled recipe
     root:     its data root, for the training images that are pasted
@@ -99,6 +105,7 @@ def draw_pictures(
     made = []
     for name, title, content, draw, about in sheets:
         if not content:
+            print(f"{whence} No sheet '{title}': {ABSENT[name]}.".strip(), flush=True)
             continue
         sheet, (caption, alt) = draw(content), about(content, method.spec)
         save_sheet(sheet, folder / f"{name}.jpg")

@@ -43,10 +43,17 @@ def picture_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots
         method.load_state_dict(model["model"])
         whence = f"Scale {scale}, seed {recipe.seed}, run {id} after {model['iteration']} iterations."
         pictures = pictures_with_masks(recipe, root)
+        _remove_old(run / "pictures")
         made = draw_pictures(method, recipe, root, pictures, run / "pictures", whence)
         written.append(run / "pictures" / "pictures.json")
         write_json(written[-1], made)
     return written
+
+
+def _remove_old(folder: Path) -> None:
+    """A report shows what pictures.json names, so that goes first."""
+    for path in (folder / "pictures.json", *folder.glob("*.jpg")):
+        path.unlink(missing_ok=True)
 
 
 def pictures_with_masks(recipe: Recipe, root: Root) -> list[Picture]:
