@@ -28,6 +28,7 @@ from wsis.plan import make_plan
 from wsis.probe import quality
 from wsis.probe.pseudo_job import measure_pseudo, warm_method, warmups
 from wsis.probe.quality import confident, estimate, key, measure
+from wsis.report.stale import pseudo_hash
 
 STRIDE = 2
 
@@ -273,7 +274,8 @@ def smoke(tmp_path):
     folder.mkdir(parents=True)
     torch.manual_seed(0)
     save_model(folder / "model.pt", id, 1, build_method(recipe, root.num_classes))
-    write_json(folder / "train.json", {"data": {"root_name": root.name, "fingerprint": root.fingerprint}})
+    data = {"root_name": root.name, "fingerprint": root.fingerprint}
+    write_json(folder / "train.json", {"weights": "0123", "data": data})
     return SimpleNamespace(plan=plan, id=id, rows=rows, folder=folder, root=root, results=tmp_path)
 
 
@@ -290,7 +292,7 @@ def test_the_command_writes_every_row_of_a_warm_up(smoke, capsys):
     annotated = [p for p in smoke.root.eval if any(not i.crowd for i in p.instances)]
     assert content["images"] == len(annotated)
     assert content["objects"] == sum(not i.crowd for p in annotated for i in p.instances)
-    assert content["batches"] == 2
+    assert (content["batches"], content["code"], content["weights"]) == (2, pseudo_hash(), "0123")
     for maps in content["runs"].values():
         for name in ("semantic", "instance", "pseudo"):
             for subset in ("all", "overlap"):

@@ -154,6 +154,35 @@ def test_stale_where_the_method_or_the_parents_code_changed(plan, report: Report
     assert first(report_of(plan, tmp_path)).cells["middle", "AP"].stale
 
 
+def test_stale_where_the_parent_was_trained_again(plan, report: Report, tmp_path) -> None:
+    parent = {run.parent for run in plan.runs.values() if ("boxinst/1a", "low") in run.rows and run.parent}
+    for run in parent:
+        path = tmp_path / "tiny/runs" / run / "train.json"
+        write(path, json.loads(path.read_text()) | {"weights": "new"})
+    edit(plan, tmp_path, "low", "train.json", parent={"id": "a warm-up", "weights": "new"})
+    edit(plan, tmp_path, "middle", "train.json", parent={"id": "a warm-up", "weights": "old"})
+    cells = first(report_of(plan, tmp_path)).cells
+    assert cells["middle", "AP"].stale and not cells["low", "AP"].stale
+    for run in parent:  # as older files are: nothing to compare with
+        path = tmp_path / "tiny/runs" / run / "train.json"
+        write(path, {k: v for k, v in json.loads(path.read_text()).items() if k != "weights"})
+    assert not first(report_of(plan, tmp_path)).cells["middle", "AP"].stale
+
+
+def test_deviations_of_a_run_are_those_of_its_children_too(plan, tmp_path) -> None:
+    make_results(plan, tmp_path)
+    both, only = "1 device instead of 8", "precision 32 instead of 16"
+    edit(plan, tmp_path, "low", "train.json", deviations=[both])
+    for run in plan.runs.values():
+        if run.parent is None:
+            path = tmp_path / "tiny/runs" / run.id / "train.json"
+            write(path, json.loads(path.read_text()) | {"deviations": [both, only]})
+    deviations = first(report_of(plan, tmp_path)).deviations
+    assert f"{both} (rows low)" in deviations
+    assert f"the training it starts from: {only}" in deviations  # all rows fork from it
+    assert f"the training it starts from: {both} (rows middle, high)" in deviations
+
+
 def test_deviations_name_the_rows_they_concern(plan, tmp_path) -> None:
     make_results(plan, tmp_path)
     edit(plan, tmp_path, "low", "train.json", deviations=["1 device instead of 8"])

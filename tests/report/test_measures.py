@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Cost, Scale
 from wsis.errors import WsisError
 from wsis.plan import Plan
+from wsis.probe.pseudo_job import BATCHES
 from wsis.report import build
 from wsis.report.build import build_report
 from wsis.report.collect import collect
 from wsis.report.diff import compare, make_diff
 from wsis.report.measures import readable
 from wsis.report.model import Report
+from wsis.report.view import table_view
 
 MEASURES = ("pseudo_IoU", "pseudo_AUC", "semantic_AUC", "pseudo_acc", "instance_AUC_overlap")
 AP = {"baseline": 30.0, "weak": 32.0, "full": 31.0, "control": 40.0}  # measured; printed: 30, 31, 32, nothing
@@ -29,6 +32,7 @@ ROWS = [
     {"label": "full", "values": [32.0], "train": {}},
     {"label": "control", "ours": True, "train": {}},
 ]
+DATA = {"root_name": "shapes-0", "fingerprint": "0f"}
 CLAIMS = [
     {"id": "full-best", "kind": "best", "row": "full"},
     {"id": "weak-best", "kind": "best", "row": "weak"},
@@ -95,13 +99,15 @@ def make_results(plan: Plan, results: Path, trained: bool = True, measured: bool
             metrics = {"AP": AP[labels[0]] + 3.0 * run.seed} if labels else {"AP": 1.0}
             folder = results / "tiny/runs" / run.id
             write(folder / "metrics.json", {"recipe": run.id, "protocol": "coco", "metrics": metrics})
-            write(folder / "train.json", {"recipe": run.id, "seconds": 1.0, "code": "now", "deviations": []})
+            train = {"recipe": run.id, "seconds": 1.0, "code": "now", "weights": "w", "deviations": []}
+            write(folder / "train.json", train | {"data": DATA})
     if not measured:
         return
     warmups = {run.parent: run.seed for run in plan.runs.values() if run.parent}
     for parent, seed in warmups.items():
         runs = {plan.row_runs("sim/3", label)[seed]: scores(label, seed) for label in ALPHA}
-        write(results / f"tiny/pseudo/{parent}.json", {"recipe": parent, "images": 3, "runs": runs})
+        made_by = {"recipe": parent, "code": "now", "weights": "w", "batches": BATCHES, "data": DATA}
+        write(results / f"tiny/pseudo/{parent}.json", {**made_by, "images": 3, "runs": runs})
 
 
 def report_of(plan: Plan, results: Path) -> Report:
@@ -110,8 +116,14 @@ def report_of(plan: Plan, results: Path) -> Report:
 
 @pytest.fixture
 def plan(monkeypatch) -> Plan:
-    monkeypatch.setattr(build, "code_hash", lambda method: "now")
+    unchanged(monkeypatch)
     return make_plan()
+
+
+def unchanged(monkeypatch) -> None:
+    """All code is that which made the results."""
+    monkeypatch.setattr(build, "code_hash", lambda method: "now")
+    monkeypatch.setattr(build, "pseudo_hash", lambda: "now")
 
 
 def test_a_measure_is_read_from_the_warm_up_that_a_run_continues(plan, tmp_path):
@@ -150,6 +162,61 @@ def test_a_row_that_learns_from_no_label_has_no_masks(plan, tmp_path):
     assert cells_of(plan, tmp_path)["control", "pseudo_IoU"].reason == "no pseudo masks"
 
 
+def test_masks_of_a_row_without_a_warm_up_cannot_be_measured(plan, tmp_path):
+    make_results(plan, tmp_path)
+    for run in plan.row_runs("sim/3", "full").values():
+        plan.runs[run].recipe = plan.runs[run].recipe.model_copy(update={"init": None})
+    for run in plan.row_runs("sim/3", "weak").values():  # forked from another run, but no warm-up
+        recipe = plan.runs[run].recipe
+        init = recipe.init.model_copy(update={"iteration": None})
+        plan.runs[run].recipe = recipe.model_copy(update={"init": init})
+    result = report_of(plan, tmp_path).tables[0]
+    view = table_view(result, "tiny")
+    column = view.metrics + view.measures
+    for row in view.rows:
+        reason = result.cells[row.label, "pseudo_IoU"].reason
+        shown = row.cells[column.index("pseudo_IoU")]
+        if row.label in ("full", "weak"):
+            assert reason == "no common warm-up to measure at" == view.footnotes[shown.note]
+        else:
+            assert reason == ("no pseudo masks" if row.label == "baseline" else None) and not shown.note
+
+
+def files_of(plan: Plan, results: Path) -> dict[str, dict[str, Any]]:
+    """Warm-up -> the content of its file."""
+    return {path.stem: json.loads(path.read_text()) for path in (results / "tiny/pseudo").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"batches": 2}, "prototypes estimated from 2 batches instead of 25"),
+        ({"batches": 0}, "prototypes estimated from 0 batches instead of 25"),
+        ({"batches": None}, "an unknown number of batches instead of 25"),
+        ({"data": {"root_name": "shapes-1", "fingerprint": "1f"}}, "measured on shapes-1 (1f), the warm-up"),
+        ({"data": None}, "measured on unknown data"),
+    ],
+)
+def test_another_measure_than_the_tables_is_not_shown(plan, tmp_path, change, reason):
+    make_results(plan, tmp_path)
+    plan.overrides = {"schedule.lr": 0.1}
+    files = files_of(plan, tmp_path)
+    for warmup, content in files.items():
+        write(tmp_path / f"tiny/pseudo/{warmup}.json", content | change)
+    first = plan.runs[plan.row_runs("sim/3", "full")[SEEDS[0]]].parent
+    cell = cells_of(plan, tmp_path)["full", "pseudo_IoU"]
+    assert not cell.values and not cell.stale and reason in cell.reason
+    assert cell.reason.endswith(f"; to measure again: wsis pseudo {first} --scale tiny --set schedule.lr=0.1")
+    write(tmp_path / f"tiny/pseudo/{first}.json", files[first])
+    assert set(cells_of(plan, tmp_path)["full", "pseudo_IoU"].values) == {SEEDS[0]}
+
+
+def test_without_the_warm_ups_own_files_the_data_is_taken_as_it_is(plan, tmp_path):
+    make_results(plan, tmp_path, trained=False)
+    cell = cells_of(plan, tmp_path)["full", "pseudo_IoU"]
+    assert cell.n == len(SEEDS) and not cell.stale
+
+
 def cells_of(plan: Plan, results: Path) -> dict:
     return report_of(plan, results).tables[0].cells
 
@@ -168,9 +235,20 @@ def test_a_file_of_another_form_is_named(plan, tmp_path, content):
 def test_a_measure_is_stale_with_its_warm_up(plan, tmp_path):
     make_results(plan, tmp_path)
     parent = next(run.parent for run in plan.runs.values() if run.parent)
+    assert not cells_of(plan, tmp_path)["full", "pseudo_IoU"].stale
     write(tmp_path / "tiny/runs" / parent / "train.json", {"code": "before", "deviations": []})
     cells = cells_of(plan, tmp_path)
     assert cells["full", "pseudo_IoU"].stale and not cells["baseline", "AP"].stale
+
+
+@pytest.mark.parametrize("change", [{"code": "before"}, {"code": None}, {"weights": "of before"}])
+def test_a_measure_of_other_code_or_of_other_weights_is_stale(plan, tmp_path, change):
+    make_results(plan, tmp_path)
+    warmup, content = next(iter(files_of(plan, tmp_path).items()))
+    write(tmp_path / f"tiny/pseudo/{warmup}.json", content | change)
+    cells = cells_of(plan, tmp_path)
+    assert cells["full", "pseudo_IoU"].stale and cells["full", "pseudo_IoU"].n == len(SEEDS)
+    assert not cells["full", "AP"].stale
 
 
 def test_claims_over_measures(plan, tmp_path):
@@ -226,7 +304,7 @@ def test_measured_without_training_is_no_run_of_the_table(plan, tmp_path):
     "data", [{"dataset": "voc"}, {"train": "other"}, {"eval": "x"}, {"shapes": {"size": 64}}]
 )
 def test_cells_of_different_images_are_not_compared(monkeypatch, tmp_path, data):
-    monkeypatch.setattr(build, "code_hash", lambda method: "now")
+    unchanged(monkeypatch)
     plan = make_plan(**data)
     make_results(plan, tmp_path)
     judged = {claim.claim.id: claim for claim in report_of(plan, tmp_path).tables[0].claims}
@@ -237,7 +315,7 @@ def test_cells_of_different_images_are_not_compared(monkeypatch, tmp_path, data)
 
 @pytest.mark.parametrize("data", [{"augment": "none"}, {"short_side": [96]}, {"supervision": "boxes"}])
 def test_another_look_at_the_same_images_is_compared(monkeypatch, tmp_path, data):
-    monkeypatch.setattr(build, "code_hash", lambda method: "now")
+    unchanged(monkeypatch)
     plan = make_plan(**data)
     make_results(plan, tmp_path)
     judged = {claim.claim.id: claim for claim in report_of(plan, tmp_path).tables[0].claims}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wsis.errors import WsisError
-from wsis.report.stale import code_hash
+from wsis.report.stale import ROOT, code_hash, pseudo_hash
 
 SOURCES = {
     "methods/__init__.py": "from wsis.methods import alpha, beta\n",
@@ -96,3 +96,42 @@ def test_unknown_and_broken_sources(root: Path) -> None:
     (root / "wsis/nn/layers.py").write_text("def (")
     with pytest.raises(WsisError, match=r"layers\.py"):
         code_hash("alpha", root)
+
+
+MEASURING = {
+    "methods/sim/__init__.py": "from wsis.losses.dice import dice\n",
+    "probe/quality.py": "from wsis.nn import other\n\nMU = 5\n",
+    "probe/sheets.py": "WIDTH = 1180\n",
+    "evaluation/pseudo.py": "SUBSETS = 2\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "counts"),
+    [
+        ("methods/sim/__init__.py", "import dice", "import dice as loss", True),
+        ("losses/smooth.py", "2", "3", True),  # what SIM imports
+        ("probe/quality.py", "5", "6", True),
+        ("probe/quality.py", "MU", "\n# a comment\nMU", False),
+        ("nn/other.py", "4", "5", True),  # what only the measuring code imports
+        ("evaluation/pseudo.py", "2", "3", True),
+        ("probe/sheets.py", "1180", "900", False),
+        ("methods/alpha.py", "+ 1", "+ 2", False),  # another method
+    ],
+)
+def test_measures_of_pseudo_masks_have_a_hash_of_their_own(root, name, old, new, counts) -> None:
+    for file, text in MEASURING.items():
+        path = root / "wsis" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    before = pseudo_hash(root)
+    path = root / "wsis" / name
+    assert old in path.read_text() and before != code_hash("sim", root)
+    path.write_text(path.read_text().replace(old, new))
+    assert (pseudo_hash(root) != before) == counts
+
+
+def test_the_measuring_code_is_where_the_hash_looks_for_it(root) -> None:
+    assert len(pseudo_hash(ROOT)) == 16
+    with pytest.raises(WsisError, match=r"wsis\.probe\.quality"):
+        pseudo_hash(root)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from wsis.data.places import Roots, run_root
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
-from wsis.evaluation.files import write_json
+from wsis.evaluation.files import read_json, write_json
 from wsis.plan import Plan
+from wsis.report.stale import pseudo_hash
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,6 +44,7 @@ def measure_pseudo(
 ) -> list[Path]:
     """results/<scale>/pseudo/<id>.json of each warm-up `ids`; returns the paths.
 
+    batches: any other number than BATCHES is a measurement for oneself, which a report does not show.
     accelerator: None takes a graphics card where there is one. Raises WsisError for an id that isn't a
     warm-up of SIM's, and for one that isn't trained or was trained on other data.
     """
@@ -52,7 +54,7 @@ def measure_pseudo(
     from wsis.engine.run import lease_devices
     from wsis.jobs import same_data
 
-    scale, rows = plan.scale.name, warmups(plan)
+    scale, rows, code = plan.scale.name, warmups(plan), pseudo_hash()
     for id in ids:  # before any work
         if id not in rows:
             there = ", ".join(rows) or "none"
@@ -72,7 +74,8 @@ def measure_pseudo(
         paths.append(results / scale / "pseudo" / f"{id}.json")
         paths[-1].parent.mkdir(parents=True, exist_ok=True)
         data = {"root_name": root.name, "fingerprint": root.fingerprint}
-        write_json(paths[-1], {"recipe": id, **content, "data": data})
+        made_by = {"code": code, "weights": read_json(folder / "train.json").get("weights")}
+        write_json(paths[-1], {"recipe": id, **made_by, **content, "data": data})
         _show(plan, paths[-1], content, time.monotonic() - start)
     return paths
 

@@ -15,9 +15,9 @@ from wsis.errors import WsisError
 from wsis.evaluation.files import read_json
 from wsis.plan import Plan, Run
 from wsis.report.claims import judge
-from wsis.report.measures import NO_MASKS, PseudoMasks, is_measure, readable
+from wsis.report.measures import NO_MASKS, NO_WARMUP, PseudoMasks, is_measure, readable
 from wsis.report.model import CellResult, FigureResult, Report, TableResult, Trend
-from wsis.report.stale import code_hash
+from wsis.report.stale import code_hash, pseudo_hash
 from wsis.report.stats import decimals, kendall_tau_b, published_interval
 
 MIN_TREND_ROWS = 4
@@ -68,19 +68,47 @@ class Found:
         self.affinity = read_json(affinity) if affinity.exists() else None
         self.pseudo = PseudoMasks(self.root / "pseudo")
         self._code: dict[str, str | None] = {}
+        self._masks_code: str | None = None
 
     def _files(self, name: str) -> dict[str, dict[str, Any]]:
         paths = {run: self.root / "runs" / run / name for run in self.plan.runs}
         return {run: read_json(path) for run, path in paths.items() if path.exists()}
 
     def stale(self, run: str) -> bool:
-        """Has the code of this run, or of one that it starts from, changed since it was trained?"""
+        """Is this run, or one that it starts from, not what training it now would give?
+
+        Its code has changed since, or the run that it starts from was trained again.
+        """
         planned = self.plan.runs.get(run)
         if planned is None:
             return False
-        code = self.train.get(run, {}).get("code")
+        train = self.train.get(run, {})
+        code, began = train.get("code"), (train.get("parent") or {}).get("weights")
         own = code is not None and code != self._code_now(planned.recipe.method)
-        return own or (planned.parent is not None and self.stale(planned.parent))
+        if planned.parent is None:
+            return own
+        return own or self._other_weights(planned.parent, began) or self.stale(planned.parent)
+
+    def stale_masks(self, warmup: str) -> bool:
+        """The same for the measures of the pseudo masks at a warm-up. A file without its code is old."""
+        measured = self.pseudo.content(warmup)
+        if self._masks_code is None:
+            self._masks_code = pseudo_hash()
+        own = measured.get("code") != self._masks_code
+        return own or self._other_weights(warmup, measured.get("weights")) or self.stale(warmup)
+
+    def _other_weights(self, run: str, weights: str | None) -> bool:
+        """Has this run other weights now than these? False where it is not known."""
+        now = self.train.get(run, {}).get("weights")
+        return None not in (weights, now) and weights != now
+
+    def inherited(self, run: str) -> list[str]:
+        """Deviations of the trainings that this run starts from, as they noted them themselves."""
+        texts: dict[str, None] = {}
+        while (planned := self.plan.runs.get(run)) is not None and planned.parent is not None:
+            run = planned.parent
+            texts |= dict.fromkeys(self.train.get(run, {}).get("deviations", ()))
+        return list(texts)
 
     def _code_now(self, method: str) -> str | None:
         if method not in self._code:
@@ -114,6 +142,18 @@ def workflow(plan: Plan, target: str) -> str:
     if plan.overrides:
         config.append(shlex.quote(f"set={json.dumps(plan.overrides)}"))
     return f"snakemake {target} --cores all --config {' '.join(config)}"
+
+
+def measuring(plan: Plan, warmup: str) -> str:
+    """The command that measures the pseudo masks at a warm-up, whether they were measured before or not."""
+    words = ["wsis", "pseudo", warmup, "--scale", plan.scale.name]
+    if plan.seeds != plan.scale.seeds:
+        words += ["--seeds", ",".join(map(str, plan.seeds))]
+    if plan.scale.data == "root":
+        words += ["--data-root", "PATH"]
+    for key, value in plan.overrides.items():
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    return shlex.join(words)
 
 
 def _table(table: Table, plan: Plan, found: Found, errata: Mapping[str, list[Erratum]]) -> TableResult:
@@ -204,26 +244,33 @@ def _affinity_cell(table: Table, runs: dict[int, str], plan: Plan, found: Found)
 
 def _pseudo_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
     """A measure of the masks that a row's settings make with the checkpoint that its runs continue."""
+    recipes = [plan.runs[run].recipe for run in runs.values()]
+    if not all(recipe.sim and recipe.sim.labels for recipe in recipes):
+        return CellResult(reason=NO_MASKS)
     warmups = {seed: _warmup(plan.runs[run]) for seed, run in sorted(runs.items())}
     if None in warmups.values():
-        return CellResult(reason=NO_MASKS)
-    cell, undefined = CellResult(runs=dict(runs)), False
+        return CellResult(reason=NO_WARMUP)
+    cell, problems = CellResult(runs=dict(runs)), []
     for seed, warmup in warmups.items():
         value = found.pseudo.value(warmup, runs[seed], metric)
-        if value is not None and math.isfinite(value):
+        if value is None:
+            continue
+        if problem := found.pseudo.problem(warmup, found.train.get(warmup, {}).get("data")):
+            problems.append(f"{problem}; to measure again: {measuring(plan, warmup)}")
+        elif not math.isfinite(value):
+            problems.append(f"{readable(metric)} is undefined on this data")
+        else:
             cell.values[seed] = value
-        undefined |= value is not None
     if not cell.values:
-        about = f"{readable(metric)} is undefined on this data"
-        cell.reason = about if undefined else f"not run: {found.command(table.key)}"
-    cell.stale = any(found.stale(warmups[seed]) for seed in cell.values)
+        cell.reason = problems[0] if problems else f"not run: {found.command(table.key)}"
+    cell.stale = any(found.stale_masks(warmups[seed]) for seed in cell.values)
     return cell
 
 
 def _warmup(run: Run) -> str | None:
-    """The run whose checkpoint makes this run's first pseudo masks; None for a run that learns from none."""
-    init, sim = run.recipe.init, run.recipe.sim
-    return init.parent if sim and sim.labels and init and init.iteration is not None else None
+    """The run whose checkpoint makes this run's first pseudo masks; None where it continues no training."""
+    init = run.recipe.init
+    return init.parent if init and init.iteration is not None else None
 
 
 def _images(run: Run) -> str:
@@ -262,6 +309,8 @@ def _deviations(table: Table, plan: Plan, found: Found) -> list[str]:
         for run in plan.row_runs(table.key, row.label).values():
             planned = plan.runs[run]
             texts |= dict.fromkeys((*planned.deviations, *found.train.get(run, {}).get("deviations", ())))
+            for text in found.inherited(run):
+                texts |= {} if text in texts else {f"the training it starts from: {text}": None}
             split, here = row.split or table.split, planned.recipe.data.eval
             if "test" in split and "test" not in here:
                 texts[f"published on {split}, measured on {here}"] = None

@@ -1,8 +1,8 @@
 """Fingerprint of the code behind a method, so that a report can say which numbers old code produced.
 
 Only what decides a training's numbers counts: the method's own sources and what they import from
-`wsis.methods`, `wsis.nn` and `wsis.losses`. Sources are parsed, never imported, and compared without
-comments, docstrings and layout.
+`wsis.methods`, `wsis.nn` and `wsis.losses`; for pseudo masks also what measures them. Sources are parsed,
+never imported, and compared without comments, docstrings and layout.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from wsis.errors import WsisError
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package `wsis`
 _COUNTED = ("wsis.methods", "wsis.nn", "wsis.losses")
+_MEASURING = ("wsis.probe.quality", "wsis.evaluation.pseudo")
 
 
 def code_hash(method: str, root: Path = ROOT) -> str:
@@ -23,10 +24,27 @@ def code_hash(method: str, root: Path = ROOT) -> str:
     Equal before and after an edit of comments, docstrings or layout, and after one of another method.
     Raises WsisError when the method has no sources or one of them is not valid Python.
     """
+    return _hash(_method(method, root), root)
+
+
+def pseudo_hash(root: Path = ROOT) -> str:
+    """The same for the measures of SIM's pseudo masks: SIM's code, and that which measures."""
+    for name in _MEASURING:
+        if _file(name, root) is None:
+            raise WsisError(f"{root}: no sources of {name}")
+    return _hash([*_method("sim", root), *_MEASURING], root)
+
+
+def _method(method: str, root: Path) -> list[str]:
     start = f"wsis.methods.{method}"
     if _file(start, root) is None:
         raise WsisError(f"{root / 'wsis' / 'methods'}: no sources of a method '{method}'")
-    todo, texts = _modules(start, root), {}
+    return _modules(start, root)
+
+
+def _hash(todo: list[str], root: Path) -> str:
+    """Over these modules and all counted ones that they import."""
+    texts: dict[str, str] = {}
     while todo:
         name = todo.pop()
         if name in texts:
