@@ -158,7 +158,7 @@ class SimSpec(Spec):
 
 
 class BoxCasegSpec(Spec):
-    """BoxCaseg's own knobs (Sec. 3.2 to 3.4, 4.2). Defaults follow its errata; the other value is a control."""
+    """BoxCaseg's own knobs (Sec. 3.2 to 3.4, 4.2). Defaults follow its errata, other values are controls."""
 
     alpha: Fraction = 0.7  # salient against transferred head, Eq. 3
     heads: tuple[Literal["weak", "salient", "transferred"], ...] = ("weak", "salient", "transferred")
