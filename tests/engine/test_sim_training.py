@@ -95,7 +95,8 @@ def test_killed_for_real_in_the_middle(tmp_path, whole):
     wait_for(tmp_path / "checkpoints" / f"local-{WARMUP + 2}-0.pt", process)
     process.kill()
     process.join()
-    train_sim(tmp_path, sim_recipe(), every=1)
+    assert not (tmp_path / "model.pt").exists(), "killed too late"
+    assert train_sim(tmp_path, sim_recipe(), every=1)["resumed"] == 1
     assert_equal(weights(tmp_path), weights(whole))
 
 
