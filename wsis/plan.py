@@ -13,10 +13,11 @@ from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve
 from wsis.declare.scale import Scale, load_scale
 from wsis.declare.table import Table
 
-METHODS = frozenset({"condinst", "boxinst", "sim"})
+METHODS = frozenset({"condinst", "boxinst", "sim"})  # boxcaseg, mask_rcnn and bbtp: not wired yet
 BACKBONES = frozenset({"tiny", "resnet50", "resnet101"})
 NECKS = frozenset({"fpn"})
 HEADS = frozenset({"condinst"})
+CLASS_AGNOSTIC = frozenset({"mIoU", "IoU50", "IoU75"})  # metrics of masks made for given boxes
 
 
 @dataclass
@@ -43,6 +44,12 @@ class Run:
     @property
     def parent(self) -> str | None:
         return self.recipe.init.parent if self.recipe.init else None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Runs that must be finished first: whose weights it starts from, whose masks it learns."""
+        proxies = self.recipe.proxy.parent if self.recipe.proxy else None
+        return tuple(run for run in (self.parent, proxies) if run)
 
     @property
     def deviations(self) -> tuple[str, ...]:
@@ -84,9 +91,24 @@ class Plan:
         found = set()
         for key, label in self.runs[run].rows:
             found.add(self.tables[key].row(label).protocol or self.tables[key].protocol)
+        if self.runs[run].recipe.method == "boxcaseg":
+            return "class-agnostic"  # masks of given boxes, whatever the second stage's protocol is
         if len(found) > 1:
             raise DeclarationError(f"{run} serves rows of several protocols: {', '.join(sorted(found))}")
         return found.pop() if found else "coco"
+
+    def measured_by(self, run: str, metric: str) -> str:
+        """The run whose metrics hold `metric` of a row that `run` serves: of two stages, the first's or it.
+
+        Class-agnostic metrics are those of the network that makes the proxy masks.
+        """
+        proxy = self.runs[run].recipe.proxy
+        return proxy.parent if proxy and metric in CLASS_AGNOSTIC else run
+
+    @property
+    def proxied(self) -> set[str]:
+        """Runs whose masks of the training objects another run learns from."""
+        return {run.recipe.proxy.parent for run in self.runs.values() if run.recipe.proxy}
 
     def recipe_id(self, table: str, label: str) -> str | None:
         """Id of the recipe that the paper ran for a trained row, also where it can't run here."""
@@ -95,8 +117,17 @@ class Plan:
 
     def wanted(self, tables: list[str]) -> list[str]:
         """Ids of the available runs that these tables' rows show."""
-        rows = [(key, row.label) for key in tables for row in self.tables[key].rows]
-        ids = (run for cell in rows for run in self.row_runs(*cell).values())
+        cells = [
+            (key, row.label, metric)
+            for key in tables
+            for row in self.tables[key].rows
+            for metric in self.tables[key].columns
+        ]
+        ids = (
+            self.measured_by(run, metric)
+            for key, label, metric in cells
+            for run in self.row_runs(key, label).values()
+        )
         return list(dict.fromkeys(ids))
 
 
@@ -183,19 +214,19 @@ def _run(recipe: Recipe, resolved: Resolved, scale: Scale) -> Run:
 def _jobs(plan: Plan) -> list[Job]:
     """Runs of one family (a warm-up and what forks from it) share processes, `runs_per_job` at most each."""
     families: dict[str, list[str]] = {}
-    for run in plan.runs.values():  # parents come before their children
-        ancestor = run
-        while ancestor.parent:
-            if ancestor.parent not in plan.runs:
-                raise DeclarationError(f"{ancestor.id}: no recipe has the id of its parent {ancestor.parent}")
-            ancestor = plan.runs[ancestor.parent]
-        families.setdefault(ancestor.id, []).append(run.id)
+    family: dict[str, str] = {}
+    for run in plan.runs.values():  # what a run needs comes before it
+        for needed in run.needs:
+            if needed not in plan.runs:
+                raise DeclarationError(f"{run.id}: no recipe has the id {needed}, which it needs")
+        family[run.id] = family[run.needs[0]] if run.needs else run.id
+        families.setdefault(family[run.id], []).append(run.id)
     jobs = []
     size = plan.scale.runs_per_job
-    for family in families.values():
-        for start in range(0, len(family), size):
-            runs = tuple(family[start : start + size])
-            parents = {plan.runs[run].parent for run in runs} - {None, *runs}
+    for members in families.values():
+        for start in range(0, len(members), size):
+            runs = tuple(members[start : start + size])
+            parents = {needed for run in runs for needed in plan.runs[run].needs} - set(runs)
             name = f"{runs[0]}-{len(runs)}" if len(runs) > 1 else runs[0]
             jobs.append(Job(name, runs, tuple(sorted(parents)), shapes_root(plan.runs[runs[0]].recipe)))
     return jobs

@@ -15,6 +15,7 @@ from typing import Any
 from wsis.declare.load import ROOT, DeclarationError, load_recipes, merged, parse
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
+from wsis.declare.stages import stages
 from wsis.declare.table import Row, Table
 
 
@@ -47,9 +48,30 @@ def published_recipe(table: Table, row: Row, root: Path = ROOT) -> Recipe:
 def resolve(
     table: Table, row: Row, scale: Scale, seed: int, overrides: Overrides | None = None, root: Path = ROOT
 ) -> Resolved:
-    """The recipe of a trained row at `scale` with `seed`; `overrides` are the user's, and win."""
+    """The recipe of a trained row at `scale` with `seed`; `overrides` are the user's, and win.
+
+    A row of two stages resolves to the second's recipe; the first's is among the ancestors.
+    """
     published = published_recipe(table, row, root)
     where = f"{table.key}, row '{row.label}', scale {scale.name}"
+    if scale.data != "generated" and any(key.startswith("data.shapes") for key in flatten(row.train or {})):
+        return Resolved(published, None, reason="about generated images only")
+    first, second = stages(published, where, root)
+    found = _at_scale(first, table, row, scale, seed, overrides or {}, where)
+    if second is None or found.recipe is None:
+        return found
+    proxied = _at_scale(second, table, row, scale, seed, overrides or {}, where)
+    if proxied.recipe is None:
+        return proxied
+    tree = merged(proxied.recipe.model_dump(mode="json"), {"proxy.parent": found.recipe.id})
+    recipe = parse(Recipe, tree, where).settled()
+    return Resolved(second, recipe, (*found.ancestors, found.recipe, *proxied.ancestors))
+
+
+def _at_scale(
+    published: Recipe, table: Table, row: Row, scale: Scale, seed: int, overrides: Overrides, where: str
+) -> Resolved:
+    """One recipe cut down to a scale, with what it forks from."""
     tree = published.model_dump(mode="json")
     if reason := _substitute(tree, scale):
         return Resolved(published, None, reason=reason)
@@ -57,7 +79,7 @@ def resolve(
     fixed |= flatten(scale.methods.get(published.method, {})) | flatten(scale.papers.get(table.paper, {}))
     if reason := _fixed_by_scale(row, fixed, scale):
         return Resolved(published, None, reason=reason)
-    users = flatten(overrides or {})
+    users = flatten(overrides)
     if "schedule.until" in users:
         raise DeclarationError(f"{where}: schedule.until is for warm-ups; set schedule.iterations instead")
     if published.method == "sim" and users.get("data.supervision", "boxes") != "boxes":
@@ -69,7 +91,7 @@ def resolve(
         _shorten_warmup(tree, laid(laid(published.model_dump(mode="json"), fixed), {}))
     ancestors: list[Recipe] = []
     if scale.fork and published.method in scale.fork.methods:
-        tree, warmup = _forked(tree, scale, flatten(overrides or {}), where)
+        tree, warmup = _forked(tree, scale, users, where)
         ancestors.append(warmup)
     if published.method == "sim" and (low := _low_level_warmup(tree, where)):
         ancestors.append(low)
@@ -136,7 +158,7 @@ def _low_level_warmup(tree: dict[str, Any], where: str) -> Recipe | None:
 
 
 def _substitute(tree: dict[str, Any], scale: Scale) -> str | None:
-    for key, table in scale.substitute.items():
+    for key, table in (scale.substitute | scale.substitute_for.get(tree["method"], {})).items():
         section, name = key.split(".")
         value = tree[section][name]
         if value not in table:
@@ -171,7 +193,8 @@ def _forked(
             own = {key for key in flatten(warmup.set) if not key.startswith("schedule.")}
             free = {key: value for key, value in overrides.items() if key not in own}
             parent = parse(Recipe, laid(laid(plain, warmup.set), free), where).settled()
-            return laid(laid(tree, scale.fork.set), overrides) | {"init": {"parent": parent.id}}, parent
+            row = scale.fork.set if warmup.row is None else warmup.row
+            return laid(laid(tree, row), overrides) | {"init": {"parent": parent.id}}, parent
     raise DeclarationError(f"{where}: the scale declares no warm-up for supervision '{supervision}'")
 
 
@@ -192,7 +215,7 @@ def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] 
     ancestors: what the recipe starts from, through which a run that continues another one is followed.
     """
     paper, here = (flatten(r.settled().model_dump(mode="json")) for r in (published, recipe))
-    apart = {"seed", "init", "init.parent", "init.iteration"}
+    apart = {"seed", "init", "init.parent", "init.iteration", "proxy.parent"}
     box_masks = recipe.predict.masks == "boxes"  # another prediction of a trained run: no schedule of its own
     if box_masks:
         apart.add("schedule.iterations")

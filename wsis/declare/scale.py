@@ -19,6 +19,7 @@ class Warmup(Spec):
 
     supervision: tuple[str, ...]
     set: Overrides
+    row: Overrides | None = None  # on the rows that fork from it, instead of the fork's own `set`
 
 
 class Fork(Spec):
@@ -48,6 +49,7 @@ class Scale(Spec):
     papers: dict[str, Overrides] = Field(default={})  # on the rows of one paper's tables, after `methods`
     # Dotted key -> {published value: value here}; a row with a value that is not listed isn't at this scale.
     substitute: dict[str, dict[str, str]] = Field(default={})
+    substitute_for: dict[str, dict[str, dict[str, str]]] = Field(default={})  # method -> the same, instead
     overrule: tuple[str, ...] = ()  # keys of `set` that may silently replace what a row overrides
     fork: Fork | None = None
     runs_per_job: Positive = 1  # runs trained one after another in one process (its start costs ten seconds)
