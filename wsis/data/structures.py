@@ -1,6 +1,6 @@
 """What passes between data, methods and evaluation.
 
-Shapes: N instances, H x W network input, h x w original image, B images.
+Shapes: N instances, H x W network input, h x w original image, B images or patches, S patch side.
 Boxes are xyxy in pixels, half-open (a box covering pixel 0 alone is [0, 0, 1, 1]); `Targets` are in the
 frame of the network input, `Instances` in that of the original image.
 """
@@ -73,6 +73,44 @@ class Sample:
 
     image: Tensor
     size: tuple[int, int]
+    id: int
+
+
+@dataclass
+class PatchBatch:
+    """One training step's object patches (BoxCaseg, Sec. 3.2).
+
+    images:  B x 3 x S x S float32, normalised
+    labels:  B x S x S float32 in [0, 1]: the box as a rectangle of ones, or a salient image's (soft) mask
+    salient: B bool, True where the label is a mask
+    ids:     annotation id of a box, position of a salient image in its list
+    """
+
+    images: Tensor
+    labels: Tensor
+    salient: Tensor
+    ids: list[int] = field(default_factory=list)
+
+    def to(self, device: torch.device) -> PatchBatch:
+        move = lambda t: t.to(device, non_blocking=True)  # noqa: E731
+        return PatchBatch(move(self.images), move(self.labels), move(self.salient), self.ids)
+
+
+@dataclass
+class BoxSample:
+    """One image whose annotated boxes are to be filled with masks.
+
+    image:          3 x h x w uint8 RGB, of original size
+    boxes:          n x 4 float32, xyxy pixels as annotated: they may be empty or leave the image
+    labels:         n int64, contiguous class index from 0
+    annotation_ids: one a box
+    id:             image id
+    """
+
+    image: Tensor
+    boxes: Tensor
+    labels: Tensor
+    annotation_ids: list[int]
     id: int
 
 
