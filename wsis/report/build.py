@@ -13,7 +13,7 @@ from wsis.declare.load import load_errata, load_figures
 from wsis.declare.table import Curve, Erratum, Figure, Row, Table
 from wsis.errors import WsisError
 from wsis.evaluation.files import read_json
-from wsis.plan import Plan, Run
+from wsis.plan import CLASS_AGNOSTIC, Plan, Run
 from wsis.report.claims import judge
 from wsis.report.measures import NO_MASKS, NO_WARMUP, PseudoMasks, is_measure, readable
 from wsis.report.model import CellResult, FigureResult, Report, TableResult, Trend
@@ -83,11 +83,16 @@ class Found:
         if planned is None:
             return False
         train = self.train.get(run, {})
-        code, began = train.get("code"), (train.get("parent") or {}).get("weights")
-        own = code is not None and code != self._code_now(planned.recipe.method)
-        if planned.parent is None:
-            return own
-        return own or self._other_weights(planned.parent, began) or self.stale(planned.parent)
+        code = train.get("code")
+        if code is not None and code != self._code_now(planned.recipe.method):
+            return True
+        began = [(train.get(key) or {}).get("weights") for key in ("parent", "proxy")]
+        origins = [planned.parent, planned.recipe.proxy.parent if planned.recipe.proxy else None]
+        return any(
+            self._other_weights(origin, weights) or self.stale(origin)
+            for origin, weights in zip(origins, began, strict=True)
+            if origin
+        )
 
     def stale_masks(self, warmup: str) -> bool:
         """The same for the measures of the pseudo masks at a warm-up. A file without its code is old."""
@@ -184,8 +189,11 @@ def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan,
         return _affinity_cell(table, runs, plan, found)
     if is_measure(metric):
         return _pseudo_cell(table, metric, runs, plan, found)
+    runs = {seed: plan.measured_by(run, metric) for seed, run in runs.items()}
+    if metric == "drop_rate":
+        return _drop_cell(table, runs, found)
     cell, problems = CellResult(runs=dict(runs)), []
-    protocol = row.protocol or table.protocol
+    protocol = "class-agnostic" if metric in CLASS_AGNOSTIC else row.protocol or table.protocol
     for seed, run in sorted(runs.items()):
         measured = found.metrics.get(run)
         if measured is None:
@@ -200,6 +208,19 @@ def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan,
             cell.values[seed] = float(value)
     if not cell.values:
         cell.reason = problems[0] if problems else f"not run: {found.command(table.key)}"
+    cell.stale = any(found.stale(runs[seed]) for seed in cell.values)
+    return cell
+
+
+def _drop_cell(table: Table, runs: dict[int, str], found: Found) -> CellResult:
+    """Share of the proxy masks that a Mask R-CNN's training left out, from its train.json."""
+    cell = CellResult(runs=dict(runs))
+    for seed, run in sorted(runs.items()):
+        proxies = found.train.get(run, {}).get("proxy")
+        if proxies and proxies["drop_rate"] is not None:
+            cell.values[seed] = float(proxies["drop_rate"])
+    if not cell.values:
+        cell.reason = f"not run: {found.command(table.key)}"
     cell.stale = any(found.stale(runs[seed]) for seed in cell.values)
     return cell
 
