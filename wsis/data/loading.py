@@ -136,7 +136,7 @@ class _Source:
         return image
 
 
-MASKED = ("masks", "masks-voc", "masks-nonvoc")
+MASKED = ("masks", "masks-voc", "masks-nonvoc", "proxy")
 
 
 def annotated(image: np.ndarray, picture: Picture, hidden: bool) -> View:

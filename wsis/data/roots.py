@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +59,7 @@ class Root:
 
     category_ids: the data set's own ids, sorted; a contiguous label is a position in it
     train, eval:  the pictures that the recipe uses, in id order; read when first asked for
+    proxies:      annotation id -> proxy mask, where the supervision is 'proxy'; dropped ones are not in it
     """
 
     path: Path
@@ -65,6 +67,7 @@ class Root:
     category_ids: tuple[int, ...]
     category_names: tuple[str, ...]
     recipe: Recipe
+    proxies: Mapping[int, dict] | None = None
 
     @property
     def name(self) -> str:
@@ -91,6 +94,8 @@ class Root:
         pictures = self._read(data.train, visible)
         for picture in pictures:
             picture.instances = [i for i in picture.instances if not i.crowd]
+            for instance in picture.instances if self.proxies is not None else ():
+                instance.segmentation = self.proxies.get(instance.id)
         pictures = [p for p in pictures if p.instances]
         if not pictures:
             raise WsisError(f"{self.path}: split '{data.train}' has no image with an annotated object")
@@ -115,8 +120,8 @@ class Root:
         return _pictures(content, self, image_folder(self.path, self.dataset, split), visible)
 
 
-def open_root(recipe: Recipe, root: Path) -> Root:
-    """Open `root` for the recipe's data set and splits.
+def open_root(recipe: Recipe, root: Path, proxies: Mapping[int, dict] | None = None) -> Root:
+    """Open `root` for the recipe's data set and splits; with supervision 'proxy', `proxies` are its masks.
 
     Raises WsisError naming the folder or file that is missing, or the annotation that can't be read.
     """
@@ -135,7 +140,7 @@ def open_root(recipe: Recipe, root: Path) -> Root:
     else:
         categories = read_categories(read_split(path, data.dataset, data.eval), path)
     ids = sorted(categories)
-    return Root(path.resolve(), data.dataset, tuple(ids), tuple(categories[i] for i in ids), recipe)
+    return Root(path.resolve(), data.dataset, tuple(ids), tuple(categories[i] for i in ids), recipe, proxies)
 
 
 def official(root: Root) -> dict[str, tuple[int, int, bool]]:
