@@ -1,0 +1,150 @@
+"""Salient roots: images with one mask each, and the rule that keeps those with one object (DUTS-Single).
+
+<root>/images, masks  or  <root>/DUTS-TR-Image, DUTS-TR-Mask: files of equal stem, grey or colour
+<root>/<split>.txt    names without suffix, one a line; optional for `train`
+
+A listed root is used as listed: the list is somebody's decision. Without a list every image takes part whose
+mask, binarised, has exactly one 8-connected component larger than 1 % of the image. The paper's DUTS-Single
+are 7991 images of DUTS-TR with one object (BoxCaseg, Sec. 4); neither its list nor its rule is public: this
+rule is ours, and its count another.
+h x w: original size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from wsis.errors import WsisError
+
+FOLDERS = (("images", "masks"), ("DUTS-TR-Image", "DUTS-TR-Mask"))
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+RULE = "one 8-connected component above 1 % of the image, after mask > 0.5"
+SHARE = 0.01  # of the image; smaller components don't count as objects
+
+
+@dataclass(frozen=True)
+class SalientRoot:
+    """An opened salient root, as `open_salient` returns it.
+
+    names:  of the images in use, in the list's order, or sorted
+    pairs:  (image, mask) of each
+    listed: images before the rule of one object, which is not applied to a listed root
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    pairs: tuple[tuple[Path, Path], ...]
+    listed: int
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """10 hex digits of the names and the masks' files; image files are not read."""
+        digest = hashlib.sha256()
+        for name, (_, mask) in zip(self.names, self.pairs, strict=True):
+            digest.update(name.encode() + b"\n" + mask.read_bytes())
+        return digest.hexdigest()[:10]
+
+
+def open_salient(
+    path: Path, split: str = "train", cache: Path | None = None, workers: int = 4
+) -> SalientRoot:
+    """Open the images of one split; for `train` without train.txt those that the rule of one object keeps.
+
+    cache: folder for the rule's listing, which takes a look at every mask; None: look anew each time.
+    Raises WsisError naming what is missing: the folders, the list, an image or a mask; or where none is left.
+    """
+    path = Path(path)
+    folders = salient_folders(path)
+    if folders is None:
+        raise WsisError(
+            f"{path}: not a salient root; it needs images/ and masks/ (or DUTS-TR-Image/ and DUTS-TR-Mask/)"
+        )
+    images, masks = (files_by_name(folder) for folder in folders)
+    listing = path / f"{split}.txt"
+    if not listing.exists() and split != "train":
+        raise WsisError(f"{listing}: missing; list the names of the split's images, one a line")
+    names = list(dict.fromkeys(listing.read_text().split())) if listing.exists() else sorted(images)
+    for name in names:
+        for files, folder in zip((images, masks), folders, strict=True):
+            if name not in files:
+                raise WsisError(f"{folder / name}.*: missing; run `wsis data check {path}`")
+    pairs = [(images[name], masks[name]) for name in names]
+    listed = len(names)
+    if not listing.exists() and names:
+        kept = _single(path, names, [mask for _, mask in pairs], cache, workers)
+        pairs = [pair for pair, keep in zip(pairs, kept, strict=True) if keep]
+        names = [name for name, keep in zip(names, kept, strict=True) if keep]
+    if not names:
+        left = f"none of its {listed} masks has {RULE}" if listed else "it lists no image"
+        raise WsisError(f"{path}: {left}; give a root of images with one salient object each")
+    return SalientRoot(path.resolve(), tuple(names), tuple(pairs), listed)
+
+
+def salient_folders(path: Path) -> tuple[Path, Path] | None:
+    """Folders of images and of masks; None where `path` is no salient root."""
+    for images, masks in FOLDERS:
+        if (path / images).is_dir() and (path / masks).is_dir():
+            return path / images, path / masks
+    return None
+
+
+def files_by_name(folder: Path) -> dict[str, Path]:
+    """Image files by name without suffix, sorted."""
+    return {path.stem: path for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES}
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """h x w float32 in [0, 1]: the mask's grey values over their largest, soft where the file is; or all 0.
+
+    Raises WsisError where the file is missing or can't be decoded.
+    """
+    try:
+        with Image.open(path) as file:
+            values = np.asarray(file.convert("L"), np.float32)
+    except FileNotFoundError:
+        raise WsisError(f"{path}: missing mask; run `wsis data check` on the root") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise WsisError(f"{path}: can't be decoded ({error}); fetch the file again") from None
+    return values / max(values.max(initial=0), 1)
+
+
+def has_one_object(mask: np.ndarray) -> bool:
+    """The rule of DUTS-Single (RULE) for an h x w mask in [0, 1]."""
+    components, _ = ndimage.label(mask > 0.5, np.ones((3, 3)))
+    areas = np.bincount(components.ravel())[1:]
+    return int((areas > SHARE * mask.size).sum()) == 1
+
+
+def _single(path: Path, names: list[str], masks: list[Path], cache: Path | None, workers: int) -> list[bool]:
+    """Whether each image has one object; the listing is kept in `cache` under the masks' names and times."""
+    digest = hashlib.sha256(f"{path.resolve()} {RULE}".encode())
+    for name, mask in zip(names, masks, strict=True):
+        stat = mask.stat()
+        digest.update(f"\n{name} {stat.st_size} {stat.st_mtime_ns}".encode())
+    file = None if cache is None else Path(cache) / f"single_{path.name}_{digest.hexdigest()[:10]}.json"
+    if file is not None and file.exists():
+        kept = set(json.loads(file.read_text())["names"])
+        return [name in kept for name in names]
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
+        found = list(pool.map(lambda mask: has_one_object(read_mask(mask)), masks))
+    if file is not None:
+        kept = [name for name, one in zip(names, found, strict=True) if one]
+        content = {"rule": RULE, "of": len(names), "count": len(kept), "names": kept}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(content, indent=1))
+        os.replace(temporary, file)
+    return found
