@@ -6,6 +6,7 @@ half of it is covered. Coordinates are pixels, xy, pixel (0, 0) covering [0, 1) 
 
 `plain` objects are separable by colour. `hard` ones are what pseudo masks are for: objects of two strongly
 different colours, with a side that fades into the background, and overlapping neighbours of the same class.
+Salient images are drawn from the same parts: wsis.data.drawing_salient.
 """
 
 from __future__ import annotations
@@ -62,13 +63,13 @@ def draw_scene(rng: np.random.Generator, size: int, low_contrast: float, kind: s
 
     kind: "plain" | "hard"; the random numbers of a plain scene do not depend on what hard ones need.
     """
-    hard, scene = kind == "hard", Drawing(_background(rng, size))
+    hard, scene = kind == "hard", Drawing(draw_background(rng, size))
     background = scene.image
     wanted, placed, full = 1 + int(rng.choice(3, p=COUNTS)), [], []
 
     def add(label: int, centre: np.ndarray, radius: float) -> bool:
         """Draw one object; False where it is too small or would hide too much of an earlier one."""
-        alpha = _fill(rng, size, outlines.of_class(label, rng), centre, radius)
+        alpha = fill_outline(rng, size, outlines.of_class(label, rng), centre, radius)
         mask = alpha >= 0.5
         later = [old & ~mask for old in scene.masks]
         least = MIN_PIXELS * (size / 96) ** 2
@@ -78,7 +79,7 @@ def draw_scene(rng: np.random.Generator, size: int, low_contrast: float, kind: s
             return False  # never drawn, so no object goes without its annotation
         hue = rng.random() if rng.random() < ANY_COLOUR else HUES[label] + rng.normal(0, HUE_SD)
         low = rng.random() < low_contrast
-        colour = _colour(rng, scene.image, alpha, hue, low)
+        colour = colour_over(rng, scene.image, alpha, hue, low)
         second = faded = None
         cover = alpha
         if hard and rng.random() < TWO_COLOURS:
@@ -90,7 +91,7 @@ def draw_scene(rng: np.random.Generator, size: int, low_contrast: float, kind: s
             faded = _free_border(rng, mask, np.any([mask, *scene.masks], axis=0))
             scene.image = scene.image + alpha[..., None] * (background - scene.image)
             cover = alpha * (1 - FADE * _bump(size, faded, FADE_SD * radius))
-        scene.image = _paint(rng, scene.image, cover, colour, low)
+        scene.image = paint(rng, scene.image, cover, colour, low)
         scene.masks = [*later, mask]
         scene.seconds = [old if old is None else old & ~mask for old in scene.seconds] + [second]
         scene.labels.append(label)
@@ -109,20 +110,10 @@ def draw_scene(rng: np.random.Generator, size: int, low_contrast: float, kind: s
                 add(label, *partner)
     if not scene.masks:
         return draw_scene(rng, size, low_contrast, kind)
-    return _finish(rng, scene)
+    return finish(rng, scene)
 
 
-def draw_salient(rng: np.random.Generator, size: int) -> Drawing:
-    """One object of a shape that no class has, of any hue, on the same kind of background; label 0."""
-    image = _background(rng, size)
-    radius = rng.uniform(24, 40) * size / 96
-    outline = outlines.SALIENT[int(rng.integers(len(outlines.SALIENT)))](rng)
-    alpha = _fill(rng, size, outline, rng.uniform(0.4, 0.6, 2) * size, radius)
-    image = _paint(rng, image, alpha, _colour(rng, image, alpha, rng.random(), False), False)
-    return _finish(rng, Drawing(image, [alpha >= 0.5], [0], [None], [None]))
-
-
-def _finish(rng: np.random.Generator, scene: Drawing) -> Drawing:
+def finish(rng: np.random.Generator, scene: Drawing) -> Drawing:
     noise = rng.standard_normal(scene.image.shape, dtype=np.float32) * np.float32(rng.uniform(1, 3.5))
     scene.image = np.clip(scene.image + noise + 0.5, 0, 255).astype(np.uint8)
     return scene
@@ -154,7 +145,7 @@ def _beside(rng: np.random.Generator, size: int, placed: list) -> tuple[np.ndarr
     return None
 
 
-def _fill(
+def fill_outline(
     rng: np.random.Generator, size: int, outline: outlines.Outline, centre: np.ndarray, radius: float
 ) -> np.ndarray:
     """Coverage in [0, 1], s x s float32, of the outline squeezed, turned, scaled and moved."""
@@ -168,7 +159,7 @@ def _fill(
     return np.asarray(canvas.reduce(SUPERSAMPLING), np.float32) / 255
 
 
-def _background(rng: np.random.Generator, size: int) -> np.ndarray:
+def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
     """Desaturated clutter, a low-frequency field of light and colour, stripes in 40 % of the images."""
     base = hsv_to_rgb(np.array([rng.random(), rng.uniform(0, 0.28), rng.uniform(0.25, 0.85)]))
     side = size * SUPERSAMPLING
@@ -184,16 +175,16 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
             corners = rng.uniform(0, side, 2) + rng.uniform(-0.3, 0.3, (int(rng.integers(3, 6)), 2)) * side
             pen.polygon(corners.ravel().tolist(), fill=colour)
     image = np.asarray(canvas.reduce(SUPERSAMPLING), np.float32)
-    weights = _interpolation(size)
+    weights = interpolation(size)
     light = weights @ rng.normal(0, 14, (5, 5)).astype(np.float32) @ weights.T
     tint = weights @ rng.normal(0, 4, (3, 5, 5)).astype(np.float32) @ weights.T
     image = image + light[..., None] + tint.transpose(1, 2, 0)
     if rng.random() < 0.4:
-        image += _stripes(rng, size, rng.uniform(4, 12))[..., None]
+        image += stripes(rng, size, rng.uniform(4, 12))[..., None]
     return np.clip(image, 0, 255)
 
 
-def _colour(
+def colour_over(
     rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, hue: float, low: bool
 ) -> np.ndarray:
     """An object's base colour at the wanted distance from what it covers."""
@@ -201,7 +192,7 @@ def _colour(
     return _low_contrast(rng, under) if low else _contrasting(rng, under, hue)
 
 
-def _paint(
+def paint(
     rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, colour: np.ndarray, low: bool
 ) -> np.ndarray:
     """Lay an object on the image: its colour (3, or s x s x 3), gradient, second tone, stripes."""
@@ -213,7 +204,7 @@ def _paint(
             0.5 if low else 1
         )
     if rng.random() < 0.30:
-        shade = shade + _stripes(rng, size, rng.uniform(4, 14))
+        shade = shade + stripes(rng, size, rng.uniform(4, 14))
     painted = np.clip(colour.astype(np.float32) + shade[..., None], 0, 255)
     return image + alpha[..., None] * (painted - image)
 
@@ -239,7 +230,7 @@ def _second_colour(
     """PART_CONTRAST or more away from `first`: grey like the clutter, or of the class's second hue."""
     if rng.random() < GREY:
         greys = hsv_to_rgb(rng.uniform((0, 0, 0.2), (1, 0.28, 0.9), (16, 3)))
-        return _away(0.5 * background.mean((0, 1)) + 0.5 * greys, first, PART_CONTRAST)
+        return away_from(0.5 * background.mean((0, 1)) + 0.5 * greys, first, PART_CONTRAST)
     return _contrasting(rng, first, SECOND_HUES[label] + rng.normal(0, HUE_SD), PART_CONTRAST)
 
 
@@ -266,10 +257,10 @@ def _contrasting(
 ) -> np.ndarray:
     """A saturated colour of this hue, `least` or more away from `under`; else the farthest of sixteen."""
     hsv = np.stack([np.full(16, hue), rng.uniform(0.5, 1, 16), rng.uniform(0.4, 1, 16)], 1)
-    return _away(hsv_to_rgb(hsv), under, least)
+    return away_from(hsv_to_rgb(hsv), under, least)
 
 
-def _away(colours: np.ndarray, other: np.ndarray, least: float) -> np.ndarray:
+def away_from(colours: np.ndarray, other: np.ndarray, least: float) -> np.ndarray:
     """The first of the colours that is at least that far from another one; else the farthest."""
     distance = np.linalg.norm(rgb_to_lab(colours) - rgb_to_lab(other), axis=1)
     good = np.flatnonzero(distance > least)
@@ -284,7 +275,7 @@ def _low_contrast(rng: np.random.Generator, under: np.ndarray) -> np.ndarray:
     return colours[int(excess.argmin())]
 
 
-def _stripes(rng: np.random.Generator, size: int, amplitude: float) -> np.ndarray:
+def stripes(rng: np.random.Generator, size: int, amplitude: float) -> np.ndarray:
     y, x = np.mgrid[0:size, 0:size].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(6, 16) * size / 96
     wave = (x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period) + rng.uniform(0, 2 * np.pi)
@@ -292,7 +283,7 @@ def _stripes(rng: np.random.Generator, size: int, amplitude: float) -> np.ndarra
 
 
 @cache
-def _interpolation(size: int) -> np.ndarray:
+def interpolation(size: int) -> np.ndarray:
     """size x 5: bicubic weights of five control points along one side."""
     eye = Image.fromarray(np.eye(5, dtype=np.float32))
     return np.asarray(eye.resize((5, size), Image.Resampling.BICUBIC))

@@ -5,6 +5,7 @@
 <root>/semantic/{train,val}/*.png         uint8: 0 background, class position + 1
 <root>/salient/{images,masks}/*.png, <root>/salient/train.txt    where spec.salient_images > 0
 <root>/stats.json                         spec, seed, counts, shares (sizes, overlaps, ...), separability
+spec.salient says how far the salient images are from the others (wsis.data.drawing_salient).
 
 COCO calls objects small below 32^2 and large above 96^2 pixels, and a 96 x 96 image cannot hold a large one.
 The annotations' `area` is therefore given in *reference pixels*, those of the same picture shown 216 pixels
@@ -25,7 +26,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
 
-from wsis.data.drawing import Drawing, draw_salient, draw_scene
+from wsis.data.drawing import Drawing, draw_scene
+from wsis.data.drawing_salient import domain_of, draw_salient
 from wsis.data.outlines import CLASSES
 from wsis.data.separability import separability
 from wsis.declare.recipe import ShapesSpec
@@ -88,7 +90,7 @@ def _write(spec: ShapesSpec, seed: int, root: Path, made: dict) -> None:
     ):
         stats["splits"][split] = _write_split(root, split, count, base, spec)
     if spec.salient_images:
-        _write_salient(root / "salient", spec, 1000 + seed)
+        stats["salient"] = _write_salient(root / "salient", spec, 1000 + seed)
     stats["separability"] = separability(root)
     (root / "stats.json").write_text(json.dumps(stats, indent=1))
 
@@ -154,15 +156,21 @@ def _semantic(drawing: Drawing, size: int) -> np.ndarray:
     return semantic
 
 
-def _write_salient(folder: Path, spec: ShapesSpec, base: int) -> None:
+def _write_salient(folder: Path, spec: ShapesSpec, base: int) -> dict:
+    """Counts of images and of those near and far, and the per cent of an image that its object covers."""
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
     names = [f"{index + 1:06d}" for index in range(spec.salient_images)]
+    counts, covered = {"images": len(names), "near": 0, "far": 0}, 0.0
     for index, name in enumerate(names):
-        drawing = draw_salient(np.random.default_rng([base, STREAMS["salient"], index]), spec.size)
+        domain = domain_of(spec.salient, index)
+        drawing = draw_salient(np.random.default_rng([base, STREAMS["salient"], index]), spec.size, domain)
+        counts[domain] += 1
+        covered += float(drawing.masks[0].mean())
         _save(drawing.image, folder / "images" / f"{name}.png")
         _save(drawing.masks[0].astype(np.uint8) * 255, folder / "masks" / f"{name}.png")
     (folder / "train.txt").write_text("".join(f"{name}\n" for name in names))
+    return counts | {"covered": round(100 * covered / len(names), 1)}
 
 
 def _summary(annotations: list[dict], images: int) -> dict:
