@@ -18,6 +18,8 @@ from wsis.declare.scale import Overrides, Scale
 from wsis.declare.stages import stages
 from wsis.declare.table import Row, Table
 
+DUTS_SINGLE = 7991  # salient images of the paper (BoxCaseg, Sec. 4), which generated ones stand for
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -117,6 +119,10 @@ def _keep_proportions(tree: dict[str, Any], published: Recipe, decided: Override
         here["lr"] = paper.lr * here["batch"] / paper.batch
     if tree["sim"] is not None and total != paper.total:
         _keep_sim_proportions(tree["sim"], published, total, decided)
+    drawn = tree["data"]["shapes"]["salient_images"]
+    if tree["boxcaseg"] is not None and drawn and "boxcaseg.salient_images" not in decided:
+        share = published.boxcaseg.salient_images / DUTS_SINGLE
+        tree["boxcaseg"]["salient_images"] = max(round(drawn * min(share, 1.0)), 1)
 
 
 def _keep_sim_proportions(here: dict[str, Any], published: Recipe, total: int, decided: Overrides) -> None:
