@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wsis.data.places import named_roots, run_root
+from wsis.data.places import named_roots, run_root, salient_place
 from wsis.declare.recipe import DataSpec, Recipe
 from wsis.errors import WsisError
 
@@ -36,3 +36,24 @@ def test_generated_roots_ignore_what_is_given():
 def test_a_data_set_without_root_is_named(given):
     with pytest.raises(WsisError, match="voc=PATH"):
         run_root(recipe("voc"), Path("r"), "paper", given)
+
+
+def salient_recipe(dataset, supervision="boxes+salient"):
+    data = DataSpec(dataset=dataset, supervision=supervision)
+    return Recipe(method="boxcaseg", boxcaseg={}, data=data)
+
+
+def test_salient_images_have_a_root_of_their_own():
+    given = "voc=/a,salient=/b"
+    assert salient_place(salient_recipe("voc"), Path("r"), "paper", given) == Path("/b")
+    assert run_root(salient_recipe("voc"), Path("r"), "paper", given) == Path("/a")
+    assert salient_place(salient_recipe("voc", "boxes"), Path("r"), "paper", given) is None
+    with pytest.raises(WsisError, match="voc=PATH,salient=PATH"):
+        salient_place(salient_recipe("voc"), Path("r"), "paper", "/a")
+
+
+def test_generated_salient_images_lie_in_their_root():
+    generated = salient_recipe("shapes")
+    for given in (None, "coco=/a,salient=/b"):
+        place = salient_place(generated, Path("r"), "tiny", given)
+        assert place == run_root(generated, Path("r"), "tiny", None) / "salient"

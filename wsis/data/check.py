@@ -83,7 +83,8 @@ def check_root(path: Path, decode: bool | None = None, workers: int = 2) -> Chec
     headers and file endings. Never raises on what it finds; a missing root is a problem too.
     """
     from wsis.data.check_coco import check_coco
-    from wsis.data.check_folders import check_salient, check_voc
+    from wsis.data.check_folders import check_voc
+    from wsis.data.check_salient import check_salient
 
     path = Path(path)
     report = CheckReport(path, "unknown")
@@ -99,7 +100,7 @@ def check_root(path: Path, decode: bool | None = None, workers: int = 2) -> Chec
     elif (path / "ImageSets").is_dir():
         report.layout = "voc"
         check_voc(path, report, images)
-    elif (path / "masks").is_dir() or (path / "train.txt").exists():
+    elif any((path / name).exists() for name in ("masks", "DUTS-TR-Mask", "train.txt")):
         report.layout = "salient"
         check_salient(path, report, images)
     else:

@@ -1,4 +1,4 @@
-"""Check VOC2012 roots and saliency roots (images/, masks/, train.txt): their masks are PNG files."""
+"""Check VOC2012 roots, whose masks are palette PNG files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from wsis.data.check import CheckReport, Images, official_count, read_png
-from wsis.data.roots import OFFICIAL, OFFICIAL_SALIENT
+from wsis.data.roots import OFFICIAL
 from wsis.data.voc import CATEGORIES, VOID
 
 FETCH = "fetch the file again"
@@ -26,7 +26,7 @@ def check_voc(root: Path, report: CheckReport, images: Images) -> None:
             report.problem("folder", root / folder, "missing", "give VOC2012's folder of this name")
     names: set[str] = set()
     for listing in listings:
-        listed = _names(listing, report)
+        listed = read_names(listing, report)
         names.update(listed)
         official_count(report, listing, len(listed), OFFICIAL["voc"].get(listing.stem))
     wanted, bare, unlabelled = [], [], []
@@ -49,7 +49,8 @@ def check_voc(root: Path, report: CheckReport, images: Images) -> None:
         report.note("xml", root / "Annotations", text, "handled: boxes are taken from the masks")
 
 
-def _names(listing: Path, report: CheckReport) -> list[str]:
+def read_names(listing: Path, report: CheckReport) -> list[str]:
+    """Names listed in a file, one a line; those that are no names of files are reported and left out."""
     try:
         listed = listing.read_text(encoding="utf-8").split()
     except (OSError, ValueError) as error:
@@ -111,31 +112,3 @@ def _xml(path: Path, size: tuple[int, int] | None, name: str, report: CheckRepor
             report.problem(
                 "box", path, f"box {box} is empty, not a number, or leaves the image", "correct it", name
             )
-
-
-def check_salient(root: Path, report: CheckReport, images: Images) -> None:
-    """Add what is wrong with a saliency root to the report: every listed image has a mask of its size."""
-    listings = [root / f"{split}.txt" for split in ("train", "val") if (root / f"{split}.txt").exists()]
-    if not (root / "train.txt").exists():
-        report.problem("split", root / "train.txt", "missing", "list the training images' names, one a line")
-    for folder in ("images", "masks"):
-        if not (root / folder).is_dir():
-            report.problem("folder", root / folder, "missing", "a saliency root has images/ and masks/")
-    files = {
-        path.stem: path for path in sorted((root / "images").glob("*")) if path.suffix in (".jpg", ".png")
-    }
-    wanted = []
-    for listing in listings:
-        names = _names(listing, report)
-        if listing.stem == "train":
-            official_count(report, listing, len(names), OFFICIAL_SALIENT)
-        for name in names:
-            path = root / "masks" / f"{name}.png"
-            mask = read_png(path)
-            size = None if isinstance(mask, str) else mask.shape
-            wanted.append((files.get(name, root / "images" / f"{name}.jpg"), name, size))
-            if isinstance(mask, str):
-                report.problem("mask", path, mask, "put the image's mask there", name)
-            elif not mask.any():
-                report.problem("mask", path, "the mask is empty", "remove the image from the list", name)
-    images.check(wanted)

@@ -15,7 +15,8 @@ Roots = str | Path | None
 def run_root(recipe: Recipe, results: Path, scale: str, roots: Roots) -> Path:
     """The data root of a recipe.
 
-    roots: what the user gave: the path of a COCO or of a VOC root, or both as 'coco=PATH,voc=PATH'.
+    roots: what the user gave: the path of a COCO or of a VOC root, or several as 'coco=PATH,voc=PATH', with
+    'salient=PATH' for the images of `salient_place`.
     Generated roots are results/<scale>/data/<name> whatever is given. Raises WsisError when none fits.
     """
     generated = shapes_root(recipe)
@@ -31,12 +32,30 @@ def run_root(recipe: Recipe, results: Path, scale: str, roots: Roots) -> Path:
     return given[dataset]
 
 
+def salient_place(recipe: Recipe, results: Path, scale: str, roots: Roots) -> Path | None:
+    """The salient root of a recipe, None where it trains on none; WsisError where none is given.
+
+    That of a generated root is its folder salient/, another is the user's 'salient=PATH'.
+    """
+    if recipe.data.supervision != "boxes+salient":
+        return None
+    if shapes_root(recipe):
+        return run_root(recipe, results, scale, roots) / "salient"
+    given = named_roots(roots)
+    if "salient" not in given:
+        raise WsisError(
+            f"scale {scale} trains on salient images: give their root beside that of {recipe.data.dataset},"
+            f" --data-root {recipe.data.dataset}=PATH,salient=PATH"
+        )
+    return given["salient"]
+
+
 def named_roots(roots: Roots) -> dict[str, Path]:
     """'coco=/a,voc=/b' -> {"coco": /a, "voc": /b}; a plain path: VOC's if it has ImageSets/, or COCO's."""
     if roots is None:
         return {}
     parts = str(roots).split(",")
-    if all(re.match(r"(coco|voc)=.", part) for part in parts):
+    if all(re.match(r"(coco|voc|salient)=.", part) for part in parts):
         return {name: Path(path) for name, path in (part.split("=", 1) for part in parts)}
     path = Path(roots)
     return {"voc" if (path / "ImageSets").is_dir() else "coco": path}

@@ -76,7 +76,7 @@ def open_salient(
     listing = path / f"{split}.txt"
     if not listing.exists() and split != "train":
         raise WsisError(f"{listing}: missing; list the names of the split's images, one a line")
-    names = list(dict.fromkeys(listing.read_text().split())) if listing.exists() else sorted(images)
+    names = _listed(listing) if listing.exists() else sorted(images)
     for name in names:
         for files, folder in zip((images, masks), folders, strict=True):
             if name not in files:
@@ -126,6 +126,14 @@ def has_one_object(mask: np.ndarray) -> bool:
     components, _ = ndimage.label(mask > 0.5, np.ones((3, 3)))
     areas = np.bincount(components.ravel())[1:]
     return int((areas > SHARE * mask.size).sum()) == 1
+
+
+def _listed(listing: Path) -> list[str]:
+    """Names in the file's order, each once."""
+    try:
+        return list(dict.fromkeys(listing.read_text(encoding="utf-8").split()))
+    except (OSError, ValueError) as error:
+        raise WsisError(f"{listing}: can't be read ({error}); list one name a line") from None
 
 
 def _single(path: Path, names: list[str], masks: list[Path], cache: Path | None, workers: int) -> list[bool]:
