@@ -341,5 +341,16 @@ def bench_step(
     bench(scale, steps, device, images, as_json)
 
 
+@bench_app.command("proxy")
+def bench_proxy(
+    seconds: Annotated[float, typer.Option(help="to measure for")] = 4.0,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+) -> None:
+    """Merging, dropping and writing proxy masks: masks a second on one core, peak memory."""
+    from wsis.bench.proxy import bench
+
+    bench(seconds, as_json)
+
+
 if __name__ == "__main__":
     main()

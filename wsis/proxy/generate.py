@@ -1,0 +1,210 @@
+"""Raw proxy masks of a training set in one file, written image by image; an interrupted writing continues.
+
+The file is JSON lines, compressed where its name ends in .gz. The first line says what made it:
+    {"proxies": 1, "made_by": {...}, "images": N, "ids": 16 hex digits of the N image ids}
+and each of the other N is an image, in the order of the ids:
+    {"image_id", "file_name", "height", "width", "objects": [{"annotation_id", "category_id",
+     "bbox": [x, y, width, height], "rle": {"size": [h, w], "counts": str}, "certainty": in [0, 1] or null}]}
+`certainty` is mean |2p - 1| of the network's probabilities. A crowd region ("iscrowd": 1) has no rle.
+While it is written the file is <name>.part, uncompressed; what a killed process leaves of the last line is
+cut off. Memory holds one image, whatever their number.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import math
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+from wsis.engine.progress import Progress
+from wsis.errors import WsisError
+from wsis.evaluation.rle import check_size, decode_runs
+
+VERSION = 1
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, ValueError)
+
+
+def write_proxies(
+    path: Path,
+    ids: Sequence[int],
+    images: Callable[[Sequence[int]], Iterable[dict[str, Any]]],
+    made_by: dict[str, Any],
+    title: str = "proxy",
+    show: bool = True,
+) -> int:
+    """Write the raw masks of the images `ids` to `path`; returns how many images were made now.
+
+    images:  given the ids that are left, yields their lines' content in that order (RLE counts may be bytes)
+    made_by: JSON content that tells the network, such as its run id and the digest of its weights. A file of
+             the same network and ids is finished or continued, one of another is replaced.
+
+    Raises WsisError naming the image and object whose mask, box or certainty is impossible, or the image
+    that was not yielded; what was written before it is kept for the next call.
+    """
+    path = Path(path)
+    head = {"proxies": VERSION, "made_by": made_by, "images": len(ids), "ids": _digest(ids)}
+    head = json.loads(json.dumps(head))
+    if path.exists() and _first_line(path) == head:
+        return 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    with open(part, "a+b") as file:
+        done = _resume(file, head)
+        if done and show:
+            print(f"{title}: continues after {done} of {len(ids)} images", file=sys.stderr, flush=True)
+        left = ids[done:]
+        with Progress(f"{title}: images", len(ids), done, show) as progress:
+            made = iter(images(left)) if left else iter(())
+            for count, id in enumerate(left, done + 1):
+                image = next(made, None)
+                if image is None or image.get("image_id") != id:
+                    got = "nothing" if image is None else f"image {image.get('image_id')}"
+                    raise WsisError(f"{part}: expected the masks of image {id}, got {got}")
+                file.write(_line(_checked(image)))
+                file.flush()
+                progress.update(count)
+        os.fsync(file.fileno())
+    _finish(part, path)
+    return len(left)
+
+
+def read_proxies(*paths: Path) -> Iterator[dict[str, Any]]:
+    """The images of one file, or of several of the same network, in order.
+
+    Raises WsisError for a missing or half-written file, one that is no proxy file, or files of two networks;
+    a file that is cut short is known at its end only.
+    """
+    heads = {path: read_head(path) for path in paths}
+    for path, head in heads.items():
+        if head["made_by"] != heads[paths[0]]["made_by"]:
+            raise WsisError(f"{path}: not made by the network of {paths[0]}; generate both again")
+    for path, head in heads.items():
+        count = 0
+        try:
+            with _open(path) as file:
+                next(file)
+                for count, line in enumerate(file, 1):  # noqa: B007
+                    yield _object(line)
+        except _DAMAGED as error:
+            raise _cut_short(path, count, head, f" ({error})") from None
+        if count != head["images"]:
+            raise _cut_short(path, count, head)
+
+
+def read_head(path: Path) -> dict[str, Any]:
+    """The first line of a finished file. Raises WsisError where there is none."""
+    path = Path(path)
+    if not path.exists():
+        part = path.with_name(f"{path.name}.part")
+        state = f"half-written ({part.name}): generate again to continue" if part.exists() else "no such file"
+        raise WsisError(f"{path}: {state}")
+    head = _first_line(path)
+    if head is None or head.get("proxies") != VERSION:
+        raise WsisError(f"{path}: no file of proxy masks of version {VERSION}; generate it again")
+    return head
+
+
+def _checked(image: dict[str, Any]) -> dict[str, Any]:
+    """An image as it is written: only what pycocotools reads right, counts as text."""
+    where = f"proxy masks of image {image['image_id']}"
+    try:
+        size = (int(image["height"]), int(image["width"]))
+        entries = [_checked_object(entry, size, where) for entry in image["objects"]]
+        head = {"image_id": image["image_id"], "file_name": str(image["file_name"])}
+    except KeyError as error:
+        raise WsisError(f"{where}: {error} is missing") from None
+    return {**head, "height": size[0], "width": size[1], "objects": entries}
+
+
+def _checked_object(entry: dict[str, Any], size: tuple[int, int], where: str) -> dict[str, Any]:
+    where = f"{where}, annotation {entry['annotation_id']}"
+    bbox = [float(value) for value in entry["bbox"]]
+    if len(bbox) != 4 or not all(math.isfinite(value) for value in bbox) or min(bbox[2:]) < 0:
+        raise WsisError(f"{where}: bbox {bbox} is not [x, y, width, height]")
+    kept = {"annotation_id": entry["annotation_id"], "category_id": entry["category_id"], "bbox": bbox}
+    if entry.get("iscrowd"):
+        return {**kept, "iscrowd": 1}
+    certainty = entry.get("certainty")
+    if certainty is not None and not 0 <= (certainty := float(certainty)) <= 1:
+        raise WsisError(f"{where}: certainty {certainty} is not in [0, 1]; the weights may not be finite")
+    rle = {"size": [int(side) for side in entry["rle"]["size"]], "counts": entry["rle"]["counts"]}
+    try:
+        check_size(decode_runs(rle["counts"]), rle["size"], size)
+    except ValueError as error:
+        raise WsisError(f"{where}: {error}") from None
+    if not isinstance(rle["counts"], str):
+        rle["counts"] = rle["counts"].decode("ascii")
+    return {**kept, "rle": rle, "certainty": certainty}
+
+
+def _resume(file: BinaryIO, head: dict[str, Any]) -> int:
+    """Images already in a .part file, cut after its last whole line; emptied where it is another's."""
+    file.seek(0)
+    lines = end = 0
+    for line in file:
+        if not line.endswith(b"\n") or (lines == 0 and line != _line(head)):
+            break
+        lines += 1
+        end += len(line)
+    file.truncate(end)
+    file.seek(end)
+    if lines == 0:
+        file.write(_line(head))
+        file.flush()
+    return max(lines - 1, 0)
+
+
+def _finish(part: Path, path: Path) -> None:
+    """Give a whole .part file its name, compressed on the way where the name asks for it."""
+    if path.suffix != ".gz":
+        os.replace(part, path)
+        return
+    temporary = path.with_name(f"{path.name}.tmp")
+    with open(part, "rb") as source, open(temporary, "wb") as file:
+        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as target:
+            shutil.copyfileobj(source, target)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    part.unlink()
+
+
+def _first_line(path: Path) -> dict[str, Any] | None:
+    try:
+        with _open(path) as file:
+            return _object(next(file, ""))
+    except _DAMAGED:
+        return None
+
+
+def _object(line: str) -> dict[str, Any]:
+    found = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError(f"expected an object, not {line[:40]!r}")
+    return found
+
+
+def _cut_short(path: Path, count: int, head: dict[str, Any], why: str = "") -> WsisError:
+    return WsisError(f"{path}: holds {count} of {head['images']} images{why}; delete and generate it again")
+
+
+def _open(path: Path) -> IO[str]:
+    if Path(path).suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    return open(path, encoding="utf-8")
+
+
+def _line(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, separators=(",", ":")) + "\n").encode()
+
+
+def _digest(ids: Sequence[int]) -> str:
+    return hashlib.sha256(json.dumps([int(id) for id in ids]).encode()).hexdigest()[:16]
