@@ -1,0 +1,110 @@
+"""BoxCaseg: one backbone, three heads, trained on object patches and salient images together.
+
+The weak head learns from bags on every patch (Eqs. 1 and 2); the salient and the transferred head learn from
+the pixels of salient images only (Eq. 3), fused with weight alpha as at inference.
+Shapes: B patches of S x S pixels, C' features at stride s.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsis.data.structures import PatchBatch
+from wsis.declare.recipe import Recipe
+from wsis.errors import WsisError
+from wsis.losses.mil import fuse, mil_loss, pixel_loss, smoothness
+from wsis.nn.boxcaseg_heads import SegmentationHead, TransferredHead, released_initialisation
+from wsis.nn.hrnet import MOMENTUM, build_hrnet
+
+
+class BoxCaseg(nn.Module):
+    """The network, its losses, and the logits of object patches.
+
+    Heads that the recipe leaves out don't exist: `weak`, `salient` or `transferred` is None.
+    """
+
+    def __init__(self, recipe: Recipe, num_classes: int) -> None:
+        """num_classes: not used, masks know no class; taken as by every method."""
+        super().__init__()
+        if recipe.boxcaseg is None:
+            raise WsisError("method 'boxcaseg' needs the section 'boxcaseg' in its recipe")
+        self.recipe, self.spec = recipe, recipe.boxcaseg
+        self.backbone = build_hrnet(recipe.model)
+        tiny = recipe.model.backbone == "tiny"
+        options = {"channels": self.backbone.channels, "momentum": 0.1 if tiny else MOMENTUM}
+        self.weak = SegmentationHead(**options) if "weak" in self.spec.heads else None
+        self.salient = SegmentationHead(**options) if "salient" in self.spec.heads else None
+        self.transferred = TransferredHead(**options) if "transferred" in self.spec.heads else None
+        if not tiny:
+            for head in (self.weak, self.salient, self.transferred):
+                if head is not None:
+                    released_initialisation(head)
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))  # part of checkpoints
+
+    def on_step_end(self, iteration: int) -> None:
+        """The engine calls this after every optimiser step."""
+        self.iteration += 1
+
+    @property
+    def stride(self) -> int:
+        """Input pixels a cell of the logits' grid."""
+        return self.backbone.stride
+
+    def losses(self, batch: PatchBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """loss_mil, loss_smooth (weighted) and loss_pixel of a training batch; Eq. 4 is their sum.
+
+        A term whose head or whose patches are absent is zero, with a gradient path to every parameter that
+        it would train.
+        """
+        features = self.backbone(batch.images)
+        mil, smooth = self._weak_losses(features, batch)
+        return {"loss_mil": mil, "loss_smooth": smooth, "loss_pixel": self._pixel_loss(features, batch)}
+
+    def _weak_losses(self, features: Tensor, batch: PatchBatch) -> tuple[Tensor, Tensor]:
+        """The bags' term of Eq. 1 and the weighted smoothness of Eq. 2, on every patch."""
+        spec = self.spec
+        if self.weak is None:
+            return _nothing(features), _nothing(features)
+        logits = _to_size(self.weak(features), batch.labels)
+        mil = mil_loss(logits, batch.labels, batch.salient, spec.bags, spec.salient_bags, spec.reduction)
+        return mil, spec.smooth * smoothness(logits, spec.reduction)
+
+    def _pixel_loss(self, features: Tensor, batch: PatchBatch) -> Tensor:
+        """Eq. 3 on the salient patches. Without any, these heads do not run: batch norm keeps its statistics."""
+        heads = [head for head in (self.salient, self.transferred) if head is not None]
+        if not heads or not batch.salient.any():
+            return _nothing(features) + 0.0 * sum(p.sum() for head in heads for p in head.parameters())
+        labels = batch.labels[batch.salient]
+        own = [_to_size(x, labels) for x in self._pixel_logits(features[batch.salient])]
+        return pixel_loss(self._fused(own), labels)
+
+    def masks(self, patches: Tensor) -> Tensor:
+        """Logits of the masks: B x 3 x S x S normalised -> B x S/s x S/s float32.
+
+        Those of the pixel-supervised heads, fused (Sec. 3.4); of the weak head where there is no other.
+        """
+        features = self.backbone(patches)
+        own = self._pixel_logits(features)
+        return self._fused(own) if own else self.weak(features).float()
+
+    def _pixel_logits(self, features: Tensor) -> list[Tensor]:
+        """Logits of the salient head and of the transferred one, as far as they exist: B x S/s x S/s."""
+        own = [] if self.salient is None else [self.salient(features)]
+        return own if self.transferred is None else [*own, self.transferred(features, self.weak)]
+
+    def _fused(self, own: list[Tensor]) -> Tensor:
+        """`_pixel_logits` as one map, float32; a head alone is not weighted."""
+        return own[0].float() if len(own) == 1 else fuse(*own, self.spec.alpha, self.spec.fusion)
+
+
+def _nothing(features: Tensor) -> Tensor:
+    """Zero that depends on the features."""
+    return features.sum(dtype=torch.float32) * 0.0
+
+
+def _to_size(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits on the labels' grid: upsampled bilinearly, float32."""
+    size = labels.shape[-2:]
+    return F.interpolate(logits.float()[:, None], size=size, mode="bilinear", align_corners=False).squeeze(1)
