@@ -1,0 +1,51 @@
+"""Backbone and FPN for torchvision's detection heads.
+
+Shapes: B images, H x W network input (a multiple of the coarsest stride).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from wsis.declare.recipe import ModelSpec
+from wsis.errors import WsisError
+from wsis.methods.mask_rcnn.layout import RESNET, TINY, Layout
+from wsis.nn.backbones import ResNetStages, TinyNet
+from wsis.nn.weights import MEAN, STD
+
+
+class Backbone(nn.Module):
+    """uint8 images in, levels "0" (finest), "1", ... and "pool" out, all `out_channels` wide."""
+
+    def __init__(self, spec: ModelSpec, layout: Layout) -> None:
+        super().__init__()
+        self.layout, self.out_channels = layout, spec.channels
+        self.body = TinyNet(spec.channels // 2) if spec.backbone == "tiny" else ResNetStages(spec)
+        extra = LastLevelMaxPool() if layout.pooled else None
+        widths = [self.body.channels[name] for name in layout.names]
+        self.fpn = FeaturePyramidNetwork(widths, spec.channels, extra_blocks=extra)
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """B x 3 x H x W uint8 RGB -> name: B x C x H/s x W/s float32, also under automatic half precision.
+
+        torchvision computes anchors and boxes in the features' type; bfloat16 has 8 bits for a coordinate.
+        """
+        stages = self.body((images.float() - self.mean) / self.std)
+        levels = self.fpn({str(i): stages[name] for i, name in enumerate(self.layout.names)})
+        return {name: x.float() for name, x in levels.items()}
+
+
+def layout_of(spec: ModelSpec) -> Layout:
+    """The sizes that go with a backbone; raises WsisError for one that Mask R-CNN has not."""
+    if spec.backbone not in ("tiny", "resnet50", "resnet101"):
+        raise WsisError(
+            f"model.backbone '{spec.backbone}': Mask R-CNN has tiny, resnet50 and resnet101 (torchvision)"
+        )
+    if spec.neck != "fpn":
+        raise WsisError(f"model.neck '{spec.neck}': Mask R-CNN has an FPN, set model.neck: fpn")
+    return TINY if spec.backbone == "tiny" else RESNET

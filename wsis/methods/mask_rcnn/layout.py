@@ -1,0 +1,78 @@
+"""What differs between Mask R-CNN for photographs and for 96-pixel synthetic images, recipe keys aside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes of a Mask R-CNN; a level is one of the FPN's outputs, finest first.
+
+    names:          backbone stages that enter the FPN
+    strides:        input pixels a cell, of every level that has anchors
+    pooled:         whether a coarsest level is subsampled from the last (anchors only, no RoIs)
+    anchors:        square root of an anchor's area, pixels, one a level; each in ratios 1:2, 1:1 and 2:1
+    rpn_samples:    anchors an image in the proposal network's loss, at most half of them positive
+    proposals:      regions an image that reach the heads, in training and at inference
+    pre_nms:        regions a level before non-maximum suppression, in training
+    roi_samples:    regions an image in the box head's loss, at most a quarter of them positive
+    box_roi, mask_roi:    cells a side of a RoI; the mask's logits have twice as many
+    box_width:      hidden units of the box head
+    mask_convs:     3x3 convolutions of the mask head, as wide as the FPN
+    canonical_scale: side in pixels of a RoI that is pooled from stride 16 (FPN, Eq. 1)
+    """
+
+    names: tuple[str, ...]
+    strides: tuple[int, ...]
+    pooled: bool
+    anchors: tuple[int, ...]
+    rpn_samples: int
+    proposals: int
+    pre_nms: int
+    roi_samples: int
+    box_roi: int
+    mask_roi: int
+    box_width: int
+    mask_convs: int
+    canonical_scale: int
+
+    @property
+    def levels(self) -> list[str]:
+        """Names of the levels that RoIs are pooled from."""
+        return [str(i) for i in range(len(self.names))]
+
+
+# As in the papers of FPN and Mask R-CNN, and in maskrcnn-benchmark, whose defaults BoxCaseg takes (Sec. 4).
+RESNET = Layout(
+    names=("c2", "c3", "c4", "c5"),
+    strides=(4, 8, 16, 32, 64),
+    pooled=True,
+    anchors=(32, 64, 128, 256, 512),
+    rpn_samples=256,
+    proposals=1000,
+    pre_nms=2000,
+    roi_samples=512,
+    box_roi=7,
+    mask_roi=14,
+    box_width=1024,
+    mask_convs=4,
+    canonical_scale=224,
+)
+
+# 96-pixel images with objects of 20 to 60 pixels.
+TINY = Layout(
+    names=("c2", "c3", "c4"),
+    strides=(4, 8, 16),
+    pooled=False,
+    anchors=(16, 32, 56),
+    rpn_samples=64,
+    proposals=100,
+    pre_nms=300,
+    roi_samples=32,
+    box_roi=5,
+    mask_roi=10,
+    box_width=128,
+    mask_convs=2,
+    canonical_scale=224,
+)

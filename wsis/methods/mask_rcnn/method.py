@@ -1,0 +1,117 @@
+"""Mask R-CNN: the proxy network of BoxCaseg (Sec. 3.4) and the fully supervised row of its tables.
+
+Shapes: B images, N objects of an image, H x W network input, h x w original image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+
+from wsis.data.structures import PADDING, Batch, Instances, Sample, Targets
+from wsis.declare.recipe import PredictSpec, Recipe
+from wsis.errors import WsisError
+from wsis.methods.mask_rcnn.backbone import Backbone, layout_of
+from wsis.methods.mask_rcnn.paste import box_masks, paste_masks
+from wsis.methods.mask_rcnn.proposals import Proposals
+from wsis.methods.mask_rcnn.roi_heads import Found, MaskRoIHeads
+
+
+class MaskRCNN(nn.Module):
+    """torchvision's Mask R-CNN behind the engine's two faces; images come resized and padded."""
+
+    roi_heads_type = MaskRoIHeads
+    needs_masks = True
+
+    def __init__(self, recipe: Recipe, num_classes: int) -> None:
+        super().__init__()
+        if self.needs_masks and recipe.data.supervision in ("boxes", "semantic"):
+            raise WsisError(
+                f"method '{recipe.method}' learns from masks, but data.supervision "
+                f"'{recipe.data.supervision}' gives none: set 'masks' or 'proxy', or use method 'bbtp'"
+            )
+        self.recipe, self.num_classes = recipe, num_classes
+        self.layout = layout_of(recipe.model)
+        self.backbone = Backbone(recipe.model, self.layout)
+        channels = self.backbone.out_channels
+        self.rpn = Proposals(channels, self.layout, recipe.predict)
+        self.roi_heads = self.roi_heads_type(channels, num_classes, self.layout, recipe.predict)
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))  # part of checkpoints
+
+    def on_step_end(self, iteration: int) -> None:
+        """The engine calls this after every optimiser step."""
+        self.iteration += 1
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """loss_rpn_cls, loss_rpn_box, loss_cls, loss_box, loss_mask; the last is 0 without any mask.
+
+        Which anchors and RoIs are sampled depends on `generator` alone.
+        """
+        heights, widths = batch.valid.any(2).sum(1), batch.valid.any(1).sum(1)
+        images = self._padded(batch.images, list(zip(heights.tolist(), widths.tolist(), strict=True)))
+        targets = [_torchvision(target) for target in batch.targets]
+        features = self.backbone(images.tensors)
+        with _draws_from(generator, batch.images.device):
+            proposals, losses = self.rpn(images, features, targets)
+            size = tuple(images.tensors.shape[-2:])
+            return losses | self.roi_heads.losses(features, proposals, size, targets)
+
+    @torch.no_grad()
+    def predict(self, samples: list[Sample]) -> list[Instances]:
+        """Instances of each image, best first, in the frame of the original image."""
+        device = self.iteration.device
+        inner = [tuple(sample.image.shape[1:]) for sample in samples]
+        blank = torch.tensor(PADDING, dtype=torch.uint8, device=device)[:, None, None]
+        pixels = blank.repeat(len(samples), 1, max(h for h, _ in inner), max(w for _, w in inner))
+        for slot, sample, (height, width) in zip(pixels, samples, inner, strict=True):
+            slot[:, :height, :width] = sample.image.to(device)
+        images = self._padded(pixels, inner)
+        features = self.backbone(images.tensors)
+        proposals, _ = self.rpn(images, features)
+        found = self.roi_heads.detect(features, proposals, tuple(images.tensors.shape[-2:]), inner)
+        return [_original(f, s, self.recipe.predict) for f, s in zip(found, samples, strict=True)]
+
+    def _padded(self, images: Tensor, inner: list[tuple[int, int]]) -> ImageList:
+        """Pad to a multiple of the coarsest stride: torchvision finds strides by dividing sizes."""
+        step = self.layout.strides[-1]
+        height, width = (-(-length // step) * step for length in images.shape[-2:])
+        if (height, width) != tuple(images.shape[-2:]):
+            blank = torch.tensor(PADDING, dtype=torch.uint8, device=images.device)[:, None, None]
+            larger = blank.repeat(len(images), 1, height, width)
+            larger[:, :, : images.shape[2], : images.shape[3]] = images
+            images = larger
+        return ImageList(images, inner)
+
+
+def _torchvision(target: Targets) -> dict[str, Tensor]:
+    """boxes, labels from 1 (0 is background), has_mask, and masks where there are any."""
+    found = {"boxes": target.boxes, "labels": target.labels + 1}
+    if target.masks is None:
+        return found | {"masks": None, "has_mask": torch.zeros_like(target.labels, dtype=torch.bool)}
+    given = target.has_mask
+    if given is None:
+        given = torch.ones_like(target.labels, dtype=torch.bool)
+    return found | {"masks": target.masks, "has_mask": given}
+
+
+@contextmanager
+def _draws_from(generator: torch.Generator, device: torch.device) -> Iterator[None]:
+    """torchvision samples from the process-wide generators: seed them for a while, then put them back."""
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _original(found: Found, sample: Sample, spec: PredictSpec) -> Instances:
+    """Bring boxes and masks back to the original image."""
+    height, width = sample.image.shape[1:]
+    scale = found.boxes.new_tensor([sample.size[1] / width, sample.size[0] / height] * 2)
+    boxes = found.boxes * scale
+    as_boxes = spec.masks == "boxes"
+    masks = box_masks(boxes, sample.size) if as_boxes else paste_masks(found.masks, boxes, sample.size)
+    return Instances(boxes.cpu(), found.labels.cpu() - 1, found.scores.float().cpu(), masks)

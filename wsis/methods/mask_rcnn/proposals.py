@@ -1,0 +1,64 @@
+"""torchvision's region proposal network, computing in float32 and with losses whenever there are targets.
+
+Shapes: B images, A anchors an image.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import (
+    RegionProposalNetwork,
+    RPNHead,
+    concat_box_prediction_layers,
+)
+
+from wsis.declare.recipe import PredictSpec
+from wsis.methods.mask_rcnn.layout import Layout
+
+
+class Proposals(RegionProposalNetwork):
+    """Boxes that may hold an object, and the losses that train them (Faster R-CNN)."""
+
+    def __init__(self, channels: int, layout: Layout, spec: PredictSpec) -> None:
+        ratios = ((0.5, 1.0, 2.0),) * len(layout.anchors)
+        anchors = AnchorGenerator(tuple((size,) for size in layout.anchors), ratios)
+        super().__init__(
+            anchors,
+            RPNHead(channels, anchors.num_anchors_per_location()[0]),
+            fg_iou_thresh=0.7,
+            bg_iou_thresh=0.3,
+            batch_size_per_image=layout.rpn_samples,
+            positive_fraction=0.5,
+            pre_nms_top_n={"training": layout.pre_nms, "testing": min(layout.pre_nms, spec.pre_nms)},
+            post_nms_top_n={"training": layout.proposals, "testing": layout.proposals},
+            nms_thresh=0.7,
+        )
+
+    def forward(
+        self, images: ImageList, features: dict[str, Tensor], targets: list[dict[str, Tensor]] | None = None
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Proposals of each image, and loss_rpn_cls and loss_rpn_box where targets are given.
+
+        images: with their sizes inside the padding, to which proposals are clipped
+        features: float32, one a level
+        targets: one a image with boxes N x 4 float32 xyxy
+
+        Returns:
+            B tensors K x 4 xyxy pixels, without gradient; the losses (empty without targets).
+        """
+        levels = list(features.values())
+        logits, deltas = ([x.float() for x in out] for out in self.head(levels))
+        anchors = self.anchor_generator(images, levels)
+        counts = [x[0].numel() for x in logits]
+        logits, deltas = concat_box_prediction_layers(logits, deltas)
+        boxes = self.box_coder.decode(deltas.detach(), anchors).view(len(anchors), -1, 4)
+        kept, _ = self.filter_proposals(boxes, logits, images.image_sizes, counts)
+        if targets is None:
+            return kept, {}
+        labels, matched = self.assign_targets_to_anchors(anchors, targets)
+        loss_cls, loss_box = self.compute_loss(
+            logits, deltas, labels, self.box_coder.encode(matched, anchors)
+        )
+        return kept, {"loss_rpn_cls": loss_cls, "loss_rpn_box": loss_box}

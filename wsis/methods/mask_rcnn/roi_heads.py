@@ -1,0 +1,143 @@
+"""Box and mask heads over regions of interest (RoIs); masks that were dropped leave the mask loss alone.
+
+Shapes: B images, R sampled RoIs of a batch, K of them with mask supervision, D detections of an image,
+C classes (label 0 is background here), M x M mask logits of a RoI, H x W network input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
+from torchvision.ops import MultiScaleRoIAlign, roi_align
+
+from wsis.declare.recipe import PredictSpec
+from wsis.methods.mask_rcnn.layout import Layout
+
+
+@dataclass
+class Found:
+    """Detections of one image, best first, in the frame of the network input.
+
+    boxes: D x 4 float32 xyxy, clipped to the image; labels: D int64 in 1 to C; scores: D
+    masks: D x M x M float32 logits over the box
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+    masks: Tensor
+
+
+class MaskRoIHeads(RoIHeads):
+    """torchvision's heads with a mask loss over the RoIs whose object has a mask.
+
+    A subclass may choose other RoIs (`supervised`) and another loss (`mask_loss`).
+    """
+
+    def __init__(self, channels: int, num_classes: int, layout: Layout, spec: PredictSpec) -> None:
+        pool = {"sampling_ratio": 2, "canonical_scale": layout.canonical_scale}
+        super().__init__(
+            MultiScaleRoIAlign(layout.levels, layout.box_roi, **pool),
+            TwoMLPHead(channels * layout.box_roi**2, layout.box_width),
+            FastRCNNPredictor(layout.box_width, num_classes + 1),
+            fg_iou_thresh=0.5,
+            bg_iou_thresh=0.5,
+            batch_size_per_image=layout.roi_samples,
+            positive_fraction=0.25,
+            bbox_reg_weights=None,
+            score_thresh=spec.score,
+            nms_thresh=spec.nms,
+            detections_per_img=spec.detections,
+            mask_roi_pool=MultiScaleRoIAlign(layout.levels, layout.mask_roi, **pool),
+            mask_head=MaskRCNNHeads(channels, (channels,) * layout.mask_convs, 1),
+            mask_predictor=MaskRCNNPredictor(channels, channels, num_classes + 1),
+        )
+
+    def losses(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        size: tuple[int, int],
+        targets: list[dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        """loss_cls, loss_box and loss_mask.
+
+        size: (H, W) of the padded images, from which the pooling takes the features' strides
+        targets: a image: boxes N x 4, labels N in 1 to C, masks N x H x W bool, has_mask N bool
+        """
+        proposals, matched, labels, deltas = self.select_training_samples(proposals, targets)
+        sizes = [size] * len(proposals)
+        logits, regression = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, sizes)))
+        loss_cls, loss_box = fastrcnn_loss(logits.float(), regression.float(), labels, deltas)
+        rois, owners, classes = [], [], []
+        for boxes, index, label, target in zip(proposals, matched, labels, targets, strict=True):
+            positive = (label > 0).nonzero().squeeze(1)
+            keep = positive[self.supervised(target)[index[positive]]]
+            rois.append(boxes[keep])
+            owners.append(index[keep])
+            classes.append(label[keep])
+        masks = self.mask_logits(features, rois, size, torch.cat(classes))
+        # Without RoIs the logits are empty; their sum is a zero that gives every mask parameter a gradient.
+        loss_mask = self.mask_loss(masks, rois, owners, targets) if len(masks) else masks.sum()
+        return {"loss_cls": loss_cls, "loss_box": loss_box, "loss_mask": loss_mask}
+
+    def detect(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        size: tuple[int, int],
+        inner: list[tuple[int, int]],
+    ) -> list[Found]:
+        """Detections of each image; inner: (height, width) of the images inside their padding."""
+        sizes = [size] * len(proposals)
+        logits, regression = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, sizes)))
+        boxes, scores, labels = self.postprocess_detections(
+            logits.float(), regression.float(), proposals, inner
+        )
+        masks = self.mask_logits(features, boxes, size, torch.cat(labels))
+        masks = masks.split([len(b) for b in boxes])
+        return [Found(*each) for each in zip(boxes, labels, scores, masks, strict=True)]
+
+    def mask_logits(
+        self, features: dict[str, Tensor], rois: list[Tensor], size: tuple[int, int], labels: Tensor
+    ) -> Tensor:
+        """Logits of each RoI's own class: K x M x M float32."""
+        pooled = self.mask_roi_pool(features, rois, [size] * len(rois))
+        logits = self.mask_predictor(self.mask_head(pooled)).float()
+        return logits[torch.arange(len(labels), device=labels.device), labels]
+
+    def supervised(self, target: dict[str, Tensor]) -> Tensor:
+        """Which objects of an image take part in the mask loss: N bool."""
+        return target["has_mask"]
+
+    def mask_loss(
+        self, logits: Tensor, rois: list[Tensor], owners: list[Tensor], targets: list[dict[str, Tensor]]
+    ) -> Tensor:
+        """Mean binary cross-entropy over the cells of the K RoIs (Mask R-CNN, Sec. 3); K > 0.
+
+        logits: K x M x M; rois, owners: per image, k x 4 and the object that each belongs to
+        """
+        side = logits.shape[-1]
+        wanted = [
+            roi_targets(target["masks"], boxes, owner, side)
+            for target, boxes, owner in zip(targets, rois, owners, strict=True)
+            if len(boxes)
+        ]
+        return F.binary_cross_entropy_with_logits(logits, torch.cat(wanted))
+
+
+def roi_targets(masks: Tensor, rois: Tensor, owners: Tensor, side: int) -> Tensor:
+    """The share of each RoI cell that its object covers, bilinearly.
+
+    masks: N x H x W bool; rois: k x 4 xyxy pixels; owners: k int64, the mask of each.
+    Returns k x side x side float in [0, 1].
+    """
+    needed, place = owners.unique(return_inverse=True)  # only those masks become float
+    boxes = torch.cat([place[:, None].to(rois), rois], 1)
+    return roi_align(masks[needed, None].to(rois), boxes, (side, side), aligned=True)[:, 0]
