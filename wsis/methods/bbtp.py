@@ -9,9 +9,9 @@ Shapes: K RoIs, M x M mask cells of a RoI.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from wsis.losses.mil import mil_loss, smoothness
 from wsis.methods.mask_rcnn.method import MaskRCNN
 from wsis.methods.mask_rcnn.roi_heads import MaskRoIHeads
 
@@ -27,10 +27,15 @@ class TightnessRoIHeads(MaskRoIHeads):
     def mask_loss(
         self, logits: Tensor, rois: list[Tensor], owners: list[Tensor], targets: list[dict[str, Tensor]]
     ) -> Tensor:
-        """Mean of the bags' cross-entropy plus 0.05 times the smoothness term."""
+        """Mean cross-entropy of the 2 M bags of each RoI, plus 0.05 times the smoothness term.
+
+        A row or column that crosses the box is a positive bag of its cells inside the box; one outside is a
+        negative bag of all its cells (Hsu et al.; BoxCaseg, Sec. 3.1).
+        """
         boxes = torch.cat([t["boxes"][owner] for t, owner in zip(targets, owners, strict=True)])
-        columns, rows = box_lines(boxes, torch.cat(rois), logits.shape[-1])
-        return tightness_loss(logits, columns, rows) + SMOOTH * neighbour_loss(logits)
+        cells = box_cells(boxes, torch.cat(rois), logits.shape[-1]).to(logits)
+        boxed = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+        return mil_loss(logits, cells, boxed, bags="box") + SMOOTH * smoothness(logits)
 
 
 class BBTP(MaskRCNN):
@@ -40,43 +45,14 @@ class BBTP(MaskRCNN):
     needs_masks = False
 
 
-def box_lines(boxes: Tensor, rois: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Which columns and rows of a RoI's grid cross the object's box: those whose centre line does.
+def box_cells(boxes: Tensor, rois: Tensor, side: int) -> Tensor:
+    """The cells of each RoI's grid whose centre lies in the object's box, a rectangle: K x M x M bool.
 
-    boxes, rois: K x 4 xyxy in one frame -> K x M and K x M bool. A positive RoI overlaps its box by half or
-    more, so it has positive lines.
+    boxes, rois: K x 4 xyxy in one frame. A positive RoI overlaps its box by half or more, so that some rows
+    and columns of its grid cross the box.
     """
     centres = (torch.arange(side, device=rois.device) + 0.5) / side
     low, high = rois[:, None, :2], rois[:, None, 2:]
     centres = low + (high - low) * centres[None, :, None]  # K x M x 2: x of the columns, y of the rows
     inside = (centres >= boxes[:, None, :2]) & (centres < boxes[:, None, 2:])
-    return inside[:, :, 0], inside[:, :, 1]
-
-
-def tightness_loss(logits: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
-    """MIL over the 2 M lines of each RoI: mean binary cross-entropy of the lines' greatest logits.
-
-    A line that crosses the box is a positive bag of its cells inside the box; one outside is a negative bag
-    of all its cells (Hsu et al.; BoxCaseg, Sec. 3.1).
-
-    Args:
-        logits: K x M x M float32 (row, column); columns, rows: K x M bool (`box_lines`)
-    """
-    lowest = torch.finfo(logits.dtype).min
-    in_columns, in_rows = columns[:, None, :], rows[:, :, None]
-    of_rows = logits.masked_fill(in_rows & ~in_columns, lowest).amax(2)  # cells beside the box are left out
-    of_columns = logits.masked_fill(in_columns & ~in_rows, lowest).amax(1)
-    bags, positive = torch.cat([of_columns, of_rows], 1), torch.cat([columns, rows], 1)
-    return F.binary_cross_entropy_with_logits(bags, positive.to(bags))
-
-
-def neighbour_loss(logits: Tensor) -> Tensor:
-    """Mean squared difference of the probabilities of eight-connected cells: K x M x M -> scalar."""
-    p = logits.sigmoid()
-    pairs = (
-        p[:, :, 1:] - p[:, :, :-1],
-        p[:, 1:] - p[:, :-1],
-        p[:, 1:, 1:] - p[:, :-1, :-1],
-        p[:, 1:, :-1] - p[:, :-1, 1:],
-    )
-    return torch.cat([d.flatten() for d in pairs]).square().mean()
+    return inside[:, :, None, 1] & inside[:, None, :, 0]

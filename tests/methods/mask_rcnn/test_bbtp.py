@@ -8,7 +8,7 @@ import torch
 from tests.methods.mask_rcnn.test_method import build
 from tests.methods.scenes import batch, generator
 from wsis.data.structures import Targets
-from wsis.methods.bbtp import SMOOTH, box_lines, neighbour_loss, tightness_loss
+from wsis.methods.bbtp import box_cells
 
 
 def slow_tightness(logits, rois, boxes):
@@ -31,8 +31,8 @@ def slow_tightness(logits, rois, boxes):
     return sum(terms) / len(terms)
 
 
-def slow_neighbours(logits):
-    """Mean over ordered pairs of eight-connected cells, each unordered pair twice."""
+def slow_smoothness(logits):
+    """Squared differences to the eight neighbours of each cell, zeros around the grid; their mean."""
     total = count = 0
     side = logits.shape[-1]
     for p in logits.double().sigmoid().tolist():
@@ -40,10 +40,17 @@ def slow_neighbours(logits):
             for x in range(side):
                 for dy in (-1, 0, 1):
                     for dx in (-1, 0, 1):
-                        if (dy or dx) and 0 <= y + dy < side and 0 <= x + dx < side:
-                            total += (p[y][x] - p[y + dy][x + dx]) ** 2
+                        if dy or dx:
+                            inside = 0 <= y + dy < side and 0 <= x + dx < side
+                            total += (p[y][x] - (p[y + dy][x + dx] if inside else 0)) ** 2
                             count += 1
     return total / count
+
+
+def loss_of(logits, rois, boxes):
+    """BBTP's mask loss of RoIs that belong to one image, each to the object of its number."""
+    heads = build("bbtp").roi_heads
+    return heads.mask_loss(logits, [rois], [torch.arange(len(rois))], [{"boxes": boxes}])
 
 
 def rois_of(boxes, g):
@@ -63,35 +70,40 @@ def scene(seed, number=5, side=8):
 @pytest.mark.parametrize("seed", range(5))
 def test_bags_and_smoothness_equal_loops(seed):
     logits, rois, boxes = scene(seed)
-    columns, rows = box_lines(boxes, rois, logits.shape[-1])
-    assert columns.any(1).all() and rows.any(1).all()
-    assert tightness_loss(logits, columns, rows).item() == pytest.approx(
-        slow_tightness(logits, rois, boxes), rel=1e-5
-    )
-    assert neighbour_loss(logits).item() == pytest.approx(slow_neighbours(logits), rel=1e-5)
+    expected = slow_tightness(logits, rois, boxes) + 0.05 * slow_smoothness(logits)
+    assert loss_of(logits, rois, boxes).item() == pytest.approx(expected, rel=1e-5)
+    owners = torch.tensor([4, 1])  # RoIs of two images, in another order than their objects
+    split = build("bbtp").roi_heads.mask_loss(
+        logits[[4, 1, 2]], [rois[owners], rois[2:3]], [owners, torch.tensor([0])],
+        [{"boxes": boxes}, {"boxes": boxes[2:]}],
+    )  # fmt: skip
+    expected = [slow(*(x[[4, 1, 2]] for x in given)) for slow, given in
+                ((slow_tightness, (logits, rois, boxes)), (slow_smoothness, (logits,)))]  # fmt: skip
+    assert split.item() == pytest.approx(expected[0] + 0.05 * expected[1], rel=1e-5)
 
 
 def test_the_box_filled_is_right_and_its_transpose_is_not():
     rois, boxes = torch.tensor([[0.0, 0, 16, 16]]), torch.tensor([[4.0, 2, 14, 16]])
-    columns, rows = box_lines(boxes, rois, 8)
-    assert columns[0].tolist() == [0, 0, 1, 1, 1, 1, 1, 0]
-    assert rows[0].tolist() == [0, 1, 1, 1, 1, 1, 1, 1]
-    filled = (rows[:, :, None] & columns[:, None, :]).float() * 40 - 20
-    assert tightness_loss(filled, columns, rows) < 1e-6
-    assert tightness_loss(filled.mT, columns, rows) > 1
+    cells = box_cells(boxes, rois, 8)
+    assert cells[0].any(0).tolist() == [0, 0, 1, 1, 1, 1, 1, 0]
+    assert cells[0].any(1).tolist() == [0, 1, 1, 1, 1, 1, 1, 1]
+    filled = cells.float() * 40 - 20
+    assert loss_of(filled, rois, boxes) < 0.05  # smoothness alone
+    assert loss_of(filled.mT, rois, boxes) > 1
     diagonal = torch.full((1, 8, 8), -20.0)  # one cell a line is enough
     diagonal[0, range(1, 8), [2, 3, 4, 5, 6, 6, 6]] = 20
-    assert tightness_loss(diagonal, columns, rows) < 1e-6
+    assert loss_of(diagonal, rois, boxes) < 0.05
 
 
-def test_cells_of_crossing_lines_beside_the_box_do_not_count():
+def test_cells_outside_the_box_are_never_pulled_up():
     logits, rois, boxes = scene(0)
-    columns, rows = box_lines(boxes, rois, 8)
-    inside = rows[:, :, None] & columns[:, None, :]
-    logits.requires_grad_()
-    (gradient,) = torch.autograd.grad(tightness_loss(logits, columns, rows), logits)
-    assert (gradient[inside] <= 0).all()  # only pulled up
-    assert (gradient[~inside] >= 0).all()  # only pushed down
+    logits = (logits * 0.01).requires_grad_()  # the smoothness term is nearly nothing
+    (gradient,) = torch.autograd.grad(loss_of(logits, rois, boxes), logits)
+    inside = box_cells(boxes, rois, 8)
+    strong = gradient.abs() > 0.003
+    assert strong.sum() > 20
+    assert (gradient[strong & inside] < 0).all()
+    assert (gradient[strong & ~inside] > 0).all()
 
 
 def test_masks_are_not_read():
@@ -103,4 +115,3 @@ def test_masks_are_not_read():
     ]
     assert {k: v.item() for k, v in losses[0].items()} == {k: v.item() for k, v in losses[1].items()}
     assert losses[0]["loss_mask"] > 0
-    assert SMOOTH == 0.05
