@@ -61,8 +61,9 @@ def bench(seconds: float, as_json: bool) -> None:
     Console().print(table)
     few, many = result["peak_kb"].items()
     print(
-        f"{HEIGHT} x {WIDTH}, {OBJECTS} masks an image, one core: {result['masks']} masks in {result['seconds']:.1f} s, {result['drop_rate']:.0%} dropped; memory at"
-        f" most {few[1]:.0f} kB for {few[0]} images and {many[1]:.0f} kB for {many[0]}"
+        f"{HEIGHT} x {WIDTH}, {OBJECTS} masks an image, one core: {result['masks']} masks in"
+        f" {result['seconds']:.1f} s, {result['drop_rate']:.0%} dropped; memory at most {few[1]:.0f} kB for"
+        f" {few[0]} images and {many[1]:.0f} kB for {many[0]}"
     )
 
 

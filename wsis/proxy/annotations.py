@@ -143,7 +143,7 @@ def write_annotations(
                 first = first and not annotations
             file.write('],\n"images":[')
             listing.seek(0)
-            shutil.copyfileobj(listing, file)
+            shutil.copyfileobj(listing, file, 1 << 14)
         content = {**(info or {}), "rules": asdict(rules), "stats": stats.content()}
         file.write(f'],\n"info":{_json(content)}}}\n')
         file.flush()
