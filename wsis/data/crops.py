@@ -70,8 +70,7 @@ def box_label(box: PixelBox, crop: PixelBox, side: int) -> np.ndarray:
     """side x side float32: one where the patch's nearest pixel of the image lies in the box, else zero."""
     inside = []
     for axis in (0, 1):
-        nearest = crop[axis] + (np.arange(side) + 0.5) * ((crop[axis + 2] - crop[axis]) / side)
-        nearest = np.floor(nearest)
+        nearest = crop[axis] + (2 * np.arange(side) + 1) * (crop[axis + 2] - crop[axis]) // (2 * side)
         inside.append((nearest >= box[axis]) & (nearest < box[axis + 2]))
     return (inside[1][:, None] & inside[0][None]).astype(np.float32)
 

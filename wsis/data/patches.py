@@ -105,7 +105,7 @@ class _Source:
         self.pairs = self._chosen(salient) if uses_salient(recipe) else []
         self.salient = salient
         total = sum(p.height * p.width * 3 for p in self.pictures)
-        total += len(self.pairs) * 4 * self.spec.side**2
+        total += len(self.pairs) * 7 * self.spec.side**2  # uint8 colours, a float32 mask
         self.cache: dict[tuple[int, int], np.ndarray | tuple] | None = {} if total <= CACHE_BYTES else None
         self.order = lru_cache(maxsize=8)(self._order)
 
