@@ -97,8 +97,8 @@ def _stages(spec: ModelSpec) -> nn.Module:
     except Exception as error:
         raise WsisError(
             f"ImageNet weights of {spec.backbone} could not be downloaded ({error.__class__.__name__}). Give"
-            f" a local file with model.weights: /path/to/file (model.safetensors of timm/{name}.ms_in1k, or the"
-            f" .pth of HRNet's ImageNet classification), or train from scratch with model.weights: none"
+            f" a local file with model.weights: /path/to/file (model.safetensors of timm/{name}.ms_in1k, or"
+            f" the .pth of HRNet's ImageNet classification), or train from scratch with model.weights: none"
         ) from error
 
 

@@ -8,6 +8,7 @@ Shapes: h x w image, n boxes, H x W grid of the logits. Boxes are xyxy in pixels
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,9 +23,17 @@ from wsis.declare.recipe import BoxCasegSpec
 CHUNK = 2**21  # pixels of patches that pass the network at a time
 
 
+@dataclass
+class BoxMask:
+    """The mask made for one box. rle: compressed, of the image's size; certainty: mean |2p - 1|, 0 to 1."""
+
+    rle: dict
+    certainty: float
+
+
 @torch.no_grad()
-def predict_boxes(method: nn.Module, sample: BoxSample, spec: BoxCasegSpec) -> list[dict]:
-    """One compressed RLE of the image's size for each box of a sample, in their order.
+def predict_boxes(method: nn.Module, sample: BoxSample, spec: BoxCasegSpec) -> list[BoxMask]:
+    """A mask for each box of a sample, in their order; certainty is that of the network's probabilities.
 
     method: a BoxCaseg in evaluation mode. A box without area inside the image has an empty mask.
     """
@@ -40,7 +49,10 @@ def predict_boxes(method: nn.Module, sample: BoxSample, spec: BoxCasegSpec) -> l
         pixels = torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2).to(device)
         logits += method.masks(normalise_patch(pixels, False, spec.normalise)).cpu().unbind()
     found = iter(logits)
-    return paste_masks([None if box is None else next(found) for box in boxes], boxes, (height, width))
+    own = [None if box is None else next(found) for box in boxes]
+    certain = [0.0 if x is None else (2 * x.float().sigmoid() - 1).abs().mean().item() for x in own]
+    rles = paste_masks(own, boxes, (height, width))
+    return [BoxMask(rle, certainty) for rle, certainty in zip(rles, certain, strict=True)]
 
 
 def paste_masks(

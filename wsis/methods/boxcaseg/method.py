@@ -72,7 +72,7 @@ class BoxCaseg(nn.Module):
         return mil, spec.smooth * smoothness(logits, spec.reduction)
 
     def _pixel_loss(self, features: Tensor, batch: PatchBatch) -> Tensor:
-        """Eq. 3 on the salient patches. Without any, these heads do not run: batch norm keeps its statistics."""
+        """Eq. 3 on the salient patches; without any, the heads don't run and batch norm's statistics stay."""
         heads = [head for head in (self.salient, self.transferred) if head is not None]
         if not heads or not batch.salient.any():
             return _nothing(features) + 0.0 * sum(p.sum() for head in heads for p in head.parameters())
