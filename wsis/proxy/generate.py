@@ -49,9 +49,10 @@ def write_proxies(
     Raises WsisError naming the image and object whose mask, box or certainty is impossible, or the image
     that was not yielded; what was written before it is kept for the next call.
     """
-    path = Path(path)
-    head = {"proxies": VERSION, "made_by": made_by, "images": len(ids), "ids": _digest(ids)}
-    head = json.loads(json.dumps(head))
+    path, ids = Path(path), [int(id) for id in ids]
+    digest = hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+    head = {"proxies": VERSION, "made_by": made_by, "images": len(ids), "ids": digest}
+    head = json.loads(json.dumps(head))  # as it is read again
     if path.exists() and _first_line(path) == head:
         return 0
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -204,7 +205,3 @@ def _open(path: Path) -> IO[str]:
 
 def _line(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, separators=(",", ":")) + "\n").encode()
-
-
-def _digest(ids: Sequence[int]) -> str:
-    return hashlib.sha256(json.dumps([int(id) for id in ids]).encode()).hexdigest()[:16]
