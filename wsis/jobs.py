@@ -47,7 +47,7 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
         evaluate_run(
             results / plan.scale.name / "runs" / id,
             annotations,
-            plan.protocol(id),
+            plan.protocols(id),
             groups,
             eval_image_ids(run.recipe, root),
         )

@@ -13,10 +13,10 @@ from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve
 from wsis.declare.scale import Scale, load_scale
 from wsis.declare.table import Table
 
-METHODS = frozenset({"condinst", "boxinst", "sim"})  # boxcaseg, mask_rcnn and bbtp: not wired yet
-BACKBONES = frozenset({"tiny", "resnet50", "resnet101"})
-NECKS = frozenset({"fpn"})
-HEADS = frozenset({"condinst"})
+METHODS = frozenset({"condinst", "boxinst", "sim", "boxcaseg", "mask_rcnn", "bbtp"})
+BACKBONES = frozenset({"tiny", "resnet50", "resnet101", "hrnetv2-w48"})
+NECKS = frozenset({"fpn", "none"})
+HEADS = frozenset({"condinst", "mask_rcnn", "boxcaseg"})
 CLASS_AGNOSTIC = frozenset({"mIoU", "IoU50", "IoU75"})  # metrics of masks made for given boxes
 
 
@@ -86,16 +86,14 @@ class Plan:
         """Why a row has no run, None when it has."""
         return self._reasons.get((table, label))
 
-    def protocol(self, run: str) -> str:
-        """The evaluation protocol of the rows that a run serves. Raises DeclarationError for two of them."""
+    def protocols(self, run: str) -> list[str]:
+        """The evaluation protocols of the rows that a run serves, sorted; two at small scales (COCO, VOC)."""
         found = set()
         for key, label in self.runs[run].rows:
             found.add(self.tables[key].row(label).protocol or self.tables[key].protocol)
         if self.runs[run].recipe.method == "boxcaseg":
-            return "class-agnostic"  # masks of given boxes, whatever the second stage's protocol is
-        if len(found) > 1:
-            raise DeclarationError(f"{run} serves rows of several protocols: {', '.join(sorted(found))}")
-        return found.pop() if found else "coco"
+            return ["class-agnostic"]  # masks of given boxes, whatever the second stage's protocol is
+        return sorted(found) or ["coco"]
 
     def measured_by(self, run: str, metric: str) -> str:
         """The run whose metrics hold `metric` of a row that `run` serves: of two stages, the first's or it.

@@ -10,6 +10,7 @@ import torch
 from tests.engine.toy import Toy, samples_of, toy_batches, toy_recipe
 from wsis.declare.recipe import DataSpec, InitSpec, Recipe
 from wsis.engine import run as engine_run
+from wsis.engine import stages
 from wsis.engine.run import RunOptions, finished, train_runs
 from wsis.engine.signals import Interrupted
 from wsis.engine.train import TrainOptions
@@ -21,11 +22,14 @@ OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=F
 def plan_of(*recipes: Recipe) -> SimpleNamespace:
     runs = {
         recipe.id: SimpleNamespace(
-            recipe=recipe, parent=recipe.init.parent if recipe.init else None, deviations=("data: toy",)
+            recipe=recipe,
+            parent=recipe.init.parent if recipe.init else None,
+            needs=(recipe.init.parent,) if recipe.init else (),
+            deviations=("data: toy",),
         )
         for recipe in recipes
     }
-    return SimpleNamespace(runs=runs, scale=SimpleNamespace(name="smoke"))
+    return SimpleNamespace(runs=runs, scale=SimpleNamespace(name="smoke"), proxied=set())
 
 
 def recipe_of(seed=0, parent=None, iterations=4) -> Recipe:
@@ -65,8 +69,8 @@ def toys(monkeypatch):
     monkeypatch.setattr(engine_run, "build_method", build)
     monkeypatch.setattr(engine_run, "open_root", opened)
     monkeypatch.setattr(engine_run, "official", lambda root: {"train": (9, 10, False), "val": (5, 5, True)})
-    monkeypatch.setattr(engine_run, "train_batches", batches)
-    monkeypatch.setattr(engine_run, "eval_samples", samples_of)
+    monkeypatch.setattr(stages, "train_batches", batches)
+    monkeypatch.setattr(stages, "eval_samples", samples_of)
     monkeypatch.setattr(engine_run, "_roots", {})
     return seen
 
@@ -185,7 +189,7 @@ def test_a_training_that_was_stopped_before_its_prediction_is_not_repeated(tmp_p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(engine_run, "eval_samples", interrupted)
+        patch.setattr(stages, "eval_samples", interrupted)
         train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
     log = (folder / "log.jsonl").read_bytes()
     trained = (folder / "model.pt").stat().st_mtime_ns

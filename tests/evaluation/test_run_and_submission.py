@@ -30,7 +30,7 @@ def run(scene_of, tmp_path):
 def test_metrics_are_written_beside_the_predictions(run, protocol, function):
     folder, annotations = run
     before = set(folder.iterdir())
-    result = evaluate_run(folder, annotations, protocol)
+    result = evaluate_run(folder, annotations, [protocol])
     assert json.loads((folder / "metrics.json").read_text()) == result
     assert result == function(folder / "predictions.json", annotations, "boxinst-0123456789")
     assert set(folder.iterdir()) - before == {folder / "metrics.json"}
@@ -43,9 +43,9 @@ def test_options_reach_the_evaluator(run):
     with pytest.raises(GuardError, match="not among"):
         evaluate_run(folder, annotations, image_ids=images[:1])
     with pytest.raises(WsisError, match="no metrics over unseen"):
-        evaluate_run(folder, annotations, "voc", unseen=[3])
+        evaluate_run(folder, annotations, ["voc"], unseen=[3])
     with pytest.raises(WsisError, match="no protocol 'lvis'"):
-        evaluate_run(folder, annotations, "lvis")
+        evaluate_run(folder, annotations, ["lvis"])
 
 
 def test_a_failed_evaluation_leaves_the_old_metrics(run):
@@ -102,3 +102,11 @@ def test_submission_is_checked(run, tmp_path):
 def test_evaluation_imports_no_torch():
     code = "import sys, wsis.evaluation.run, wsis.evaluation.submission; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_two_protocols_share_a_file(run):
+    folder, annotations = run
+    result = evaluate_run(folder, annotations, ["coco", "voc"])
+    also = result.pop("also")
+    assert result == evaluate(folder / "predictions.json", annotations, "boxinst-0123456789")
+    assert also == {"voc": evaluate_voc(folder / "predictions.json", annotations, "boxinst-0123456789")}

@@ -5,6 +5,7 @@ Everything stored is a tensor or a plain type, so that `torch.load(weights_only=
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import warnings
@@ -30,6 +31,12 @@ def save_atomically(content: Any, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def digest(path: Path) -> str:
+    """16 hex digits of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def write_json(content: Any, path: Path, indent: int | None = 1) -> None:

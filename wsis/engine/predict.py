@@ -56,9 +56,9 @@ def predict_run(
             progress.update(done)
     entries.sort(key=lambda entry: entry["image_id"])
     if world > 1:
-        entries = _merge(entries, path, fabric)
+        entries = merge_entries(entries, path, fabric)
     if rank == 0:
-        _write(entries, path)
+        write_entries(entries, path)
     fabric.barrier()
     return len(entries)
 
@@ -101,10 +101,10 @@ def coco_results(sample: Sample, instances: Instances, category_ids: Sequence[in
     return entries
 
 
-def _merge(entries: list[dict[str, Any]], path: Path, fabric: Fabric) -> list[dict[str, Any]]:
+def merge_entries(entries: list[dict[str, Any]], path: Path, fabric: Fabric) -> list[dict[str, Any]]:
     """Every rank's entries by way of files beside `path` (they may be too large to send); first rank only."""
     parts = [path.with_name(f".{path.name}.{rank}") for rank in range(fabric.world_size)]
-    _write(entries, parts[fabric.global_rank])
+    write_entries(entries, parts[fabric.global_rank])
     fabric.barrier()
     if fabric.global_rank:
         return entries
@@ -114,7 +114,7 @@ def _merge(entries: list[dict[str, Any]], path: Path, fabric: Fabric) -> list[di
     return sorted(merged, key=lambda entry: entry["image_id"])
 
 
-def _write(entries: list[dict[str, Any]], path: Path) -> None:
+def write_entries(entries: list[dict[str, Any]], path: Path) -> None:
     """A line a detection, atomically."""
     temporary = path.with_name(f"{path.name}.tmp")
     lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries)

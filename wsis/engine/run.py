@@ -7,12 +7,11 @@ of train.json and nothing else.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,18 +21,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from wsis.data.loading import eval_samples, train_batches
-from wsis.data.places import Roots, run_root
+from wsis.data.places import Roots, run_root, salient_place
 from wsis.data.roots import Root, official, open_root
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
-from wsis.engine.checkpoint import load_model, write_json
+from wsis.engine.checkpoint import digest, load_model, write_json
 from wsis.engine.devices import lease, visible_devices
 from wsis.engine.environment import environment
 from wsis.engine.launch import launch, make_fabric, set_threads
-from wsis.engine.predict import predict_run
+from wsis.engine.proxies import load_proxies, make_proxies, proxies_complete
 from wsis.engine.seeding import seed_process
 from wsis.engine.signals import Interrupted
+from wsis.engine.stages import batches, predict
 from wsis.engine.train import TrainOptions, train
 from wsis.errors import WsisError
 from wsis.methods import build_method
@@ -72,6 +71,9 @@ class Job:
     folder: Path
     root: Path
     parent: Path | None
+    origin: Path | None  # folder of the run whose proxy masks it learns
+    salient: Path | None  # root of salient images
+    proxied: bool  # another run learns from its masks of the training objects
     deviations: tuple[str, ...]
     accelerator: str
     devices: tuple[int, ...]
@@ -96,13 +98,15 @@ def train_runs(
             f"no run {', '.join(unknown)} at scale {plan.scale.name} with these seeds; see `wsis plan`"
         )
     folders = {run: results / plan.scale.name / "runs" / run for run in ids}
-    parents = {run: plan.runs[run].parent for run in ids}
-    origin = {run: results / plan.scale.name / "runs" / p for run, p in parents.items() if p}
+    base, proxied = results / plan.scale.name / "runs", plan.proxied
     todo = []
     for run in ids:
-        fresh = origin.get(run) is None or parents[run] not in todo
-        done = finished(folders[run], run) or (fresh and restored(folders[run], run, origin.get(run)))
-        if not done:
+        needs = plan.runs[run].needs
+        fresh = not set(needs) & set(todo)
+        done = finished(folders[run], run) or (
+            fresh and restored(folders[run], run, [base / needed for needed in needs])
+        )
+        if not done or (run in proxied and not proxies_complete(folders[run])):
             todo.append(run)
     failed: dict[str, str] = {}
     if not todo:
@@ -112,9 +116,8 @@ def train_runs(
     wanted = max(_wanted(plan.runs[run].recipe, accelerator, options) for run in todo)
     with lease_devices(accelerator, wanted) as devices:
         for run in todo:
-            parent = plan.runs[run].parent
-            if parent in failed:
-                failed[run] = f"its parent {parent} failed"
+            if broken := [needed for needed in plan.runs[run].needs if needed in failed]:
+                failed[run] = f"its parent {broken[0]} failed"
                 continue
             try:
                 _run(make_job(plan, run, results, data_root, accelerator, devices, options))
@@ -139,7 +142,7 @@ def finished(folder: Path, run: str) -> bool:
     return json.loads((folder / "train.json").read_text(encoding="utf-8")).get("recipe") == run
 
 
-def restored(folder: Path, run: str, parent: Path | None = None) -> bool:
+def restored(folder: Path, run: str, parents: Sequence[Path] = ()) -> bool:
     """Whether a finished run lacked train.json only, which is then written again from its copy.
 
     Snakemake deletes a job's declared outputs before it starts the job again, and train.json is the one that
@@ -152,10 +155,13 @@ def restored(folder: Path, run: str, parent: Path | None = None) -> bool:
     content = json.loads(copy.read_text(encoding="utf-8"))
     if content.get("recipe") != run:
         return False
-    if parent is not None and "parent" in content:
-        now = _trained_weights(parent)
-        if now is not None and now != content["parent"]["weights"]:
-            print(f"{run}: its parent {parent.name} was trained again", file=sys.stderr, flush=True)
+    began = {entry["id"]: entry["weights"] for key in ("parent", "proxy") if (entry := content.get(key))}
+    for parent in parents:
+        now, then = _trained_weights(parent), began.get(parent.name)
+        if None not in (now, then) and now != then:
+            print(
+                f"{run}: {parent.name}, which it starts from, was trained again", file=sys.stderr, flush=True
+            )
             return False
     write_json(content, folder / "train.json")
     return True
@@ -194,7 +200,18 @@ def make_job(
     chosen = tuple(devices[:count])
     folder = base / "runs" / run
     return Job(
-        recipe, plan.scale.name, folder, root, parent, planned.deviations, accelerator, chosen, options
+        recipe,
+        plan.scale.name,
+        folder,
+        root,
+        parent,
+        base / "runs" / recipe.proxy.parent if recipe.proxy else None,
+        salient_place(recipe, results, plan.scale.name, data_root),
+        run in plan.proxied,
+        planned.deviations,
+        accelerator,
+        chosen,
+        options,
     )
 
 
@@ -221,7 +238,14 @@ def execute(job: Job) -> None:
     recipe, folder, run = job.recipe, job.folder, job.recipe.id
     fabric = make_fabric(recipe.schedule, job.accelerator, job.devices)
     first = fabric.global_rank == 0
-    root = _opened(recipe, job.root)
+    proxies, found = load_proxies(job.origin, recipe.proxy, recipe.seed) if job.origin else (None, None)
+    root = _opened(recipe, job.root, proxies)
+    if finished(job.folder, run):  # another run has come to need its masks
+        seed_process("weights", recipe.seed)
+        method = build_method(recipe, root.num_classes)
+        method.load_state_dict(load_model(folder / "model.pt")["model"])
+        make_proxies(method, root, folder, fabric, job.options.train.progress)
+        return
     if first:
         folder.mkdir(parents=True, exist_ok=True)
         tree = recipe.model_dump(mode="json")
@@ -234,22 +258,14 @@ def execute(job: Job) -> None:
     method = build_method(recipe, root.num_classes)
     try:
         summary = _trained(job, method) or _train(job, method, root, fabric)
-        samples = eval_samples(recipe, root, fabric.global_rank, fabric.world_size)
-        predict_run(
-            method,
-            samples,
-            root.category_ids,
-            folder / "predictions.json",
-            fabric,
-            run,
-            root.eval_images,
-            job.options.train.progress,
-        )
+        predict(recipe, method, root, folder / "predictions.json", fabric, job.options.train.progress)
+        if job.proxied:
+            make_proxies(method, root, folder, fabric, job.options.train.progress)
     except torch.OutOfMemoryError as error:
         reason = str(error).splitlines()[0]
         raise WsisError(f"{run}: {reason}; let fewer images share a device (--max-images)") from None
     if first:
-        _finish(job, summary, root, fabric.device, code)
+        _finish(job, summary, root, fabric.device, code, found)
 
 
 def _train(job: Job, method: nn.Module, root: Root, fabric: Fabric) -> dict[str, Any]:
@@ -258,7 +274,7 @@ def _train(job: Job, method: nn.Module, root: Root, fabric: Fabric) -> dict[str,
         workers = 4 if job.accelerator == "cuda" else 0
 
     def stream(start: int, rank: int, world: int, micro: int) -> Iterator[list[Batch]]:
-        return train_batches(job.recipe, root, start, rank, world, micro, workers)
+        return batches(job.recipe, root, job.salient, start, rank, world, micro, workers)
 
     summary = train(job.recipe, method, stream, job.folder, fabric, job.parent, job.options.train)
     if fabric.global_rank == 0:
@@ -278,7 +294,14 @@ def _trained(job: Job, method: nn.Module) -> dict[str, Any] | None:
     return content["summary"]
 
 
-def _finish(job: Job, summary: dict[str, Any], root: Root, device: torch.device, code: str) -> None:
+def _finish(
+    job: Job,
+    summary: dict[str, Any],
+    root: Root,
+    device: torch.device,
+    code: str,
+    proxies: dict[str, Any] | None,
+) -> None:
     write_json(environment(device), job.folder / "environment.json")
     data = {
         "root_name": root.name,
@@ -295,16 +318,12 @@ def _finish(job: Job, summary: dict[str, Any], root: Root, device: torch.device,
     }
     if job.parent is not None:
         content["parent"] = {"id": job.parent.parent.name, "weights": digest(job.parent)}
+    if proxies is not None:
+        content["proxy"] = {"id": job.origin.name, **proxies}
     shutil.rmtree(job.folder / COPY.parent, ignore_errors=True)
     (job.folder / COPY).parent.mkdir()
     write_json(content, job.folder / COPY)
     write_json(content, job.folder / "train.json")
-
-
-def digest(path: Path) -> str:
-    """16 hex digits of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _unofficial(root: Root) -> list[str]:
@@ -319,8 +338,10 @@ def _unofficial(root: Root) -> list[str]:
 _roots: dict[tuple[Path, str], Root] = {}
 
 
-def _opened(recipe: Recipe, path: Path) -> Root:
+def _opened(recipe: Recipe, path: Path, proxies: Mapping[int, dict] | None = None) -> Root:
     """`open_root`, or the last opened root where path and data section are the same."""
+    if proxies is not None:
+        return open_root(recipe, path, proxies)
     key = (path.resolve(), recipe.data.model_dump_json())
     if key not in _roots:
         _roots.clear()

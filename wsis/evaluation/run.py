@@ -16,14 +16,15 @@ from wsis.evaluation.voc import evaluate_voc
 def evaluate_run(
     folder: Path,
     annotations: Path,
-    protocol: str = "coco",
+    protocols: Sequence[str] = ("coco",),
     groups: Mapping[str, Sequence[int]] | None = None,
     image_ids: Collection[int] | None = None,
     unseen: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Evaluate `folder`/predictions.json under `protocol`, write `folder`/metrics.json, return its content.
+    """Evaluate `folder`/predictions.json, write `folder`/metrics.json, return its content.
 
-    protocol: 'coco', 'voc' or 'class-agnostic', as a table declares it
+    protocols: 'coco', 'voc' or 'class-agnostic', as tables declare them. The content is the first's; those of
+              the others are under `also`, by protocol
     groups:   class groups by name, for 'coco' results' `groups`; other protocols have none
     unseen:   category ids without masks in training, 'coco' only
     The recipe's id is taken from `folder`/recipe.json. metrics.json is written atomically, last.
@@ -31,15 +32,20 @@ def evaluate_run(
     folder = Path(folder)
     recipe_id = read_json(folder / "recipe.json")["id"]
     predictions = folder / "predictions.json"
-    if protocol == "coco":
-        metrics = evaluate(predictions, annotations, recipe_id, unseen, image_ids, groups)
-    elif unseen:
-        raise WsisError(f"protocol '{protocol}' has no metrics over unseen classes")
-    elif protocol == "voc":
-        metrics = evaluate_voc(predictions, annotations, recipe_id, image_ids)
-    elif protocol == "class-agnostic":
-        metrics = evaluate_class_agnostic(predictions, annotations, recipe_id, image_ids)
-    else:
+
+    def under(protocol: str) -> dict[str, Any]:
+        if protocol == "coco":
+            return evaluate(predictions, annotations, recipe_id, unseen, image_ids, groups)
+        if unseen:
+            raise WsisError(f"protocol '{protocol}' has no metrics over unseen classes")
+        if protocol == "voc":
+            return evaluate_voc(predictions, annotations, recipe_id, image_ids)
+        if protocol == "class-agnostic":
+            return evaluate_class_agnostic(predictions, annotations, recipe_id, image_ids)
         raise WsisError(f"no protocol '{protocol}' (there are: coco, voc, class-agnostic)")
+
+    metrics, *others = [under(protocol) for protocol in protocols]
+    if others:
+        metrics["also"] = {found["protocol"]: found for found in others}
     write_json(folder / "metrics.json", metrics)
     return metrics

@@ -1,16 +1,29 @@
-"""Methods: nn.Modules with two faces, `losses(batch, generator)` and `predict(samples)`."""
+"""Methods: nn.Modules with two faces, `losses(batch, generator)` and `predict(samples)`.
+
+BoxCaseg's first stage, which takes patches, has `masks(patches)` instead of the second.
+"""
 
 from torch import nn
 
 from wsis.declare.recipe import Recipe
+from wsis.errors import WsisError
 
 
 def build_method(recipe: Recipe, num_classes: int) -> nn.Module:
     """The network and losses of a recipe. num_classes: C, contiguous labels 0 to C - 1."""
-    from wsis.methods.boxinst import BoxInst
-    from wsis.methods.condinst import CondInst
-    from wsis.methods.sim.method import SIM
-
-    return {"condinst": CondInst, "boxinst": BoxInst, "sim": SIM}[recipe.method](
-        recipe.settled(), num_classes
-    )
+    match recipe.method:  # each imports its own only: torchvision's detectors take a second
+        case "condinst":
+            from wsis.methods.condinst import CondInst as Method
+        case "boxinst":
+            from wsis.methods.boxinst import BoxInst as Method
+        case "sim":
+            from wsis.methods.sim.method import SIM as Method
+        case "boxcaseg":
+            from wsis.methods.boxcaseg.method import BoxCaseg as Method
+        case "mask_rcnn":
+            from wsis.methods.mask_rcnn.method import MaskRCNN as Method
+        case "bbtp":
+            from wsis.methods.bbtp import BBTP as Method
+        case other:
+            raise WsisError(f"method {other} does not exist yet")
+    return Method(recipe.settled(), num_classes)

@@ -198,6 +198,7 @@ def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan,
         measured = found.metrics.get(run)
         if measured is None:
             continue
+        measured = measured.get("also", {}).get(protocol, measured)
         value = _value(measured, metric, _unseen_group(table, plan))
         if measured["protocol"] != protocol:
             problems.append(f"measured under protocol {measured['protocol']}, published under {protocol}")

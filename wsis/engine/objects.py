@@ -1,0 +1,74 @@
+"""Masks of given boxes: one for every annotated object of an image, as COCO results with `annotation_id`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from wsis.data.patches import object_samples
+from wsis.data.roots import Picture
+from wsis.data.structures import BoxSample
+from wsis.engine.predict import merge_entries, write_entries
+from wsis.engine.progress import Progress
+from wsis.methods.boxcaseg.box_masks import predict_boxes
+
+
+def predict_objects(
+    method: nn.Module,
+    samples: Iterable[BoxSample],
+    category_ids: Sequence[int],
+    path: Path,
+    fabric: Fabric,
+    title: str = "predict",
+    total: int = 0,
+    show: bool = True,
+) -> int:
+    """Fill the boxes of `samples` (this rank's share) and write predictions.json; returns the masks.
+
+    As `wsis.engine.predict.predict_run`; each entry also has `annotation_id`, and its score is the network's
+    certainty, which the class-agnostic protocol does not read.
+    """
+    method.to(fabric.device)
+    method.eval()
+    rank, world = fabric.global_rank, fabric.world_size
+    entries: list[dict[str, Any]] = []
+    with Progress(f"{title}: images", total // world, 0, show and rank == 0) as progress:
+        for count, sample in enumerate(samples, 1):
+            entries += _entries(method, sample, category_ids)
+            progress.update(count)
+    entries.sort(key=lambda entry: entry["image_id"])
+    if world > 1:
+        entries = merge_entries(entries, path, fabric)
+    if rank == 0:
+        write_entries(entries, path)
+    fabric.barrier()
+    return len(entries)
+
+
+def filled(
+    method: nn.Module, pictures: Sequence[Picture], category_ids: Sequence[int]
+) -> Iterator[tuple[Picture, list[dict[str, Any]]]]:
+    """Each picture with the entries of its objects; the network is in evaluation mode on its device."""
+    for picture, sample in zip(pictures, object_samples(pictures), strict=True):
+        yield picture, _entries(method, sample, category_ids)
+
+
+@torch.no_grad()
+def _entries(method: nn.Module, sample: BoxSample, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    masks = predict_boxes(method, sample, method.spec)
+    rows = zip(sample.annotation_ids, sample.labels.tolist(), masks, strict=True)
+    return [
+        {
+            "image_id": sample.id,
+            "category_id": category_ids[label],
+            "score": round(mask.certainty, 6),
+            "segmentation": {"size": list(mask.rle["size"]), "counts": mask.rle["counts"].decode("ascii")},
+            "annotation_id": number,
+        }
+        for number, label, mask in rows
+    ]

@@ -1,0 +1,92 @@
+"""Proxy masks between two runs: a network's masks of its training objects, what a Mask R-CNN gets of them.
+
+<run>/proxies/<rank>-of-<world>.jsonl.gz hold the raw masks (wsis.proxy.generate), a file a process. Merging
+and dropping are applied when they are read, so that rows which differ in those share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from torch import nn
+
+from wsis.data.roots import Root
+from wsis.declare.recipe import ProxySpec
+from wsis.engine.checkpoint import digest
+from wsis.engine.objects import filled
+from wsis.errors import WsisError
+from wsis.proxy.annotations import ProxyRules, proxy_masks
+from wsis.proxy.generate import read_head, read_proxies, write_proxies
+
+
+def proxy_files(folder: Path) -> list[Path]:
+    """The files of the run in `folder`, all of one number of processes; empty when one is missing."""
+    found = sorted((folder / "proxies").glob("*-of-*.jsonl.gz"))
+    for world in sorted({int(path.name.split("-of-")[1].split(".")[0]) for path in found}):
+        files = [folder / "proxies" / f"{rank}-of-{world}.jsonl.gz" for rank in range(world)]
+        if all(path.exists() for path in files):
+            return files
+    return []
+
+
+def proxies_complete(folder: Path) -> bool:
+    """Whether every file is there, of the weights in model.pt."""
+    files, weights = proxy_files(folder), folder / "model.pt"
+    if not files or not weights.exists():
+        return False
+    return all(read_head(path)["made_by"]["weights"] == digest(weights) for path in files)
+
+
+def make_proxies(method: nn.Module, root: Root, folder: Path, fabric: Fabric, show: bool = True) -> None:
+    """Write this process's share of the training images' masks; goes on where an earlier try stopped."""
+    rank, world = fabric.global_rank, fabric.world_size
+    mine = root.train[rank::world]
+    pictures = {picture.id: picture for picture in mine}
+    method.to(fabric.device)
+    method.eval()
+
+    def images(ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+        left = [pictures[id] for id in ids]
+        for picture, entries in filled(method, left, root.category_ids):
+            boxes = {i.id: i.box for i in picture.instances}
+            yield {
+                "image_id": picture.id,
+                "file_name": picture.path.name,
+                "height": picture.height,
+                "width": picture.width,
+                "objects": [_object(entry, boxes[entry["annotation_id"]]) for entry in entries],
+            }
+
+    path = folder / "proxies" / f"{rank}-of-{world}.jsonl.gz"
+    made_by = {"run": folder.name, "weights": digest(folder / "model.pt")}
+    write_proxies(path, [p.id for p in mine], images, made_by, f"{folder.name} proxies", show and rank == 0)
+    fabric.barrier()
+
+
+def _object(entry: dict[str, Any], box: tuple[float, float, float, float]) -> dict[str, Any]:
+    x0, y0, x1, y1 = box
+    return {
+        "annotation_id": entry["annotation_id"],
+        "category_id": entry["category_id"],
+        "bbox": [x0, y0, max(x1 - x0, 0.0), max(y1 - y0, 0.0)],
+        "rle": entry["segmentation"],
+        "certainty": entry["score"],
+    }
+
+
+def load_proxies(folder: Path, spec: ProxySpec, seed: int) -> tuple[dict[int, dict], dict[str, Any]]:
+    """Annotation id -> mask after merging, without the dropped ones; and what train.json says of them.
+
+    folder: of the run that made them. Raises WsisError where they are not there.
+    """
+    files = proxy_files(folder)
+    if not files:
+        raise WsisError(f"{folder / 'proxies'}: no proxy masks; train {folder.name} first (it makes them)")
+    rules = ProxyRules(spec.merge, spec.order, spec.drop, spec.agreement, seed)
+    masks, stats = proxy_masks(read_proxies(*files), rules)
+    weights = read_head(files[0])["made_by"]["weights"]
+    return masks, {"weights": weights, "rules": asdict(rules), **stats}

@@ -1,0 +1,52 @@
+"""What a method's training reads, and what a finished network is asked for: by the kind of its batches.
+
+Detectors take whole images and predict instances; BoxCaseg takes patches around objects and fills boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from torch import nn
+
+from wsis.data.loading import eval_samples, train_batches
+from wsis.data.patches import object_samples, patch_batches
+from wsis.data.roots import Root
+from wsis.data.salient import open_salient
+from wsis.declare.recipe import Recipe
+from wsis.engine.objects import predict_objects
+from wsis.engine.predict import predict_run
+
+
+def batches(
+    recipe: Recipe,
+    root: Root,
+    salient: Path | None,
+    start: int,
+    rank: int,
+    world: int,
+    micro: int,
+    workers: int,
+) -> Iterator[list[Any]]:
+    """The training stream of a recipe; see `wsis.data.loading.train_batches`."""
+    if recipe.method != "boxcaseg":
+        return train_batches(recipe, root, start, rank, world, micro, workers)
+    images = open_salient(salient, cache=salient) if salient is not None else None
+    return patch_batches(recipe, root, images, start, rank, world, micro, workers)
+
+
+def predict(
+    recipe: Recipe, method: nn.Module, root: Root, path: Path, fabric: Fabric, show: bool = True
+) -> None:
+    """Write predictions.json of the evaluation images: detections, or a mask for every annotated box."""
+    rank, world = fabric.global_rank, fabric.world_size
+    if recipe.method == "boxcaseg":
+        samples = object_samples(root.eval, rank, world)
+        run = predict_objects
+    else:
+        samples = eval_samples(recipe, root, rank, world)
+        run = predict_run
+    run(method, samples, root.category_ids, path, fabric, recipe.id, root.eval_images, show)
