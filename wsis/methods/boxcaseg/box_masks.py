@@ -51,8 +51,8 @@ def predict_boxes(method: nn.Module, sample: BoxSample, spec: BoxCasegSpec) -> l
     found = iter(logits)
     own = [None if box is None else next(found) for box in boxes]
     certain = [0.0 if x is None else (2 * x.float().sigmoid() - 1).abs().mean().item() for x in own]
-    rles = paste_masks(own, boxes, (height, width))
-    return [BoxMask(rle, certainty) for rle, certainty in zip(rles, certain, strict=True)]
+    masks = paste_masks(own, boxes, (height, width))
+    return [BoxMask(mask, certainty) for mask, certainty in zip(masks, certain, strict=True)]
 
 
 def paste_masks(
