@@ -20,6 +20,8 @@ from wsis.methods.mask_rcnn.paste import box_masks, paste_masks
 from wsis.methods.mask_rcnn.proposals import Proposals
 from wsis.methods.mask_rcnn.roi_heads import Found, MaskRoIHeads
 
+MASKED = ("masks", "masks-voc", "masks-nonvoc", "proxy")  # supervisions that hold masks
+
 
 class MaskRCNN(nn.Module):
     """torchvision's Mask R-CNN behind the engine's two faces; images come resized and padded."""
@@ -29,7 +31,7 @@ class MaskRCNN(nn.Module):
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         super().__init__()
-        if self.needs_masks and recipe.data.supervision in ("boxes", "semantic"):
+        if self.needs_masks and recipe.data.supervision not in MASKED:
             raise WsisError(
                 f"method '{recipe.method}' learns from masks, but data.supervision "
                 f"'{recipe.data.supervision}' gives none: set 'masks' or 'proxy', or use method 'bbtp'"
