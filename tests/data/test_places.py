@@ -38,8 +38,8 @@ def test_a_data_set_without_root_is_named(given):
         run_root(recipe("voc"), Path("r"), "paper", given)
 
 
-def salient_recipe(dataset, supervision="boxes+salient"):
-    data = DataSpec(dataset=dataset, supervision=supervision)
+def salient_recipe(dataset, supervision="boxes+salient", images=4):
+    data = DataSpec(dataset=dataset, supervision=supervision, shapes={"salient_images": images})
     return Recipe(method="boxcaseg", boxcaseg={}, data=data)
 
 
@@ -57,3 +57,5 @@ def test_generated_salient_images_lie_in_their_root():
     for given in (None, "coco=/a,salient=/b"):
         place = salient_place(generated, Path("r"), "tiny", given)
         assert place == run_root(generated, Path("r"), "tiny", None) / "salient"
+    with pytest.raises(WsisError, match="salient_images above 0"):
+        salient_place(salient_recipe("shapes", images=0), Path("r"), "tiny", None)

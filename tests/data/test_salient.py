@@ -122,6 +122,18 @@ def test_the_listing_is_kept_until_a_mask_changes(write, tmp_path, monkeypatch):
     assert open_salient(root, cache=cache).names == ("a", "b")
 
 
+def test_a_listing_that_cannot_be_kept_or_read_is_made_anew(write, tmp_path):
+    root, cache = write({"a": ONE, "b": TWO}), tmp_path / "cache"
+    (tmp_path / "file").write_text("in the way of a folder")
+    assert open_salient(root, cache=tmp_path / "file").names == ("a",)
+    open_salient(root, cache=cache)
+    (file,) = cache.iterdir()
+    for text in ("", "[]", "{}", '{"names": 3}'):
+        file.write_text(text)
+        assert open_salient(root, cache=cache).names == ("a",)
+    assert json.loads(file.read_text())["names"] == ["a"] and list(cache.iterdir()) == [file]
+
+
 def test_the_fingerprint_is_that_of_names_and_masks(write):
     root = write({"a": ONE, "b": ONE}, listing=["a", "b"])
     before = open_salient(root).fingerprint

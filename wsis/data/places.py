@@ -40,6 +40,10 @@ def salient_place(recipe: Recipe, results: Path, scale: str, roots: Roots) -> Pa
     if recipe.data.supervision != "boxes+salient":
         return None
     if shapes_root(recipe):
+        if not recipe.data.shapes.salient_images:
+            raise WsisError(
+                f"scale {scale} generates no salient images: set data.shapes.salient_images above 0"
+            )
         return run_root(recipe, results, scale, roots) / "salient"
     given = named_roots(roots)
     if "salient" not in given:

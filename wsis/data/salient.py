@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,7 +64,8 @@ def open_salient(
 ) -> SalientRoot:
     """Open the images of one split; for `train` without train.txt those that the rule of one object keeps.
 
-    cache: folder for the rule's listing, which takes a look at every mask; None: look anew each time.
+    cache: folder for the rule's listing, which takes a look at every mask, if it can be written to; None:
+    look anew each time.
     Raises WsisError naming what is missing: the folders, the list, an image or a mask; or where none is left.
     """
     path = Path(path)
@@ -143,16 +145,33 @@ def _single(path: Path, names: list[str], masks: list[Path], cache: Path | None,
         stat = mask.stat()
         digest.update(f"\n{name} {stat.st_size} {stat.st_mtime_ns}".encode())
     file = None if cache is None else Path(cache) / f"single_{path.name}_{digest.hexdigest()[:10]}.json"
-    if file is not None and file.exists():
-        kept = set(json.loads(file.read_text())["names"])
+    kept = _read_listing(file)
+    if kept is not None:
         return [name in kept for name in names]
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         found = list(pool.map(lambda mask: has_one_object(read_mask(mask)), masks))
     if file is not None:
-        kept = [name for name, one in zip(names, found, strict=True) if one]
-        content = {"rule": RULE, "of": len(names), "count": len(kept), "names": kept}
+        _write_listing(file, names, found)
+    return found
+
+
+def _read_listing(file: Path | None) -> set[str] | None:
+    """The names kept by the rule; None where there is no listing yet, or none that can be read."""
+    try:
+        return None if file is None else set(json.loads(file.read_text())["names"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_listing(file: Path, names: list[str], found: list[bool]) -> None:
+    """Keep the listing; where the folder can't be written to it is made anew the next time."""
+    kept = [name for name, one in zip(names, found, strict=True) if one]
+    content = {"rule": RULE, "of": len(names), "count": len(kept), "names": kept}
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(content, indent=1))
         os.replace(temporary, file)
-    return found
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
