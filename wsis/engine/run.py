@@ -23,6 +23,7 @@ from torch import nn
 
 from wsis.data.places import Roots, run_root, salient_place
 from wsis.data.roots import Root, official, open_root
+from wsis.data.salient import SalientRoot, open_salient
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
 from wsis.engine.checkpoint import digest, load_model, write_json
@@ -274,7 +275,7 @@ def _train(job: Job, method: nn.Module, root: Root, fabric: Fabric) -> dict[str,
         workers = 4 if job.accelerator == "cuda" else 0
 
     def stream(start: int, rank: int, world: int, micro: int) -> Iterator[list[Batch]]:
-        return batches(job.recipe, root, job.salient, start, rank, world, micro, workers)
+        return batches(job.recipe, root, _salient(job), start, rank, world, micro, workers)
 
     summary = train(job.recipe, method, stream, job.folder, fabric, job.parent, job.options.train)
     if fabric.global_rank == 0:
@@ -292,6 +293,12 @@ def _trained(job: Job, method: nn.Module) -> dict[str, Any] | None:
         return None
     method.load_state_dict(model["model"])
     return content["summary"]
+
+
+def _salient(job: Job) -> SalientRoot | None:
+    """The job's salient images; the list of those with one object is kept under results/<scale>/data."""
+    cache = job.folder.parents[1] / "data"
+    return None if job.salient is None else open_salient(job.salient, cache=cache)
 
 
 def _finish(
@@ -318,6 +325,8 @@ def _finish(
     }
     if job.parent is not None:
         content["parent"] = {"id": job.parent.parent.name, "weights": digest(job.parent)}
+    if (salient := _salient(job)) is not None:
+        data |= {"salient_images": len(salient), "salient_fingerprint": salient.fingerprint}
     if proxies is not None:
         content["proxy"] = {"id": job.origin.name, **proxies}
     shutil.rmtree(job.folder / COPY.parent, ignore_errors=True)

@@ -15,7 +15,7 @@ from torch import nn
 from wsis.data.loading import eval_samples, train_batches
 from wsis.data.patches import object_samples, patch_batches
 from wsis.data.roots import Root
-from wsis.data.salient import open_salient
+from wsis.data.salient import SalientRoot
 from wsis.declare.recipe import Recipe
 from wsis.engine.objects import predict_objects
 from wsis.engine.predict import predict_run
@@ -24,7 +24,7 @@ from wsis.engine.predict import predict_run
 def batches(
     recipe: Recipe,
     root: Root,
-    salient: Path | None,
+    salient: SalientRoot | None,
     start: int,
     rank: int,
     world: int,
@@ -34,8 +34,7 @@ def batches(
     """The training stream of a recipe; see `wsis.data.loading.train_batches`."""
     if recipe.method != "boxcaseg":
         return train_batches(recipe, root, start, rank, world, micro, workers)
-    images = open_salient(salient, cache=salient) if salient is not None else None
-    return patch_batches(recipe, root, images, start, rank, world, micro, workers)
+    return patch_batches(recipe, root, salient, start, rank, world, micro, workers)
 
 
 def predict(
