@@ -1,0 +1,53 @@
+"""What a run's folder holds when it is finished, and what of it survives a workflow's restart."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from wsis.engine.checkpoint import write_json
+
+FINISHED = ("model.pt", "predictions.json", "train.json")
+COPY = Path("checkpoints") / "finished.json"
+
+
+def finished(folder: Path, run: str) -> bool:
+    """Whether `folder` holds everything that `run`'s training and prediction leave."""
+    if not all((folder / name).exists() for name in FINISHED):
+        return False
+    return json.loads((folder / "train.json").read_text(encoding="utf-8")).get("recipe") == run
+
+
+def restored(folder: Path, run: str, parents: Sequence[Path] = ()) -> bool:
+    """Whether a finished run lacked train.json only, which is then written again from its copy.
+
+    Snakemake deletes a job's declared outputs before it starts the job again, and train.json is the one that
+    is declared: the other runs of a job are not trained again because one of them is new or failed. But a
+    run whose parent's folder holds other weights than it started from is.
+    """
+    copy = folder / COPY
+    if not copy.exists() or not all((folder / name).exists() for name in FINISHED[:-1]):
+        return False
+    content = json.loads(copy.read_text(encoding="utf-8"))
+    if content.get("recipe") != run:
+        return False
+    began = {entry["id"]: entry["weights"] for key in ("parent", "proxy") if (entry := content.get(key))}
+    for parent in parents:
+        now, then = _trained_weights(parent), began.get(parent.name)
+        if None not in (now, then) and now != then:
+            print(
+                f"{run}: {parent.name}, which it starts from, was trained again", file=sys.stderr, flush=True
+            )
+            return False
+    write_json(content, folder / "train.json")
+    return True
+
+
+def _trained_weights(folder: Path) -> str | None:
+    """Digest of the weights of a finished run's model.pt, as its train.json (or the copy of it) has it."""
+    for name in (Path("train.json"), COPY):
+        if (folder / name).exists():
+            return json.loads((folder / name).read_text(encoding="utf-8")).get("weights")
+    return None
