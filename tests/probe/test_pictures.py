@@ -22,8 +22,9 @@ from wsis.evaluation.files import write_json
 from wsis.jobs import make_data
 from wsis.methods import build_method
 from wsis.plan import make_plan, shapes_root
-from wsis.probe import sheets
-from wsis.probe.pictures import choose, draw_pictures, paste_rows, scene_of
+from wsis.probe import canvas, sheets
+from wsis.probe.choice import choose
+from wsis.probe.pictures import draw_pictures, paste_rows, scene_of
 from wsis.probe.pictures_job import picture_runs, pictures_with_masks
 from wsis.probe.sheets import MapRow, PasteRow, WeightTile
 
@@ -60,16 +61,16 @@ def test_a_sheet_is_neither_too_wide_nor_too_heavy(tmp_path, size):
         sheets.weights_sheet([tile] * 6),
         sheets.paste_sheet([pasted] * 4),
     ):
-        assert sheet.width <= sheets.WIDTH
-        assert sheet.getpixel((0, 0)) == sheets.GROUND  # its own light ground, also on a dark page
-        sheets.save_sheet(sheet, tmp_path / "sheet.jpg")
-        assert (tmp_path / "sheet.jpg").stat().st_size <= sheets.BYTES
+        assert sheet.width <= canvas.WIDTH
+        assert sheet.getpixel((0, 0)) == canvas.GROUND  # its own light ground, also on a dark page
+        canvas.save_sheet(sheet, tmp_path / "sheet.jpg")
+        assert (tmp_path / "sheet.jpg").stat().st_size <= canvas.BYTES
         assert Image.open(tmp_path / "sheet.jpg").size == sheet.size
 
 
 def test_the_three_labels_keep_their_shares():
-    sheet = sheets.maps_sheet([map_row()]).crop((0, 52, sheets.WIDTH, 218))  # the row, without its legend
-    foreground, ambiguous = count(sheet, sheets.FOREGROUND), count(sheet, sheets.AMBIGUOUS)
+    sheet = sheets.maps_sheet([map_row()]).crop((0, 52, canvas.WIDTH, 218))  # the row, without its legend
+    foreground, ambiguous = count(sheet, canvas.FOREGROUND), count(sheet, canvas.AMBIGUOUS)
     # Half of the pseudo mask and all of the ground truth are foreground; outlines take a little of each.
     assert foreground / ambiguous == pytest.approx(3, rel=0.15)
 
@@ -77,14 +78,14 @@ def test_the_three_labels_keep_their_shares():
 def test_pixels_that_are_enlarged_stay_equal_squares():
     board = np.indices((8, 8)).sum(0) % 2
     pixels = np.repeat((board * 255).astype(np.uint8)[..., None], 3, -1)
-    tile, place = sheets._tile(pixels, 40)
+    tile, place = canvas.fitted(pixels, 40)
     expected = np.kron(pixels[..., 0], np.ones((5, 5), np.uint8))
     assert np.array_equal(np.asarray(tile)[..., 0], expected)
     assert place(np.array([1, 2, 3, 8])) == (5, 10, 15, 40)
 
 
 def test_a_wide_picture_is_centred_and_boxes_go_with_it():
-    tile, place = sheets._tile(np.zeros((100, 200, 3), np.uint8), 50)
+    tile, place = canvas.fitted(np.zeros((100, 200, 3), np.uint8), 50)
     assert tile.size == (50, 50)
     assert place(np.array([0, 0, 200, 100])) == (0, 12, 50, 37)
     assert np.asarray(tile)[12:37].max() == 0 and np.asarray(tile)[:12].min() > 200
@@ -92,10 +93,10 @@ def test_a_wide_picture_is_centred_and_boxes_go_with_it():
 
 @pytest.mark.parametrize("box", [(0, 0, 10, 10), (600, 300, 640, 420), (5, 5, 630, 470), (300, 10, 340, 480)])
 def test_the_window_holds_the_box_and_stays_in_the_picture(box):
-    x0, y0, x1, y1 = sheets._window((480, 640, 3), np.array(box, float))
+    x0, y0, x1, y1 = canvas.window_around((480, 640, 3), np.array(box, float))
     assert x0 <= box[0] and y0 <= box[1] and x1 >= box[2] and y1 >= box[3]
     assert 0 <= x0 < x1 <= 640 and 0 <= y0 < y1 <= 480
-    assert sheets._window((96, 96, 3), np.array(box, float)) == (0, 0, 96, 96)
+    assert canvas.window_around((96, 96, 3), np.array(box, float)) == (0, 0, 96, 96)
 
 
 def test_weights_are_relative_to_the_largest_of_the_same_object():
@@ -125,8 +126,8 @@ def test_pasted_and_original_boxes_have_their_colours():
     )
     sheet = sheets.paste_sheet([row]).crop((0, 34, 960, 334))
     columns = [sheet.crop((14 + i * 306, 0, 314 + i * 306, 300)) for i in range(3)]
-    assert [count(c, sheets.PASTED) > 0 for c in columns] == [True, False, True]
-    assert [count(c, sheets.ORIGINAL) > 0 for c in columns] == [False, True, True]
+    assert [count(c, canvas.PASTED) > 0 for c in columns] == [True, False, True]
+    assert [count(c, canvas.ORIGINAL) > 0 for c in columns] == [False, True, True]
 
 
 def picture(id: int, *instances: tuple[int, tuple[float, ...]]) -> Picture:

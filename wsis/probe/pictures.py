@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,20 @@ from wsis.data.roots import Picture, Root
 from wsis.data.structures import Batch
 from wsis.data.transforms import network_size, read_image, resize
 from wsis.declare.recipe import Recipe, SimSpec
-from wsis.evaluation.pseudo import overlapping
 from wsis.methods.sim.bank import Bank, Entry, entries, image_sizes
 from wsis.methods.sim.paste import compose
 from wsis.methods.sim.pseudo import Labels, label
+from wsis.probe.canvas import Sheet, save_sheets
+from wsis.probe.choice import choose
 from wsis.probe.sheets import (
     MapRow,
     PasteRow,
     WeightTile,
     maps_sheet,
     paste_sheet,
-    save_sheet,
     weights_sheet,
 )
 
-IMAGES = 6  # evaluation images
-ROWS = 2  # objects of one of them whose maps are shown
-SMALLEST = 1 / 12  # of the short side: objects whose box is smaller are hard to see
 COMPOSITES = 4
 SOURCES = 12  # images in the bank from which they are pasted
 TRIES = 48  # training images for either
@@ -79,7 +77,6 @@ def draw_pictures(
 ) -> list[dict[str, Any]]:
     """Write the sheets that can be made into `folder`; returns what pictures.json says about them.
 
-    Prints which sheets have no content, and why.
     method:   a trained SIM
     recipe:   its settled recipe
     root:     its data root, for the training images that are pasted
@@ -96,54 +93,34 @@ def draw_pictures(
             tiles.append(weight_tile(scene, view, method.spec.mu, name))
         pasted = paste_rows(method, recipe, root)
     tiles = [tile for tile in tiles if len(tile.weights)]
+    spec = method.spec
     sheets = [
-        ("maps", "Semantic, instance and pseudo masks", rows, maps_sheet, _about_maps),
-        ("weights", "Weights of positive samples", tiles, weights_sheet, _about_weights),
-        ("pasted", "Pasted training images", pasted, paste_sheet, _about_pasted),
+        Sheet(
+            "maps",
+            "Semantic, instance and pseudo masks",
+            rows,
+            maps_sheet,
+            partial(_about_maps, spec),
+            ABSENT["maps"],
+        ),
+        Sheet(
+            "weights",
+            "Weights of positive samples",
+            tiles,
+            weights_sheet,
+            partial(_about_weights, spec),
+            ABSENT["weights"],
+        ),
+        Sheet(
+            "pasted",
+            "Pasted training images",
+            pasted,
+            paste_sheet,
+            partial(_about_pasted, spec),
+            ABSENT["pasted"],
+        ),
     ]
-    folder.mkdir(parents=True, exist_ok=True)
-    made = []
-    for name, title, content, draw, about in sheets:
-        if not content:
-            print(f"{whence} No sheet '{title}': {ABSENT[name]}.".strip(), flush=True)
-            continue
-        sheet, (caption, alt) = draw(content), about(content, method.spec)
-        save_sheet(sheet, folder / f"{name}.jpg")
-        text = {"title": title, "caption": f"{caption} {whence}", "alt": alt}
-        made.append({"file": f"{name}.jpg", **text, "width": sheet.width, "height": sheet.height})
-    return made
-
-
-def choose(pictures: Sequence[Picture], count: int = IMAGES) -> list[tuple[Picture, list[int]]]:
-    """The first pictures with overlapping objects of one class; then others of several objects, then of one.
-
-    Crowd regions and objects too small to see are left out of the pictures. With each: the objects shown, the
-    two of one class that overlap most, or else the largest.
-    """
-    tiers: list[list[tuple[Picture, list[int]]]] = [[], [], []]
-    for picture in pictures:
-        limit = SMALLEST * min(picture.height, picture.width)
-        large = [
-            i
-            for i in picture.instances
-            if not i.crowd and min(i.box[2] - i.box[0], i.box[3] - i.box[1]) >= limit
-        ]
-        if not large:
-            continue
-        boxes = np.array([i.box for i in large])
-        labels = np.array([i.label for i in large])
-        ious = box_iou(torch.from_numpy(boxes), torch.from_numpy(boxes)).numpy().copy()
-        ious[np.eye(len(large), dtype=bool) | (labels[:, None] != labels[None])] = 0
-        if overlapping(boxes, labels).any():
-            tier, shown = 0, np.unravel_index(ious.argmax(), ious.shape)
-        else:
-            areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-            tier, shown = 1 if len(large) > 1 else 2, (-areas).argsort(kind="stable")[:ROWS]
-        shown = sorted(int(i) for i in shown)
-        tiers[tier].append((replace(picture, instances=large), shown))
-        if len(tiers[0]) == count:
-            break
-    return [chosen for tier in tiers for chosen in tier][:count]
+    return save_sheets(sheets, folder, whence)
 
 
 def scene_of(picture: Picture, recipe: Recipe, shown: list[int]) -> Scene:
@@ -264,7 +241,7 @@ def _pixels(cells: Tensor, stride: int, size: tuple[int, int]) -> np.ndarray:
     return large[:, : size[0], : size[1]].numpy()
 
 
-def _about_maps(rows: list[MapRow], spec: SimSpec) -> tuple[str, str]:
+def _about_maps(spec: SimSpec, rows: list[MapRow]) -> tuple[str, str]:
     """Caption and alternative text."""
     images = len({row.group for row in rows})
     outside = {
@@ -283,7 +260,7 @@ def _about_maps(rows: list[MapRow], spec: SimSpec) -> tuple[str, str]:
     return caption, alt
 
 
-def _about_weights(tiles: list[WeightTile], spec: SimSpec) -> tuple[str, str]:
+def _about_weights(spec: SimSpec, tiles: list[WeightTile]) -> tuple[str, str]:
     count = sum(len(tile.weights) for tile in tiles)
     caption = (
         f"As in Figure 7: the {count} positive locations of every object in these evaluation images. Area and"
@@ -293,7 +270,7 @@ def _about_weights(tiles: list[WeightTile], spec: SimSpec) -> tuple[str, str]:
     return caption, f"Dots of different size at {count} positive locations of {len(tiles)} images"
 
 
-def _about_pasted(rows: list[PasteRow], spec: SimSpec) -> tuple[str, str]:
+def _about_pasted(spec: SimSpec, rows: list[PasteRow]) -> tuple[str, str]:
     mask = "pseudo masks" if spec.paste_mask == "pseudo" else "instance maps above 0.7"
     count = sum(int(row.pasted.sum()) for row in rows)
     caption = (
