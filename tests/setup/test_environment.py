@@ -14,7 +14,12 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where conda calls a package something else than the Python package index does.
-CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "snakemake": "snakemake-minimal"}
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "matplotlib": "matplotlib-base",
+    "snakemake": "snakemake-minimal",
+    "opencv-python-headless": "py-opencv",
+}
 # What environment.yml has beside the project's direct dependencies.
 CONDA_ONLY = {"python", "pip", "setuptools", "detectron2"}
 
