@@ -13,10 +13,11 @@ from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve
 from wsis.declare.scale import Scale, load_scale
 from wsis.declare.table import Table
 
-METHODS = frozenset({"condinst", "boxinst", "sim", "boxcaseg", "mask_rcnn", "bbtp"})
-BACKBONES = frozenset({"tiny", "resnet50", "resnet101", "hrnetv2-w48"})
+METHODS = frozenset({"condinst", "boxinst", "sim", "boxcaseg", "mask_rcnn", "bbtp", "grabcut", "boxes"})
+BACKBONES = frozenset({"tiny", "resnet50", "resnet101", "hrnetv2-w48", "none"})
 NECKS = frozenset({"fpn", "none"})
-HEADS = frozenset({"condinst", "mask_rcnn", "boxcaseg"})
+HEADS = frozenset({"condinst", "mask_rcnn", "boxcaseg", "none"})
+BASELINES = frozenset({"grabcut", "boxes"})  # of masks of given boxes, without a network
 CLASS_AGNOSTIC = frozenset({"mIoU", "IoU50", "IoU75"})  # metrics of masks made for given boxes
 
 
@@ -91,7 +92,7 @@ class Plan:
         found = set()
         for key, label in self.runs[run].rows:
             found.add(self.tables[key].row(label).protocol or self.tables[key].protocol)
-        if self.runs[run].recipe.method == "boxcaseg":
+        if self.runs[run].recipe.method in {"boxcaseg", *BASELINES}:
             return ["class-agnostic"]  # masks of given boxes, whatever the second stage's protocol is
         return sorted(found) or ["coco"]
 
@@ -180,6 +181,8 @@ def missing_part(recipe: Recipe) -> str | None:
     for kind, name, there in parts:
         if name not in there:
             return f"{kind} {name} does not exist yet"
+    if recipe.method in BASELINES and recipe.model.head != "none":  # of the boxes that a detector predicts
+        return f"method {recipe.method} on predicted boxes does not exist yet"
     return None
 
 

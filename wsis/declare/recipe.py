@@ -61,10 +61,10 @@ class ModelSpec(Spec):
 
     backbone: Literal[
         "tiny", "resnet50", "resnet101", "resnet101-dcn", "swin-b", "vgg16",
-        "hrnet-w32", "hrnet-w48", "hrnetv2-w48",
+        "hrnet-w32", "hrnet-w48", "hrnetv2-w48", "none",
     ] = "resnet50"  # fmt: skip
     neck: Literal["fpn", "bifpn", "none"] = "fpn"
-    head: Literal["condinst", "mask2former", "mask_rcnn", "boxcaseg", "baiseg"] = "condinst"
+    head: Literal["condinst", "mask2former", "mask_rcnn", "boxcaseg", "baiseg", "none"] = "condinst"
     weights: str = "imagenet"  # "imagenet" (torchvision), "none", or the path of a local file
     norm: Literal["frozen", "batch"] = "frozen"  # the backbone's batch norm
     channels: Positive = 256  # FPN and detector towers
@@ -321,7 +321,9 @@ VARIANT = {
 class Recipe(Spec):
     """A training from data to predictions. `Recipe.id` names its folder under results/<scale>/runs/."""
 
-    method: Literal["condinst", "boxinst", "sim", "boxcaseg", "baiseg", "mask_rcnn", "bbtp", "grabcut"]
+    method: Literal[
+        "condinst", "boxinst", "sim", "boxcaseg", "baiseg", "mask_rcnn", "bbtp", "grabcut", "boxes"
+    ]
     variant: Literal["paper", "released"] = "paper"
     data: DataSpec = DataSpec()
     model: ModelSpec = ModelSpec()

@@ -18,6 +18,7 @@ from wsis.declare.scale import Overrides, Scale
 from wsis.declare.stages import stages
 from wsis.declare.table import Row, Table
 
+UNSCALED = ("model", "loss", "schedule", "predict")  # of a recipe without iterations
 DUTS_SINGLE = 7991  # salient images of the paper (BoxCaseg, Sec. 4), which generated ones stand for
 
 
@@ -88,6 +89,9 @@ def _at_scale(
         return Resolved(published, None, reason="SIM makes its masks from boxes, whatever masks there are")
     decided = fixed | users
     tree = laid(tree, decided) | {"seed": seed}
+    if not published.schedule.total:  # nothing is trained: a scale changes the data alone
+        own = published.model_dump(mode="json")
+        return Resolved(published, parse(Recipe, tree | {key: own[key] for key in UNSCALED}, where).settled())
     _keep_proportions(tree, published, decided)
     if tree["sim"] is not None and "sim.warmup" in fixed and "sim.warmup" not in users:
         _shorten_warmup(tree, laid(laid(published.model_dump(mode="json"), fixed), {}))

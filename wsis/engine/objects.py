@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from wsis.data.roots import Picture
 from wsis.data.structures import BoxSample
 from wsis.engine.predict import merge_entries, write_entries
 from wsis.engine.progress import Progress
-from wsis.methods.boxcaseg.box_masks import predict_boxes
 
 
 def predict_objects(
@@ -30,8 +30,9 @@ def predict_objects(
 ) -> int:
     """Fill the boxes of `samples` (this rank's share) and write predictions.json; returns the masks.
 
-    As `wsis.engine.predict.predict_run`; each entry also has `annotation_id`, and its score is the network's
-    certainty, which the class-agnostic protocol does not read.
+    As `wsis.engine.predict.predict_run`; each entry also has `annotation_id`, and its score is the mask's
+    certainty, which the class-agnostic protocol does not read. The method may have `remark()`: what there is
+    to say about the masks it made, or ''.
     """
     method.to(fabric.device)
     method.eval()
@@ -41,6 +42,8 @@ def predict_objects(
         for count, sample in enumerate(samples, 1):
             entries += _entries(method, sample, category_ids)
             progress.update(count)
+    if hasattr(method, "remark") and (text := method.remark()):
+        print(f"{title}: {text}", file=sys.stderr, flush=True)
     entries.sort(key=lambda entry: entry["image_id"])
     if world > 1:
         entries = merge_entries(entries, path, fabric)
@@ -60,8 +63,7 @@ def filled(
 
 @torch.no_grad()
 def _entries(method: nn.Module, sample: BoxSample, category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    masks = predict_boxes(method, sample, method.spec)
-    rows = zip(sample.annotation_ids, sample.labels.tolist(), masks, strict=True)
+    rows = zip(sample.annotation_ids, sample.labels.tolist(), method.fill(sample), strict=True)
     return [
         {
             "image_id": sample.id,

@@ -1,6 +1,7 @@
 """What a method's training reads, and what a finished network is asked for: by the kind of its batches.
 
-Detectors take whole images and predict instances; BoxCaseg takes patches around objects and fills boxes.
+Detectors take whole images and predict instances; BoxCaseg takes patches around objects and fills boxes, as
+baselines do that are not trained.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def predict(
 ) -> None:
     """Write predictions.json of the evaluation images: detections, or a mask for every annotated box."""
     rank, world = fabric.global_rank, fabric.world_size
-    if recipe.method == "boxcaseg":
+    if hasattr(method, "fill"):
         samples = object_samples(root.eval, rank, world)
         run = predict_objects
     else:

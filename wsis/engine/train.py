@@ -84,9 +84,23 @@ def train(
 
     Returns seconds, iterations, resumed, losses, images_per_second, devices, device_name, precision,
     peak_memory and deviations of train.json. Raises Interrupted after SIGTERM or SIGUSR1 (a checkpoint is
-    written) and WsisError at the first non-finite loss.
+    written) and WsisError at the first non-finite loss. A method without parameters is written as it is.
     """
+    if next(method.parameters(), None) is None:
+        return _untrained(recipe, method, folder, fabric)
     return _Training(recipe, method, folder, fabric, parent, options).run(stream)
+
+
+def _untrained(recipe: Recipe, method: nn.Module, folder: Path, fabric: Fabric) -> dict[str, Any]:
+    if recipe.schedule.end:
+        raise WsisError(f"{recipe.id}: {recipe.method} has nothing to train: set schedule.iterations to 0")
+    if fabric.global_rank == 0:
+        StepLog(folder / "log.jsonl", 0).close()
+        save_model(folder / "model.pt", recipe.id, 0, method, None)
+    fabric.barrier()
+    none = {"seconds": 0.0, "iterations": 0, "resumed": 0, "losses": {}, "images_per_second": 0.0}
+    device = {"device_name": device_name(fabric.device), "precision": precision_name(fabric)}
+    return {**none, "devices": fabric.world_size, **device, "peak_memory": None, "deviations": []}
 
 
 class _Item:

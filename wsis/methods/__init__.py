@@ -1,6 +1,7 @@
 """Methods: nn.Modules with two faces, `losses(batch, generator)` and `predict(samples)`.
 
-BoxCaseg's first stage, which takes patches, has `masks(patches)` instead of the second.
+Those that make masks of given boxes (BoxCaseg's first stage, baselines) have `fill(sample)` instead of the
+second: a BoxMask for each box of a BoxSample.
 """
 
 from torch import nn
@@ -24,6 +25,10 @@ def build_method(recipe: Recipe, num_classes: int) -> nn.Module:
             from wsis.methods.mask_rcnn.method import MaskRCNN as Method
         case "bbtp":
             from wsis.methods.bbtp import BBTP as Method
+        case "grabcut":
+            from wsis.methods.grabcut import GrabCut as Method
+        case "boxes":
+            from wsis.methods.boxes import Boxes as Method
         case other:
             raise WsisError(f"method {other} does not exist yet")
     return Method(recipe.settled(), num_classes)

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsis.data.structures import PatchBatch
+from wsis.data.structures import BoxSample, PatchBatch
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.losses.mil import fuse, mil_loss, pixel_loss, smoothness
+from wsis.methods.boxcaseg.box_masks import BoxMask, predict_boxes
 from wsis.nn.boxcaseg_heads import SegmentationHead, TransferredHead, released_initialisation
 from wsis.nn.hrnet import MOMENTUM, build_hrnet
 
@@ -88,6 +89,10 @@ class BoxCaseg(nn.Module):
         features = self.backbone(patches)
         own = self._pixel_logits(features)
         return self._fused(own) if own else self.weak(features).float()
+
+    def fill(self, sample: BoxSample) -> list[BoxMask]:
+        """A mask for each box of a sample, in their order; the network is in evaluation mode."""
+        return predict_boxes(self, sample, self.spec)
 
     def _pixel_logits(self, features: Tensor) -> list[Tensor]:
         """Logits of the salient head and of the transferred one, as far as they exist: B x S/s x S/s."""
