@@ -5,14 +5,20 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from wsis.data.places import run_root
 from wsis.data.roots import open_root
+from wsis.data.salient import open_salient
+from wsis.engine.checkpoint import load_model
+from wsis.engine.launch import make_fabric, set_threads
 from wsis.engine.proxies import load_proxies, proxies_complete, proxy_files
 from wsis.engine.run import RunOptions, train_runs
-from wsis.engine.train import TrainOptions
+from wsis.engine.stages import batches
+from wsis.engine.train import TrainOptions, train
 from wsis.errors import WsisError
 from wsis.jobs import evaluate_runs, make_data
+from wsis.methods import build_method
 from wsis.plan import make_plan, shapes_root
 from wsis.proxy.generate import read_proxies
 
@@ -88,3 +94,36 @@ def test_proxies_of_other_weights_are_not_taken_for_complete(trained, tmp_path):
     with open(tmp_path / "run" / "model.pt", "ab") as file:
         file.write(b"0")
     assert proxies_complete(trained.first) and not proxies_complete(tmp_path / "run")
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_crash_in_either_stage_changes_nothing(trained, tmp_path, stage):
+    """Patches, sampled proposals and regions come from the seed, the iteration and the place alone."""
+    run = trained.plan.runs[trained.ids[stage]]
+    schedule = run.recipe.schedule.model_copy(update={"iterations": 5})
+    recipe = run.recipe.model_copy(update={"schedule": schedule, "init": None})
+    proxies = masks_of(trained, run.id)[0] if recipe.proxy else None
+    place = run_root(recipe, trained.results, "smoke", None)
+    root = open_root(recipe, place, proxies)
+    salient = open_salient(place / "salient") if stage == 1 else None
+
+    def trained_in(folder, crash=None):
+        set_threads(1)
+        torch.manual_seed(0)
+        method = build_method(recipe, root.num_classes)
+
+        def stream(*arguments):
+            for t, micros in enumerate(batches(recipe, root, salient, *arguments, 0), arguments[0]):
+                if t == crash:
+                    raise RuntimeError("crash")
+                yield micros
+
+        options = TrainOptions(checkpoint_iterations=2, progress=False)
+        train(recipe, method, stream, folder, make_fabric(schedule, "cpu", [0]), None, options)
+        return load_model(folder / "model.pt")["model"]
+
+    whole = trained_in(tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="crash"):
+        trained_in(tmp_path / "crashed", crash=3)
+    again = trained_in(tmp_path / "crashed")
+    assert all(torch.equal(value, again[name]) for name, value in whole.items())
