@@ -190,14 +190,14 @@ def affinity(
 
 @app.command()
 def pictures(
-    ids: Annotated[list[str], typer.Argument(help="ids of trained SIM runs")],
+    ids: Annotated[list[str], typer.Argument(help="ids of trained runs of SIM or BoxCaseg")],
     scale: ScaleOption = "tiny",
     seeds: SeedsOption = None,
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """Maps, pseudo masks, weights and pasted images of SIM runs (its Figures 4 and 6 to 8)."""
+    """What trained runs of SIM and BoxCaseg do: maps, bags, masks, pasted images (after the papers' figures)."""
     from wsis.probe.pictures_job import picture_runs
 
     for path in picture_runs(planned(scale, seeds, set_), ids, results, data_root):
@@ -223,6 +223,21 @@ def pseudo(
     from wsis.probe.pseudo_job import measure_pseudo
 
     measure_pseudo(planned(scale, seeds, set_), ids, results, data_root, batches, accelerator)
+
+
+@app.command("proxy-quality")
+def proxy_quality(
+    ids: Annotated[list[str], typer.Argument(help="ids of trained BoxCaseg runs whose masks others learn")],
+    scale: ScaleOption = "tiny",
+    seeds: SeedsOption = None,
+    set_: SetOption = None,
+    data_root: RootOption = None,
+    results: ResultsOption = RESULTS,
+) -> None:
+    """Quality of BoxCaseg's proxy masks under every row's merging and dropping, on evaluation images."""
+    from wsis.probe.proxy_job import measure_proxies
+
+    measure_proxies(planned(scale, seeds, set_), ids, results, data_root)
 
 
 @app.command()

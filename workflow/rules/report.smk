@@ -19,6 +19,7 @@ for target, tables in TARGETS.items():
     if target == "figure4" or MEASURED & set(tables):
         wanted.append(f"{RESULTS}/affinity.json")
     wanted += pseudo_for(tables)
+    wanted += proxies_for(tables)
     wanted += pictures_for(tables)
 
     rule:

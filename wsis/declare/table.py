@@ -17,10 +17,11 @@ Metric = Literal[
     "drop_rate",  # share of dropped proxy masks (BoxCaseg, Table 8), 0 to 1
     "GFLOPs", "params",  # cost: 1e9 operations; 1e6 parameters ('Memory(M)' in BAISeg)
 ]  # fmt: skip
-# Measures of ours, '<map>_<measure>[_overlap]', per cent: the maps that SIM makes masks of, inside boxes. IoU
-# at threshold 0.5 and at the best one, area under the ROC curve; of the labels, the share of pixels that have
-# one and the share of those that are right. `overlap`: objects whose box overlaps one of their own class.
-MEASURES = tuple(
+# Measures of ours for SIM, '<map>_<measure>[_overlap]', per cent: the maps that it makes masks of, inside
+# boxes. IoU at threshold 0.5 and at the best one, area under the ROC curve; of the labels, the share of
+# pixels that have one and the share of those that are right. `overlap`: objects whose box overlaps one of
+# their own class.
+PSEUDO_MEASURES = tuple(
     f"{name}{subset}"
     for name in (
         *(f"{a}_{b}" for a, b in product(("semantic", "instance", "pseudo"), ("IoU", "best", "AUC"))),
@@ -29,6 +30,17 @@ MEASURES = tuple(
     )
     for subset in ("", "_overlap")
 )
+# Measures of ours for BoxCaseg, per cent: proxy masks of evaluation images under a row's own merging (`raw`:
+# before it) and dropping, by the row's own convention of the agreement, or by the one that is named. AUC: how
+# well a number tells IoU >= 0.75 from less. The last two: objects whose agreement is at most their IoU, or
+# above it.
+PROXY_MEASURES = (
+    "proxy_mIoU_raw", "proxy_mIoU",
+    *(f"{what}{how}" for how, what in product(("", "_exact", "_plus_one"),
+                                              ("kept_mIoU", "kept_IoU75", "proxy_drop"))),
+    "agreement_AUC", "certainty_AUC", "agreement_below", "agreement_above",
+)  # fmt: skip
+MEASURES = (*PSEUDO_MEASURES, *PROXY_MEASURES)
 Measure = Literal[MEASURES]
 Quantity = Literal[(*get_args(Metric), *MEASURES)]  # a column of the paper's table, or one of ours
 Label = Annotated[str, Field(min_length=1)]

@@ -15,9 +15,10 @@ from wsis.errors import WsisError
 from wsis.evaluation.files import read_json
 from wsis.plan import CLASS_AGNOSTIC, Plan, Run
 from wsis.report.claims import judge
-from wsis.report.measures import NO_MASKS, NO_WARMUP, PseudoMasks, is_measure, readable
+from wsis.report.measure_cells import measure_cell
+from wsis.report.measures import NO_DETECTOR, ProxyMasks, PseudoMasks, is_measure
 from wsis.report.model import CellResult, FigureResult, Report, TableResult, Trend
-from wsis.report.stale import code_hash, pseudo_hash
+from wsis.report.stale import code_hash, proxy_hash, pseudo_hash
 from wsis.report.stats import decimals, kendall_tau_b, published_interval
 
 MIN_TREND_ROWS = 4
@@ -67,8 +68,10 @@ class Found:
         affinity = self.root / "affinity.json"
         self.affinity = read_json(affinity) if affinity.exists() else None
         self.pseudo = PseudoMasks(self.root / "pseudo")
+        self.proxies = ProxyMasks(self.root / "proxy")
         self._code: dict[str, str | None] = {}
         self._masks_code: str | None = None
+        self._proxies_code: str | None = None
 
     def _files(self, name: str) -> dict[str, dict[str, Any]]:
         paths = {run: self.root / "runs" / run / name for run in self.plan.runs}
@@ -101,6 +104,14 @@ class Found:
             self._masks_code = pseudo_hash()
         own = measured.get("code") != self._masks_code
         return own or self._other_weights(warmup, measured.get("weights")) or self.stale(warmup)
+
+    def stale_proxies(self, parent: str) -> bool:
+        """The same for the measures of the proxy masks of a first stage."""
+        measured = self.proxies.content(parent)
+        if self._proxies_code is None:
+            self._proxies_code = proxy_hash()
+        own = measured.get("code") != self._proxies_code
+        return own or self._other_weights(parent, measured.get("weights")) or self.stale(parent)
 
     def _other_weights(self, run: str, weights: str | None) -> bool:
         """Has this run other weights now than these? False where it is not known."""
@@ -149,18 +160,6 @@ def workflow(plan: Plan, target: str) -> str:
     return f"snakemake {target} --cores all --config {' '.join(config)}"
 
 
-def measuring(plan: Plan, warmup: str) -> str:
-    """The command that measures the pseudo masks at a warm-up, whether they were measured before or not."""
-    words = ["wsis", "pseudo", warmup, "--scale", plan.scale.name]
-    if plan.seeds != plan.scale.seeds:
-        words += ["--seeds", ",".join(map(str, plan.seeds))]
-    if plan.scale.data == "root":
-        words += ["--data-root", "PATH"]
-    for key, value in plan.overrides.items():
-        words += ["--set", f"{key}={json.dumps(value)}"]
-    return shlex.join(words)
-
-
 def _table(table: Table, plan: Plan, found: Found, errata: Mapping[str, list[Erratum]]) -> TableResult:
     result = TableResult(table)
     printed = {
@@ -188,7 +187,11 @@ def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan,
     if metric == "prop":
         return _affinity_cell(table, runs, plan, found)
     if is_measure(metric):
-        return _pseudo_cell(table, metric, runs, plan, found)
+        return measure_cell(table, metric, runs, plan, found)
+    if metric not in CLASS_AGNOSTIC and all(
+        plan.runs[run].recipe.method == "boxcaseg" for run in runs.values()
+    ):
+        return CellResult(reason=NO_DETECTOR)
     runs = {seed: plan.measured_by(run, metric) for seed, run in runs.items()}
     if metric == "drop_rate":
         return _drop_cell(table, runs, found)
@@ -262,37 +265,6 @@ def _affinity_cell(table: Table, runs: dict[int, str], plan: Plan, found: Found)
         else:
             cell.reason = f"affinity.json has no value at tau = {spec.tau:g}"
     return cell
-
-
-def _pseudo_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
-    """A measure of the masks that a row's settings make with the checkpoint that its runs continue."""
-    recipes = [plan.runs[run].recipe for run in runs.values()]
-    if not all(recipe.sim and recipe.sim.labels for recipe in recipes):
-        return CellResult(reason=NO_MASKS)
-    warmups = {seed: _warmup(plan.runs[run]) for seed, run in sorted(runs.items())}
-    if None in warmups.values():
-        return CellResult(reason=NO_WARMUP)
-    cell, problems = CellResult(runs=dict(runs)), []
-    for seed, warmup in warmups.items():
-        value = found.pseudo.value(warmup, runs[seed], metric)
-        if value is None:
-            continue
-        if problem := found.pseudo.problem(warmup, found.train.get(warmup, {}).get("data")):
-            problems.append(f"{problem}; to measure again: {measuring(plan, warmup)}")
-        elif not math.isfinite(value):
-            problems.append(f"{readable(metric)} is undefined on this data")
-        else:
-            cell.values[seed] = value
-    if not cell.values:
-        cell.reason = problems[0] if problems else f"not run: {found.command(table.key)}"
-    cell.stale = any(found.stale_masks(warmups[seed]) for seed in cell.values)
-    return cell
-
-
-def _warmup(run: Run) -> str | None:
-    """The run whose checkpoint makes this run's first pseudo masks; None where it continues no training."""
-    init = run.recipe.init
-    return init.parent if init and init.iteration is not None else None
 
 
 def _images(run: Run) -> str:

@@ -1,14 +1,15 @@
 """Fingerprint of the code behind a method, so that a report can say which numbers old code produced.
 
 Only what decides a training's numbers counts: the method's own sources and what they import from
-`wsis.methods`, `wsis.nn` and `wsis.losses`; for pseudo masks also what measures them. Sources are parsed,
-never imported, and compared without comments, docstrings and layout.
+`wsis.methods`, `wsis.nn` and `wsis.losses`; for pseudo masks also what measures them, for proxy masks that
+alone. Sources are parsed, never imported, and compared without comments, docstrings and layout.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from wsis.errors import WsisError
@@ -16,6 +17,10 @@ from wsis.errors import WsisError
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package `wsis`
 _COUNTED = ("wsis.methods", "wsis.nn", "wsis.losses")
 _MEASURING = ("wsis.probe.quality", "wsis.evaluation.pseudo")
+_MEASURING_PROXIES = (
+    "wsis.probe.proxy_rows", "wsis.evaluation.proxy", "wsis.evaluation.class_agnostic", "wsis.evaluation.rle",
+    "wsis.proxy.merge", "wsis.proxy.agreement",
+)  # fmt: skip
 
 
 def code_hash(method: str, root: Path = ROOT) -> str:
@@ -29,10 +34,20 @@ def code_hash(method: str, root: Path = ROOT) -> str:
 
 def pseudo_hash(root: Path = ROOT) -> str:
     """The same for the measures of SIM's pseudo masks: SIM's code, and that which measures."""
-    for name in _MEASURING:
+    measuring = _there(_MEASURING, root)
+    return _hash([*_method("sim", root), *measuring], root)
+
+
+def proxy_hash(root: Path = ROOT) -> str:
+    """The same for the measures of proxy masks: what measures them. A run has written the masks."""
+    return _hash(_there(_MEASURING_PROXIES, root), root)
+
+
+def _there(names: Sequence[str], root: Path) -> list[str]:
+    for name in names:
         if _file(name, root) is None:
             raise WsisError(f"{root}: no sources of {name}")
-    return _hash([*_method("sim", root), *_MEASURING], root)
+    return [*names]
 
 
 def _method(method: str, root: Path) -> list[str]:

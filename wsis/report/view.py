@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wsis.declare.table import Row
-from wsis.report.measures import NO_MASKS, NOTE, is_measure, readable
+from wsis.report.measures import NOT_MEANT, is_measure, measures_note, readable
 from wsis.report.model import CellResult, TableResult
 
 PAPER_TITLES = {"boxinst": "BoxInst", "sim": "SIM", "boxcaseg": "BoxCaseg", "baiseg": "BAISeg"}
 LOWER_IS_BETTER = {"GFLOPs", "params"}
-NEITHER_IS_BETTER = {"prop", "drop_rate", "pseudo_cover", "pseudo_cover_overlap"}
+NEITHER_IS_BETTER = {
+    "prop", "drop_rate", "pseudo_cover", "pseudo_cover_overlap",
+    "proxy_drop", "proxy_drop_exact", "proxy_drop_plus_one", "agreement_below", "agreement_above",
+}  # fmt: skip
 SCALE_CAPTIONS = {
     "smoke": "measured at scale smoke: a few steps on a few images, the numbers mean nothing",
     "tiny": "measured at scale tiny (synthetic shapes, a small network from scratch): not comparable in "
@@ -129,7 +132,7 @@ class TableView:
     @property
     def measure_note(self) -> str:
         """What the columns of ours are; '' where there are none."""
-        return NOTE if self.measures else ""
+        return measures_note(self.measures)
 
     @property
     def row_notes(self) -> dict[str, list[str]]:
@@ -212,7 +215,7 @@ def _cell(cell: CellResult, row: Row, metric: str, best: bool, marks: dict[str, 
             view.difference = signed(cell.mean - cell.published, digits)
     elif row.kind == "quote":
         view.kind = "quoted" if published else "empty"
-    elif published or row.ours or (ours and cell.reason != NO_MASKS):
+    elif published or ((row.ours or ours) and cell.reason not in NOT_MEANT):
         view.kind, view.reason = "missing", cell.reason or "not run"
         view.note = marks.setdefault(view.reason, _mark(len(marks)))
     else:

@@ -1,0 +1,50 @@
+# Quality of BoxCaseg's proxy masks, of the first stages that tables with such `measures` are about: one rule a
+# job of the plan, since starting Python takes longer than measuring. Nothing is trained or predicted for it.
+from wsis.declare.table import PROXY_MEASURES
+from wsis.probe.proxy_job import proxy_specs
+from wsis.probe.proxy_rows import setting
+
+SPECS = proxy_specs(PLAN)
+
+
+def masked(tables):
+    """The first stages of these tables' rows, where a table has measures of their masks."""
+    shown = [key for key in tables if {*PLAN.tables[key].measures} & {*PROXY_MEASURES}]
+    runs = [PLAN.runs[run] for key in shown for run in PLAN.wanted([key])]
+    return list(dict.fromkeys(run.recipe.proxy.parent for run in runs if run.recipe.proxy))
+
+
+def proxies_for(tables):
+    """The measurements that a report on these tables shows."""
+    return [f"{RESULTS}/proxy/{id}.json" for id in masked(tables)]
+
+
+for job in PLAN.jobs:
+    if not (ids := [run for run in masked(PLAN.tables) if run in job.runs]):
+        continue
+
+    rule:
+        name:
+            f"proxy_quality_{job.id}"
+        input:
+            [f"{RESULTS}/runs/{id}/train.json" for id in ids],
+            [f"{RESULTS}/data/{job.data}/stats.json"]
+            if job.data
+            else user_root(PLAN.runs[ids[0]].recipe.data.dataset),
+        output:
+            [f"{RESULTS}/proxy/{id}.json" for id in ids],
+        log:
+            f"{RESULTS}/logs/proxy/{job.id}.log",
+        conda:
+            "../../environment.yml"
+        threads: 1
+        resources:
+            mem_mb=2000 if GENERATED else 16000,
+            runtime=60,
+        params:
+            ids=" ".join(ids),
+            settings=sorted({setting(spec) for id in ids for spec in SPECS[id]}),  # a new one makes it again
+        message:
+            f"Measure the proxy masks of {len(ids)} run(s), {job.id}"
+        shell:
+            f"python -m wsis proxy-quality {FLAGS} {{params.ids}} > {{log}} 2>&1"
