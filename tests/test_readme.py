@@ -10,6 +10,7 @@ import pytest
 from wsis.declare.load import load_tables
 from wsis.declare.table import MEASURES, Table
 
+DOMAIN = re.compile(r"-on-(mixed|far)-images$")  # judged on rows of ours
 README = Path(__file__).resolve().parents[1] / "README.md"
 COUNTED = {
     r"All (\d+) tables": len,
@@ -20,7 +21,9 @@ COUNTED = {
     ),
     r"(\d+) claims of the papers": lambda tables: sum(len(table.claims) for table in tables),
     r"of which (\d+) are companions": lambda tables: sum(
-        claim.metric in MEASURES for table in tables for claim in table.claims
+        claim.metric in MEASURES or DOMAIN.search(claim.id) is not None
+        for table in tables
+        for claim in table.claims
     ),
 }
 
