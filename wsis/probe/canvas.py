@@ -199,3 +199,61 @@ def faded(image: np.ndarray) -> np.ndarray:
     """Darker and greyer, so that dots stand out."""
     grey = image.mean(-1, keepdims=True)
     return (0.85 * (0.5 * image + 0.5 * grey)).astype(np.uint8)
+
+
+def tinted(image: np.ndarray, masks: np.ndarray, colours: np.ndarray, share: float = 0.62) -> np.ndarray:
+    """h x w x 3 uint8 under N x h x w bool masks of N x 3 colours; pixels of several masks are near white."""
+    count = masks.sum(0)
+    colour = np.tensordot(masks.astype(np.float32), colours.astype(np.float32), (0, 0))  # h x w x 3
+    colour[count > 1] = 255
+    weight = np.where(count > 1, 0.85, np.where(count > 0, share, 0.0))[..., None]
+    return ((1 - weight) * image + weight * colour).round().astype(np.uint8)
+
+
+def outlined(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], width: int = 1) -> np.ndarray:
+    """h x w x 3 uint8 with the mask's inner border, `width` pixels, in a colour. mask: h x w bool."""
+    inner = mask
+    for _ in range(width):
+        inner = np.pad(inner, 1)
+        inner = inner[1:-1, 1:-1] & inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
+    result = image.copy()
+    result[mask & ~inner] = colour
+    return result
+
+
+def dashed(draw: ImageDraw.ImageDraw, box: Sequence[float], colour, width: int, dash: int = 5) -> None:
+    """The outline of `rectangle`, every other `dash` pixels of it."""
+    x0, y0, x1, y1 = (round(value) for value in box)
+    x1, y1 = max(x1 - 1, x0), max(y1 - 1, y0)
+    for x in range(x0, x1 + 1, 2 * dash):
+        for y in (y0, y1 - width + 1):
+            draw.rectangle((x, y, min(x + dash - 1, x1), y + width - 1), fill=colour)
+    for y in range(y0, y1 + 1, 2 * dash):
+        for x in (x0, x1 - width + 1):
+            draw.rectangle((x, y, x + width - 1, min(y + dash - 1, y1)), fill=colour)
+
+
+class Labels:
+    """Small words at boxes of one picture that stay off each other where there is room."""
+
+    def __init__(self, picture: Image.Image, size: int = 12) -> None:
+        self.draw, self.limit, self.size = ImageDraw.Draw(picture), picture.size, size
+        self.taken: list[tuple[float, ...]] = []
+
+    def write(self, box: Sequence[float], text: str, colour) -> None:
+        """At a corner of the box, on a dark ground: outside above or below it, or else inside."""
+        x0, y0, x1, y1 = box
+        w, h = font(self.size, False).getlength(text) + 4, self.size + 3
+        heights = (y0 - h, y1, y0, y1 - h, y0 - 2 * h, y1 + h)
+        corners = [(x, y) for y in heights for x in (x0, x1 - w)]
+        places = [(min(max(x, 0), self.limit[0] - w), min(max(y, 0), self.limit[1] - h)) for x, y in corners]
+        spots = [(x, y, x + w, y + h) for x, y in places]
+        free = [spot for spot in spots if not any(_meet(spot, other) for other in self.taken)]
+        spot = (free or spots)[0]
+        self.taken.append(spot)
+        self.draw.rectangle(spot, fill=INK)
+        self.draw.text((spot[0] + 2, spot[1]), text, fill=colour, font=font(self.size, False))
+
+
+def _meet(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

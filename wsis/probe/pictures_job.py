@@ -1,53 +1,107 @@
-"""What `wsis pictures` does: sheets of pictures of trained SIM runs, from a plan and the runs' folders."""
+"""What `wsis pictures` does: sheets of pictures of trained runs, from a plan and the runs' folders."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from wsis.data.places import Roots, run_root
+from wsis.data.places import Roots, run_root, salient_place
 from wsis.data.roots import Picture, Root, open_root
+from wsis.data.salient import open_salient
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.evaluation.files import read_json, write_json
 from wsis.plan import Plan
+from wsis.proxy.annotations import ProxyRules
+from wsis.proxy.generate import read_head, read_proxies
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 
 def picture_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots) -> list[Path]:
     """Write <run>/pictures/*.jpg and, last, <run>/pictures/pictures.json of each run; on the CPU.
 
-    Raises WsisError for a run that isn't SIM's, isn't trained, or was trained on other data.
+    Raises WsisError for a run that has no pictures, isn't trained, or was trained on other data or masks.
     """
-    from wsis.engine.checkpoint import load_model
-    from wsis.methods import build_method
-    from wsis.probe.pictures import draw_pictures
-
     scale = plan.scale.name
     for id in ids:  # before any work
         if id not in plan.runs:
             raise WsisError(f"no run {id} at scale {scale} with these seeds; see `wsis plan`")
-        if plan.runs[id].recipe.method != "sim":
-            raise WsisError(f"{id}: pictures show what SIM does; give a run of SIM (see `wsis plan`)")
-    written = []
-    for id in ids:
-        run, recipe = results / scale / "runs" / id, plan.runs[id].recipe.settled()
-        root = open_root(recipe, run_root(recipe, results, scale, data_root))
-        trained = read_json(run / "train.json")["data"]["fingerprint"]
-        if trained != root.fingerprint:
+        recipe = plan.runs[id].recipe
+        if recipe.method not in ("sim", "boxcaseg") and recipe.proxy is None:
             raise WsisError(
-                f"{run}: was trained on annotations {trained}, not on those of {root.path}"
-                f" ({root.fingerprint}); give the data root that it was trained on"
+                f"{id}: pictures show what SIM and BoxCaseg do; give a run of SIM or of BoxCaseg, or one that"
+                " is trained on proxy masks (see `wsis plan`)"
             )
-        model = load_model(run / "model.pt")
-        method = build_method(recipe, root.num_classes)
-        method.load_state_dict(model["model"])
-        whence = f"Scale {scale}, seed {recipe.seed}, run {id} after {model['iteration']} iterations."
-        pictures = pictures_with_masks(recipe, root)
-        _remove_old(run / "pictures")
-        made = draw_pictures(method, recipe, root, pictures, run / "pictures", whence)
-        written.append(run / "pictures" / "pictures.json")
-        write_json(written[-1], made)
-    return written
+    return [_draw_run(plan, id, results, data_root) for id in ids]
+
+
+def _draw_run(plan: Plan, id: str, results: Path, data_root: Roots) -> Path:
+    from wsis.probe.boxcaseg_pictures import draw_stage1
+    from wsis.probe.pictures import draw_pictures
+    from wsis.probe.proxy_pictures import draw_stage2
+
+    scale = plan.scale.name
+    run, recipe = results / scale / "runs" / id, plan.runs[id].recipe.settled()
+    root = open_root(recipe, run_root(recipe, results, scale, data_root))
+    trained = read_json(run / "train.json")
+    if trained["data"]["fingerprint"] != root.fingerprint:
+        raise WsisError(
+            f"{run}: was trained on annotations {trained['data']['fingerprint']}, not on those of {root.path}"
+            f" ({root.fingerprint}); give the data root that it was trained on"
+        )
+    whence, folder = f"Scale {scale}, seed {recipe.seed}, run {id}", run / "pictures"
+    pictures = pictures_with_masks(recipe, root)
+    if recipe.proxy is None:
+        method, iteration = _trained(recipe, root, run)
+        whence += f" after {iteration} iterations."
+        if recipe.method == "sim":
+            _remove_old(folder)
+            made = draw_pictures(method, recipe, root, pictures, folder, whence)
+        else:
+            place = salient_place(recipe, results, scale, data_root)
+            salient = open_salient(place, cache=place) if place is not None else None
+            _remove_old(folder)
+            made = draw_stage1(method, recipe, root, salient, pictures, folder, whence)
+    else:
+        origin = run.parent / recipe.proxy.parent
+        raw = _raw_masks(run, origin, trained["proxy"]["weights"])
+        method, _ = _trained(plan.runs[origin.name].recipe.settled(), root, origin)
+        spec = recipe.proxy
+        rules = ProxyRules(spec.merge, spec.order, spec.drop, spec.agreement, recipe.seed)
+        whence += f", masks by {origin.name}."
+        _remove_old(folder)
+        made = draw_stage2(method, root, raw, rules, trained["proxy"], pictures, folder, whence)
+    write_json(folder / "pictures.json", made)
+    return folder / "pictures.json"
+
+
+def _trained(recipe: Recipe, root: Root, run: Path) -> tuple[Module, int]:
+    """The network of a run, and the iterations that it was trained for."""
+    from wsis.engine.checkpoint import load_model
+    from wsis.methods import build_method
+
+    model = load_model(run / "model.pt")
+    method = build_method(recipe, root.num_classes)
+    method.load_state_dict(model["model"])
+    return method, model["iteration"]
+
+
+def _raw_masks(run: Path, origin: Path, weights: str) -> Iterator[dict[str, Any]]:
+    """The raw proxy masks that a run was trained on. Raises WsisError where they aren't there any more."""
+    from wsis.engine.checkpoint import digest
+    from wsis.engine.proxies import proxy_files
+
+    files = proxy_files(origin)
+    made_by = {read_head(path)["made_by"]["weights"] for path in files} | {digest(origin / "model.pt")}
+    if not files or made_by != {weights}:
+        raise WsisError(
+            f"{run}: was trained on masks of {origin.name} with weights {weights}, which aren't in {origin}"
+            " any more; train it again"
+        )
+    return read_proxies(*files)
 
 
 def _remove_old(folder: Path) -> None:
