@@ -1,6 +1,14 @@
-# Pictures of what SIM does: of its whole method (Table 3's last row), first seed only. Tables that show that
-# run want them.
-ILLUSTRATED = [run for seed, run in PLAN.row_runs("sim/3", "pseudo + paste").items() if seed == PLAN.seeds[0]]
+# Pictures of what a method does, first seed only: of SIM's whole method (Table 3's last row), of BoxCaseg's
+# network with all heads (Table 4) and of a Mask R-CNN on its merged and dropped masks (Table 7). Tables that
+# show those runs want them.
+ILLUSTRATED_ROWS = [
+    ("sim/3", "pseudo + paste"),
+    ("boxcaseg/4", "Weak + salient + transferred"),
+    ("boxcaseg/7", "PASCAL, merge, drop"),
+]
+ILLUSTRATED = [
+    run for row in ILLUSTRATED_ROWS for seed, run in PLAN.row_runs(*row).items() if seed == PLAN.seeds[0]
+]
 
 
 def pictures_for(tables):
@@ -9,9 +17,16 @@ def pictures_for(tables):
     return [f"{RESULTS}/runs/{run}/pictures/pictures.json" for run in ILLUSTRATED if run in shown]
 
 
+def pictures_need(wildcards):
+    """The trainings that pictures of a run show: its own, and that of the network which made its masks."""
+    proxy = PLAN.runs[wildcards.run].recipe.proxy
+    runs = [wildcards.run, *([proxy.parent] if proxy else [])]
+    return [f"{RESULTS}/runs/{run}/train.json" for run in runs]
+
+
 rule pictures:
     input:
-        f"{RESULTS}/runs/{{run}}/train.json",
+        pictures_need,
         [
             f"{RESULTS}/data/{job.data}/stats.json"
             for job in PLAN.jobs
