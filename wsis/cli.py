@@ -197,7 +197,7 @@ def pictures(
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """What trained runs of SIM and BoxCaseg do: maps, bags, masks, pasted images (after the papers' figures)."""
+    """Maps, labels, masks and pasted images of runs of SIM and BoxCaseg, after the papers' figures."""
     from wsis.probe.pictures_job import picture_runs
 
     for path in picture_runs(planned(scale, seeds, set_), ids, results, data_root):
