@@ -214,8 +214,8 @@ def proxies_sheet(rows: Sequence[ProxyRow], columns: int = 4) -> Image.Image:
 def _patch(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: PatchTile, at: tuple[int, int], side: int):
     x, y = at[0] + STRIP + 2, at[1] + STRIP + 2
     pixels = tile.image
-    if tile.salient:  # a line that is seen after a reduction to the tile's size
-        pixels = outlined(pixels, tile.label, ORIGINAL, -(-len(tile.label) // side))
+    if tile.salient:  # about two pixels of the tile
+        pixels = outlined(pixels, tile.label, ORIGINAL, -(-2 * len(tile.label) // side))
     picture, place = fitted(pixels, side)
     if not tile.salient and tile.label.any():
         ys, xs = np.flatnonzero(tile.label.any(1)), np.flatnonzero(tile.label.any(0))
