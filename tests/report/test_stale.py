@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wsis.errors import WsisError
-from wsis.report.stale import ROOT, code_hash, pseudo_hash
+from wsis.report.stale import ROOT, code_hash, proxy_hash, pseudo_hash
 
 SOURCES = {
     "methods/__init__.py": "from wsis.methods import alpha, beta\n",
@@ -135,3 +135,26 @@ def test_the_measuring_code_is_where_the_hash_looks_for_it(root) -> None:
     assert len(pseudo_hash(ROOT)) == 16
     with pytest.raises(WsisError, match=r"wsis\.probe\.quality"):
         pseudo_hash(root)
+
+
+def test_measures_of_proxy_masks_depend_on_what_measures_them_alone(root) -> None:
+    with pytest.raises(WsisError, match=r"wsis\.probe\.proxy_rows"):
+        proxy_hash(root)
+    names = [
+        "probe/proxy_rows.py",
+        "evaluation/proxy.py",
+        "evaluation/class_agnostic.py",
+        "evaluation/rle.py",
+    ]
+    names += ["proxy/merge.py", "proxy/agreement.py"]
+    for name in names:
+        path = root / "wsis" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("N = 1\n")
+    codes = [proxy_hash(root)]
+    for name in names:
+        (root / "wsis" / name).write_text("N = 2\n")
+        codes.append(proxy_hash(root))
+    assert len(set(codes)) == len(codes)
+    (root / "wsis/methods/alpha.py").write_text("N = 2\n")
+    assert proxy_hash(root) == codes[-1] and len(proxy_hash(ROOT)) == 16
