@@ -91,10 +91,12 @@ class Plan:
         """The evaluation protocols of the rows that a run serves, sorted; two at small scales (COCO, VOC)."""
         found = set()
         for key, label in self.runs[run].rows:
-            found.add(self.tables[key].row(label).protocol or self.tables[key].protocol)
+            table = self.tables[key]
+            protocol = table.row(label).protocol or table.protocol
+            found |= {protocol_of(metric, protocol) for metric in table.columns}
         if self.runs[run].recipe.method in {"boxcaseg", *BASELINES}:
             return ["class-agnostic"]  # masks of given boxes, whatever the second stage's protocol is
-        return sorted(found) or ["coco"]
+        return sorted(found - {"class-agnostic"}) or ["coco"]
 
     def measured_by(self, run: str, metric: str) -> str:
         """The run whose metrics hold `metric` of a row that `run` serves: of two stages, the first's or it.
@@ -170,6 +172,16 @@ def make_plan(
     return plan
 
 
+def protocol_of(metric: str, protocol: str) -> str:
+    """The protocol that a metric of a table of `protocol` is measured by.
+
+    VOC's has no AP over several thresholds: BoxCaseg's Table 7 has COCO's there (erratum voc-evaluation).
+    """
+    if metric in CLASS_AGNOSTIC:
+        return "class-agnostic"
+    return "coco" if protocol == "voc" and metric in ("AP", "APS", "APM", "APL") else protocol
+
+
 def missing_part(recipe: Recipe) -> str | None:
     """The first part of a recipe that wsis doesn't have yet, as a sentence; None when it has all."""
     parts = [
@@ -205,7 +217,7 @@ def _run(recipe: Recipe, resolved: Resolved, scale: Scale) -> Run:
     return Run(
         recipe.id,
         recipe,
-        resolved.published,
+        resolved.declared.get(recipe.id, resolved.published),
         device_hours=hours,
         disk_gb=scale.cost.megabytes.get(recipe.model.backbone, 0.0) / 1024,
         ancestors=resolved.ancestors,

@@ -8,14 +8,14 @@ SIM: its first iterations are BoxInst's, a recipe that stops there and that all 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wsis.declare.load import ROOT, DeclarationError, load_recipes, merged, parse
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
-from wsis.declare.stages import stages
+from wsis.declare.stages import of_stages, stages
 from wsis.declare.table import Row, Table
 
 UNSCALED = ("model", "loss", "schedule", "predict")  # of a recipe without iterations
@@ -30,6 +30,7 @@ class Resolved:
     recipe: Recipe | None
     ancestors: tuple[Recipe, ...] = ()
     reason: str | None = None
+    declared: dict[str, Recipe] = field(default_factory=dict)  # id -> what the paper ran, of a first stage
 
 
 def published_recipe(table: Table, row: Row, root: Path = ROOT) -> Recipe:
@@ -60,15 +61,17 @@ def resolve(
     if scale.data != "generated" and any(key.startswith("data.shapes") for key in flatten(row.train or {})):
         return Resolved(published, None, reason="about generated images only")
     first, second = stages(published, where, root)
-    found = _at_scale(first, table, row, scale, seed, overrides or {}, where)
+    own, other = of_stages(flatten(overrides or {})) if second else (overrides or {}, {})
+    found = _at_scale(first, table, row, scale, seed, own, where)
     if second is None or found.recipe is None:
         return found
-    proxied = _at_scale(second, table, row, scale, seed, overrides or {}, where)
+    proxied = _at_scale(second, table, row, scale, seed, other, where)
     if proxied.recipe is None:
         return proxied
     tree = merged(proxied.recipe.model_dump(mode="json"), {"proxy.parent": found.recipe.id})
     recipe = parse(Recipe, tree, where).settled()
-    return Resolved(second, recipe, (*found.ancestors, found.recipe, *proxied.ancestors))
+    declared = {recipe.id: first for recipe in (*found.ancestors, found.recipe)}
+    return Resolved(second, recipe, (*found.ancestors, found.recipe, *proxied.ancestors), declared=declared)
 
 
 def _at_scale(

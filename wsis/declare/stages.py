@@ -19,6 +19,31 @@ SECOND = (
 )  # fmt: skip
 
 
+FOR_SECOND = {
+    "boxcaseg.merge": "proxy.merge",
+    "boxcaseg.order": "proxy.order",
+    "boxcaseg.drop": "proxy.drop",
+    "boxcaseg.agreement": "proxy.agreement",
+    "boxcaseg.proxy_backbone": "model.backbone",
+    "boxcaseg.proxy_lr": "schedule.lr",
+    "boxcaseg.proxy_batch": "schedule.batch",
+    "boxcaseg.proxy_iterations": "schedule.iterations",
+    "boxcaseg.proxy_milestones": "schedule.milestones",
+}
+FIRST_ONLY = ("schedule.lr", "schedule.batch", "schedule.iterations", "schedule.milestones")
+
+
+def of_stages(overrides: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A user's settings (dotted keys) for the first and for the second stage.
+
+    Learning rate, batch, iterations and milestones are the first's; the second has `boxcaseg.proxy_*`.
+    """
+    first = {key: value for key, value in overrides.items() if key not in FOR_SECOND}
+    second = {k: v for k, v in first.items() if k not in FIRST_ONLY and not k.startswith("boxcaseg.")}
+    second |= {FOR_SECOND[key]: value for key, value in overrides.items() if key in FOR_SECOND}
+    return first, second
+
+
 def stages(published: Recipe, where: str, root: Path) -> tuple[Recipe, Recipe | None]:
     """The recipes that a declared row means: itself and nothing, or its first and its second stage.
 

@@ -24,21 +24,29 @@ from wsis.proxy.generate import read_head, read_proxies, write_proxies
 
 
 def proxy_files(folder: Path) -> list[Path]:
-    """The files of the run in `folder`, all of one number of processes; empty when one is missing."""
+    """The run's files, made by the weights in its model.pt; empty when one is missing."""
     found = sorted((folder / "proxies").glob("*-of-*.jsonl.gz"))
+    if not found or not (folder / "model.pt").exists():
+        return []
+    weights = digest(folder / "model.pt")
     for world in sorted({int(path.name.split("-of-")[1].split(".")[0]) for path in found}):
         files = [folder / "proxies" / f"{rank}-of-{world}.jsonl.gz" for rank in range(world)]
-        if all(path.exists() for path in files):
+        if all(_made_by(path) == weights for path in files):
             return files
     return []
 
 
+def _made_by(path: Path) -> str | None:
+    """Digest of the weights that made a file; None where it is missing, unreadable or of another version."""
+    try:
+        return read_head(path)["made_by"]["weights"]
+    except (WsisError, KeyError):
+        return None
+
+
 def proxies_complete(folder: Path) -> bool:
-    """Whether every file is there, of the weights in model.pt."""
-    files, weights = proxy_files(folder), folder / "model.pt"
-    if not files or not weights.exists():
-        return False
-    return all(read_head(path)["made_by"]["weights"] == digest(weights) for path in files)
+    """Whether the masks of every training object are there, of the present weights."""
+    return bool(proxy_files(folder))
 
 
 def make_proxies(method: nn.Module, root: Root, folder: Path, fabric: Fabric, show: bool = True) -> None:
@@ -65,6 +73,11 @@ def make_proxies(method: nn.Module, root: Root, folder: Path, fabric: Fabric, sh
     made_by = {"run": folder.name, "weights": digest(folder / "model.pt")}
     write_proxies(path, [p.id for p in mine], images, made_by, f"{folder.name} proxies", show and rank == 0)
     fabric.barrier()
+    if rank == 0:
+        keep = {f"{rank}-of-{world}.jsonl.gz" for rank in range(world)}
+        for old in (folder / "proxies").iterdir():  # of other weights or another number of processes
+            if old.name not in keep:
+                old.unlink(missing_ok=True)
 
 
 def _object(entry: dict[str, Any], box: tuple[float, float, float, float]) -> dict[str, Any]:

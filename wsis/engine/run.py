@@ -212,6 +212,9 @@ def execute(job: Job) -> None:
         write_json({"id": run, "scale": job.scale, "recipe": tree, "parent": parent}, folder / "recipe.json")
         for name in ("train.json", "environment.json", COPY):  # of a run that is being repeated
             (folder / name).unlink(missing_ok=True)
+    if first:
+        _forget_other_origins(job, proxies and found["weights"])
+    fabric.barrier()
     code = code_hash(recipe.method)  # of the code that trains, whatever is edited meanwhile
     seed_process("weights", recipe.seed)
     method = build_method(recipe, root.num_classes)
@@ -251,6 +254,20 @@ def _trained(job: Job, method: nn.Module) -> dict[str, Any] | None:
         return None
     method.load_state_dict(model["model"])
     return content["summary"]
+
+
+def _forget_other_origins(job: Job, proxies: str | None) -> None:
+    """Drop an interrupted training that started from other weights or learnt other masks than there are."""
+    parent = digest(job.parent) if job.parent is not None else None
+    note, now = job.folder / "checkpoints" / "origin.json", {"parent": parent, "proxies": proxies}
+    if note.exists() and json.loads(note.read_text(encoding="utf-8")) != now:
+        print(
+            f"{job.recipe.id}: what it starts from was trained again: starts afresh",
+            file=sys.stderr,
+            flush=True,
+        )
+        shutil.rmtree(note.parent)
+    write_json(now, note)
 
 
 def _salient(job: Job) -> SalientRoot | None:

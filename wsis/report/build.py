@@ -13,7 +13,7 @@ from wsis.declare.load import load_errata, load_figures
 from wsis.declare.table import Curve, Erratum, Figure, Row, Table
 from wsis.errors import WsisError
 from wsis.evaluation.files import read_json
-from wsis.plan import CLASS_AGNOSTIC, Plan, Run
+from wsis.plan import Plan, Run, protocol_of
 from wsis.report.claims import judge
 from wsis.report.measure_cells import measure_cell
 from wsis.report.measures import NO_DETECTOR, ProxyMasks, PseudoMasks, is_measure
@@ -121,9 +121,11 @@ class Found:
     def inherited(self, run: str) -> list[str]:
         """Deviations of the trainings that this run starts from, as they noted them themselves."""
         texts: dict[str, None] = {}
-        while (planned := self.plan.runs.get(run)) is not None and planned.parent is not None:
-            run = planned.parent
-            texts |= dict.fromkeys(self.train.get(run, {}).get("deviations", ()))
+        todo = list(self.plan.runs[run].needs) if run in self.plan.runs else []
+        while todo:
+            origin = todo.pop(0)
+            texts |= dict.fromkeys(self.train.get(origin, {}).get("deviations", ()))
+            todo += self.plan.runs[origin].needs if origin in self.plan.runs else ()
         return list(texts)
 
     def _code_now(self, method: str) -> str | None:
@@ -142,7 +144,7 @@ class Found:
             run = self.plan.runs.get(todo.pop())
             if run is not None and run.id not in wanted and run.id not in self.metrics:
                 wanted.add(run.id)
-                todo += [run.parent] if run.parent else []
+                todo += run.needs
         hours = sum(self.plan.runs[run].device_hours for run in wanted)
         time = f"{hours:.1f} h" if hours >= 0.1 else f"{max(1, round(hours * 60))} min"
         return f"{workflow(self.plan, table.replace('/', '_'))} (~{time} on {self.plan.scale.cost.device})"
@@ -188,15 +190,15 @@ def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan,
         return _affinity_cell(table, runs, plan, found)
     if is_measure(metric):
         return measure_cell(table, metric, runs, plan, found)
-    if metric not in CLASS_AGNOSTIC and all(
-        plan.runs[run].recipe.method == "boxcaseg" for run in runs.values()
-    ):
+    protocol = protocol_of(metric, row.protocol or table.protocol)
+    if protocol != "class-agnostic" and {plan.runs[run].recipe.method for run in runs.values()} == {
+        "boxcaseg"
+    }:
         return CellResult(reason=NO_DETECTOR)
     runs = {seed: plan.measured_by(run, metric) for seed, run in runs.items()}
     if metric == "drop_rate":
         return _drop_cell(table, runs, found)
     cell, problems = CellResult(runs=dict(runs)), []
-    protocol = "class-agnostic" if metric in CLASS_AGNOSTIC else row.protocol or table.protocol
     for seed, run in sorted(runs.items()):
         measured = found.metrics.get(run)
         if measured is None:

@@ -7,12 +7,14 @@ Shapes: B patches of S x S pixels, C' features at stride s.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsis.data.structures import BoxSample, PatchBatch
-from wsis.declare.recipe import Recipe
+from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.errors import WsisError
 from wsis.losses.mil import fuse, mil_loss, pixel_loss, smoothness
 from wsis.methods.boxcaseg.box_masks import BoxMask, predict_boxes
@@ -47,6 +49,10 @@ class BoxCaseg(nn.Module):
     def on_step_end(self, iteration: int) -> None:
         """The engine calls this after every optimiser step."""
         self.iteration += 1
+
+    def param_groups(self, schedule: ScheduleSpec) -> list[dict[str, Any]]:
+        """Every parameter decays, norms included, as in the released code."""
+        return [{"params": list(self.parameters()), "weight_decay": schedule.weight_decay}]
 
     @property
     def stride(self) -> int:
