@@ -245,6 +245,11 @@ def test_masks_of_other_weights_than_were_trained_on_are_refused(trained):
     with pytest.raises(WsisError, match=r"weights 0000000000000000, which aren't in .* train it again"):
         picture_runs(trained.plan, [trained.second], trained.results, None)
     write_json(path, content)
+    model = trained.folders[trained.first] / "model.pt"
+    model.rename(model.with_suffix(".away"))
+    with pytest.raises(WsisError, match="train it again"):
+        picture_runs(trained.plan, [trained.second], trained.results, None)
+    model.with_suffix(".away").rename(model)
 
 
 def test_a_supervised_mask_rcnn_has_no_pictures(trained):

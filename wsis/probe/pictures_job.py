@@ -91,12 +91,10 @@ def _trained(recipe: Recipe, root: Root, run: Path) -> tuple[Module, int]:
 
 def _raw_masks(run: Path, origin: Path, weights: str) -> Iterator[dict[str, Any]]:
     """The raw proxy masks that a run was trained on. Raises WsisError where they aren't there any more."""
-    from wsis.engine.checkpoint import digest
     from wsis.engine.proxies import proxy_files
 
-    files = proxy_files(origin)
-    made_by = {read_head(path)["made_by"]["weights"] for path in files} | {digest(origin / "model.pt")}
-    if not files or made_by != {weights}:
+    files = proxy_files(origin)  # those of the present weights
+    if not files or read_head(files[0])["made_by"]["weights"] != weights:
         raise WsisError(
             f"{run}: was trained on masks of {origin.name} with weights {weights}, which aren't in {origin}"
             " any more; train it again"
