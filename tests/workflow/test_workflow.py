@@ -118,6 +118,17 @@ def test_a_target_trains_only_what_its_tables_show(clean):
     assert not any(name.startswith("train_") for name in dry(clean, "--", "figure4"))
 
 
+def test_proxy_masks_are_measured_for_the_tables_that_show_them(clean):
+    plan = make_plan("smoke")
+    runs = [plan.runs[run] for key in ("boxcaseg/7", "boxcaseg/8") for run in plan.wanted([key])]
+    stages = {run.recipe.proxy.parent for run in runs}
+    measuring = {f"proxy_quality_{job.id}" for job in plan.jobs if stages & {*job.runs}}
+    listed = dry(clean, "--config", "scale=smoke", "--", "boxcaseg_7", "boxcaseg_8")
+    assert {name for name in listed if name.startswith("proxy_quality")} == measuring
+    listed = dry(clean, "--config", "scale=smoke", "--", "boxcaseg_3")
+    assert not any(name.startswith("proxy_quality") for name in listed)
+
+
 def test_there_is_a_target_a_table_and_a_paper(clean):
     rules = set(snakemake(clean, "--list-rules").split())
     plan = make_plan("tiny")
