@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
-from pytest import approx
 
 from wsis.data.check import check_root
 from wsis.data.drawing import draw_scene
@@ -52,14 +50,15 @@ def extent(mask):
     return max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
 
 
-def test_near_images_are_what_they_were_before_there_were_far_ones():
-    digest, pixels = hashlib.sha256(), []
-    for i in range(6):
-        drawing = draw_salient(np.random.default_rng([1000, 2, i]), 96)
-        digest.update(np.packbits(drawing.masks).tobytes())
-        pixels.append(drawing.image.mean())
-    assert digest.hexdigest() == "65179828e9394b033efe18b3586105e1933a2f45b5498600e6d48887bc5dc8f4"
-    assert pixels == approx([129.183, 146.238, 103.448, 180.144, 130.209, 148.776], abs=2e-3)
+def test_near_images_show_their_object_with_margins_of_up_to_a_quarter(near):
+    """With and without: a network has to know masks that touch the border of a box and such that don't."""
+    for drawing in near:
+        (mask,) = drawing.masks
+        y, x = np.nonzero(mask)
+        sides = (np.ptp(x) + 1) / 96, (np.ptp(y) + 1) / 96
+        assert min(sides) > 1 / 1.5 - 0.05, "margins of a quarter on both sides leave two thirds"
+    filled = [min((np.ptp(c) + 1) / 96 for c in np.nonzero(d.masks[0])) for d in near]
+    assert max(filled) > 0.9 > np.median(filled)
 
 
 @pytest.mark.parametrize("domain", ["near", "far"])
@@ -86,7 +85,6 @@ def test_far_backgrounds_are_saturated_and_textured(near, far):
 def test_far_objects_are_large_and_of_any_saturation(near, far):
     sides = np.array([extent(d.masks[0]) for d in far]) / 96
     assert sides.max() <= 1 and np.median(sides) > 0.6 > sides.min()
-    assert np.median(sides) > np.median([extent(d.masks[0]) / 96 for d in near])
     inside = np.array([saturation(d.image[d.masks[0]]) for d in far])
     assert inside.min() < 0.25 and inside.max() > 0.8
     assert np.min([saturation(d.image[d.masks[0]]) for d in near]) > 0.25
@@ -134,7 +132,7 @@ def test_the_three_sets_differ_in_their_salient_images_alone(tmp_path):
         assert (found["images"], found["near"], found["far"]) == (5, *expected)
         masks = sorted((roots[domain] / "salient" / "masks").iterdir())
         covered = np.mean([(np.asarray(Image.open(mask)) > 0).mean() for mask in masks])
-        assert found["covered"] == approx(100 * covered, abs=0.06)
+        assert found["covered"] == pytest.approx(100 * covered, abs=0.06)
         report = check_root(roots[domain])
         assert report.ok and report.counts["salient images with one object"] == 5
 

@@ -1,9 +1,10 @@
 """Draw one synthetic salient image: a single object of a shape that none of the classes has.
 
 What a network learns from salient images for the objects of the scenes depends on how far the two lie apart,
-so there are three domains. `near`: background and colours as in the scenes, the hue any. `far`: saturated and
-strongly textured backgrounds, objects of any saturation that fill 60 to 100 % of the image. `mixed`: near and
-far images in turns. Coordinates and lengths as in wsis.data.drawing.
+so there are three domains. `near`: background and colours as in the scenes, the hue any, cut to the object's
+box with a margin of up to a quarter on each side, as salient photographs show their object. `far`: saturated
+and strongly textured backgrounds, objects of any saturation that fill 60 to 100 % of the image. `mixed`: near
+and far images in turns. Coordinates and lengths as in wsis.data.drawing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from wsis.data.drawing import (
 )
 
 SATURATED = (0.5, 1.0)  # saturation of far backgrounds; those of the scenes end at 0.28
+MARGIN = 0.25  # of a near object's sides
 EXTENT = (0.6, 1.0)  # diameter of the circle around a far object, in sides of the image
 
 
@@ -51,7 +53,24 @@ def _near(rng: np.random.Generator, size: int) -> Drawing:
     outline = _outline(rng)
     alpha = fill_outline(rng, size, outline, rng.uniform(0.4, 0.6, 2) * size, radius)
     image = paint(rng, image, alpha, colour_over(rng, image, alpha, rng.random(), False), False)
+    image, alpha = _cut(rng, image, alpha)
     return finish(rng, Drawing(image, [alpha >= 0.5], [0], [None], [None]))
+
+
+def _cut(rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Object's box and margins of up to MARGIN of its sides, enlarged to the whole image; aspect not kept."""
+    size = len(alpha)
+    y, x = np.nonzero(alpha >= 0.5)
+    low, high = np.array([x.min(), y.min()]), np.array([x.max(), y.max()]) + 1
+    side = high - low
+    left, top = np.maximum(low - rng.uniform(0, MARGIN, 2) * side, 0)
+    right, bottom = np.minimum(high + rng.uniform(0, MARGIN, 2) * side, size)
+    enlarge = lambda plane: np.asarray(  # noqa: E731
+        Image.fromarray(plane.astype(np.float32)).resize(
+            (size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
+        )
+    )
+    return np.stack([enlarge(image[..., c]) for c in range(3)], -1), enlarge(alpha)
 
 
 def _far(rng: np.random.Generator, size: int) -> Drawing:

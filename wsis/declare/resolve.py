@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from wsis.declare.load import ROOT, DeclarationError, load_recipes, merged, parse
+from wsis.declare.proportions import keep_proportions
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
 from wsis.declare.stages import of_stages, stages
 from wsis.declare.table import Row, Table
 
 UNSCALED = ("model", "loss", "schedule", "predict")  # of a recipe without iterations
-DUTS_SINGLE = 7991  # salient images of the paper (BoxCaseg, Sec. 4), which generated ones stand for
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _at_scale(
     if not published.schedule.total:  # nothing is trained: a scale changes the data alone
         own = published.model_dump(mode="json")
         return Resolved(published, parse(Recipe, tree | {key: own[key] for key in UNSCALED}, where).settled())
-    _keep_proportions(tree, published, decided)
+    keep_proportions(tree, published, decided)
     if tree["sim"] is not None and "sim.warmup" in fixed and "sim.warmup" not in users:
         _shorten_warmup(tree, laid(laid(published.model_dump(mode="json"), fixed), {}))
     ancestors: list[Recipe] = []
@@ -110,42 +110,6 @@ def _at_scale(
         ancestors.append(trained)
         tree = merged(tree, {"schedule.iterations": 0}) | {"init": {"parent": trained.id}}
     return Resolved(published, parse(Recipe, tree, where).settled(), tuple(ancestors))
-
-
-def _keep_proportions(tree: dict[str, Any], published: Recipe, decided: Overrides) -> None:
-    """Scale what a shorter schedule or a smaller batch implies, unless somebody decided it.
-
-    Milestones keep their share of the run (a 3x schedule has its own); SGD's learning rate is proportional to
-    the batch (0.01 at 16 images, BoxInst, Sec. 3.1).
-    """
-    here, paper = tree["schedule"], published.schedule
-    total = round(here["iterations"] * here["length"])
-    if "schedule.milestones" not in decided and total != paper.total:
-        here["milestones"] = [max(round(m * total / paper.total), 1) for m in paper.milestones]
-    if "schedule.lr" not in decided and here["optimizer"] == "sgd":
-        here["lr"] = paper.lr * here["batch"] / paper.batch
-    if tree["sim"] is not None and total != paper.total:
-        _keep_sim_proportions(tree["sim"], published, total, decided)
-    drawn = tree["data"]["shapes"]["salient_images"]
-    if tree["boxcaseg"] is not None and drawn and "boxcaseg.salient_images" not in decided:
-        share = published.boxcaseg.salient_images / DUTS_SINGLE
-        tree["boxcaseg"]["salient_images"] = max(round(drawn * min(share, 1.0)), 1)
-
-
-def _keep_sim_proportions(here: dict[str, Any], published: Recipe, total: int, decided: Overrides) -> None:
-    """SIM's warm-up and lambda_1's ramp keep their share of the run.
-
-    The momentum network and the prototypes keep their memory, 1 / (1 - momentum) steps, as a share of the
-    steps after the warm-up.
-    """
-    sim, ratio = published.settled().sim, total / published.schedule.total
-    for key in ("warmup", "lambda_ramp"):
-        if f"sim.{key}" not in decided and getattr(sim, key):
-            here[key] = max(round(getattr(sim, key) * ratio), 1)
-    steps = max(total - here["warmup"], 1) / max(published.schedule.total - sim.warmup, 1)
-    for key in ("ema", "prototype_momentum"):
-        if f"sim.{key}" not in decided:
-            here[key] = round(max(1 - (1 - getattr(sim, key)) / steps, 0.0), 6)
 
 
 def _shorten_warmup(tree: dict[str, Any], scales: dict[str, Any]) -> None:
