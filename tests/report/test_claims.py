@@ -75,7 +75,16 @@ def test_two_seeds_need_a_much_steadier_difference() -> None:
     ("by", "expected"), [(1.0, "reproduced"), (2.0, "inconclusive"), (3.0, "contradicted")]
 )
 def test_margin(by: float, expected: str) -> None:
-    assert verdict(CLEAR, **GREATER, by=by).verdict == expected
+    assert verdict(CLEAR, **GREATER, by=by, scale="paper").verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "than", "by", "expected"),
+    [("b", "a", 1.0, "reproduced"), ("b", "a", 3.0, "inconclusive"), ("a", "b", 3.0, "contradicted")],
+)
+def test_at_small_scales_only_a_reversed_sign_contradicts_a_margin(row, than, by, expected) -> None:
+    """Points are the paper's: 1.2 AP of 31 say nothing about a network that has 7."""
+    assert verdict(CLEAR, kind="greater", row=row, than=than, by=by, scale="tiny").verdict == expected
 
 
 def test_one_seed_is_never_significant() -> None:

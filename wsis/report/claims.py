@@ -190,7 +190,7 @@ def _measured(comparison: Comparison, scale: str, images: Mapping[str, str]) -> 
     differences = {seed: round(d, 9) for seed, d in paired(*values).items()}
     if not differences:
         return Outcome("missing", f"{pair} share no seed")
-    return _decide(comparison, differences, values)
+    return _decide(comparison, differences, values, scale)
 
 
 def _values(side: Side, other: CellResult) -> dict[int, float]:
@@ -198,7 +198,9 @@ def _values(side: Side, other: CellResult) -> dict[int, float]:
     return dict.fromkeys(other.values, side.result.published) if side.quoted else side.result.values
 
 
-def _decide(comparison: Comparison, differences: dict[int, float], values: list[dict[int, float]]) -> Outcome:
+def _decide(
+    comparison: Comparison, differences: dict[int, float], values: list[dict[int, float]], scale: str
+) -> Outcome:
     high, low, n = comparison.high, comparison.low, len(differences)
     text = f"{high.name} - {low.name} = {sum(differences.values()) / n:+.2f}"
     if comparison.by:
@@ -212,10 +214,15 @@ def _decide(comparison: Comparison, differences: dict[int, float], values: list[
         return Outcome("open", f"{text}, one seed", n)
     bounds = t_interval(differences.values()) if n > 1 else (*differences.values(), *differences.values())
     spread = "exactly" if bounds[0] == bounds[1] else f"[{bounds[0]:+.2f}, {bounds[1]:+.2f}]"
-    return Outcome(_state(bounds, comparison), f"{text} {spread}, n = {n}", n)
+    return Outcome(_state(bounds, comparison, scale), f"{text} {spread}, n = {n}", n)
 
 
-def _state(bounds: Interval, comparison: Comparison) -> State:
+def _state(bounds: Interval, comparison: Comparison, scale: str) -> State:
+    """Whether the interval lies beyond the margin.
+
+    A margin in points is the paper's, at the paper's values. Where other data and networks have values of
+    another size, falling short of it contradicts nothing; only a reversed sign does.
+    """
     least, most = bounds
     if (within := comparison.within) is not None:
         if -within < least and most < within:
@@ -223,7 +230,7 @@ def _state(bounds: Interval, comparison: Comparison) -> State:
         return "fails" if least >= within or most <= -within else "open"
     if least > comparison.by:
         return "holds"
-    return "fails" if most < comparison.by else "open"
+    return "fails" if most < (comparison.by if scale == "paper" else min(comparison.by, 0.0)) else "open"
 
 
 def _detail(outcomes: list[Outcome]) -> str:
