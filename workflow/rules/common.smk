@@ -36,11 +36,17 @@ def user_root(dataset):
     def nothing(wildcards):
         if dataset not in named_roots(config["data_root"]) and not workflow.dryrun:
             raise WorkflowError(
-                f"scale {SCALE} needs {dataset} images: --config scale={SCALE} data_root=PATH, or coco=PATH,voc=PATH"
+                f"scale {SCALE} needs {dataset} images: --config scale={SCALE} data_root=PATH, or coco=PATH,voc=PATH,salient=PATH"
             )
         return []
 
     return nothing
+
+
+def needs_salient(job):
+    """Whether a job trains on salient images of the user's (BoxCaseg)."""
+    recipes = [PLAN.runs[run].recipe for run in job.runs]
+    return not job.data and any(recipe.data.supervision == "boxes+salient" for recipe in recipes)
 
 
 def seeds():

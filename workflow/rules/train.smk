@@ -21,6 +21,7 @@ for job in PLAN.jobs:
             [f"{RESULTS}/data/{job.data}/stats.json"]
             if job.data
             else user_root(PLAN.runs[job.runs[0]].recipe.data.dataset),
+            user_root("salient") if needs_salient(job) else [],
         output:
             [f"{RESULTS}/runs/{run}/train.json" for run in job.runs],
         log:
