@@ -49,6 +49,19 @@ def needs_salient(job):
     return not job.data and any(recipe.data.supervision == "boxes+salient" for recipe in recipes)
 
 
+def pictures_for(tables):
+    """The pictures that belong into a report on these tables."""
+    shown = PLAN.wanted(tables)
+    return [f"{RESULTS}/runs/{run}/pictures/pictures.json" for run in ILLUSTRATED if run in shown]
+
+
+def pictures_need(wildcards):
+    """The trainings that pictures of a run show: its own, and that of the network which made its masks."""
+    proxy = PLAN.runs[wildcards.run].recipe.proxy
+    runs = [wildcards.run, *([proxy.parent] if proxy else [])]
+    return [f"{RESULTS}/runs/{run}/train.json" for run in runs]
+
+
 def seeds():
     """The seeds asked for: `seeds=11`, `seeds=[11,12]` or `seeds=11,12`; None for the scale's own."""
     given = config["seeds"]

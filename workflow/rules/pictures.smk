@@ -11,19 +11,6 @@ ILLUSTRATED = [
 ]
 
 
-def pictures_for(tables):
-    """The pictures that belong into a report on these tables."""
-    shown = PLAN.wanted(tables)
-    return [f"{RESULTS}/runs/{run}/pictures/pictures.json" for run in ILLUSTRATED if run in shown]
-
-
-def pictures_need(wildcards):
-    """The trainings that pictures of a run show: its own, and that of the network which made its masks."""
-    proxy = PLAN.runs[wildcards.run].recipe.proxy
-    runs = [wildcards.run, *([proxy.parent] if proxy else [])]
-    return [f"{RESULTS}/runs/{run}/train.json" for run in runs]
-
-
 rule pictures:
     input:
         pictures_need,
