@@ -18,6 +18,7 @@ BACKBONES = frozenset({"tiny", "resnet50", "resnet101", "hrnetv2-w48", "none"})
 NECKS = frozenset({"fpn", "none"})
 HEADS = frozenset({"condinst", "mask_rcnn", "boxcaseg", "none"})
 BASELINES = frozenset({"grabcut", "boxes"})  # of masks of given boxes, without a network
+FILLS_BOXES = BASELINES | {"boxcaseg"}  # measured class-agnostic, whatever a second stage's protocol is
 CLASS_AGNOSTIC = frozenset({"mIoU", "IoU50", "IoU75"})  # metrics of masks made for given boxes
 
 
@@ -94,8 +95,8 @@ class Plan:
             table = self.tables[key]
             protocol = table.row(label).protocol or table.protocol
             found |= {protocol_of(metric, protocol) for metric in table.columns}
-        if self.runs[run].recipe.method in {"boxcaseg", *BASELINES}:
-            return ["class-agnostic"]  # masks of given boxes, whatever the second stage's protocol is
+        if self.runs[run].recipe.method in FILLS_BOXES:
+            return ["class-agnostic"]
         return sorted(found - {"class-agnostic"}) or ["coco"]
 
     def measured_by(self, run: str, metric: str) -> str:

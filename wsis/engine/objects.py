@@ -14,7 +14,7 @@ from torch import nn
 from wsis.data.patches import object_samples
 from wsis.data.roots import Picture
 from wsis.data.structures import BoxSample
-from wsis.engine.predict import merge_entries, write_entries
+from wsis.engine.predict import save_entries
 from wsis.engine.progress import Progress
 
 
@@ -44,13 +44,7 @@ def predict_objects(
             progress.update(count)
     if hasattr(method, "remark") and (text := method.remark()):
         print(f"{title}: {text}", file=sys.stderr, flush=True)
-    entries.sort(key=lambda entry: entry["image_id"])
-    if world > 1:
-        entries = merge_entries(entries, path, fabric)
-    if rank == 0:
-        write_entries(entries, path)
-    fabric.barrier()
-    return len(entries)
+    return save_entries(entries, path, fabric)
 
 
 def filled(

@@ -54,13 +54,7 @@ def predict_run(
                 entries.extend(coco_results(sample, instances, category_ids))
             done += len(group)
             progress.update(done)
-    entries.sort(key=lambda entry: entry["image_id"])
-    if world > 1:
-        entries = merge_entries(entries, path, fabric)
-    if rank == 0:
-        write_entries(entries, path)
-    fabric.barrier()
-    return len(entries)
+    return save_entries(entries, path, fabric)
 
 
 def groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
@@ -101,10 +95,21 @@ def coco_results(sample: Sample, instances: Instances, category_ids: Sequence[in
     return entries
 
 
-def merge_entries(entries: list[dict[str, Any]], path: Path, fabric: Fabric) -> list[dict[str, Any]]:
+def save_entries(entries: list[dict[str, Any]], path: Path, fabric: Fabric) -> int:
+    """Write every rank's entries to `path`, ordered by image id; returns how many this rank knows of."""
+    entries = sorted(entries, key=lambda entry: entry["image_id"])
+    if fabric.world_size > 1:
+        entries = _merge(entries, path, fabric)
+    if fabric.global_rank == 0:
+        _write(entries, path)
+    fabric.barrier()
+    return len(entries)
+
+
+def _merge(entries: list[dict[str, Any]], path: Path, fabric: Fabric) -> list[dict[str, Any]]:
     """Every rank's entries by way of files beside `path` (they may be too large to send); first rank only."""
     parts = [path.with_name(f".{path.name}.{rank}") for rank in range(fabric.world_size)]
-    write_entries(entries, parts[fabric.global_rank])
+    _write(entries, parts[fabric.global_rank])
     fabric.barrier()
     if fabric.global_rank:
         return entries
@@ -114,7 +119,7 @@ def merge_entries(entries: list[dict[str, Any]], path: Path, fabric: Fabric) -> 
     return sorted(merged, key=lambda entry: entry["image_id"])
 
 
-def write_entries(entries: list[dict[str, Any]], path: Path) -> None:
+def _write(entries: list[dict[str, Any]], path: Path) -> None:
     """A line a detection, atomically."""
     temporary = path.with_name(f"{path.name}.tmp")
     lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries)

@@ -13,7 +13,7 @@ from wsis.declare.load import load_errata, load_figures
 from wsis.declare.table import Curve, Erratum, Figure, Row, Table
 from wsis.errors import WsisError
 from wsis.evaluation.files import read_json
-from wsis.plan import Plan, Run, protocol_of
+from wsis.plan import FILLS_BOXES, Plan, Run, protocol_of
 from wsis.report.claims import judge
 from wsis.report.measure_cells import measure_cell
 from wsis.report.measures import NO_DETECTOR, ProxyMasks, PseudoMasks, is_measure
@@ -191,9 +191,8 @@ def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan,
     if is_measure(metric):
         return measure_cell(table, metric, runs, plan, found)
     protocol = protocol_of(metric, row.protocol or table.protocol)
-    if protocol != "class-agnostic" and {plan.runs[run].recipe.method for run in runs.values()} == {
-        "boxcaseg"
-    }:
+    methods = {plan.runs[run].recipe.method for run in runs.values()}
+    if protocol != "class-agnostic" and methods <= FILLS_BOXES:
         return CellResult(reason=NO_DETECTOR)
     runs = {seed: plan.measured_by(run, metric) for seed, run in runs.items()}
     if metric == "drop_rate":
