@@ -29,6 +29,7 @@ from wsis.engine.schedule import build_optimizer, learning_rate, set_learning_ra
 from wsis.engine.seeding import rng_state, seed_of, seed_process, set_rng_state
 from wsis.engine.signals import Interrupted, StopRequest
 from wsis.engine.start import begin, local_state, norm_buffers, restore_local
+from wsis.engine.step import Item, Losses, Step
 from wsis.errors import WsisError
 
 # (start, rank, world, micro) -> iterations start, start + 1, ...; each is this rank's `micro` micro-batches.
@@ -103,42 +104,6 @@ def _untrained(recipe: Recipe, method: nn.Module, folder: Path, fabric: Fabric) 
     return {**none, "devices": fabric.world_size, **device, "peak_memory": None, "deviations": []}
 
 
-class _Item:
-    """One shard and its generator; opaque to Fabric, which would cast the boxes to half precision."""
-
-    def __init__(self, batch: Batch, generator: torch.Generator) -> None:
-        self.batch, self.generator = batch, generator
-
-
-class _Losses(nn.Module):
-    """Gives a method the `forward` that DistributedDataParallel hooks into."""
-
-    def __init__(self, method: nn.Module) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, item: _Item) -> dict[str, Tensor]:
-        return self.method.losses(item.batch, item.generator)
-
-
-@dataclass
-class _Step:
-    """A step whose losses may still be on their way from the device.
-
-    local: M x L, losses of this rank's M micro-batches; shared: L + 2 on the CPU, their mean over all ranks
-    followed by the request to stop and the request to write a checkpoint (above 0: some rank has it), to be
-    read after `ready`.
-    """
-
-    iteration: int
-    lr: float
-    names: list[str]
-    local: Tensor
-    shared: Tensor
-    ready: torch.cuda.Event | None
-    ids: list[list[int]]
-
-
 class _Training:
     def __init__(
         self,
@@ -170,7 +135,7 @@ class _Training:
         if self.device.type == "cuda":
             method.to(memory_format=torch.channels_last)
             torch.cuda.reset_peak_memory_stats(self.device)
-        module, optimizer = _Losses(method), build_optimizer(method, self.schedule)
+        module, optimizer = Losses(method), build_optimizer(method, self.schedule)
         self.module, self.optimizer = fabric.setup(module, optimizer)
         self.module.train()
         self.start = self.offset = self.resumed = 0
@@ -216,7 +181,7 @@ class _Training:
         self.begin = self.saved = time.monotonic()
         lag = reads_late(self.device)
         title = f"{self.id} seed {self.recipe.seed}"
-        waiting: _Step | None = None
+        waiting: Step | None = None
         with (
             StopRequest() as self.stop,
             Progress(title, total, self.start, self.first and self.options.progress) as self.progress,
@@ -246,7 +211,7 @@ class _Training:
         self.fabric.barrier()
         return self._summary(seconds)
 
-    def _step(self, iteration: int, micros: list[Batch]) -> _Step:
+    def _step(self, iteration: int, micros: list[Batch]) -> Step:
         """Forward, backward and update; nothing here waits for the device."""
         if len(micros) != self.micro:
             raise ValueError(f"the stream gave {len(micros)} micro-batches instead of {self.micro}")
@@ -258,7 +223,7 @@ class _Training:
             self.generator.manual_seed(seed_of(self.recipe.seed, iteration, m * self.world + self.rank))
             waits = self.world > 1 and m + 1 < self.micro  # only the last micro-batch exchanges gradients
             with self.fabric.no_backward_sync(self.module) if waits else nullcontext():
-                losses = self.module(_Item(batch.to(self.device), self.generator))
+                losses = self.module(Item(batch.to(self.device), self.generator))
                 names = sorted(losses)
                 row = torch.stack([losses[name] for name in names])
                 self.fabric.backward(row.sum() / self.micro)
@@ -281,9 +246,9 @@ class _Training:
             shared = shared.to("cpu", non_blocking=True)
             ready = torch.cuda.Event()
             ready.record()
-        return _Step(iteration, lr, names, local, shared, ready, [batch.ids for batch in micros])
+        return Step(iteration, lr, names, local, shared, ready, [batch.ids for batch in micros])
 
-    def _settle(self, step: _Step | None) -> tuple[bool, bool]:
+    def _settle(self, step: Step | None) -> tuple[bool, bool]:
         """Read a step's losses, check and log them; returns the requests to stop and to save."""
         if step is None:
             return False, False
@@ -300,7 +265,7 @@ class _Training:
         self.progress.update(step.iteration + 1, total)
         return stop > 0, save > 0
 
-    def _refuse(self, step: _Step) -> None:
+    def _refuse(self, step: Step) -> None:
         """Raise the same WsisError on every rank, naming the losses and the images of the shards at fault."""
         finite = step.local.isfinite().tolist()
         bad = [
