@@ -13,10 +13,14 @@ from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve
 from wsis.declare.scale import Scale, load_scale
 from wsis.declare.table import Table
 
-METHODS = frozenset({"condinst", "boxinst", "sim", "boxcaseg", "mask_rcnn", "bbtp", "grabcut", "boxes"})
-BACKBONES = frozenset({"tiny", "resnet50", "resnet101", "hrnetv2-w48", "none"})
+METHODS = frozenset(
+    {"condinst", "boxinst", "sim", "boxcaseg", "baiseg", "mask_rcnn", "bbtp", "grabcut", "boxes"}
+)
+HRNETS = frozenset({"hrnet-w32", "hrnet-w48", "hrnetv2-w48"})
+RESNETS = frozenset({"resnet50", "resnet101"})
+BACKBONES = HRNETS | RESNETS | {f"tiny-{name}" for name in HRNETS | RESNETS} | {"tiny", "none"}
 NECKS = frozenset({"fpn", "none"})
-HEADS = frozenset({"condinst", "mask_rcnn", "boxcaseg", "none"})
+HEADS = frozenset({"condinst", "mask_rcnn", "boxcaseg", "baiseg", "none"})
 BASELINES = frozenset({"grabcut", "boxes"})  # of masks of given boxes, without a network
 FILLS_BOXES = BASELINES | {"boxcaseg"}  # measured class-agnostic, whatever a second stage's protocol is
 CLASS_AGNOSTIC = frozenset({"mIoU", "IoU50", "IoU75"})  # metrics of masks made for given boxes
@@ -75,10 +79,15 @@ class Plan:
     tables: dict[str, Table]
     runs: dict[str, Run] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
+    asked: bool = False  # the user chose the seeds
     root: Path = ROOT
     overrides: dict[str, Any] = field(default_factory=dict)
     _cells: dict[tuple[str, str], dict[int, str]] = field(default_factory=dict)
     _reasons: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def seeds_of(self, paper: str) -> tuple[int, ...]:
+        """The seeds of a paper's rows: the scale's (which may have some for a paper alone), or the user's."""
+        return self.seeds if self.asked else self.scale.seeds_for.get(paper, self.scale.seeds)
 
     def row_runs(self, table: str, label: str) -> dict[int, str]:
         """Seed -> run id of a row; empty when it is quoted, missing or not at this scale."""
@@ -109,7 +118,7 @@ class Plan:
 
     @property
     def proxied(self) -> set[str]:
-        """Runs whose masks of the training objects another run learns from."""
+        """Runs whose masks of the training images another run learns from."""
         return {run.recipe.proxy.parent for run in self.runs.values() if run.recipe.proxy}
 
     def recipe_id(self, table: str, label: str) -> str | None:
@@ -141,14 +150,15 @@ def make_plan(
 ) -> Plan:
     """Resolve every trained row at `scale`.
 
-    seeds: null for the scale's own. overrides: dotted recipe keys laid on every recipe, e.g.
-    {"model.weights": "none"}. Raises DeclarationError for anything that can't be resolved.
+    seeds: null for the scale's own, which may differ by paper. overrides: dotted recipe keys laid on every
+    recipe, e.g. {"model.weights": "none"}. Raises DeclarationError for anything that can't be resolved.
     """
     declared = load_scale(scale, root)
     plan = Plan(
         declared,
-        tuple(seeds or declared.seeds),
+        tuple(seeds or dict.fromkeys(sum(declared.seeds_for.values(), declared.seeds))),
         load_tables(root),
+        asked=bool(seeds),
         root=root,
         overrides=dict(overrides or {}),
     )
@@ -158,7 +168,7 @@ def make_plan(
             if row.kind == "quote":
                 plan._reasons[cell] = "quoted"
                 continue
-            for seed in plan.seeds:
+            for seed in plan.seeds_of(table.paper):
                 resolved = resolve(table, row, declared, seed, overrides, root)
                 missing = missing_part(resolved.recipe or resolved.published)
                 if resolved.recipe is None or missing:

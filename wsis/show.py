@@ -83,12 +83,13 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
 
 
 def show_plan(plan: Plan) -> None:
-    """The run graph of one seed, totals over all seeds, the assumptions, and what can't run yet."""
+    """The run graph of each paper's first seed, totals over all, the assumptions, and what can't run yet."""
     console = Console()
     tree = plan_as_json(plan)
     grid = Grid("run", "parent", "iterations", "hours", "rows served", title=f"scale {plan.scale.name}")
+    first = {plan.seeds_of(table.paper)[0] for table in plan.tables.values()}
     for run in plan.runs.values():
-        if run.seed != plan.seeds[0]:
+        if run.seed not in first:
             continue
         rows = ", ".join(f"{table} '{label}'" for table, label in run.rows) or "(warm-up)"
         hours = f"{run.device_hours:.3g}"

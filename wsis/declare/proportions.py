@@ -14,8 +14,8 @@ OBJECTS = {"voc": 25815, "coco": 860001}  # with boxes, in the training sets (Bo
 def keep_proportions(tree: dict[str, Any], published: Recipe, decided: Overrides) -> None:
     """Scale what a shorter schedule or a smaller batch implies, unless somebody decided it.
 
-    Milestones keep their share of the run (a 3x schedule has its own); SGD's learning rate is proportional to
-    the batch (0.01 at 16 images, BoxInst, Sec. 3.1).
+    Milestones and the contrast's warm-up keep their share of the run (a 3x schedule has its own); SGD's
+    learning rate is proportional to the batch (0.01 at 16 images, BoxInst, Sec. 3.1).
     """
     here, paper = tree["schedule"], published.schedule
     total = round(here["iterations"] * here["length"])
@@ -25,6 +25,8 @@ def keep_proportions(tree: dict[str, Any], published: Recipe, decided: Overrides
         here["lr"] = paper.lr * here["batch"] / paper.batch
     if tree["sim"] is not None and total != paper.total:
         _keep_sim_proportions(tree["sim"], published, total, decided)
+    if tree["baiseg"] is not None and total != paper.total and "baiseg.contrast_warmup" not in decided:
+        tree["baiseg"]["contrast_warmup"] = round(published.baiseg.contrast_warmup * total / paper.total)
     if tree["boxcaseg"] is not None:
         _keep_salient_proportions(tree, published, decided)
 

@@ -4,6 +4,7 @@ base recipe <- row overrides  = what the paper ran                      (`publis
 <- substitute <- set <- method's set <- paper's set <- user's overrides = what runs here
 fork: its warm-up is a recipe of its own, which the row's recipe names as parent
 SIM: its first iterations are BoxInst's, a recipe that stops there and that all rows continue
+a row that only predicts otherwise: the training is a recipe of its own, which the row's starts from
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from wsis.declare.load import ROOT, DeclarationError, load_recipes, merged, pars
 from wsis.declare.proportions import keep_proportions
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
-from wsis.declare.stages import of_stages, stages
+from wsis.declare.stages import of_stages, reading_of, stages
 from wsis.declare.table import Row, Table
 
 UNSCALED = ("model", "loss", "schedule", "predict")  # of a recipe without iterations
@@ -105,8 +106,8 @@ def _at_scale(
     if published.method == "sim" and (low := _low_level_warmup(tree, where)):
         ancestors.append(low)
         tree |= {"init": {"parent": low.id, "iteration": tree["sim"]["warmup"]}}
-    if tree["predict"]["masks"] == "boxes":
-        trained = parse(Recipe, merged(tree, {"predict.masks": "predicted"}), where).settled()
+    if (plain := reading_of(tree, decided)) is not None:
+        trained = parse(Recipe, plain, where).settled()
         ancestors.append(trained)
         tree = merged(tree, {"schedule.iterations": 0}) | {"init": {"parent": trained.id}}
     return Resolved(published, parse(Recipe, tree, where).settled(), tuple(ancestors))
@@ -141,6 +142,10 @@ def _substitute(tree: dict[str, Any], scale: Scale) -> str | None:
         if value not in table:
             return f"{name} {value} has no counterpart at scale {scale.name}"
         tree[section][name] = table[value]
+    for key, by in scale.divide.items():
+        section, name = key.split(".")
+        if tree[section] is not None:
+            tree[section][name] = max(tree[section][name] // by, 1)
     return None
 
 
@@ -193,8 +198,9 @@ def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] 
     """
     paper, here = (flatten(r.settled().model_dump(mode="json")) for r in (published, recipe))
     apart = {"seed", "init", "init.parent", "init.iteration", "proxy.parent"}
-    box_masks = recipe.predict.masks == "boxes"  # another prediction of a trained run: no schedule of its own
-    if box_masks:
+    # Another prediction of a trained run has no schedule of its own.
+    reading = recipe.init is not None and not recipe.schedule.total and published.schedule.total
+    if reading:
         apart.add("schedule.iterations")
     keys = sorted(key for key in paper.keys() | here.keys() if paper.get(key) != here.get(key))
     found = [
@@ -204,7 +210,7 @@ def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] 
     while first.init and first.init.iteration and first.init.parent in known:
         first = known[first.init.parent]
     forked = first.init and not first.init.iteration
-    if forked and not published.init and not box_masks:
+    if forked and not published.init and not reading:
         found.append("forked from a shared warm-up instead of trained from scratch")
     return tuple(found)
 

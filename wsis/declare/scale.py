@@ -44,12 +44,15 @@ class Scale(Spec):
     name: Literal["smoke", "tiny", "mini", "paper"]
     title: str
     seeds: tuple[Count, ...]
+    seeds_for: dict[str, tuple[Count, ...]] = Field(default={})  # paper -> its own, instead
     set: Overrides = Field(default={})  # on every recipe
     methods: dict[str, Overrides] = Field(default={})  # on the recipes of one method, after `set`
     papers: dict[str, Overrides] = Field(default={})  # on the rows of one paper's tables, after `methods`
     # Dotted key -> {published value: value here}; a row with a value that is not listed isn't at this scale.
     substitute: dict[str, dict[str, str]] = Field(default={})
     substitute_for: dict[str, dict[str, dict[str, str]]] = Field(default={})  # method -> the same, instead
+    # Dotted key of a whole number -> what it is divided by: widths that shrink with the images.
+    divide: dict[str, Positive] = Field(default={})
     overrule: tuple[str, ...] = ()  # keys of `set` that may silently replace what a row overrides
     fork: Fork | None = None
     runs_per_job: Positive = 1  # runs trained one after another in one process (its start costs ten seconds)

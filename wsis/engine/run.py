@@ -35,6 +35,7 @@ from wsis.engine.proxies import load_proxies, make_proxies, proxies_complete
 from wsis.engine.seeding import seed_process
 from wsis.engine.signals import Interrupted
 from wsis.engine.stages import batches, predict
+from wsis.engine.threshold import restore_threshold
 from wsis.engine.train import TrainOptions, train
 from wsis.errors import WsisError
 from wsis.methods import build_method
@@ -203,6 +204,7 @@ def execute(job: Job) -> None:
         seed_process("weights", recipe.seed)
         method = build_method(recipe, root.num_classes)
         method.load_state_dict(load_model(folder / "model.pt")["model"])
+        restore_threshold(method, folder)
         make_proxies(method, root, folder, fabric, job.options.train.progress)
         return
     if first:
@@ -220,7 +222,8 @@ def execute(job: Job) -> None:
     method = build_method(recipe, root.num_classes)
     try:
         summary = _trained(job, method) or _train(job, method, root, fabric)
-        predict(recipe, method, root, folder / "predictions.json", fabric, job.options.train.progress)
+        path = folder / "predictions.json"
+        summary |= predict(recipe, method, root, path, fabric, job.options.train.progress)
         if job.proxied:
             make_proxies(method, root, folder, fabric, job.options.train.progress)
     except torch.OutOfMemoryError as error:

@@ -1,7 +1,8 @@
 """What a method's training reads, and what a finished network is asked for: by the kind of its batches.
 
 Detectors take whole images and predict instances; BoxCaseg takes patches around objects and fills boxes, as
-baselines do that are not trained.
+baselines do that are not trained; BAISeg takes crops with semantic maps, and extracts instances with a
+threshold that is chosen after training.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from wsis.data.loading import eval_samples, train_batches
 from wsis.data.patches import object_samples, patch_batches
 from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot
+from wsis.data.semantic_batches import semantic_batches, semantic_samples
 from wsis.declare.recipe import Recipe
 from wsis.engine.objects import predict_objects
 from wsis.engine.predict import predict_run
+from wsis.engine.threshold import set_threshold
 
 
 def batches(
@@ -33,20 +36,31 @@ def batches(
     workers: int,
 ) -> Iterator[list[Any]]:
     """The training stream of a recipe; see `wsis.data.loading.train_batches`."""
-    if recipe.method != "boxcaseg":
-        return train_batches(recipe, root, start, rank, world, micro, workers)
-    return patch_batches(recipe, root, salient, start, rank, world, micro, workers)
+    match recipe.method:
+        case "boxcaseg":
+            return patch_batches(recipe, root, salient, start, rank, world, micro, workers)
+        case "baiseg":
+            return semantic_batches(recipe, root, start, rank, world, micro, workers)
+    return train_batches(recipe, root, start, rank, world, micro, workers)
 
 
 def predict(
     recipe: Recipe, method: nn.Module, root: Root, path: Path, fabric: Fabric, show: bool = True
-) -> None:
-    """Write predictions.json of the evaluation images: detections, or a mask for every annotated box."""
+) -> dict[str, Any]:
+    """Write predictions.json of the evaluation images: detections, or a mask for every annotated box.
+
+    Returns what train.json says of it: BAISeg's threshold and how it was chosen.
+    """
     rank, world = fabric.global_rank, fabric.world_size
+    found: dict[str, Any] = {}
+    run = predict_run
     if hasattr(method, "fill"):
         samples = object_samples(root.eval, rank, world)
         run = predict_objects
+    elif recipe.method == "baiseg":
+        found = set_threshold(recipe, method.to(fabric.device), root)
+        samples = semantic_samples(recipe, root, rank, world)
     else:
         samples = eval_samples(recipe, root, rank, world)
-        run = predict_run
     run(method, samples, root.category_ids, path, fabric, recipe.id, root.eval_images, show)
+    return found

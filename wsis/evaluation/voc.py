@@ -50,7 +50,7 @@ def evaluate_voc(
     for entry in detections:
         found[entry["category_id"], entry["image_id"]].append(entry)
 
-    by_class = {category: _class_aps(category, images, targets, found) for category in truth.categories}
+    by_class = {category: class_aps(category, images, targets, found) for category in truth.categories}
     defined = [aps for aps in by_class.values() if aps is not None]
     metrics = dict.fromkeys(THRESHOLDS)
     if defined:
@@ -69,8 +69,12 @@ def evaluate_voc(
     }
 
 
-def _class_aps(category: int, images: Sequence[int], targets: dict, found: dict) -> dict[str, float] | None:
-    """AP (0 to 1) of one class by metric name; None where the class has no ground truth."""
+def class_aps(category: int, images: Sequence[int], targets: dict, found: dict) -> dict[str, float] | None:
+    """AP (0 to 1) of one class by metric name; None where the class has no ground truth.
+
+    targets, found: (category, image) -> RLEs of the objects, and entries with a score and a segmentation, best
+    first; a missing key is an empty list (`defaultdict`).
+    """
     objects = sum(len(targets[category, image]) for image in images)
     if objects == 0:
         return None

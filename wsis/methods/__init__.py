@@ -21,6 +21,8 @@ def build_method(recipe: Recipe, num_classes: int) -> nn.Module:
             from wsis.methods.sim.method import SIM as Method
         case "boxcaseg":
             from wsis.methods.boxcaseg.method import BoxCaseg as Method
+        case "baiseg":
+            from wsis.methods.baiseg.method import BAISeg as Method
         case "mask_rcnn":
             from wsis.methods.mask_rcnn.method import MaskRCNN as Method
         case "bbtp":

@@ -153,7 +153,7 @@ class Found:
 def workflow(plan: Plan, target: str) -> str:
     """The command that makes a target of the workflow at this plan's scale and seeds."""
     config = [f"scale={plan.scale.name}"]
-    if plan.seeds != plan.scale.seeds:
+    if plan.asked:
         config.append(f"seeds=[{','.join(map(str, plan.seeds))}]")
     if plan.scale.data == "root":
         config.append("data_root=PATH")

@@ -26,7 +26,7 @@ def measure_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, fo
 def measuring(plan: Plan, command: str, run: str) -> str:
     """The command line that measures with the weights of `run`, whether that was done before or not."""
     words = ["wsis", command, run, "--scale", plan.scale.name]
-    if plan.seeds != plan.scale.seeds:
+    if plan.asked:
         words += ["--seeds", ",".join(map(str, plan.seeds))]
     if plan.scale.data == "root":
         words += ["--data-root", "PATH"]

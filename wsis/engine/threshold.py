@@ -1,0 +1,74 @@
+"""The threshold of BAISeg's boundary map: chosen on development images, once the network is trained.
+
+The balanced loss leaves the map uncalibrated, so that one number can't serve networks that are compared; the
+paper gives none (erratum watershed-seeds).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from wsis.data.roots import Picture, Root
+from wsis.data.semantic_batches import dev_samples
+from wsis.declare.recipe import Recipe
+from wsis.evaluation.files import read_json
+from wsis.evaluation.rle import truth_rle
+from wsis.evaluation.voc import class_aps
+from wsis.extract.pipeline import Extracted, Extraction
+
+GRID = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+CRITERION = "AP50"  # of VOC's protocol, on the development images
+
+
+def set_threshold(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
+    """Give `method` its threshold, chosen where the recipe has none; returns what train.json says of it.
+
+    The one with the best AP50 on the development images, the lowest of equals; the same in every process.
+    """
+    spec = recipe.baiseg
+    if spec.threshold is not None or spec.boundary == "none":
+        method.threshold = spec.threshold
+        return {}
+    method.eval()
+    dev = dev_samples(recipe, root)
+    maps = [method.maps([sample])[0] for _, sample in dev]
+    scores = {}
+    for value in GRID:
+        settings = Extraction(
+            value, spec.thin, spec.seeds, spec.refine, spec.relief, spec.closing, spec.min_area
+        )
+        found = [method.extracted(m, settings) for m in maps]
+        scores[value] = average_precision([picture for picture, _ in dev], found)
+    method.threshold = max(GRID, key=lambda value: (scores[value], -value))
+    return {
+        "threshold": {
+            "value": method.threshold,
+            "images": len(dev),
+            CRITERION: {f"{value:g}": round(score, 3) for value, score in scores.items()},
+        }
+    }
+
+
+def restore_threshold(method: nn.Module, folder: Path) -> None:
+    """Give a finished run's network the threshold that was chosen for it; nothing for other methods."""
+    if hasattr(method, "threshold") and method.threshold is None:
+        method.threshold = read_json(folder / "train.json").get("threshold", {}).get("value")
+
+
+def average_precision(pictures: list[Picture], found: list[list[Extracted]]) -> float:
+    """AP50 in per cent by VOC's protocol, mean over the classes that the pictures have; 0 without objects."""
+    targets, entries = defaultdict(list), defaultdict(list)
+    for picture, extracted in zip(pictures, found, strict=True):
+        for instance in picture.instances:
+            rle = truth_rle(instance.segmentation, (picture.height, picture.width))
+            targets[instance.label, picture.id].append(rle)
+        for e in extracted:
+            entries[e.label, picture.id].append({"score": e.score, "segmentation": e.mask})
+    images, labels = [picture.id for picture in pictures], sorted({label for label, _ in targets})
+    aps = [class_aps(label, images, targets, entries)[CRITERION] for label in labels]
+    return 100.0 * float(np.mean(aps)) if aps else 0.0

@@ -1,0 +1,42 @@
+"""What instances are extracted from: an image's boundary map and its semantic map, at original size.
+
+Shapes: h x w original image, H x W network input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsis.extract.gradient import colour_gradient
+
+MULTIPLE = 32  # sides of the network's input: HRNet's coarsest stride
+
+
+@dataclass
+class Maps:
+    """image h x w x 3 uint8; boundary h x w float32 in [0, 1], None for `boundary: none`; semantic h x w uint8
+    (0 background, label + 1, 255 void); certainty h x w float32, the semantic class's probability, 1 where the
+    semantic map is given."""
+
+    image: np.ndarray
+    boundary: np.ndarray | None
+    semantic: np.ndarray
+    certainty: np.ndarray
+
+
+def boundary_of(kind: str, image: np.ndarray) -> np.ndarray | None:
+    """The boundary map of a control that needs no network: the colour gradient; None for the others."""
+    return colour_gradient(image) if kind == "gradient" else None
+
+
+def network_input(image: Tensor) -> Tensor:
+    """3 x h x w uint8 at original resolution (Sec. 4.2), stretched to the next multiples of 32."""
+    height, width = (-(-side // MULTIPLE) * MULTIPLE for side in image.shape[-2:])
+    if (height, width) == tuple(image.shape[-2:]):
+        return image
+    stretched = F.interpolate(image[None].float(), size=(height, width), mode="bilinear", align_corners=False)
+    return stretched[0]

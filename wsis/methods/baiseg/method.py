@@ -1,0 +1,163 @@
+"""BAISeg: one backbone, a semantic branch and a boundary branch, trained on semantic masks (Wang and Bai, 2024).
+
+The boundary branch learns the contours between classes (Eq. 1) and a pixel contrast (Eq. 6); at inference the
+contours that it finds between objects, too, cut the semantic map into instances (Sec. 3.6).
+Shapes: B images, S x S crop, s stride of the features, C classes, d channels of the boundary branch; semantic
+maps are uint8: 0 background, label + 1, 255 void.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsis.data.structures import Instances, SemanticBatch, SemanticSample
+from wsis.declare.recipe import Recipe
+from wsis.errors import WsisError
+from wsis.extract.pipeline import Extracted, Extraction, extract
+from wsis.losses.boundary import boundary_loss, contours
+from wsis.losses.contrast import contrast_loss
+from wsis.losses.semantic import semantic_loss
+from wsis.methods.baiseg.maps import Maps, boundary_of, network_input
+from wsis.nn.cascade import BoundaryModule
+from wsis.nn.dense import build_dense
+from wsis.nn.semantic_head import SemanticHead
+from wsis.nn.weights import MEAN, STD
+
+PROJECTION = 256  # channels of the contrast's embedding (erratum contrast-sampling)
+
+
+class BAISeg(nn.Module):
+    """The network, its losses, and the instances of an image.
+
+    threshold: of the boundary map; the recipe's, or None until the engine has chosen one.
+    """
+
+    def __init__(self, recipe: Recipe, num_classes: int) -> None:
+        """num_classes: C. Raises WsisError for a recipe of another method or supervision."""
+        super().__init__()
+        if recipe.baiseg is None:
+            raise WsisError("method 'baiseg' needs the section 'baiseg' in its recipe")
+        if recipe.data.supervision not in ("semantic", "masks"):
+            raise WsisError(
+                f"method 'baiseg' learns from semantic masks: data.supervision '{recipe.data.supervision}';"
+                " set 'semantic', or 'masks' for the control that sees instance contours"
+            )
+        self.recipe, self.spec = recipe, recipe.baiseg
+        spec, tiny = self.spec, recipe.model.backbone.startswith("tiny")
+        self.backbone = build_dense(recipe.model, spec.multi_scale, spec.stage_dim)
+        channels = self.backbone.channels
+        self.boundary = BoundaryModule(
+            channels, spec.dim, spec.cascades, spec.reduction, cfm=spec.cfm, dma=spec.dma
+        )
+        self.semantic = SemanticHead(channels, 32 if tiny else 256, num_classes + 1)
+        self.projection = nn.Conv2d(spec.dim, 32 if tiny else PROJECTION, 1) if spec.ppc else None
+        self.threshold = spec.threshold
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))  # part of checkpoints
+
+    def on_step_end(self, iteration: int) -> None:
+        """The engine calls this after every optimiser step."""
+        self.iteration += 1
+
+    def losses(self, batch: SemanticBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """loss_boundary, loss_semantic and loss_contrast of a batch, weighted; Eq. 7 is their sum.
+
+        A term without labels (no valid pixel, too few pixels of a kind) is zero with a gradient path, as is
+        the contrast before `contrast_warmup` iterations.
+        """
+        spec, size = self.spec, batch.semantic.shape[-2:]
+        features = self.backbone(self._normalised(batch.images))
+        logits, embedded = self.boundary(features)
+        edge, valid = contours(self._labels(batch))
+        boundary = boundary_loss(_to_size(logits, size).squeeze(1), edge, valid)
+        semantic = semantic_loss(_to_size(self.semantic(features), size), batch.semantic, spec.hardest)
+        losses = {"loss_boundary": spec.weight_boundary * boundary}
+        losses |= {"loss_semantic": spec.weight_semantic * semantic}
+        if self.projection is not None:
+            losses["loss_contrast"] = spec.weight_ppc * self._contrast(embedded, logits, edge, valid, generator)
+        return losses
+
+    def _contrast(
+        self, embedded: Tensor, logits: Tensor, edge: Tensor, valid: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """L_P (Eq. 6) on the grid of the features, from iteration `contrast_warmup` on."""
+        spec = self.spec
+        embeddings = self.projection(embedded)
+        loss = contrast_loss(
+            embeddings, edge, valid, spec.temperature, spec.samples, spec.views, generator, logits.squeeze(1)
+        )
+        # The factor and not a branch: on a graphics card the iteration is not known to the CPU.
+        return loss * (self.iteration >= spec.contrast_warmup)
+
+    def _labels(self, batch: SemanticBatch) -> Tensor:
+        """B x S x S labels whose contours are learnt: classes, or objects where their masks supervise."""
+        if batch.instances is None:
+            return batch.semantic
+        return torch.where(batch.semantic == 255, 255, batch.instances.to(torch.int16))
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return (images.float() - self.mean) / self.std
+
+    @torch.no_grad()
+    def maps(self, samples: list[SemanticSample]) -> list[Maps]:
+        """Boundary and semantic map of each image at its original size; the network is in evaluation mode."""
+        return [self._map(sample) for sample in samples]
+
+    def _map(self, sample: SemanticSample) -> Maps:
+        """One image at a time: at original size they rarely have one shape, and memory stays small."""
+        spec, image = self.spec, sample.image.cpu().numpy().transpose(1, 2, 0)
+        given = sample.semantic
+        if given is not None and spec.boundary != "network":  # nothing is left for the network
+            ones = np.ones(given.shape, np.float32)
+            return Maps(image, boundary_of(spec.boundary, image), given, ones)
+        device = self.iteration.device
+        pixels = network_input(sample.image.to(device))
+        features = self.backbone(self._normalised(pixels[None]))
+        boundary = boundary_of(spec.boundary, image)
+        if spec.boundary == "network":
+            logits = _to_size(self.boundary(features)[0], sample.size)
+            boundary = logits.sigmoid()[0, 0].cpu().numpy()
+        if given is not None:
+            return Maps(image, boundary, given, np.ones(given.shape, np.float32))
+        certainty, semantic = _to_size(self.semantic(features), sample.size).softmax(1)[0].max(0)
+        return Maps(image, boundary, semantic.to(torch.uint8).cpu().numpy(), certainty.cpu().numpy())
+
+    @property
+    def extraction(self) -> Extraction:
+        """How instances are extracted. Raises WsisError while no threshold is chosen."""
+        spec = self.spec
+        if self.threshold is None and spec.boundary != "none":
+            raise WsisError(
+                "no boundary threshold: it is chosen after training; or set baiseg.threshold"
+            )
+        threshold = 1.0 if self.threshold is None else self.threshold
+        return Extraction(
+            threshold, spec.thin, spec.seeds, spec.refine, spec.relief, spec.closing, spec.min_area
+        )
+
+    def predict(self, samples: list[SemanticSample]) -> list[Instances]:
+        """Instances of each image, best first, in the frame of the original image."""
+        return [_instances(self.extracted(maps)) for maps in self.maps(samples)]
+
+    def extracted(self, maps: Maps, settings: Extraction | None = None) -> list[Extracted]:
+        """The instances of one image's maps; settings: instead of `extraction`."""
+        settings = settings or self.extraction
+        return extract(maps.image, maps.boundary, maps.semantic, settings, maps.certainty)
+
+
+def _to_size(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """B x c x h x w upsampled bilinearly, float32."""
+    return F.interpolate(x.float(), size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def _instances(found: list[Extracted]) -> Instances:
+    return Instances(
+        torch.tensor([e.box for e in found], dtype=torch.float32).reshape(-1, 4),
+        torch.tensor([e.label for e in found], dtype=torch.int64),
+        torch.tensor([e.score for e in found], dtype=torch.float32),
+        [e.mask for e in found],
+    )
