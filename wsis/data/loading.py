@@ -8,7 +8,7 @@ stream.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import count
@@ -54,7 +54,7 @@ def train_batches(
     def item(t: int) -> list[Batch]:
         return [source.batch(t, (m * world + rank) * share, share) for m in range(micro)]
 
-    return _ahead(item, start, workers) if workers > 0 else (item(t) for t in count(start))
+    return ahead(item, start, workers) if workers > 0 else (item(t) for t in count(start))
 
 
 def eval_samples(recipe: Recipe, root: Root | Path, rank: int = 0, world: int = 1) -> Iterator[Sample]:
@@ -67,7 +67,7 @@ def eval_samples(recipe: Recipe, root: Root | Path, rank: int = 0, world: int = 
         yield Sample(image_tensor(transforms.resize_image(image, height, width)), (h, w), picture.id)
 
 
-def _ahead(item, start: int, workers: int) -> Iterator[list[Batch]]:
+def ahead(item: Callable[[int], list], start: int, workers: int) -> Iterator[list]:
     """Run `item` in threads, at most two items a thread ahead, and yield in order."""
     with ThreadPoolExecutor(workers) as pool:
         pending = deque(pool.submit(item, start + i) for i in range(2 * workers))

@@ -18,7 +18,7 @@ from PIL import Image
 
 from wsis.data import transforms
 from wsis.data.crops import box_label, crop_patch, jittered_box, normalise_patch, pixel_box
-from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, _ahead, image_tensor
+from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, ahead, image_tensor
 from wsis.data.roots import Picture, Root, open_root
 from wsis.data.salient import SalientRoot, read_mask
 from wsis.data.structures import BoxSample, PatchBatch
@@ -92,7 +92,7 @@ def patch_batches(
     def item(t: int) -> list[PatchBatch]:
         return [source.batch(t, (m * world + rank) * share, share) for m in range(micro)]
 
-    return _ahead(item, start, workers) if workers > 0 else (item(t) for t in count(start))
+    return ahead(item, start, workers) if workers > 0 else (item(t) for t in count(start))
 
 
 class _Source:
