@@ -2,7 +2,8 @@
 
 A root is either COCO's layout (<split>/*.jpg, annotations/instances_<split>.json; `shapes` has it too) or
 VOC2012's (see wsis.data.voc). Boxes are xyxy in original pixels. Where the supervision hides an instance's
-mask, its segmentation is dropped while the annotation is read: no later code can see it.
+mask, its segmentation is dropped while the annotation is read: no later code can see it. Under supervision
+'semantic' training pictures have no instances at all (their semantic maps: wsis.data.semantic).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from wsis.data import voc
 from wsis.declare.recipe import Recipe
@@ -88,15 +91,20 @@ class Root:
 
     @cached_property
     def train(self) -> list[Picture]:
-        """Training pictures: without crowd regions, and without pictures that have no instance left."""
+        """Pictures with an object that is no crowd region; under supervision 'semantic' without instances."""
         data = self.recipe.data
-        visible = mask_classes(data.supervision, self)
-        pictures = self._read(data.train, visible)
-        for picture in pictures:
-            picture.instances = [i for i in picture.instances if not i.crowd]
-            for instance in picture.instances if self.proxies is not None else ():
-                instance.segmentation = self.proxies.get(instance.id)
-        pictures = [p for p in pictures if p.instances]
+        semantic = data.supervision == "semantic"
+        if semantic and self.dataset == "voc":
+            pictures = self._of_classes(data.train)
+        else:
+            pictures = self._read(data.train, mask_classes(data.supervision, self))
+            for picture in pictures:
+                picture.instances = [i for i in picture.instances if not i.crowd]
+                for instance in picture.instances if self.proxies is not None else ():
+                    instance.segmentation = self.proxies.get(instance.id)
+            pictures = [p for p in pictures if p.instances]
+            for picture in pictures if semantic else ():
+                picture.instances = []
         if not pictures:
             raise WsisError(f"{self.path}: split '{data.train}' has no image with an annotated object")
         return pictures[: data.train_images]
@@ -114,6 +122,20 @@ class Root:
     @property
     def eval_images(self) -> int:
         return len(self.eval)
+
+    def with_masks(self, split: str) -> list[Picture]:
+        """All pictures of a split with every instance's mask, crowd regions too: to measure, not to train."""
+        return self._read(split, set(range(self.num_classes)))
+
+    def _of_classes(self, split: str) -> list[Picture]:
+        """A VOC split's pictures with an object, without instances: SegmentationObject stays closed."""
+        names, pictures = voc.read_names(self.path, split), []
+        for id, name in zip(voc.image_ids(names), names, strict=True):
+            classes = voc.read_indices(self.path / "SegmentationClass" / f"{name}.png")
+            if np.isin(classes, self.category_ids).any():
+                path = image_folder(self.path, self.dataset, split) / f"{name}.jpg"
+                pictures.append(Picture(id, path, *classes.shape))
+        return sorted(pictures, key=lambda picture: picture.id)
 
     def _read(self, split: str, visible: set[int]) -> list[Picture]:
         content = read_split(self.path, self.dataset, split)
@@ -235,7 +257,9 @@ def _annotation_files(path: Path, dataset: str, split: str) -> list[Path]:
         return [path / "annotations" / f"instances_{split}.json"]
     listing = voc.split_file(path, split)
     names = voc.read_names(path, split) if listing.exists() else []
-    return [listing, *(path / "SegmentationObject" / f"{name}.png" for name in names)]
+    files = [path / "SegmentationObject" / f"{name}.png" for name in names]
+    classes = path / "SegmentationClass"  # a training from semantic maps needs no other file
+    return [listing, *(file if file.exists() else classes / file.name for file in files)]
 
 
 def _layout(dataset: str, split: str) -> str:

@@ -1,6 +1,6 @@
 """What passes between data, methods and evaluation.
 
-Shapes: N instances, H x W network input, h x w original image, B images or patches, S patch side.
+Shapes: N instances, H x W network input, h x w original image, B images or patches, S side of a crop.
 Boxes are xyxy in pixels, half-open (a box covering pixel 0 alone is [0, 0, 1, 1]); `Targets` are in the
 frame of the network input, `Instances` in that of the original image.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -112,6 +113,43 @@ class BoxSample:
     labels: Tensor
     annotation_ids: list[int]
     id: int
+
+
+@dataclass
+class SemanticBatch:
+    """One training step's crops (BAISeg, Secs. 3.1 and 4.2).
+
+    images:    B x 3 x S x S uint8 RGB, PADDING outside the image
+    semantic:  B x S x S uint8: 0 background, label + 1, VOID (255) where unknown and outside the image
+    instances: B x S x S int16: 0 no object, 1, 2, ... the image's objects, in no order that matters and not
+               marked where `semantic` is VOID; None unless data.supervision is 'masks'
+    ids:       image ids, for messages
+    """
+
+    images: Tensor
+    semantic: Tensor
+    instances: Tensor | None = None
+    ids: list[int] = field(default_factory=list)
+
+    def to(self, device: torch.device) -> SemanticBatch:
+        move = lambda t: None if t is None else t.to(device, non_blocking=True)  # noqa: E731
+        return SemanticBatch(move(self.images), move(self.semantic), move(self.instances), self.ids)
+
+
+@dataclass
+class SemanticSample:
+    """One image whose instances are to be extracted (BAISeg, Sec. 3.6).
+
+    image:    3 x h x w uint8 RGB, of original size
+    size:     (h, w)
+    id:       image id
+    semantic: h x w uint8 map that is given at inference, values as in `SemanticBatch`; None: it is predicted
+    """
+
+    image: Tensor
+    size: tuple[int, int]
+    id: int
+    semantic: np.ndarray | None = None
 
 
 @dataclass

@@ -1,0 +1,146 @@
+"""Semantic maps of a root's images: all that BAISeg trains on, and what it may be given at inference.
+
+A map is uint8, of its image's size: 0 background, 1 to C the classes (label + 1), VOID where not known.
+h x w image, C classes, n objects of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wsis.data import transforms, voc
+from wsis.data.roots import Picture, Root, read_split
+from wsis.errors import WsisError
+
+VOID = voc.VOID  # 255
+GROUND_TRUTH = "ground_truth"
+FORMAT = "an 8-bit PNG of the image's size: 0 background, class position + 1, 255 unknown"
+
+Mask = tuple[int, bool, list | dict]  # label, crowd, segmentation
+
+
+class SemanticMaps:
+    """The maps of one split, from the root's ground truth or another source.
+
+    source "ground_truth": <root>/semantic/<split>/<stem>.png of `shapes`, SegmentationClass/<stem>.png of
+    VOC; of COCO they are painted from the split's annotations (`paint_classes`). Any other source, whatever
+    the data set: <root>/semantic/<source>/<stem>.png, for every split.
+    Raises WsisError where the folder or the annotations are missing.
+    """
+
+    def __init__(self, root: Root, split: str, source: str = GROUND_TRUTH) -> None:
+        self.classes, self.source = root.num_classes, source
+        if self.classes >= VOID:
+            raise WsisError(f"{root.path}: {self.classes} classes; a semantic map holds at most {VOID - 1}")
+        self.painted = source == GROUND_TRUTH and root.dataset == "coco"
+        self.known = np.isin(np.arange(256), [*range(self.classes + 1), VOID])
+        if self.painted:
+            self.folder = root.path / "annotations" / f"instances_{split}.json"  # for messages
+            self.masks = _class_masks(root, split, self.folder)
+            return
+        if source != GROUND_TRUTH:
+            self.folder = root.path / "semantic" / source
+        elif root.dataset == "voc":
+            self.folder = root.path / "SegmentationClass"
+        else:
+            self.folder = root.path / "semantic" / split
+        if not self.folder.is_dir():
+            raise WsisError(f"{self.folder}: missing; put there, for each image, <its name>.png, {FORMAT}")
+
+    def read(self, picture: Picture) -> np.ndarray:
+        """The picture's map, h x w uint8.
+
+        Raises WsisError naming the file where it is missing, can't be read, is of another size than the
+        image, or has values that are no class.
+        """
+        if self.painted:
+            return self._paint(picture)
+        path = self.folder / f"{picture.path.stem}.png"
+        if not path.exists():
+            raise WsisError(f"{path}: missing; put the semantic map of {picture.path.name} there, {FORMAT}")
+        semantic = voc.read_indices(path)
+        if semantic.shape != (picture.height, picture.width):
+            raise WsisError(
+                f"{path}: is {semantic.shape[1]}x{semantic.shape[0]} (width x height), its image"
+                f" {picture.width}x{picture.height}; a semantic map has its image's size"
+            )
+        if not self.known[semantic].all():
+            unknown = sorted(set(np.unique(semantic).tolist()) - set(np.flatnonzero(self.known).tolist()))
+            raise WsisError(
+                f"{path}: has values {unknown[:5]} that are no class; use 0, 1 to {self.classes}, and {VOID}"
+            )
+        return semantic
+
+    def _paint(self, picture: Picture) -> np.ndarray:
+        try:
+            return paint_classes(self.masks.get(picture.id, ()), picture.height, picture.width)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise WsisError(
+                f"{self.folder}: a segmentation of image {picture.id} can't be drawn ({error}); run"
+                " `wsis data check` on the root"
+            ) from None
+
+
+def paint_classes(objects: Sequence[Mask], height: int, width: int) -> np.ndarray:
+    """h x w uint8: smaller objects over larger ones, all of them over crowd regions, which are VOID.
+
+    Only which masks there are counts, not their order or ids: of equal size, the higher label is on top.
+    """
+    areas = [(segmentation, label, crowd) for label, crowd, segmentation in objects]
+    drawn = [(_mask(s, height, width), VOID if crowd else label + 1, crowd) for s, label, crowd in areas]
+    drawn.sort(key=lambda item: (not item[2], -int(item[0].sum()), item[1]))
+    semantic = np.zeros((height, width), np.uint8)
+    for mask, value, _ in drawn:
+        semantic[mask] = value
+    return semantic
+
+
+def paint_instances(picture: Picture) -> np.ndarray:
+    """h x w int16: 0 no object, 1, 2, ... the picture's objects, painted as `paint_classes` does.
+
+    Crowd regions are no objects. Raises WsisError where a mask is hidden or can't be drawn.
+    """
+    height, width = picture.height, picture.width
+    try:
+        drawn = [(_mask(i.segmentation, height, width), i.label) for i in picture.instances if not i.crowd]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise WsisError(
+            f"{picture.path}: a mask of image {picture.id} is hidden or can't be drawn ({error}); use"
+            " data.supervision 'masks', and run `wsis data check` on the root"
+        ) from None
+    drawn.sort(key=lambda item: (-int(item[0].sum()), item[1]))
+    instances = np.zeros((height, width), np.int16)
+    for number, (mask, _) in enumerate(drawn, 1):
+        instances[mask] = number
+    return instances
+
+
+def _mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
+    mask = transforms.decode_mask(segmentation, height, width)
+    if mask.shape != (height, width):
+        raise ValueError(f"a mask of {mask.shape[1]}x{mask.shape[0]} in an image of {width}x{height}")
+    return mask
+
+
+def _class_masks(root: Root, split: str, file: object) -> dict[int, list[Mask]]:
+    """Image id -> what `paint_classes` takes, of COCO annotations: only the class of a mask is kept."""
+    labels = {id: label for label, id in enumerate(root.category_ids)}
+    found: dict[int, list[Mask]] = {}
+    for a in read_split(root.path, root.dataset, split)["annotations"]:
+        try:
+            label = labels.get(a["category_id"])
+            if label is None:
+                raise WsisError(
+                    f"{file}: annotation {a.get('id')} has category {a['category_id']}, which is not among"
+                    " the root's categories; run `wsis data check` on the root"
+                )
+            mask = (label, bool(a.get("iscrowd", 0)), a["segmentation"])
+            found.setdefault(a["image_id"], []).append(mask)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise WsisError(
+                f"{file}: an annotation can't be read ({type(error).__name__}: {error}); run `wsis data"
+                " check` on the root to see which"
+            ) from None
+    return found
