@@ -6,7 +6,7 @@ half of it is covered. Coordinates are pixels, xy, pixel (0, 0) covering [0, 1) 
 
 `plain` objects are separable by colour. `hard` ones are what pseudo masks are for: objects of two strongly
 different colours, with a side that fades into the background, and overlapping neighbours of the same class.
-Salient images are drawn from the same parts: wsis.data.drawing_salient.
+Salient images and the kind `texture` are drawn from the same parts: wsis.data.drawing_{salient,texture}.
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@
 <root>/annotations/instances_{train,val}.json
 <root>/semantic/{train,val}/*.png         uint8: 0 background, class position + 1
 <root>/salient/{images,masks}/*.png, <root>/salient/train.txt    where spec.salient_images > 0
+<root>/texture/<split>/*.png              spec.kind "texture": uint8, 255 on edges inside an object's texture
 <root>/stats.json                         spec, seed, counts, shares (sizes, overlaps, ...), separability
 spec.salient says how far the salient images are from the others (wsis.data.drawing_salient).
+Roots of the kind "texture" have a third split, `dev`, to choose thresholds on; it is the same for every seed.
 
 COCO calls objects small below 32^2 and large above 96^2 pixels, and a 96 x 96 image cannot hold a large one.
 The annotations' `area` is therefore given in *reference pixels*, those of the same picture shown 216 pixels
@@ -28,6 +30,7 @@ from pycocotools import mask as rle
 
 from wsis.data.drawing import Drawing, draw_scene
 from wsis.data.drawing_salient import domain_of, draw_salient
+from wsis.data.drawing_texture import draw_texture, texture_edges, touching_pairs
 from wsis.data.outlines import CLASSES
 from wsis.data.separability import separability
 from wsis.declare.recipe import ShapesSpec
@@ -37,15 +40,17 @@ VERSION = 1  # of the drawing: raise it when the same seed draws something else
 REFERENCE_SIDE = 216  # pixels; see above
 SMALL, LARGE = 32**2, 96**2  # COCO's limits, applied to `area`
 OVERLAP = 0.1  # box IoU
-STREAMS = {"train": 0, "val": 1, "salient": 2}  # so that no two splits share images, whatever their seeds
+DEV_IMAGES = 40  # of the split `dev` of the kind "texture"
+# So that no two splits share images, whatever their seeds.
+STREAMS = {"train": 0, "val": 1, "salient": 2, "dev": 3}
 
 
 def write_shapes(spec: ShapesSpec, seed: int, folder: Path) -> Path:
     """Write the root into `folder` unless it is already there; returns `folder`.
 
-    `train` is drawn from seed 1000 + seed, `val` from spec.val_seed alone: every seed is evaluated on the
-    same images. Image i depends on its split's seed and i only: a smaller set is the start of a larger one.
-    The folder appears at once, complete. Raises WsisError where `folder` holds something else.
+    `train` is drawn from seed 1000 + seed, `val` and `dev` from spec.val_seed alone: every seed is evaluated
+    on the same images. Image i depends on its split's seed and i only: a smaller set is the start of a larger
+    one. The folder appears at once, complete. Raises WsisError where `folder` holds something else.
     """
     folder = Path(folder)
     made = {"version": VERSION, "seed": seed, "spec": spec.model_dump(mode="json")}
@@ -84,10 +89,10 @@ def _complete(folder: Path, made: dict) -> bool:
 def _write(spec: ShapesSpec, seed: int, root: Path, made: dict) -> None:
     (root / "annotations").mkdir(parents=True)
     stats = {**made, "splits": {}}
-    for split, count, base in (
-        ("train", spec.train_images, 1000 + seed),
-        ("val", spec.val_images, spec.val_seed),
-    ):
+    splits = [("train", spec.train_images, 1000 + seed), ("val", spec.val_images, spec.val_seed)]
+    if spec.kind == "texture":
+        splits.append(("dev", DEV_IMAGES, spec.val_seed))
+    for split, count, base in splits:
         stats["splits"][split] = _write_split(root, split, count, base, spec)
     if spec.salient_images:
         stats["salient"] = _write_salient(root / "salient", spec, 1000 + seed)
@@ -98,15 +103,27 @@ def _write(spec: ShapesSpec, seed: int, root: Path, made: dict) -> None:
 def _write_split(root: Path, split: str, count: int, base: int, spec: ShapesSpec) -> dict:
     (root / split).mkdir()
     (root / "semantic" / split).mkdir(parents=True)
+    textured = spec.kind == "texture"
+    if textured:
+        (root / "texture" / split).mkdir(parents=True)
+    pairs, edges = [], 0
     images, annotations, drawn = [], [], {"two_coloured": 0, "faded": 0}
     for index in range(count):
         rng = np.random.default_rng([base, STREAMS[split], index])
-        drawing = draw_scene(rng, spec.size, spec.low_contrast, spec.kind)
+        if textured:
+            drawing = draw_texture(rng, spec.size, spec.low_contrast)
+        else:
+            drawing = draw_scene(rng, spec.size, spec.low_contrast, spec.kind)
         drawn["two_coloured"] += sum(part is not None for part in drawing.seconds)
         drawn["faded"] += sum(pixel is not None for pixel in drawing.faded)
         name = f"{index + 1:06d}.png"
         _save(drawing.image, root / split / name)
         _save(_semantic(drawing, spec.size), root / "semantic" / split / name)
+        if textured:
+            found = texture_edges(drawing)
+            _save(found.astype(np.uint8) * 255, root / "texture" / split / name)
+            pairs.append(len(touching_pairs(drawing.masks, drawing.labels)))
+            edges += int(found.sum())
         images.append({"id": index + 1, "file_name": name, "height": spec.size, "width": spec.size})
         for mask, label in zip(drawing.masks, drawing.labels, strict=True):
             annotations.append(_annotation(len(annotations) + 1, index + 1, label, mask))
@@ -124,9 +141,15 @@ def _write_split(root: Path, split: str, count: int, base: int, spec: ShapesSpec
         "annotations": annotations,
     }
     (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content, separators=(",", ":")))
-    return _summary(annotations, count) | {
+    summary = _summary(annotations, count) | {
         key: round(100 * number / len(annotations), 1) for key, number in drawn.items()
     }
+    if textured:
+        covered = sum(rle.area(a["segmentation"]) for a in annotations)
+        summary["touching"] = round(100 * float(np.mean(np.array(pairs) > 0)), 1)  # % of the images
+        summary["touching_pairs"] = sum(pairs)
+        summary["texture_edges"] = round(100 * edges / float(covered), 1)  # % of the objects' pixels
+    return summary
 
 
 def area_scale(size: int) -> float:
