@@ -154,13 +154,15 @@ def listed(chosen: Sampled):
     return [row for row, used in zip(rows, chosen.used.tolist(), strict=True) if used]
 
 
-@pytest.mark.parametrize(("samples", "views"), [(1024, 10), (60, 20), (8, 100), (1024, 30), (30, 1)])
+@pytest.mark.parametrize(
+    ("samples", "views"), [(1024, 10), (60, 20), (8, 100), (1024, 30), (30, 1), (1024, 5)]
+)
 def test_sampling_follows_the_rules(samples, views):
     on, off, predicted = field()
     predicted[1] = on[1]  # edges: all easy
     predicted[2] = ~on[2]  # all hard
     on[3].flatten()[5:] = False
-    on[3].flatten()[:5] = True  # five edge cells
+    on[3].flatten()[:5] = True  # five edge cells, which are too few for five views
     off[3] &= ~on[3]
     chosen = sample_cells(on, off, predicted, samples, views, seeded())
     found = listed(chosen)

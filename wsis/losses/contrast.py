@@ -19,8 +19,7 @@ from torch import Tensor
 
 from wsis.errors import WsisError
 
-NEVER = -1e30  # a similarity that counts nothing, finite to keep gradients so
-EPSILON = 1e-12
+EPSILON = 1e-12  # least weight of the negatives, for its logarithm
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def weighted_contrast(
     same = edge[:, None] == edge
     itself = torch.eye(len(edge), dtype=torch.bool, device=edge.device)
     positive = pairs & same & ~itself
-    negatives = similarity.masked_fill(~(pairs & ~same), NEVER).logsumexp(1, keepdim=True)
+    negatives = similarity.masked_fill(~(pairs & ~same), -torch.inf).logsumexp(1, keepdim=True)
     # -log(exp(p) / (exp(p) + w sum)) = softplus(log w + log sum - p)
     term = F.softplus(others.clamp(min=EPSILON).log() + negatives - similarity)
     count = positive.sum(1)

@@ -28,10 +28,9 @@ def semantic_loss(logits: Tensor, semantic: Tensor, hardest: float) -> Tensor:
     loss = F.cross_entropy(logits.float(), semantic.long(), ignore_index=VOID, reduction="none").flatten()
     if loss.numel() == 0:
         return logits.float().sum()
-    valid = (semantic != VOID).flatten()
-    found = valid.sum()
+    found = (semantic != VOID).sum()
     keep = (hardest * found.double()).round().clamp(min=1).minimum(found)
     most = max(1, round(hardest * loss.numel()))  # known without asking the device how many are valid
-    top = loss.masked_fill(~valid, -1.0).topk(most).values
+    top = loss.topk(most).values  # void pixels have 0, the least there is
     kept = torch.arange(most, device=top.device) < keep
     return top.masked_fill(~kept, 0.0).sum() / keep.clamp(min=1).float()
