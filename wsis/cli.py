@@ -240,6 +240,24 @@ def proxy_quality(
     measure_proxies(planned(scale, seeds, set_), ids, results, data_root)
 
 
+@app.command("boundary-quality")
+def boundary_quality(
+    ids: Annotated[list[str], typer.Argument(help="ids of trained runs of BAISeg")],
+    scale: ScaleOption = "tiny",
+    seeds: SeedsOption = None,
+    set_: SetOption = None,
+    data_root: RootOption = None,
+    results: ResultsOption = RESULTS,
+    accelerator: Annotated[
+        str | None, typer.Option(help="cpu or cuda; default: cuda if there is one")
+    ] = None,
+) -> None:
+    """Response of BAISeg's boundary maps on contacts, interiors and texture edges, and pairs split."""
+    from wsis.probe.boundary_job import measure_boundaries
+
+    measure_boundaries(planned(scale, seeds, set_), ids, results, data_root, accelerator)
+
+
 @app.command()
 def collect(
     scale: ScaleOption = "tiny",

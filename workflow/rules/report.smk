@@ -20,6 +20,7 @@ for target, tables in TARGETS.items():
         wanted.append(f"{RESULTS}/affinity.json")
     wanted += pseudo_for(tables)
     wanted += proxies_for(tables)
+    wanted += boundaries_for(tables)
     wanted += pictures_for(tables)
 
     rule:

@@ -40,7 +40,15 @@ PROXY_MEASURES = (
                                               ("kept_mIoU", "kept_IoU75", "proxy_drop"))),
     "agreement_AUC", "certainty_AUC", "agreement_below", "agreement_above",
 )  # fmt: skip
-MEASURES = (*PSEUDO_MEASURES, *PROXY_MEASURES)
+# Measures of ours for BAISeg, per cent, on evaluation images: the mean response of a row's boundary map on
+# contours between classes, on contacts between objects of one class (never labelled), on texture edges inside
+# objects and on interiors; how well the response tells contacts from interiors and from texture edges; and
+# pairs of objects in contact that the predicted instances separate.
+BOUNDARY_MEASURES = (
+    "response_contour", "response_contact", "response_texture", "response_interior",
+    "contact_AUC", "contact_texture_AUC", "split",
+)  # fmt: skip
+MEASURES = (*PSEUDO_MEASURES, *PROXY_MEASURES, *BOUNDARY_MEASURES)
 Measure = Literal[MEASURES]
 Quantity = Literal[(*get_args(Metric), *MEASURES)]  # a column of the paper's table, or one of ours
 Label = Annotated[str, Field(min_length=1)]

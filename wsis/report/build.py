@@ -16,9 +16,9 @@ from wsis.evaluation.files import read_json
 from wsis.plan import FILLS_BOXES, Plan, Run, protocol_of
 from wsis.report.claims import judge
 from wsis.report.measure_cells import measure_cell
-from wsis.report.measures import NO_DETECTOR, ProxyMasks, PseudoMasks, is_measure
+from wsis.report.measures import NO_DETECTOR, BoundaryMaps, ProxyMasks, PseudoMasks, is_measure
 from wsis.report.model import CellResult, FigureResult, Report, TableResult, Trend
-from wsis.report.stale import code_hash, proxy_hash, pseudo_hash
+from wsis.report.stale import boundary_hash, code_hash, proxy_hash, pseudo_hash
 from wsis.report.stats import decimals, kendall_tau_b, published_interval
 
 MIN_TREND_ROWS = 4
@@ -69,9 +69,11 @@ class Found:
         self.affinity = read_json(affinity) if affinity.exists() else None
         self.pseudo = PseudoMasks(self.root / "pseudo")
         self.proxies = ProxyMasks(self.root / "proxy")
+        self.boundaries = BoundaryMaps(self.root / "boundary")
         self._code: dict[str, str | None] = {}
         self._masks_code: str | None = None
         self._proxies_code: str | None = None
+        self._boundaries_code: str | None = None
 
     def _files(self, name: str) -> dict[str, dict[str, Any]]:
         paths = {run: self.root / "runs" / run / name for run in self.plan.runs}
@@ -112,6 +114,14 @@ class Found:
             self._proxies_code = proxy_hash()
         own = measured.get("code") != self._proxies_code
         return own or self._other_weights(parent, measured.get("weights")) or self.stale(parent)
+
+    def stale_boundaries(self, run: str) -> bool:
+        """The same for the measures of a run's boundary maps."""
+        measured = self.boundaries.content(run)
+        if self._boundaries_code is None:
+            self._boundaries_code = boundary_hash()
+        own = measured.get("code") != self._boundaries_code
+        return own or self._other_weights(run, measured.get("weights")) or self.stale(run)
 
     def _other_weights(self, run: str, weights: str | None) -> bool:
         """Has this run other weights now than these? False where it is not known."""

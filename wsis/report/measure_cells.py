@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from wsis.declare.table import PSEUDO_MEASURES, Table
+from wsis.declare.table import BOUNDARY_MEASURES, PSEUDO_MEASURES, Table
 from wsis.plan import Plan, Run
-from wsis.report.measures import NO_MASKS, NO_PROXIES, NO_WARMUP, readable
+from wsis.report.measures import NO_BOUNDARY, NO_MASKS, NO_PROXIES, NO_WARMUP, readable
 from wsis.report.model import CellResult
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 def measure_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
     """A measure of a row whose runs are `runs`, by seed."""
-    cell = _pseudo_cell if metric in PSEUDO_MEASURES else _proxy_cell
+    if metric in BOUNDARY_MEASURES:
+        cell = _boundary_cell
+    else:
+        cell = _pseudo_cell if metric in PSEUDO_MEASURES else _proxy_cell
     return cell(table, metric, runs, plan, found)
 
 
@@ -64,6 +67,18 @@ def _proxy_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, fou
     values = {seed: found.proxies.value(spec, metric) for seed, spec in specs.items()}
     cell = _filled(table, metric, runs, values, parents, found, found.proxies.problem, "proxy-quality")
     cell.stale = any(found.stale_proxies(parents[seed]) for seed in cell.values)
+    return cell
+
+
+def _boundary_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
+    """Of the maps and instances of a row's own runs; what a Mask R-CNN has learnt from them has no map."""
+    specs = [plan.runs[run].recipe.baiseg for run in runs.values()]
+    if None in specs or (metric != "split" and any(spec.boundary == "none" for spec in specs)):
+        return CellResult(reason=NO_BOUNDARY)
+    runs = dict(sorted(runs.items()))
+    values = {seed: found.boundaries.value(run, metric) for seed, run in runs.items()}
+    cell = _filled(table, metric, runs, values, runs, found, found.boundaries.problem, "boundary-quality")
+    cell.stale = any(found.stale_boundaries(runs[seed]) for seed in cell.values)
     return cell
 
 

@@ -1,4 +1,4 @@
-"""Measures of ours: names, what they are, and values from results/<scale>/{pseudo,proxy}/<run>.json."""
+"""Measures of ours: names, what they are, values from results/<scale>/{pseudo,proxy,boundary}/<run>.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsis.declare.recipe import ProxySpec
-from wsis.declare.table import MEASURES, PROXY_MEASURES, PSEUDO_MEASURES
+from wsis.declare.table import BOUNDARY_MEASURES, MEASURES, PROXY_MEASURES, PSEUDO_MEASURES
 from wsis.errors import WsisError
 from wsis.evaluation.files import read_json
 from wsis.probe.proxy_rows import setting
@@ -18,8 +18,10 @@ GROUP = "ours"  # the header over the measures in every format
 NO_MASKS = "no pseudo masks"  # why a row that makes none has no value
 NO_WARMUP = "no common warm-up to measure at"  # why one has none that continues no other training
 NO_PROXIES = "no proxy masks"  # why a row that learns none has no value
+NO_BOUNDARY = "no boundary map"  # why a row that extracts instances without one has no value
 NO_DETECTOR = "no Mask R-CNN is trained in this row"  # why a row of BoxCaseg alone has no AP
-NOT_MEANT = (NO_MASKS, NO_PROXIES, NO_DETECTOR)  # reasons that leave a cell empty: nothing is missing
+# Reasons that leave a cell empty: nothing is missing.
+NOT_MEANT = (NO_MASKS, NO_PROXIES, NO_BOUNDARY, NO_DETECTOR)
 PSEUDO_NOTE = (
     "Measures of ours, not the paper's: SIM's maps and labels inside the boxes of images that no training "
     "has seen, with the warm-up checkpoint and without further training; per cent (see README.md). M_S: "
@@ -36,6 +38,15 @@ PROXY_NOTE = (
     "the others. Agreement at most, or above, the IoU: share of the objects; the paper calls the "
     "agreement a lower bound of the IoU."
 )
+BOUNDARY_NOTE = (
+    "Measures of ours, not the paper's, on images that no training has seen; per cent (see README.md). "
+    "Response: mean of a row's boundary map times 100. Class contours are what is labelled. Contacts: "
+    "lines between touching objects of one class, labelled as no boundary. Textures: edges inside objects "
+    "of drawn images. Interiors: objects' other pixels. All but contours are three pixels away from one "
+    "another and from contours. AUC: how well the response tells contacts from the others; 50 is chance. "
+    "Split: pairs of touching objects whose best predicted instances are two, each covering less than "
+    "half of the other object."
+)
 _MAPS = {"semantic": "M_S", "instance": "M_I", "pseudo": "pseudo masks"}
 _KINDS = {
     "IoU": "IoU at 0.5", "best": "IoU at the best threshold", "AUC": "AUC", "cover": "labelled",
@@ -46,6 +57,12 @@ _PROXY_WORDS = {
     "kept_mIoU": "kept masks: mIoU", "kept_IoU75": "kept masks: IoU@75", "proxy_drop": "masks dropped",
     "agreement_AUC": "agreement: AUC", "certainty_AUC": "certainty: AUC",
     "agreement_below": "agreement at most the IoU", "agreement_above": "agreement above the IoU",
+}  # fmt: skip
+_BOUNDARY_WORDS = {
+    "response_contour": "response: class contours", "response_contact": "response: contacts",
+    "response_texture": "response: textures", "response_interior": "response: interiors",
+    "contact_AUC": "contacts vs interiors: AUC", "contact_texture_AUC": "contacts vs textures: AUC",
+    "split": "touching pairs: split",
 }  # fmt: skip
 _CONVENTIONS = {"exact": "exact boxes", "plus_one": "+1 boxes"}
 
@@ -60,15 +77,19 @@ def readable(metric: str) -> str:
     if metric in PROXY_MEASURES:
         name, convention = _convention(metric)
         return _PROXY_WORDS[name] + (f", {_CONVENTIONS[convention]}" if convention else "")
-    if not is_measure(metric):
-        return metric
+    if not is_measure(metric) or metric in BOUNDARY_MEASURES:
+        return _BOUNDARY_WORDS.get(metric, metric)
     name, kind, *overlap = metric.split("_")
     return f"{_MAPS[name]}: {_KINDS[kind]}" + (", overlapping" if overlap else "")
 
 
 def measures_note(measures: Sequence[str]) -> str:
     """What columns of ours are; '' for none."""
-    kinds = ((PSEUDO_MEASURES, PSEUDO_NOTE), (PROXY_MEASURES, PROXY_NOTE))
+    kinds = (
+        (PSEUDO_MEASURES, PSEUDO_NOTE),
+        (PROXY_MEASURES, PROXY_NOTE),
+        (BOUNDARY_MEASURES, BOUNDARY_NOTE),
+    )
     return " ".join(text for names, text in kinds if {*names} & {*measures})
 
 
@@ -163,6 +184,28 @@ class ProxyMasks(_Files):
     def problem(self, parent: str, data: dict[str, Any] | None) -> str | None:
         """Why what was measured of `parent`'s masks is not what tables show, else None; see `other_data`."""
         return self.other_data(parent, "network", data)
+
+
+class BoundaryMaps(_Files):
+    """The measured boundary maps of BAISeg, a file a run."""
+
+    def value(self, run: str, metric: str) -> float | None:
+        """A measure of a run's boundary maps and instances; None where it is not measured.
+
+        NaN where it is undefined, as the response of no pixels. Raises WsisError for a file of another form.
+        """
+        try:
+            content = self.content(run)
+            if not content:
+                return None
+            value = content["measures"][metric]
+            return math.nan if value is None else float(value)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WsisError(f"{self._path(run)}: no {metric}: {error!r}") from None
+
+    def problem(self, run: str, data: dict[str, Any] | None) -> str | None:
+        """Why what was measured of a run is not what tables show, else None; see `other_data`."""
+        return self.other_data(run, "network", data)
 
 
 def _proxy_value(

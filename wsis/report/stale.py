@@ -1,8 +1,9 @@
 """Fingerprint of the code behind a method, so that a report can say which numbers old code produced.
 
 Only what decides a training's numbers counts: the method's own sources and what they import from
-`wsis.methods`, `wsis.nn` and `wsis.losses`; for pseudo masks also what measures them, for proxy masks that
-alone. Sources are parsed, never imported, and compared without comments, docstrings and layout.
+`wsis.methods`, `wsis.nn`, `wsis.losses` and `wsis.extract`; for pseudo masks and boundary maps also
+what measures them, for proxy masks that alone. Sources are parsed, never imported, and compared without
+comments, docstrings and layout.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from pathlib import Path
 from wsis.errors import WsisError
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package `wsis`
-_COUNTED = ("wsis.methods", "wsis.nn", "wsis.losses")
+_COUNTED = ("wsis.methods", "wsis.nn", "wsis.losses", "wsis.extract")
 _MEASURING = ("wsis.probe.quality", "wsis.evaluation.pseudo")
 _MEASURING_PROXIES = (
     "wsis.probe.proxy_rows", "wsis.evaluation.proxy", "wsis.evaluation.class_agnostic", "wsis.evaluation.rle",
     "wsis.proxy.merge", "wsis.proxy.agreement",
 )  # fmt: skip
+_MEASURING_BOUNDARIES = ("wsis.evaluation.boundary", "wsis.evaluation.rle", "wsis.probe.boundary_quality")
 
 
 def code_hash(method: str, root: Path = ROOT) -> str:
@@ -41,6 +43,12 @@ def pseudo_hash(root: Path = ROOT) -> str:
 def proxy_hash(root: Path = ROOT) -> str:
     """The same for the measures of proxy masks: what measures them. A run has written the masks."""
     return _hash(_there(_MEASURING_PROXIES, root), root)
+
+
+def boundary_hash(root: Path = ROOT) -> str:
+    """The same for the measures of boundary maps: BAISeg's code, and that which measures."""
+    measuring = _there(_MEASURING_BOUNDARIES, root)
+    return _hash([*_method("baiseg", root), *measuring], root)
 
 
 def _there(names: Sequence[str], root: Path) -> list[str]:
