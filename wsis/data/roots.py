@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,8 @@ class Root:
 
     category_ids: the data set's own ids, sorted; a contiguous label is a position in it
     train, eval:  the pictures that the recipe uses, in id order; read when first asked for
-    proxies:      annotation id -> proxy mask, where the supervision is 'proxy'; dropped ones are not in it
+    proxies:      where the supervision is 'proxy': annotation id -> proxy mask, dropped ones are not in it;
+                  with recipe.proxy.instances image id -> objects for its own (as in wsis.proxy.generate)
     """
 
     path: Path
@@ -70,7 +72,7 @@ class Root:
     category_ids: tuple[int, ...]
     category_names: tuple[str, ...]
     recipe: Recipe
-    proxies: Mapping[int, dict] | None = None
+    proxies: Mapping[int, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -100,14 +102,27 @@ class Root:
             pictures = self._read(data.train, mask_classes(data.supervision, self))
             for picture in pictures:
                 picture.instances = [i for i in picture.instances if not i.crowd]
-                for instance in picture.instances if self.proxies is not None else ():
-                    instance.segmentation = self.proxies.get(instance.id)
+                if self.proxies is not None:
+                    self._supervise(picture)
             pictures = [p for p in pictures if p.instances]
             for picture in pictures if semantic else ():
                 picture.instances = []
         if not pictures:
             raise WsisError(f"{self.path}: split '{data.train}' has no image with an annotated object")
         return pictures[: data.train_images]
+
+    def _supervise(self, picture: Picture) -> None:
+        """Give a training picture the masks, or the objects, of another run."""
+        if not self.recipe.proxy.instances:
+            for instance in picture.instances:
+                instance.segmentation = self.proxies.get(instance.id)
+            return
+        picture.instances = []
+        for entry in self.proxies.get(picture.id, ()):
+            x, y, w, h = entry["bbox"]
+            label = self.category_ids.index(entry["category_id"])
+            instance = Instance(entry["annotation_id"], label, (x, y, x + w, y + h), False, entry["rle"])
+            picture.instances.append(instance)
 
     @cached_property
     def eval(self) -> list[Picture]:
@@ -142,7 +157,7 @@ class Root:
         return _pictures(content, self, image_folder(self.path, self.dataset, split), visible)
 
 
-def open_root(recipe: Recipe, root: Path, proxies: Mapping[int, dict] | None = None) -> Root:
+def open_root(recipe: Recipe, root: Path, proxies: Mapping[int, Any] | None = None) -> Root:
     """Open `root` for the recipe's data set and splits; with supervision 'proxy', `proxies` are its masks.
 
     Raises WsisError naming the folder or file that is missing, or the annotation that can't be read.

@@ -8,7 +8,7 @@ B crops of a batch, S their side, h x w image, H x W resized image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -90,6 +90,14 @@ def dev_samples(recipe: Recipe, root: Root | Path) -> list[tuple[Picture, Semant
         pictures = [picture for picture in root.with_masks(split) if picture.id in chosen]
     maps = _given(recipe, root, split)
     return [(picture, _sample(picture, maps)) for picture in pictures]
+
+
+def training_samples(
+    recipe: Recipe, root: Root, pictures: Sequence[Picture]
+) -> Iterator[tuple[Picture, SemanticSample]]:
+    """Training pictures with the maps that the training saw, for masks that another network learns from."""
+    maps = SemanticMaps(root, recipe.data.train, recipe.baiseg.train_semantics)
+    return ((picture, _sample(picture, maps)) for picture in pictures)
 
 
 def _check(recipe: Recipe) -> None:

@@ -1,7 +1,8 @@
 """Proxy masks between two runs: a network's masks of its training objects, what a Mask R-CNN gets of them.
 
 <run>/proxies/<rank>-of-<world>.jsonl.gz hold the raw masks (wsis.proxy.generate), a file a process. Merging
-and dropping are applied when they are read, so that rows which differ in those share them.
+and dropping are applied when they are read, so that rows which differ in those share them. BoxCaseg fills the
+annotated boxes; BAISeg knows none, and its instances have ids, boxes and classes of their own.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch import nn
 
-from wsis.data.roots import Root
+from wsis.data.roots import Picture, Root
+from wsis.data.semantic_batches import training_samples
 from wsis.declare.recipe import ProxySpec
 from wsis.engine.checkpoint import digest
 from wsis.engine.objects import filled
 from wsis.errors import WsisError
 from wsis.proxy.annotations import ProxyRules, proxy_masks
 from wsis.proxy.generate import read_head, read_proxies, write_proxies
+
+IDS = 100_000  # instances of an image that can have ids of their own
 
 
 def proxy_files(folder: Path) -> list[Path]:
@@ -59,14 +63,14 @@ def make_proxies(method: nn.Module, root: Root, folder: Path, fabric: Fabric, sh
 
     def images(ids: Sequence[int]) -> Iterator[dict[str, Any]]:
         left = [pictures[id] for id in ids]
-        for picture, entries in filled(method, left, root.category_ids):
-            boxes = {i.id: i.box for i in picture.instances}
+        made = _filled if hasattr(method, "fill") else _extracted
+        for picture, objects in made(method, left, root):
             yield {
                 "image_id": picture.id,
                 "file_name": picture.path.name,
                 "height": picture.height,
                 "width": picture.width,
-                "objects": [_object(entry, boxes[entry["annotation_id"]]) for entry in entries],
+                "objects": objects,
             }
 
     path = folder / "proxies" / f"{rank}-of-{world}.jsonl.gz"
@@ -80,6 +84,32 @@ def make_proxies(method: nn.Module, root: Root, folder: Path, fabric: Fabric, sh
                 old.unlink(missing_ok=True)
 
 
+def _filled(
+    method: nn.Module, pictures: Sequence[Picture], root: Root
+) -> Iterator[tuple[Picture, list[dict[str, Any]]]]:
+    """Each picture with the masks of its annotated boxes."""
+    for picture, entries in filled(method, pictures, root.category_ids):
+        boxes = {i.id: i.box for i in picture.instances}
+        yield picture, [_object(entry, boxes[entry["annotation_id"]]) for entry in entries]
+
+
+def _extracted(
+    method: nn.Module, pictures: Sequence[Picture], root: Root
+) -> Iterator[tuple[Picture, list[dict[str, Any]]]]:
+    """Each picture with the instances that the network's boundaries make of its training semantic map."""
+    for picture, sample in training_samples(method.recipe, root, pictures):
+        objects = []
+        for number, e in enumerate(method.extracted(method.maps([sample])[0])):
+            entry = {
+                "annotation_id": picture.id * IDS + number,
+                "category_id": root.category_ids[e.label],
+                "segmentation": e.mask,
+                "score": e.score,
+            }
+            objects.append(_object(entry, e.box))
+        yield picture, objects
+
+
 def _object(entry: dict[str, Any], box: tuple[float, float, float, float]) -> dict[str, Any]:
     x0, y0, x1, y1 = box
     return {
@@ -91,15 +121,19 @@ def _object(entry: dict[str, Any], box: tuple[float, float, float, float]) -> di
     }
 
 
-def load_proxies(folder: Path, spec: ProxySpec, seed: int) -> tuple[dict[int, dict], dict[str, Any]]:
+def load_proxies(folder: Path, spec: ProxySpec, seed: int) -> tuple[dict[int, Any], dict[str, Any]]:
     """Annotation id -> mask after merging, without the dropped ones; and what train.json says of them.
 
+    With spec.instances: image id -> its objects, as they were written (wsis.proxy.generate).
     folder: of the run that made them. Raises WsisError where they are not there.
     """
     files = proxy_files(folder)
     if not files:
         raise WsisError(f"{folder / 'proxies'}: no proxy masks; train {folder.name} first (it makes them)")
+    weights = read_head(files[0])["made_by"]["weights"]
+    if spec.instances:
+        found = {image["image_id"]: image["objects"] for image in read_proxies(*files)}
+        return found, {"weights": weights, "images": len(found), "objects": sum(map(len, found.values()))}
     rules = ProxyRules(spec.merge, spec.order, spec.drop, spec.agreement, seed)
     masks, stats = proxy_masks(read_proxies(*files), rules)
-    weights = read_head(files[0])["made_by"]["weights"]
     return masks, {"weights": weights, "rules": asdict(rules), **stats}

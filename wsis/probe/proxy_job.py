@@ -20,10 +20,10 @@ from wsis.report.stale import proxy_hash
 
 
 def proxy_specs(plan: Plan) -> dict[str, list[ProxySpec]]:
-    """Every run whose masks others learn, and the different ways in which they merge and drop them."""
+    """Every run whose masks of given boxes others learn, and the ways in which they merge and drop them."""
     found: dict[str, list[ProxySpec]] = {}
     for run in plan.runs.values():
-        if (spec := run.recipe.proxy) is not None:
+        if (spec := run.recipe.proxy) is not None and not spec.instances:
             specs = found.setdefault(spec.parent, [])
             specs += [spec] if spec not in specs else []
     return found
