@@ -26,7 +26,7 @@ def levels(relief: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whole steps of the relief (float64), those of labelled pixels lowered by distinct fractions."""
     steps = np.rint(relief * np.float32(LEVELS)).astype(np.float64)
     seeds = np.flatnonzero(labels)
-    steps.ravel()[seeds] -= 1 - np.arange(len(seeds)) / max(len(seeds), 1)
+    steps.ravel()[seeds] -= np.arange(len(seeds), 0, -1) / (len(seeds) + 1)
     return steps
 
 

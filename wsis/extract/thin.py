@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 SIGMA = 1.5  # pixels; smoothing before the ridge's direction is taken, not of the values compared
+FOOT = 0.6  # a ridge's foot: downward curvature under a quarter of the upward one
 # Three pixels along each direction across a ridge: x, y, and the two diagonals (y grows downwards).
 _ACROSS_X = np.array([[0, 0, 0], [1, 1, 1], [0, 0, 0]], np.uint8)
 _FALLING = np.eye(3, dtype=np.uint8)
@@ -26,7 +27,8 @@ def ridges(boundary: np.ndarray) -> np.ndarray:
     """Pixels no smaller than their two neighbours across the ridge, on flat ground as well.
 
     The direction across is that of the strongest downward curvature of the smoothed map, rounded to
-    eighths of a turn. Equal neighbours are all kept, so a plateau stays.
+    eighths of a turn. At the foot of a ridge, which curves upwards, it is that of the upward curvature: along
+    the ridge neighbours are equal and the foot would stay. Equal neighbours are all kept, so a plateau stays.
 
     Args:
         boundary: h x w float32
@@ -37,9 +39,12 @@ def ridges(boundary: np.ndarray) -> np.ndarray:
     smooth = cv2.GaussianBlur(boundary, (0, 0), SIGMA)
     xx = cv2.Sobel(smooth, cv2.CV_32F, 2, 0)
     yy = cv2.Sobel(smooth, cv2.CV_32F, 0, 2)
-    xy = cv2.Sobel(smooth, cv2.CV_32F, 1, 1) * 2
-    # The Hessian's eigenvector of the smaller eigenvalue has twice the angle of (yy - xx, -2 xy).
-    straight, slanted = yy - xx, -2 * xy
+    xy = cv2.Sobel(smooth, cv2.CV_32F, 1, 1)
+    # The Hessian's eigenvalues are half of xx + yy -+ the length of (xx - yy, 2 xy), which has twice the
+    # angle of the larger one's eigenvector; reversed, it has twice the angle of the smaller one's.
+    straight, slanted = xx - yy, 2 * xy
+    foot = xx + yy >= FOOT * cv2.magnitude(straight, slanted)
+    straight, slanted = np.where(foot, straight, -straight), np.where(foot, slanted, -slanted)
     upright = np.abs(straight) >= np.abs(slanted)
     largest = np.where(
         upright,
