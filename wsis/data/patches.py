@@ -47,6 +47,15 @@ def uses_salient(recipe: Recipe) -> bool:
     return False
 
 
+def salient_share(recipe: Recipe) -> float | None:
+    """Salient patches among those of a training, where boxcaseg.ratio fixes it; None: the draw decides."""
+    ratio = recipe.boxcaseg.ratio
+    if ratio == "random" or not (uses_boxes(recipe) and uses_salient(recipe)):
+        return None
+    boxes, images = (int(part) for part in ratio.split(":"))
+    return images / (boxes + images)
+
+
 def object_samples(pictures: Iterable[Picture], rank: int = 0, world: int = 1) -> Iterator[BoxSample]:
     """Every world-th picture from the rank-th on, with its boxes but not its crowd regions, in order."""
     for picture in list(pictures)[rank::world]:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 
 from tests.methods.boxcaseg.scenes import batch, generator, network, recipe
+from wsis.data.structures import PatchBatch
 from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
 from wsis.losses.mil import mil_loss, smoothness
@@ -90,6 +91,43 @@ def test_losses_are_those_of_the_equations_on_upsampled_logits():
     fused = at_full_size(0.3 * salient + 0.7 * transferred)
     expected = F.binary_cross_entropy_with_logits(fused, given.labels[2:])
     torch.testing.assert_close(found["loss_pixel"], expected)
+
+
+def shards(given, *sizes):
+    """The batch cut into pieces of these sizes, in its order."""
+    ends = torch.tensor(sizes).cumsum(0).tolist()
+    rows = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+    return [PatchBatch(given.images[r], given.labels[r], given.salient[r], given.ids[r]) for r in rows]
+
+
+@pytest.mark.parametrize("sizes", [(8, 8), (4, 4, 4, 4), (2,) * 8])
+def test_at_a_fixed_ratio_the_losses_are_those_of_the_whole_batch_however_it_is_split(sizes):
+    """11 box and 5 salient patches, unevenly spread, some shards without any; batch norm held."""
+    net = network(ratio="11:5").eval()
+    given = batch(11, 5)
+    whole = net.losses(given, generator())
+    parts = [net.losses(shard, generator()) for shard in shards(given, *sizes)]
+    for name in KEYS:
+        mean = sum(part[name] for part in parts) / len(parts)
+        torch.testing.assert_close(mean, whole[name], rtol=1e-5, atol=1e-6)
+    random = network().eval().losses(given, generator())["loss_pixel"]
+    torch.testing.assert_close(random, whole["loss_pixel"])  # a full batch has the plain mean in both
+
+
+def test_in_random_draws_a_shard_has_the_mean_over_its_own_salient_patches():
+    net = network().eval()
+    given = batch(5, 3)
+    own = [net.losses(part, generator())["loss_pixel"] for part in shards(given, 4, 2, 2)]
+    assert own[0] == 0
+    both = net.losses(shards(given, 4, 4)[1], generator())["loss_pixel"]  # one, then two of the three
+    torch.testing.assert_close(both, (own[1] + 2 * own[2]) / 3)
+
+
+def test_a_network_of_one_kind_of_patches_has_the_plain_mean_at_any_ratio():
+    given = batch(0, 4)
+    fixed, random = (network(heads=("salient",), ratio=ratio).eval() for ratio in ("11:5", "random"))
+    expected = random.losses(given, generator())["loss_pixel"]
+    assert fixed.losses(given, generator())["loss_pixel"] == expected
 
 
 def test_the_pixel_loss_does_not_move_the_weak_head():

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsis.data.patches import salient_share
 from wsis.data.structures import BoxSample, PatchBatch
 from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.errors import WsisError
@@ -34,6 +35,7 @@ class BoxCaseg(nn.Module):
         if recipe.boxcaseg is None:
             raise WsisError("method 'boxcaseg' needs the section 'boxcaseg' in its recipe")
         self.recipe, self.spec = recipe, recipe.boxcaseg
+        self.share = salient_share(recipe)
         self.backbone = build_hrnet(recipe.model)
         tiny = recipe.model.backbone == "tiny"
         options = {"channels": self.backbone.channels, "momentum": 0.1 if tiny else MOMENTUM}
@@ -79,13 +81,20 @@ class BoxCaseg(nn.Module):
         return mil, spec.smooth * smoothness(logits, spec.reduction)
 
     def _pixel_loss(self, features: Tensor, batch: PatchBatch) -> Tensor:
-        """Eq. 3 on the salient patches; without any, the heads don't run and batch norm's statistics stay."""
+        """Eq. 3 on the salient patches; without any, the heads don't run and batch norm's statistics stay.
+
+        A batch may be a shard of an iteration's, and the mean of the shards' losses is what is minimised. At
+        a fixed ratio a salient patch weighs the same in whatever shard it lies. In random draws only the
+        shard's own number of them is known: it has the mean over those, as each device's part in the released
+        code, so that a shard without any adds nothing and a patch beside few others weighs more.
+        """
         heads = [head for head in (self.salient, self.transferred) if head is not None]
         if not heads or not batch.salient.any():
             return _nothing(features) + 0.0 * sum(p.sum() for head in heads for p in head.parameters())
         labels = batch.labels[batch.salient]
         own = [_to_size(x, labels) for x in self._pixel_logits(features[batch.salient])]
-        return pixel_loss(self._fused(own), labels)
+        loss = pixel_loss(self._fused(own), labels)
+        return loss if self.share is None else loss * len(labels) / (self.share * len(batch.labels))
 
     def masks(self, patches: Tensor) -> Tensor:
         """Logits of the masks: B x 3 x S x S normalised -> B x S/s x S/s float32.
