@@ -21,6 +21,7 @@ from wsis.data.semantic_batches import dev_samples, semantic_batches, semantic_s
 from wsis.data.structures import PADDING
 from wsis.declare.recipe import BaisegSpec, DataSpec, ModelSpec, Recipe, ScheduleSpec
 from wsis.errors import WsisError
+from wsis.nn.dense import build_dense
 
 NAMES = {"shapes": ("train", "val"), "coco": ("train2017", "val2017"), "voc": ("train", "val")}
 
@@ -388,13 +389,21 @@ def test_external_maps_and_images_that_are_all_void(shapes, tmp_path):
 
 @pytest.mark.parametrize(
     ("backbone", "crop", "said"),
-    [("hrnet-w48", 400, "multiple of 32"), ("tiny-hrnet-w32", 48, "set it to 64"), ("resnet50", 66, "of 4")],
+    [("hrnet-w48", 400, "multiple of 32"), ("tiny-hrnet-w32", 90, "set it to 96"), ("resnet50", 48, "of 32")],
 )
 def test_a_crop_must_suit_the_backbone(shapes, backbone, crop, said):
     with pytest.raises(WsisError, match=rf"baiseg\.crop {crop} is no .*{said}"):
         semantic_batches(baiseg(backbone=backbone, crop=crop), shapes, 0)
     fits = baiseg(backbone=backbone, crop=96, batch=2)
     assert take(1, fits, shapes)[0][0].images.shape == (2, 3, 96, 96)
+
+
+@pytest.mark.parametrize("backbone", ["tiny-hrnet-w48", "tiny-hrnetv2-w48", "tiny-resnet50"])
+def test_the_smallest_crop_that_is_taken_fits_the_network(shapes, backbone):
+    recipe = baiseg(backbone=backbone, crop=16, batch=2)
+    network = build_dense(recipe.model, "resnet" in backbone, 8)
+    (batch,) = take(1, recipe, shapes)[0]
+    assert network(batch.images.float()).shape[2:] == (16 // network.stride,) * 2
 
 
 def test_what_is_refused(shapes, tmp_path):

@@ -25,8 +25,7 @@ from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 
 DEV = "dev"  # the split of development images, where a generated root has one
-# A crop's side must be a multiple of it: HRNet joins branches of strides up to 32, the others yield stride 4.
-HRNET_MULTIPLE, MULTIPLE = 32, 4
+MULTIPLE, TINY_MULTIPLE = 32, 16  # the coarsest strides of backbones (wsis.nn.dense), which a crop must suit
 
 Example = tuple[
     np.ndarray, ...
@@ -107,7 +106,7 @@ def _check(recipe: Recipe) -> None:
             f"data.supervision '{supervision}' gives no semantic maps: set 'semantic', or 'masks' for the"
             " control that sees instances"
         )
-    multiple = HRNET_MULTIPLE if "hrnet" in backbone else MULTIPLE
+    multiple = TINY_MULTIPLE if backbone.startswith("tiny") else MULTIPLE
     if crop % multiple:
         raise WsisError(
             f"baiseg.crop {crop} is no multiple of {multiple}, as backbone '{backbone}' needs: set it to"
