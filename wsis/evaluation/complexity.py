@@ -1,9 +1,9 @@
 """Operations and parameters of BAISeg's networks, counted on the built modules (Tables 4 to 6).
 
 The paper's "GFLOPs" are multiply-adds as the profiler thop counts them, its "Memory(M)" are parameters in
-millions: the one reading that explains all cost cells of Tables 4 and 5 but one. They are cut off, not rounded
-(errata gflops-r3, attention-details). A convolution or linear layer costs its multiply-adds (biases are free),
-batch norm four an element, average pooling to one cell one an input element, the rest nothing.
+millions: the one reading that explains all cost cells of Tables 4 and 5 but one. They are cut off and not
+rounded (errata gflops-r3, attention-details). A convolution or linear layer costs its multiply-adds (biases
+are free), batch norm four an element, average pooling to one cell one an input element, the rest nothing.
 
 Modules are built without weights and run on PyTorch's meta device: nothing is computed.
 """
@@ -20,14 +20,12 @@ from wsis.errors import WsisError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SIDE = (
-    416  # pixels (Sec. 4.2): of the image, and of the feature map that Tables 4 and 5 must have been made on
-)
+SIDE = 416  # pixels of the image (Sec. 4.2), and cells of Tables 4 and 5's feature map
 CHANNELS = 48  # of that feature map: HRNet-W48's
 CLASSES = {"voc": 20, "coco": 80}
 NORM = 4  # operations of batch norm, an element
 # Every row of Table 6 holds 15.63 to 15.71 GFLOPs more than the parts that the text names. With this one
-# constant all seven come out as printed, cut off: about 0.09 M multiply-adds a pixel of the image, unidentified.
+# constant all seven come out as printed, cut off: about 0.09 M multiply-adds for each pixel of the image.
 UNEXPLAINED = 15.72
 
 Kind = Literal["module", "network"]
