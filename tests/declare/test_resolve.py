@@ -186,3 +186,48 @@ def test_what_a_users_settings_make_impossible_is_a_reason_or_an_error(tables):
     assert found.recipe is None and "from boxes" in found.reason
     with pytest.raises(DeclarationError, match="until is for warm-ups"):
         at(tables, "sim/4", "alpha = 0.5", "mini", overrides={"schedule.until": 100})
+
+
+def test_mini_takes_each_table_on_images_of_its_own_layout(tables):
+    """And SBD's list, which a VOC root may lack, is VOC's own there."""
+    seen = set()
+    for table in tables.values():
+        for row in table.rows:
+            found = None if row.kind == "quote" else at(tables, table.key, row.label, "mini")
+            if found is None or found.recipe is None:
+                continue
+            paper, here = found.published.data, found.recipe.data
+            assert here.dataset == paper.dataset
+            own = {"coco": ("train2017", "val2017"), "voc": ("train", "val")}[here.dataset]
+            assert (here.train, here.eval) == own, (table.key, row.label)
+            seen.add(here.dataset)
+    assert seen == {"coco", "voc"}
+    chosen = at(tables, "boxcaseg/7", "PASCAL", "mini", overrides={"data.train": "train_aug"})
+    assert {r.data.train for r in (*chosen.ancestors, chosen.recipe)} == {"train_aug"}
+
+
+def test_patches_are_drawn_from_the_union_of_the_papers_own_lists_alone(tables):
+    """Elsewhere on VOC by a fixed ratio near the paper's natural one; COCO's control stays what it is."""
+
+    def ratio(table, row, scale, **overrides):
+        found = at(tables, table, row, scale, overrides=overrides)
+        return next(r for r in (found.recipe, *found.ancestors) if r.boxcaseg).boxcaseg.ratio
+
+    full = "Weak + salient + transferred"
+    assert {ratio("boxcaseg/4", full, scale) for scale in ("smoke", "tiny", "paper")} == {"random"}
+    assert ratio("boxcaseg/4", full, "mini") == ratio("boxcaseg/7", "PASCAL", "mini") == "12:4"
+    assert ratio("boxcaseg/4", full, "mini", **{"data.train": "train_aug"}) == "random"
+    assert ratio("boxcaseg/4", full, "mini", **{"boxcaseg.ratio": "random"}) == "random"
+    assert ratio("boxcaseg/4", full, "paper", **{"data.train": "train"}) == "12:4"
+    assert {ratio("boxcaseg/5", "RS", scale) for scale in ("tiny", "mini", "paper")} == {"random"}
+    told = at(tables, "boxcaseg/4", full, "mini")
+    assert "boxcaseg.ratio: random -> 12:4" in deviations(told.published, told.recipe)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("alpha", -0.1), ("alpha", 1.5), ("ratio", "15:1"), ("ratio", "9:8"), ("drop", 1.1), ("patch", 0)],
+)
+def test_what_boxcaseg_cannot_hold_is_refused_by_name(tables, key, value):
+    with pytest.raises(DeclarationError, match=rf"boxcaseg/4, row 'Weak'.*(\n.*)*{key}"):
+        at(tables, "boxcaseg/4", "Weak", "tiny", overrides={f"boxcaseg.{key}": value})

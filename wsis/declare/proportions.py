@@ -51,8 +51,9 @@ def _keep_salient_proportions(tree: dict[str, Any], published: Recipe, decided: 
     """Generated salient images keep their share of DUTS-Single, and, drawn from the union, of the objects.
 
     `data.shapes.salient_images` stands for all 7991 beside VOC's objects. COCO has 33 times as many objects,
-    beside which random sampling hardly finds a salient image (Sec. 4.2.3). Where a COCO root stands for VOC,
-    a fixed ratio near VOC's natural one (76 : 24) takes the place of random sampling.
+    beside which random sampling hardly finds a salient image (Sec. 4.2.3). On VOC images of another list than
+    the paper's, a fixed ratio near its natural one (76 : 24) takes the place of random sampling: theirs is not
+    known here.
     """
     here, spec, data = tree["boxcaseg"], published.boxcaseg, published.data.dataset
     drawn = tree["data"]["shapes"]["salient_images"]
@@ -61,6 +62,6 @@ def _keep_salient_proportions(tree: dict[str, Any], published: Recipe, decided: 
         if spec.ratio == "random":
             count *= OBJECTS["voc"] / OBJECTS[data]
         here["salient_images"] = max(round(count), 1)
-    natural = spec.ratio == "random" and (data, tree["data"]["dataset"]) == ("voc", "coco")
-    if natural and "boxcaseg.ratio" not in decided:
+    other = tree["data"]["dataset"] == data == "voc" and tree["data"]["train"] != published.data.train
+    if spec.ratio == "random" and other and "boxcaseg.ratio" not in decided:
         here["ratio"] = "12:4"
