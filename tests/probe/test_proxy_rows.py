@@ -188,7 +188,10 @@ def smoke(tmp_path):
     write_json(folder / "predictions.json", predictions)
     data = {"root_name": root.name, "fingerprint": root.fingerprint}
     write_json(folder / "train.json", {"weights": "0123", "data": data})
-    return SimpleNamespace(plan=plan, id=id, specs=specs[id], folder=folder, root=root, results=tmp_path)
+    annotations = root.path / "annotations" / "instances_val.json"
+    return SimpleNamespace(
+        plan=plan, id=id, specs=specs[id], folder=folder, root=root, results=tmp_path, annotations=annotations
+    )
 
 
 def test_the_command_writes_every_setting_of_a_first_stage(smoke, capsys):
@@ -202,12 +205,35 @@ def test_the_command_writes_every_setting_of_a_first_stage(smoke, capsys):
     assert content["data"] == {"root_name": smoke.root.name, "fingerprint": smoke.root.fingerprint}
     assert content["images"] == len(smoke.root.eval)
     assert content["objects"] == sum(not i.crowd for p in smoke.root.eval for i in p.instances)
-    annotations = smoke.root.path / "annotations" / "instances_val.json"
-    metrics = evaluate_class_agnostic(smoke.folder / "predictions.json", annotations, None)["metrics"]
+    metrics = evaluate_class_agnostic(smoke.folder / "predictions.json", smoke.annotations, None)["metrics"]
     raw = content["merge"]["none"]
     assert {name: raw[name] for name in metrics} == pytest.approx(metrics)
     assert content["settings"]["none, 0"]["merged"] == pytest.approx(raw)
     assert str(path) in capsys.readouterr().out
+
+
+def test_a_baseline_is_measured_as_it_is(smoke):
+    """Boxes as masks: they agree with their boxes entirely, whatever their IoU."""
+    (id,) = smoke.plan.row_runs("boxcaseg/7", "PASCAL, boxes as masks").values()
+    (spec,) = proxy_specs(smoke.plan)[id]
+    assert (spec.parent, setting(spec)) == (id, "none, 0")
+    boxes = {entry["id"]: entry["bbox"] for entry in read_json(smoke.annotations)["annotations"]}
+    predictions = read_json(smoke.folder / "predictions.json")
+    for entry in predictions:
+        (rle,) = masks.frPyObjects(
+            np.array([boxes[entry["annotation_id"]]], np.float64), *entry["segmentation"]["size"]
+        )
+        entry["segmentation"]["counts"] = rle["counts"].decode()
+    folder = smoke.folder.parent / id
+    folder.mkdir()
+    write_json(folder / "predictions.json", predictions)
+    write_json(folder / "train.json", read_json(smoke.folder / "train.json"))
+    (path,) = measure_proxies(smoke.plan, [id], smoke.results, None)
+    content = read_json(path)
+    metrics = evaluate_class_agnostic(folder / "predictions.json", smoke.annotations, None)["metrics"]
+    scores = content["settings"]["none, 0"]
+    assert {name: scores["merged"][name] for name in metrics} == pytest.approx(metrics)
+    assert scores["lower_bound"] < 50 and scores["kept"]["exact"]["drop_rate"] == 0
 
 
 def test_what_cannot_be_measured_is_refused(smoke):

@@ -1,17 +1,17 @@
 # Quality of BoxCaseg's proxy masks, of the first stages that tables with such `measures` are about: one rule a
 # job of the plan, since starting Python takes longer than measuring. Nothing is trained or predicted for it.
 from wsis.declare.table import PROXY_MEASURES
-from wsis.probe.proxy_job import proxy_specs
+from wsis.probe.proxy_job import proxy_specs, rules_of
 from wsis.probe.proxy_rows import setting
 
 SPECS = proxy_specs(PLAN)
 
 
 def masked(tables):
-    """The first stages of these tables' rows, where a table has measures of their masks."""
+    """The first stages and the baselines of these tables' rows, where a table has measures of their masks."""
     shown = [key for key in tables if {*PLAN.tables[key].measures} & {*PROXY_MEASURES}]
     runs = [PLAN.runs[run] for key in shown for run in PLAN.wanted([key])]
-    return list(dict.fromkeys(run.recipe.proxy.parent for run in runs if run.recipe.proxy))
+    return list(dict.fromkeys(rules.parent for run in runs if (rules := rules_of(run.recipe))))
 
 
 def proxies_for(tables):

@@ -1,7 +1,7 @@
 """What `wsis proxy-quality` does: how good the proxy masks are that rows learn from, by evaluation images.
 
-A trained first stage has filled the boxes of the evaluation images, as it fills those of the training images
-that a Mask R-CNN learns from; here there are true masks to compare with. No network runs.
+A trained first stage, or a baseline, has filled the boxes of the evaluation images, as it fills those of
+the training images that a Mask R-CNN learns from; here there are true masks to compare with. No network runs.
 """
 
 from __future__ import annotations
@@ -12,18 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from wsis.data.places import Roots, run_root
-from wsis.declare.recipe import ProxySpec
+from wsis.declare.recipe import ProxySpec, Recipe
 from wsis.errors import WsisError
 from wsis.evaluation.files import read_json, write_json
-from wsis.plan import Plan
+from wsis.plan import BASELINES, Plan
 from wsis.report.stale import proxy_hash
 
 
+def rules_of(recipe: Recipe) -> ProxySpec | None:
+    """Whose masks of given boxes a row is about, and how they are merged and dropped; None for no such row.
+
+    A baseline's masks stay as they are: no Mask R-CNN learns them.
+    """
+    if recipe.method in BASELINES:
+        return ProxySpec(parent=recipe.id, merge=False, drop=None)
+    return None if recipe.proxy is None or recipe.proxy.instances else recipe.proxy
+
+
 def proxy_specs(plan: Plan) -> dict[str, list[ProxySpec]]:
-    """Every run whose masks of given boxes others learn, and the ways in which they merge and drop them."""
+    """Every run that makes masks of given boxes for rows, and the ways in which they merge and drop them."""
     found: dict[str, list[ProxySpec]] = {}
     for run in plan.runs.values():
-        if (spec := run.recipe.proxy) is not None and not spec.instances:
+        if (spec := rules_of(run.recipe)) is not None:
             specs = found.setdefault(spec.parent, [])
             specs += [spec] if spec not in specs else []
     return found
@@ -32,8 +42,8 @@ def proxy_specs(plan: Plan) -> dict[str, list[ProxySpec]]:
 def measure_proxies(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots) -> list[Path]:
     """results/<scale>/proxy/<id>.json of each first stage `ids`; returns the paths.
 
-    Raises WsisError for an id whose masks no row learns, for one that isn't trained or was trained on other
-    data, and where objects of the evaluation images have no mask.
+    Raises WsisError for an id whose masks no row learns and that is no baseline, for one that isn't trained
+    or was trained on other data, and where objects of the evaluation images have no mask.
     """
     from wsis.data.roots import eval_annotations, eval_image_ids, open_root
     from wsis.evaluation.guard import read_truth

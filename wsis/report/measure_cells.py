@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from wsis.declare.table import BOUNDARY_MEASURES, PSEUDO_MEASURES, Table
 from wsis.plan import Plan, Run
+from wsis.probe.proxy_job import rules_of
 from wsis.report.measures import NO_BOUNDARY, NO_MASKS, NO_PROXIES, NO_WARMUP, readable
 from wsis.report.model import CellResult
 
@@ -59,8 +60,8 @@ def _warmup(run: Run) -> str | None:
 
 
 def _proxy_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
-    """Of the masks that a row's Mask R-CNN learns from, as its own rules leave them."""
-    specs = {seed: plan.runs[run].recipe.proxy for seed, run in sorted(runs.items())}
+    """Of the masks that a row's Mask R-CNN learns from, as its own rules leave them, or of a baseline's."""
+    specs = {seed: rules_of(plan.runs[run].recipe) for seed, run in sorted(runs.items())}
     if None in specs.values():
         return CellResult(reason=NO_PROXIES)
     parents = {seed: spec.parent for seed, spec in specs.items()}
