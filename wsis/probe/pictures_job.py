@@ -62,7 +62,7 @@ def _draw_run(plan: Plan, id: str, results: Path, data_root: Roots) -> Path:
             made = draw_pictures(method, recipe, root, pictures, folder, whence)
         else:
             place = salient_place(recipe, results, scale, data_root)
-            salient = open_salient(place, cache=place) if place is not None else None
+            salient = open_salient(place, cache=results / scale / "data") if place is not None else None
             _remove_old(folder)
             made = draw_stage1(method, recipe, root, salient, pictures, folder, whence)
     else:
