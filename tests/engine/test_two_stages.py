@@ -77,6 +77,21 @@ def test_both_stages_are_evaluated_by_their_own_protocols(trained):
     assert "AP70" in found["voc"] and "APL" in found["coco"], "Table 7 has AP by COCO's, the rest by VOC's"
 
 
+def test_boxes_alone_are_learnt_where_every_mask_is_dropped(trained):
+    """No agreement is above 1: all masks of all images are dropped, their boxes stay."""
+    overrides = {"boxcaseg.drop": 1.0}
+    plan = make_plan("smoke", overrides=overrides)
+    (id,) = plan.row_runs("boxcaseg/7", "PASCAL, merge").values()
+    assert plan.runs[id].needs == (trained.ids[1],)
+    train_runs(plan, [id], trained.results, None, OPTIONS)
+    recorded = json.loads((trained.results / "smoke" / "runs" / id / "train.json").read_text())
+    assert recorded["proxy"]["drop_rate"] == 1 and recorded["losses"]["loss_mask"] == 0
+    assert all(recorded["losses"][name] > 0 for name in ("loss_cls", "loss_rpn_cls", "loss_rpn_box"))
+    evaluate_runs(plan, [id], trained.results, None)
+    metrics = json.loads((trained.results / "smoke" / "runs" / id / "metrics.json").read_text())
+    assert metrics["also"]["voc"]["metrics"]["AP50"] >= 0
+
+
 def test_missing_proxies_are_made_without_training(trained):
     before = {name: (trained.first / name).stat().st_mtime_ns for name in ("model.pt", "train.json")}
     content = [path.read_bytes() for path in proxy_files(trained.first)]
