@@ -72,8 +72,8 @@ def evaluate_voc(
 def class_aps(category: int, images: Sequence[int], targets: dict, found: dict) -> dict[str, float] | None:
     """AP (0 to 1) of one class by metric name; None where the class has no ground truth.
 
-    targets, found: (category, image) -> RLEs of the objects, and entries with a score and a segmentation, best
-    first; a missing key is an empty list (`defaultdict`).
+    targets, found: (category, image) -> RLEs of the objects, and entries with a score and a segmentation,
+    best first; a missing key is an empty list (`defaultdict`).
     """
     objects = sum(len(targets[category, image]) for image in images)
     if objects == 0:

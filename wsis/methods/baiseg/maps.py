@@ -18,9 +18,13 @@ MULTIPLE = 32  # sides of the network's input: HRNet's coarsest stride
 
 @dataclass
 class Maps:
-    """image h x w x 3 uint8; boundary h x w float32 in [0, 1], None for `boundary: none`; semantic h x w uint8
-    (0 background, label + 1, 255 void); certainty h x w float32, the semantic class's probability, 1 where the
-    semantic map is given."""
+    """The maps of one image.
+
+    image:     h x w x 3 uint8
+    boundary:  h x w float32 in [0, 1], None for `boundary: none`
+    semantic:  h x w uint8: 0 background, label + 1, 255 void
+    certainty: h x w float32, the semantic class's probability; 1 where the semantic map is given
+    """
 
     image: np.ndarray
     boundary: np.ndarray | None

@@ -1,4 +1,4 @@
-"""BAISeg: one backbone, a semantic branch and a boundary branch, trained on semantic masks (Wang and Bai, 2024).
+"""BAISeg (Wang and Bai, 2024): one backbone, a semantic and a boundary branch, trained on semantic masks.
 
 The boundary branch learns the contours between classes (Eq. 1) and a pixel contrast (Eq. 6); at inference the
 contours that it finds between objects, too, cut the semantic map into instances (Sec. 3.6).
@@ -23,10 +23,10 @@ from wsis.losses.semantic import semantic_loss
 from wsis.methods.baiseg.maps import Maps, boundary_of, network_input
 from wsis.nn.cascade import BoundaryModule
 from wsis.nn.dense import build_dense
-from wsis.nn.semantic_head import SemanticHead
+from wsis.nn.semantic_head import WIDTH, Projection, SemanticHead
 from wsis.nn.weights import MEAN, STD
 
-PROJECTION = 256  # channels of the contrast's embedding (erratum contrast-sampling)
+TINY_WIDTH = 32  # hidden channels of the semantic head and of the contrast's embedding, where d is small
 
 
 class BAISeg(nn.Module):
@@ -46,14 +46,14 @@ class BAISeg(nn.Module):
                 " set 'semantic', or 'masks' for the control that sees instance contours"
             )
         self.recipe, self.spec = recipe, recipe.baiseg
-        spec, tiny = self.spec, recipe.model.backbone.startswith("tiny")
+        spec, width = self.spec, TINY_WIDTH if recipe.model.backbone.startswith("tiny") else WIDTH
         self.backbone = build_dense(recipe.model, spec.multi_scale, spec.stage_dim)
         channels = self.backbone.channels
         self.boundary = BoundaryModule(
             channels, spec.dim, spec.cascades, spec.reduction, cfm=spec.cfm, dma=spec.dma
         )
-        self.semantic = SemanticHead(channels, 32 if tiny else 256, num_classes + 1)
-        self.projection = nn.Conv2d(spec.dim, 32 if tiny else PROJECTION, 1) if spec.ppc else None
+        self.semantic = SemanticHead(channels, num_classes, width)
+        self.projection = Projection(spec.dim, width) if spec.ppc else None
         self.threshold = spec.threshold
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
@@ -72,13 +72,14 @@ class BAISeg(nn.Module):
         spec, size = self.spec, batch.semantic.shape[-2:]
         features = self.backbone(self._normalised(batch.images))
         logits, embedded = self.boundary(features)
-        edge, valid = contours(self._labels(batch))
+        edge, valid = self._contours(batch)
         boundary = boundary_loss(_to_size(logits, size).squeeze(1), edge, valid)
         semantic = semantic_loss(_to_size(self.semantic(features), size), batch.semantic, spec.hardest)
         losses = {"loss_boundary": spec.weight_boundary * boundary}
         losses |= {"loss_semantic": spec.weight_semantic * semantic}
         if self.projection is not None:
-            losses["loss_contrast"] = spec.weight_ppc * self._contrast(embedded, logits, edge, valid, generator)
+            contrast = self._contrast(embedded, logits, edge, valid, generator)
+            losses["loss_contrast"] = spec.weight_ppc * contrast
         return losses
 
     def _contrast(
@@ -93,11 +94,12 @@ class BAISeg(nn.Module):
         # The factor and not a branch: on a graphics card the iteration is not known to the CPU.
         return loss * (self.iteration >= spec.contrast_warmup)
 
-    def _labels(self, batch: SemanticBatch) -> Tensor:
-        """B x S x S labels whose contours are learnt: classes, or objects where their masks supervise."""
-        if batch.instances is None:
-            return batch.semantic
-        return torch.where(batch.semantic == 255, 255, batch.instances.to(torch.int16))
+    def _contours(self, batch: SemanticBatch) -> tuple[Tensor, Tensor]:
+        """Edge and valid pixels, B x S x S bool: of classes, or of objects where their masks supervise."""
+        edge, valid = contours(batch.semantic)
+        if batch.instances is not None:
+            edge, _ = contours(batch.instances, void=-1)
+        return edge, valid
 
     def _normalised(self, images: Tensor) -> Tensor:
         return (images.float() - self.mean) / self.std
@@ -131,9 +133,7 @@ class BAISeg(nn.Module):
         """How instances are extracted. Raises WsisError while no threshold is chosen."""
         spec = self.spec
         if self.threshold is None and spec.boundary != "none":
-            raise WsisError(
-                "no boundary threshold: it is chosen after training; or set baiseg.threshold"
-            )
+            raise WsisError("no boundary threshold: it is chosen after training; or set baiseg.threshold")
         threshold = 1.0 if self.threshold is None else self.threshold
         return Extraction(
             threshold, spec.thin, spec.seeds, spec.refine, spec.relief, spec.closing, spec.min_area
