@@ -52,8 +52,8 @@ def _keep_salient_proportions(tree: dict[str, Any], published: Recipe, decided: 
 
     `data.shapes.salient_images` stands for all 7991 beside VOC's objects. COCO has 33 times as many objects,
     beside which random sampling hardly finds a salient image (Sec. 4.2.3). On VOC images of another list than
-    the paper's, a fixed ratio near its natural one (76 : 24) takes the place of random sampling: theirs is not
-    known here.
+    the paper's, whose natural ratio is not known here, a fixed one near the paper's (76 : 24) takes the place
+    of random sampling.
     """
     here, spec, data = tree["boxcaseg"], published.boxcaseg, published.data.dataset
     drawn = tree["data"]["shapes"]["salient_images"]
