@@ -86,6 +86,9 @@ def test_boxes_alone_are_learnt_where_every_mask_is_dropped(trained):
     train_runs(plan, [id], trained.results, None, OPTIONS)
     recorded = json.loads((trained.results / "smoke" / "runs" / id / "train.json").read_text())
     assert recorded["proxy"]["drop_rate"] == 1 and recorded["losses"]["loss_mask"] == 0
+    assert any("proxy masks were dropped" in text for text in recorded["deviations"])
+    others = json.loads((trained.second / "train.json").read_text())["deviations"]
+    assert not any("proxy masks were dropped" in text for text in others)
     assert all(recorded["losses"][name] > 0 for name in ("loss_cls", "loss_rpn_cls", "loss_rpn_box"))
     evaluate_runs(plan, [id], trained.results, None)
     metrics = json.loads((trained.results / "smoke" / "runs" / id / "metrics.json").read_text())
