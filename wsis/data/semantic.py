@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from wsis.data import transforms, voc
 from wsis.data.roots import Picture, Root, read_split
 from wsis.errors import WsisError
 
 VOID = voc.VOID  # 255
+BAND = 3.0  # pixels: half of the void band that VOC draws around each object
 GROUND_TRUTH = "ground_truth"
 FORMAT = "an 8-bit PNG of the image's size: 0 background, class position + 1, 255 unknown"
 
@@ -35,6 +37,7 @@ class SemanticMaps:
         if self.classes >= VOID:
             raise WsisError(f"{root.path}: {self.classes} classes; a semantic map holds at most {VOID - 1}")
         self.painted = source == GROUND_TRUTH and root.dataset == "coco"
+        self.banded = source == GROUND_TRUTH and root.dataset == "voc"
         self.known = np.isin(np.arange(256), [*range(self.classes + 1), VOID])
         if self.painted:
             self.folder = root.path / "annotations" / f"instances_{split}.json"  # for messages
@@ -73,6 +76,14 @@ class SemanticMaps:
             )
         return semantic
 
+    def labels(self, picture: Picture) -> np.ndarray:
+        """The map that is learnt from: as `read`, but without the bands of void around VOC's objects.
+
+        Through them classes never touch, and no pixel would be a contour (erratum boundary-labels).
+        """
+        semantic = self.read(picture)
+        return without_bands(semantic) if self.banded else semantic
+
     def _paint(self, picture: Picture) -> np.ndarray:
         try:
             return paint_classes(self.masks.get(picture.id, ()), picture.height, picture.width)
@@ -81,6 +92,18 @@ class SemanticMaps:
                 f"{self.folder}: a segmentation of image {picture.id} can't be drawn ({error}); run"
                 " `wsis data check` on the root"
             ) from None
+
+
+def without_bands(semantic: np.ndarray) -> np.ndarray:
+    """h x w uint8 with each void pixel within BAND of a known one given the nearest one's label.
+
+    Bands between two objects of one class become that class: no trace of a border between them is left.
+    """
+    void = semantic == VOID
+    if not void.any() or void.all():
+        return semantic
+    distance, (rows, columns) = distance_transform_edt(void, return_indices=True)
+    return np.where(distance <= BAND, semantic[rows, columns], semantic)
 
 
 def paint_classes(objects: Sequence[Mask], height: int, width: int) -> np.ndarray:

@@ -158,7 +158,7 @@ class _Source:
             return self.cache[index]
         picture = self.pictures[index]
         image = transforms.read_image(picture.path, picture.height, picture.width)
-        example = (image, self.maps.read(picture))
+        example = (image, self.maps.labels(picture))
         if self.instances:
             example = (*example, paint_instances(picture))
         if self.cache is not None:

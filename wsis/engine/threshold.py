@@ -64,7 +64,7 @@ def average_precision(pictures: list[Picture], found: list[list[Extracted]]) -> 
     """AP50 in per cent by VOC's protocol, mean over the classes that the pictures have; 0 without objects."""
     targets, entries = defaultdict(list), defaultdict(list)
     for picture, extracted in zip(pictures, found, strict=True):
-        for instance in picture.instances:
+        for instance in (i for i in picture.instances if not i.crowd):
             rle = truth_rle(instance.segmentation, (picture.height, picture.width))
             targets[instance.label, picture.id].append(rle)
         for e in extracted:

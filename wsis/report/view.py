@@ -19,6 +19,7 @@ NEITHER_IS_BETTER = {
     "prop", "drop_rate", "pseudo_cover", "pseudo_cover_overlap",
     "proxy_mIoU_raw", "proxy_drop", "proxy_drop_exact", "proxy_drop_plus_one",
     "agreement_below", "agreement_above",
+    "response_contour", "response_contact", "response_texture", "response_interior",
 }  # fmt: skip
 SCALE_CAPTIONS = {
     "smoke": "measured at scale smoke: a few steps on a few images, the numbers mean nothing",

@@ -1,0 +1,56 @@
+"""VOC's bands of void: labels to learn from have none, and nothing of an object's border within a class."""
+
+import numpy as np
+import pytest
+import torch
+
+from wsis.data.semantic import BAND, VOID, without_bands
+from wsis.losses.boundary import contours
+
+AMBIGUOUS = 254
+
+
+def banded(first: int, second: int) -> np.ndarray:
+    """Two rectangles, each in a band of void five pixels wide, that touch through it; background around."""
+    semantic = np.zeros((40, 60), np.uint8)
+    semantic[8:32, 8:52] = VOID
+    semantic[13:27, 13:27], semantic[13:27, 32:47] = first, second
+    return semantic
+
+
+def nearest(semantic: np.ndarray) -> np.ndarray:
+    """Pixel by pixel: the label at the least distance; AMBIGUOUS where two labels are equally near."""
+    known = np.argwhere(semantic != VOID)
+    found = semantic.copy()
+    for place in np.argwhere(semantic == VOID):
+        distance = np.hypot(*(known - place).T)
+        if distance.min() <= BAND:
+            labels = {int(semantic[tuple(k)]) for k in known[distance == distance.min()]}
+            found[tuple(place)] = min(labels) if len(labels) == 1 else AMBIGUOUS
+    return found
+
+
+def test_void_within_the_band_takes_the_nearest_label():
+    semantic, expected = banded(1, 2), nearest(banded(1, 2))
+    filled = without_bands(semantic)
+    clear = expected != AMBIGUOUS
+    assert (filled[clear] == expected[clear]).all() and clear.mean() > 0.9
+    assert (filled == VOID).sum() < 0.05 * (semantic == VOID).sum()  # where bands meet
+
+
+def test_large_void_stays_and_a_map_of_nothing_else_is_left_alone():
+    semantic = np.full((30, 30), VOID, np.uint8)
+    assert (without_bands(semantic) == VOID).all()
+    semantic[:, :5] = 0
+    filled = without_bands(semantic)
+    assert (filled[:, :8] == 0).all() and (filled[:, 8:] == VOID).all()
+
+
+@pytest.mark.parametrize("second", [1, 2])
+def test_contours_lie_between_classes_and_never_between_objects_of_one(second):
+    edge, valid = contours(torch.from_numpy(without_bands(banded(1, second)))[None])
+    middle = edge[0, 16:24, 27:32]  # the band between the two
+    assert valid[0, 16:24, 27:32].all() and middle.any() == (second == 2)
+    assert edge[0, :13].any()
+    untouched, _ = contours(torch.from_numpy(banded(1, second))[None])
+    assert not untouched.any()  # why the bands have to go
