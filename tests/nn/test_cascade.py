@@ -65,6 +65,19 @@ def test_mutual_attention_as_the_paper_writes_it(beta):
     torch.testing.assert_close(unit(f), expected)
 
 
+def test_mutual_attention_in_any_memory_format():
+    torch.manual_seed(0)
+    unit = MutualAttention(16)
+    nn.init.constant_(unit.beta, 0.5)
+    x = torch.randn(2, 16, 9, 6, requires_grad=True)
+    z = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(2, 16, 9, 6)
+    for y in (x, z):
+        (unit(y) * weight).sum().backward()
+    torch.testing.assert_close(unit(x), unit(z), check_stride=False)
+    torch.testing.assert_close(x.grad, z.grad, check_stride=False)
+
+
 def test_mutual_attention_starts_as_its_identity_path():
     unit = MutualAttention(16)
     x = torch.randn(1, 16, 5, 5)
