@@ -259,6 +259,16 @@ def boundary_quality(
 
 
 @app.command()
+def complexity(scale: ScaleOption = "tiny", results: ResultsOption = RESULTS) -> None:
+    """Operations and parameters of the papers' networks -> results/<scale>/complexity.json; no training."""
+    from wsis.probe.complexity_job import measure_complexity
+
+    path = results / scale / "complexity.json"
+    measure_complexity(planned(scale, None, None).tables, path)
+    print(path)
+
+
+@app.command()
 def collect(
     scale: ScaleOption = "tiny",
     seeds: SeedsOption = None,
@@ -383,6 +393,17 @@ def bench_proxy(
     from wsis.bench.proxy import bench
 
     bench(seconds, as_json)
+
+
+@bench_app.command("extract")
+def bench_extract(
+    images: Annotated[int, typer.Option(help="images of each kind")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+) -> None:
+    """BAISeg's mask extraction at 500 x 375: images a second on one core, by step and number of objects."""
+    from wsis.bench.extract import bench_extract as bench
+
+    bench(images, as_json)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,14 @@ from wsis.declare.load import (
 )
 from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import published_recipe
-from wsis.declare.table import BOUNDARY_MEASURES, MEASURES, PROXY_MEASURES, PSEUDO_MEASURES, Erratum
+from wsis.declare.table import (
+    BOUNDARY_MEASURES,
+    COST_MEASURES,
+    MEASURES,
+    PROXY_MEASURES,
+    PSEUDO_MEASURES,
+    Erratum,
+)
 
 GOOD = """
 paper: boxcaseg
@@ -167,7 +174,7 @@ def test_the_measures_are_maps_by_kinds_by_subsets():
     names = {f"{m}_{k}" for m in ("semantic", "instance", "pseudo") for k in ("IoU", "best", "AUC")}
     names |= {"pseudo_cover", "pseudo_acc"}
     assert set(PSEUDO_MEASURES) == names | {f"{name}_overlap" for name in names}
-    assert (*PSEUDO_MEASURES, *PROXY_MEASURES, *BOUNDARY_MEASURES) == MEASURES
+    assert (*PSEUDO_MEASURES, *PROXY_MEASURES, *BOUNDARY_MEASURES, *COST_MEASURES) == MEASURES
     assert len(set(MEASURES)) == len(MEASURES)
 
 

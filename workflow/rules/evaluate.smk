@@ -1,5 +1,6 @@
 # What needs no training: metrics of predictions (a rule a job of the plan, since starting Python and its
-# libraries takes longer than evaluating a small run), and the colour affinity of ground-truth masks.
+# libraries takes longer than evaluating a small run), the costs of the papers' networks, and the colour affinity
+# of ground-truth masks.
 for job in PLAN.jobs:
 
     rule:
@@ -23,6 +24,23 @@ for job in PLAN.jobs:
             f"Evaluate {len(job.runs)} run(s), {job.id}"
         shell:
             f"python -m wsis evaluate {FLAGS} {{params.runs}} > {{log}} 2>&1"
+
+
+rule complexity:
+    output:
+        f"{RESULTS}/complexity.json",
+    log:
+        f"{RESULTS}/logs/complexity.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "Count operations and parameters of the papers' networks"
+    shell:
+        f"python -m wsis complexity --scale {SCALE} > {{log}} 2>&1"
 
 
 rule affinity:

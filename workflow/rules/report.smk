@@ -13,11 +13,14 @@ for key, table in PLAN.tables.items():
     TARGETS[f"{table.paper}_{table.table}"] = [key]
 
 MEASURED = {key for key, table in PLAN.tables.items() if "prop" in table.columns}
+COUNTED = {key for key, table in PLAN.tables.items() if "GFLOPs" in table.columns}
 
 for target, tables in TARGETS.items():
     wanted = [f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.wanted(tables)]
     if target == "figure4" or MEASURED & set(tables):
         wanted.append(f"{RESULTS}/affinity.json")
+    if COUNTED & set(tables):
+        wanted.append(f"{RESULTS}/complexity.json")
     wanted += pseudo_for(tables)
     wanted += proxies_for(tables)
     wanted += boundaries_for(tables)

@@ -48,7 +48,9 @@ BOUNDARY_MEASURES = (
     "response_contour", "response_contact", "response_texture", "response_interior",
     "contact_AUC", "contact_texture_AUC", "split",
 )  # fmt: skip
-MEASURES = (*PSEUDO_MEASURES, *PROXY_MEASURES, *BOUNDARY_MEASURES)
+# 1e9 operations of BAISeg's boundary module where it runs, on the features of a 416 x 416 image.
+COST_MEASURES = ("GFLOPs_stride4",)
+MEASURES = (*PSEUDO_MEASURES, *PROXY_MEASURES, *BOUNDARY_MEASURES, *COST_MEASURES)
 Measure = Literal[MEASURES]
 Quantity = Literal[(*get_args(Metric), *MEASURES)]  # a column of the paper's table, or one of ours
 Label = Annotated[str, Field(min_length=1)]
@@ -176,6 +178,7 @@ class Table(Spec):
     headline: bool = False
     columns: tuple[Metric, ...]
     header: tuple[str, ...]  # the columns as the paper prints them
+    truncated: bool = False  # its numbers are cut off, not rounded
     measures: tuple[Measure, ...] = ()  # further columns, of ours
     rows: tuple[Row, ...]
     sweep: Sweep | None = None

@@ -15,6 +15,7 @@ from wsis.errors import WsisError
 from wsis.evaluation.files import read_json
 from wsis.plan import FILLS_BOXES, Plan, Run, protocol_of
 from wsis.report.claims import judge
+from wsis.report.cost_cells import COSTS, cost_cell, read_costs
 from wsis.report.measure_cells import measure_cell
 from wsis.report.measures import NO_DETECTOR, BoundaryMaps, ProxyMasks, PseudoMasks, is_measure
 from wsis.report.model import CellResult, FigureResult, Report, TableResult, Trend
@@ -70,6 +71,7 @@ class Found:
         self.pseudo = PseudoMasks(self.root / "pseudo")
         self.proxies = ProxyMasks(self.root / "proxy")
         self.boundaries = BoundaryMaps(self.root / "boundary")
+        self.costs = read_costs(self.root / "complexity.json")
         self._code: dict[str, str | None] = {}
         self._masks_code: str | None = None
         self._proxies_code: str | None = None
@@ -183,7 +185,7 @@ def _table(table: Table, plan: Plan, found: Found, errata: Mapping[str, list[Err
             cell = _cell(table, row, metric, runs, plan, found)
             cell.published = table.published(row).get(metric)
             if cell.published is not None:
-                cell.interval = published_interval(cell.published, printed[metric])
+                cell.interval = published_interval(cell.published, printed[metric], table.truncated)
             result.cells[row.label, metric] = cell
     result.trend = _trend(result)
     result.errata = [e for entries in errata.values() for e in entries if table.key in e.about]
@@ -194,6 +196,9 @@ def _table(table: Table, plan: Plan, found: Found, errata: Mapping[str, list[Err
 def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
     if row.kind == "quote":
         return CellResult(reason="quoted")
+    if metric in COSTS:
+        first, command = plan.seeds_of(table.paper)[0], found.command(table.key)
+        return cost_cell(table, row, metric, first, runs, found.costs, command)
     if not runs:
         return CellResult(reason=plan.row_reason(table.key, row.label) or "not part of this plan")
     if metric == "prop":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsis.declare.recipe import ProxySpec
-from wsis.declare.table import BOUNDARY_MEASURES, MEASURES, PROXY_MEASURES, PSEUDO_MEASURES
+from wsis.declare.table import BOUNDARY_MEASURES, COST_MEASURES, MEASURES, PROXY_MEASURES, PSEUDO_MEASURES
 from wsis.errors import WsisError
 from wsis.evaluation.files import read_json
 from wsis.probe.proxy_rows import setting
@@ -58,6 +58,10 @@ _PROXY_WORDS = {
     "agreement_AUC": "agreement: AUC", "certainty_AUC": "certainty: AUC",
     "agreement_below": "agreement at most the IoU", "agreement_above": "agreement above the IoU",
 }  # fmt: skip
+COST_NOTE = (
+    "Measures of ours, not the paper's: what the boundary module costs where it runs, on the features of a "
+    "416 x 416 image; the paper's columns count a feature map of 416 x 416."
+)
 _BOUNDARY_WORDS = {
     "response_contour": "response: class contours", "response_contact": "response: contacts",
     "response_texture": "response: textures", "response_interior": "response: interiors",
@@ -77,6 +81,8 @@ def readable(metric: str) -> str:
     if metric in PROXY_MEASURES:
         name, convention = _convention(metric)
         return _PROXY_WORDS[name] + (f", {_CONVENTIONS[convention]}" if convention else "")
+    if metric in COST_MEASURES:
+        return "GFLOPs where it runs"
     if not is_measure(metric) or metric in BOUNDARY_MEASURES:
         return _BOUNDARY_WORDS.get(metric, metric)
     name, kind, *overlap = metric.split("_")
@@ -89,6 +95,7 @@ def measures_note(measures: Sequence[str]) -> str:
         (PSEUDO_MEASURES, PSEUDO_NOTE),
         (PROXY_MEASURES, PROXY_NOTE),
         (BOUNDARY_MEASURES, BOUNDARY_NOTE),
+        (COST_MEASURES, COST_NOTE),
     )
     return " ".join(text for names, text in kinds if {*names} & {*measures})
 

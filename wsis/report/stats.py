@@ -22,9 +22,13 @@ def _decimals(value: float) -> int:
     return max(0, -int(Decimal(repr(float(value))).normalize().as_tuple().exponent))
 
 
-def published_interval(value: float, digits: int) -> Interval:
-    """[low, high) of the numbers that print as `value` with `digits` decimals: 30.7, 1 -> (30.65, 30.75)."""
-    centre, half = Decimal(repr(float(value))), Decimal(5).scaleb(-digits - 1)
+def published_interval(value: float, digits: int, truncated: bool = False) -> Interval:
+    """[low, high) of the numbers that print as `value` with `digits` decimals: 30.7, 1 -> (30.65, 30.75).
+
+    truncated: the paper cuts digits off (of numbers above 0): (30.7, 30.8).
+    """
+    printed, half = Decimal(repr(float(value))), Decimal(5).scaleb(-digits - 1)
+    centre = printed + half if truncated else printed
     return float(centre - half), float(centre + half)
 
 
