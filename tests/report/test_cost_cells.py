@@ -41,7 +41,7 @@ def test_a_cell_that_is_not_counted_says_what_counts_it(plan, tmp_path):
 
 
 def test_a_file_without_the_number_is_refused(plan, tmp_path):
-    with pytest.raises(WsisError, match="complexity.json: baiseg/4, 2: no GFLOPs"):
+    with pytest.raises(WsisError, match=r"complexity\.json: baiseg/4, 2: no GFLOPs"):
         cells(plan, tmp_path, {"baiseg/4": {"2": {"params": 1.0}}})
 
 

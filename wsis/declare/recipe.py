@@ -207,9 +207,7 @@ class ProxySpec(Spec):
     """Proxy masks as a Mask R-CNN's training masks: whose they are, and how they are merged and dropped."""
 
     parent: str  # id of the recipe whose masks they are
-    instances: bool = (
-        False  # masks with classes and boxes of their own (BAISeg), not for given boxes
-    )
+    instances: bool = False  # masks with classes and boxes of their own (BAISeg), not for given boxes
     merge: bool = True
     order: Literal["box", "mask", "random", "larger"] = "box"
     drop: Fraction | None = 0.95
