@@ -224,10 +224,24 @@ def test_patches_are_drawn_from_the_union_of_the_papers_own_lists_alone(tables):
     assert "boxcaseg.ratio: random -> 12:4" in deviations(told.published, told.recipe)
 
 
+def test_a_users_settings_of_the_second_stage_leave_the_first_shared(tables):
+    """Table 4's network with all heads is the one whose masks Table 7's rows learn."""
+    wanted = {
+        "boxcaseg.proxy_iterations": 9,
+        "boxcaseg.proxy_lr": 0.1,
+        "boxcaseg": {"proxy_backbone": "tiny"},
+    }
+    for scale in ("tiny", "mini"):
+        alone = at(tables, "boxcaseg/4", "Weak + salient + transferred", scale, overrides=wanted).recipe
+        both = at(tables, "boxcaseg/7", "PASCAL, merge", scale, overrides=wanted).recipe
+        assert both.proxy.parent == alone.id
+        assert (both.schedule.iterations, both.schedule.lr, both.model.backbone) == (9, 0.1, "tiny")
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("alpha", -0.1), ("alpha", 1.5), ("ratio", "15:1"), ("ratio", "9:8"), ("drop", 1.1), ("patch", 0)],
 )
 def test_what_boxcaseg_cannot_hold_is_refused_by_name(tables, key, value):
-    with pytest.raises(DeclarationError, match=rf"boxcaseg/4, row 'Weak'.*(\n.*)*{key}"):
-        at(tables, "boxcaseg/4", "Weak", "tiny", overrides={f"boxcaseg.{key}": value})
+    with pytest.raises(DeclarationError, match=rf"boxcaseg/7, row 'PASCAL'.*(\n.*)*{key}"):
+        at(tables, "boxcaseg/7", "PASCAL", "tiny", overrides={f"boxcaseg.{key}": value})

@@ -62,7 +62,7 @@ def resolve(
     if scale.data != "generated" and any(key.startswith("data.shapes") for key in flatten(row.train or {})):
         return Resolved(published, None, reason="about generated images only")
     first, second = stages(published, where, root)
-    own, other = of_stages(flatten(overrides or {})) if second else (overrides or {}, {})
+    own, other = of_stages(flatten(overrides or {}))
     found = _at_scale(first, table, row, scale, seed, own, where)
     if second is None or found.recipe is None:
         return found
