@@ -29,7 +29,7 @@ def test_every_trained_row_has_a_run_for_each_seed_or_a_reason(plan):
             runs, reason = plan.row_runs(table.key, row.label), plan.row_reason(table.key, row.label)
             assert bool(runs) != bool(reason)
             if runs:
-                assert set(runs) == set(plan.seeds)
+                assert set(runs) == set(plan.seeds_of(table.paper))
                 assert all((table.key, row.label) in plan.runs[run].rows for run in runs.values())
             if row.kind == "quote":
                 assert reason == "quoted"
