@@ -125,7 +125,8 @@ def load_proxies(folder: Path, spec: ProxySpec, seed: int) -> tuple[dict[int, An
     """Annotation id -> mask after merging, without the dropped ones; and what train.json says of them.
 
     With spec.instances: image id -> its objects, as they were written (wsis.proxy.generate).
-    folder: of the run that made them. Raises WsisError where they are not there.
+    folder: of the run that made them. Raises WsisError where they are not there, and where BAISeg found no
+    instance at all.
     """
     files = proxy_files(folder)
     if not files:
@@ -133,6 +134,11 @@ def load_proxies(folder: Path, spec: ProxySpec, seed: int) -> tuple[dict[int, An
     weights = read_head(files[0])["made_by"]["weights"]
     if spec.instances:
         found = {image["image_id"]: image["objects"] for image in read_proxies(*files)}
+        if not any(found.values()):
+            raise WsisError(
+                f"{folder / 'proxies'}: no instance in any of {len(found)} training images, so that there is"
+                f" nothing to learn: look at {folder.name}'s boundary maps, or set a lower baiseg.min_area"
+            )
         return found, {"weights": weights, "images": len(found), "objects": sum(map(len, found.values()))}
     rules = ProxyRules(spec.merge, spec.order, spec.drop, spec.agreement, seed)
     masks, stats = proxy_masks(read_proxies(*files), rules)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from wsis.data.roots import Picture, Root
@@ -28,14 +29,25 @@ CRITERION = "AP50"  # of VOC's protocol, on the development images
 def set_threshold(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
     """Give `method` its threshold, chosen where the recipe has none; returns what train.json says of it.
 
-    The one with the best AP50 on the development images, the lowest of equals; the same in every process.
+    The one with the best AP50 on the development images, the lowest of equals. Of several processes the first
+    one chooses for all: on graphics cards, their maps may differ in the last digits.
     """
     spec = recipe.baiseg
     if spec.threshold is not None or spec.boundary == "none":
         method.threshold = spec.threshold
         return {}
+    shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+    found = [_choice(recipe, method, root) if not shared or torch.distributed.get_rank() == 0 else None]
+    if shared:
+        torch.distributed.broadcast_object_list(found)
+    method.threshold = found[0]["value"]
+    return {"threshold": found[0]}
+
+
+def _choice(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
+    """The best threshold, the number of development images, and every candidate's AP50 on them."""
+    spec, dev = recipe.baiseg, dev_samples(recipe, root)
     method.eval()
-    dev = dev_samples(recipe, root)
     maps = [method.maps([sample])[0] for _, sample in dev]
     scores = {}
     for value in GRID:
@@ -44,13 +56,10 @@ def set_threshold(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, An
         )
         found = [method.extracted(m, settings) for m in maps]
         scores[value] = average_precision([picture for picture, _ in dev], found)
-    method.threshold = max(GRID, key=lambda value: (scores[value], -value))
     return {
-        "threshold": {
-            "value": method.threshold,
-            "images": len(dev),
-            CRITERION: {f"{value:g}": round(score, 3) for value, score in scores.items()},
-        }
+        "value": max(GRID, key=lambda value: (scores[value], -value)),
+        "images": len(dev),
+        CRITERION: {f"{value:g}": round(score, 3) for value, score in scores.items()},
     }
 
 
