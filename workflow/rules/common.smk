@@ -13,6 +13,7 @@ from wsis.data.places import named_roots
 from wsis.declare.load import ROOT as DECLARATIONS
 from wsis.errors import WsisError
 from wsis.plan import make_plan
+from wsis.probe.pictures_job import without_ppc
 
 STARTED = time.time()
 KEYS = {"scale", "seeds", "data_root", "weights", "set", "gpus"}
@@ -56,9 +57,9 @@ def pictures_for(tables):
 
 
 def pictures_need(wildcards):
-    """The trainings that pictures of a run show: its own, and that of the network which made its masks."""
-    proxy = PLAN.runs[wildcards.run].recipe.proxy
-    runs = [wildcards.run, *([proxy.parent] if proxy else [])]
+    """The trainings that pictures of a run show: its own, of the network that made its masks, of one beside it."""
+    proxy, other = PLAN.runs[wildcards.run].recipe.proxy, without_ppc(PLAN, wildcards.run)
+    runs = [wildcards.run, *([proxy.parent] if proxy else []), *([other] if other else [])]
     return [f"{RESULTS}/runs/{run}/train.json" for run in runs]
 
 

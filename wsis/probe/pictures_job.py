@@ -16,6 +16,8 @@ from wsis.plan import Plan
 from wsis.proxy.annotations import ProxyRules
 from wsis.proxy.generate import read_head, read_proxies
 
+PPC = ("baiseg/3", "CFM + DMA", "CFM + DMA + PPC")  # a table, and its rows without and with PPC
+
 if TYPE_CHECKING:
     from torch.nn import Module
 
@@ -23,19 +25,32 @@ if TYPE_CHECKING:
 def picture_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots) -> list[Path]:
     """Write <run>/pictures/*.jpg and, last, <run>/pictures/pictures.json of each run; on the CPU.
 
-    Raises WsisError for a run that has no pictures, isn't trained, or was trained on other data or masks.
+    A sheet that shows two runs is left out where the other isn't trained. Raises WsisError for a run that has
+    no pictures, isn't trained, or was trained on other data or masks.
     """
     scale = plan.scale.name
     for id in ids:  # before any work
         if id not in plan.runs:
             raise WsisError(f"no run {id} at scale {scale} with these seeds; see `wsis plan`")
         recipe = plan.runs[id].recipe
-        if recipe.method not in ("sim", "boxcaseg") and recipe.proxy is None:
+        if recipe.method not in ("sim", "boxcaseg", "baiseg") and recipe.proxy is None:
             raise WsisError(
-                f"{id}: pictures show what SIM and BoxCaseg do; give a run of SIM or of BoxCaseg, or one that"
-                " is trained on proxy masks (see `wsis plan`)"
+                f"{id}: pictures show what SIM, BoxCaseg and BAISeg do; give a run of theirs, or one that is"
+                " trained on BoxCaseg's proxy masks (see `wsis plan`)"
+            )
+        if recipe.proxy is not None and plan.runs[recipe.proxy.parent].recipe.method != "boxcaseg":
+            raise WsisError(
+                f"{id}: only a run that is trained on BoxCaseg's masks has pictures; draw those of"
+                f" {recipe.proxy.parent}, which made its masks"
             )
     return [_draw_run(plan, id, results, data_root) for id in ids]
+
+
+def without_ppc(plan: Plan, id: str) -> str | None:
+    """The run that a run with PPC is shown beside, of the same seed; None for a run of another row."""
+    table, before, after = PPC
+    seed = plan.runs[id].seed
+    return plan.row_runs(table, before).get(seed) if plan.row_runs(table, after).get(seed) == id else None
 
 
 def _draw_run(plan: Plan, id: str, results: Path, data_root: Roots) -> Path:
@@ -60,6 +75,8 @@ def _draw_run(plan: Plan, id: str, results: Path, data_root: Roots) -> Path:
         if recipe.method == "sim":
             _remove_old(folder)
             made = draw_pictures(method, recipe, root, pictures, folder, whence)
+        elif recipe.method == "baiseg":
+            made = _draw_baiseg(plan, method, root, run, pictures, whence)
         else:
             place = salient_place(recipe, results, scale, data_root)
             salient = open_salient(place, cache=results / scale / "data") if place is not None else None
@@ -78,14 +95,38 @@ def _draw_run(plan: Plan, id: str, results: Path, data_root: Roots) -> Path:
     return folder / "pictures.json"
 
 
+def _draw_baiseg(
+    plan: Plan, method: Module, root: Root, run: Path, pictures: list[Picture], whence: str
+) -> list[dict[str, Any]]:
+    """The steps of the extraction; of a run with PPC its instances beside those of the one without."""
+    from wsis.jobs import same_data
+    from wsis.probe.baiseg_pictures import draw_contrast, draw_steps
+
+    folder, other = run / "pictures", without_ppc(plan, run.name)
+    if other is None:
+        _remove_old(folder)
+        return draw_steps(method, root, pictures, folder, whence)
+    before = run.parent / other
+    if not (before / "train.json").exists():
+        _remove_old(folder)
+        print(f"{whence} No sheet of PPC: {other}, the run without it, isn't trained.", flush=True)
+        return []
+    same_data(before, root)
+    first, _ = _trained(plan.runs[other].recipe.settled(), root, before)
+    _remove_old(folder)
+    return draw_contrast([first, method], root, pictures, folder, f"{whence} Without PPC: run {other}.")
+
+
 def _trained(recipe: Recipe, root: Root, run: Path) -> tuple[Module, int]:
     """The network of a run, and the iterations that it was trained for."""
     from wsis.engine.checkpoint import load_model
+    from wsis.engine.threshold import restore_threshold
     from wsis.methods import build_method
 
     model = load_model(run / "model.pt")
     method = build_method(recipe, root.num_classes)
     method.load_state_dict(model["model"])
+    restore_threshold(method, run)
     return method, model["iteration"]
 
 
