@@ -1,0 +1,259 @@
+"""Rows that share a training: readings of one run, second stages, divided widths, seeds of a paper."""
+
+import pytest
+
+from wsis import plan as planning
+from wsis.declare.load import load_tables
+from wsis.declare.recipe import BaisegSpec
+from wsis.declare.resolve import deviations, flatten, resolve
+from wsis.declare.scale import load_scale
+from wsis.declare.stages import EXTRACTION
+from wsis.plan import make_plan
+
+FULL = ("baiseg/3", "CFM + DMA + PPC + refinement")
+SAME_TRAINING = [
+    ("baiseg/3", "CFM + DMA + PPC"),
+    ("baiseg/3", "literal extraction"),
+    ("baiseg/3", "given semantics"),
+    ("baiseg/3", "given semantics, no refinement"),
+    ("baiseg/3", "semantic components alone"),
+    ("baiseg/3", "colour gradient"),
+    ("baiseg/1", "BAISeg (Semantic_gd)*"),
+]
+OTHER_TRAININGS = ["none", "CFM", "CFM + DMA"]  # without refinement, too
+SCALES = ("smoke", "tiny", "mini", "paper")
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return load_tables()
+
+
+def at(tables, key, label, scale="tiny", seed=1, overrides=None):
+    table = tables[key]
+    return resolve(table, table.row(label), load_scale(scale), seed, overrides)
+
+
+def tree(recipe):
+    return flatten(recipe.model_dump(mode="json"))
+
+
+def differing(a, b):
+    one, two = tree(a), tree(b)
+    return {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
+
+
+@pytest.mark.parametrize("scale", ["smoke", "tiny"])
+def test_rows_that_only_extract_otherwise_are_readings_of_the_full_model(tables, scale):
+    full = at(tables, *FULL, scale)
+    assert full.recipe.schedule.total > 0 and full.recipe.init is None and full.ancestors == ()
+    ids = {full.recipe.id}
+    for row in SAME_TRAINING:
+        found = at(tables, *row, scale)
+        assert found.recipe.schedule.total == 0, row
+        assert found.recipe.init.parent == full.recipe.id and found.recipe.init.iteration is None
+        assert [ancestor.id for ancestor in found.ancestors] == [full.recipe.id]
+        changed = differing(found.recipe, full.recipe)
+        own = {key for key in changed if key.startswith("baiseg.")}
+        assert changed - own <= {"init", "init.parent", "init.iteration", "schedule.iterations"}
+        assert own and own <= {f"baiseg.{key}" for key in EXTRACTION}
+        ids.add(found.recipe.id)
+    assert len(ids) == 1 + len({at(tables, *row).recipe.id for row in SAME_TRAINING}) == len(SAME_TRAINING)
+
+
+def test_a_given_semantic_map_is_one_reading_in_all_tables(tables):
+    found = [
+        at(tables, *row) for row in (("baiseg/3", "given semantics"), ("baiseg/1", SAME_TRAINING[-1][1]))
+    ]
+    assert found[0].recipe.id == found[1].recipe.id
+
+
+def test_rows_without_refinement_read_trainings_that_have_none_of_their_settings(tables):
+    parents = set()
+    for label in OTHER_TRAININGS:
+        found = at(tables, "baiseg/3", label)
+        (trained,) = found.ancestors
+        assert found.recipe.schedule.total == 0 and found.recipe.init.parent == trained.id
+        assert not found.recipe.baiseg.refine and trained.baiseg.refine
+        for switch in ("cfm", "dma", "ppc"):
+            assert getattr(trained.baiseg, switch) == getattr(found.published.baiseg, switch)
+        parents.add(trained.id)
+    assert len(parents | {at(tables, *FULL).recipe.id}) == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "label"),
+    [("baiseg/3", "instance contours"), ("baiseg/4", "1"), ("baiseg/5", "32"), ("baiseg/7", "0.5")],
+)
+def test_rows_that_train_otherwise_are_trainings(tables, key, label):
+    found, full = at(tables, key, label).recipe, at(tables, *FULL).recipe
+    assert found.schedule.total == full.schedule.total and found.init is None
+    assert len(differing(found, full)) == 1
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_chosen_setting_is_one_run_in_all_tables(tables, scale):
+    rows = [
+        FULL, ("baiseg/1", "BAISeg (Semantic_gd)"), ("baiseg/4", "4"), ("baiseg/5", "128"),
+        ("baiseg/6", "HRNet-W48, dim 48"), ("baiseg/7", "0.2"),
+    ]  # fmt: skip
+    assert len({at(tables, *row, scale).recipe.id for row in rows}) == 1
+
+
+def test_every_extraction_key_alone_makes_a_reading(tables):
+    """And no other key of the section does: a key that is missing in EXTRACTION would train twice."""
+    table = tables["baiseg/3"]
+    full, row = at(tables, *FULL).recipe, table.row(FULL[1])
+    other = {
+        "boundary": "gradient", "threshold": 0.4, "dev_images": 7, "thin": False, "seeds": "literal",
+        "relief": "image", "min_area": 9, "refine": False, "closing": 7, "eval_semantics": "ground_truth",
+        "cfm": False, "dma": False, "cascades": 2, "dim": 64, "reduction": 8, "multi_scale": True,
+        "stage_dim": 64, "ppc": False, "temperature": 0.7, "samples": 512, "views": 50, "contrast_warmup": 10,
+        "hardest": 0.5, "weight_ppc": 0.1, "weight_boundary": 1.0, "weight_semantic": 2.0, "crop": 64,
+    }  # fmt: skip
+    assert other.keys() == set(BaisegSpec.model_fields) - {"train_semantics", "mask_rcnn"}
+    free = load_scale("tiny").model_copy(update={"methods": {}, "divide": {}})
+    for key, value in other.items():
+        found = resolve(table, row.model_copy(update={"train": {f"baiseg.{key}": value}}), free, 1)
+        assert (found.recipe.schedule.total == 0) == (key in EXTRACTION), key
+        usual = resolve(table, row, free, 1)
+        trained = found.ancestors[0] if key in EXTRACTION else found.recipe
+        assert (trained.id == usual.recipe.id) == (key in EXTRACTION), key
+    assert full.baiseg.closing == 3, "what a scale sets is no reading either"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"baiseg.threshold": 0.3}, {"baiseg.refine": False}, {"baiseg.seeds": "literal"},
+        {"baiseg": {"closing": 7, "min_area": 20}}, {"baiseg.eval_semantics": "ground_truth"},
+        {"baiseg.boundary": "gradient", "schedule.lr": 1e-3},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_users_extraction_is_the_trainings_own(tables, wanted):
+    """It holds for every row: the full model needs no reading, and rows that differ in it alone are one."""
+    full = at(tables, *FULL, overrides=wanted)
+    assert full.recipe.schedule.total > 0 and full.ancestors == ()
+    assert all(tree(full.recipe)[key] == value for key, value in flatten(wanted).items())
+    for row in SAME_TRAINING:
+        found = at(tables, *row, overrides=wanted)
+        varied = {k for k in differing(found.published, full.published) if k.startswith("baiseg.")}
+        if varied <= flatten(wanted).keys():
+            assert found.recipe.id == full.recipe.id and found.ancestors == ()
+        else:
+            assert found.recipe.schedule.total == 0 and found.recipe.init.parent == full.recipe.id
+
+
+def test_a_readings_deviations_are_its_trainings_without_the_zero_iterations(tables):
+    for scale in SCALES:
+        full, found = at(tables, *FULL, scale), at(tables, "baiseg/3", "literal extraction", scale)
+        of_full = set(deviations(full.published, full.recipe, full.ancestors))
+        of_reading = set(deviations(found.published, found.recipe, found.ancestors))
+        assert of_reading == {d for d in of_full if not d.startswith("schedule.iterations")}
+        assert not any("forked" in d or d.startswith("schedule.iterations") for d in of_reading)
+
+
+def test_box_masks_are_readings_of_a_fork_and_no_users_key_trains_them_again(tables):
+    for wanted in ({}, {"schedule.lr": 0.01}):
+        found = at(tables, "boxinst/3", "box mask", overrides=wanted)
+        trained = at(tables, "boxinst/3", "projection + pairwise", overrides=wanted).recipe
+        assert found.recipe.init.parent == trained.id and found.recipe.schedule.total == 0
+        assert differing(found.recipe, trained) == {"predict.masks", "schedule.iterations", "init.parent"}
+    chosen = at(tables, "boxinst/3", "box mask", overrides={"predict.score": 0.3})
+    assert chosen.ancestors[-1].predict.score == 0.3
+
+
+# Second stages
+
+
+@pytest.mark.parametrize("scale", ["smoke", "mini", "paper"])
+def test_the_mask_rcnn_learns_from_the_full_model_by_its_own_recipe(tables, scale):
+    full = at(tables, *FULL, scale).recipe
+    found = at(tables, "baiseg/1", "BAISeg (Semantic_gd)*†", scale)
+    recipe = found.recipe
+    assert recipe.method == "mask_rcnn" and recipe.baiseg is None and recipe.data.supervision == "proxy"
+    assert (recipe.proxy.parent, recipe.proxy.instances, recipe.proxy.drop) == (full.id, True, None)
+    assert full.id in {ancestor.id for ancestor in found.ancestors}
+    assert recipe.schedule.total > 0 and recipe.init is None
+    for key in ("dataset", "train", "eval", "shapes"):
+        assert getattr(recipe.data, key) == getattr(full.data, key), key
+    assert found.declared[full.id].baiseg.eval_semantics == "predicted"
+    assert found.published.model.backbone == "resnet50"
+
+
+def test_settings_of_the_user_reach_the_stage_that_they_are_about(tables):
+    wanted = {
+        "baiseg.threshold": 0.3,
+        "schedule.lr": 0.5,
+        "schedule.iterations": 7,
+        "boxcaseg.proxy_lr": 0.25,
+    }
+    found = at(tables, "baiseg/1", "BAISeg (Semantic_gd)*†", "mini", overrides=wanted)
+    (first,) = found.ancestors
+    assert first.id == at(tables, *FULL, "mini", overrides=wanted).recipe.id == found.recipe.proxy.parent
+    assert (first.baiseg.threshold, first.schedule.lr, first.schedule.total) == (0.3, 0.5, 7)
+    usual = at(tables, "baiseg/1", "BAISeg (Semantic_gd)*†", "mini").recipe.schedule
+    assert (found.recipe.schedule.lr, found.recipe.schedule.total) == (0.25, usual.total)
+
+
+# Scales
+
+
+def test_widths_are_divided_in_proportion(tables):
+    scale = load_scale("tiny")
+    assert scale.divide == {"baiseg.dim": 8, "baiseg.stage_dim": 8}
+    for label in ("32", "64", "128", "256"):
+        assert at(tables, "baiseg/5", label).recipe.baiseg.dim == int(label) // 8
+        assert at(tables, "baiseg/5", label, "paper").recipe.baiseg.dim == int(label)
+    for label in ("32", "64", "128"):
+        assert at(tables, "baiseg/6", f"ResNet50*, dim {label}").recipe.baiseg.stage_dim == int(label) // 8
+    assert at(tables, "baiseg/5", "32", overrides={"baiseg.dim": 24}).recipe.baiseg.dim == 24
+
+
+def test_a_division_leaves_at_least_one_and_other_methods_alone(tables):
+    table = tables["baiseg/3"]
+    scale = load_scale("tiny").model_copy(update={"divide": {"baiseg.stage_dim": 1000, "boxcaseg.patch": 2}})
+    assert resolve(table, table.row(FULL[1]), scale, 1).recipe.baiseg.stage_dim == 1
+    assert resolve(table, table.row(FULL[1]), scale, 1).recipe.boxcaseg is None
+
+
+def test_a_papers_own_seeds_are_its_rows_alone_and_the_users_win(monkeypatch):
+    scale = load_scale("smoke").model_copy(update={"seeds": (1,), "seeds_for": {"baiseg": (4, 5)}})
+    monkeypatch.setattr(planning, "load_scale", lambda name, root: scale)
+    plan = make_plan("smoke")
+    rows = {("baiseg/3", "CFM"): [4, 5], ("boxinst/1a", "tau = 0.1"): [1], ("boxcaseg/4", "Weak"): [1]}
+    for row, seeds in rows.items():
+        assert list(plan.row_runs(*row)) == seeds
+        assert [plan.runs[id].seed for id in plan.row_runs(*row).values()] == seeds
+    assert plan.seeds_of("baiseg") == (4, 5) and plan.seeds_of("sim") == (1,)
+    assert plan.seeds == (1, 4, 5)
+    assert {run.seed for run in plan.runs.values() if run.recipe.method == "baiseg"} == {4, 5}
+
+    asked = make_plan("smoke", (9,))
+    assert all(list(asked.row_runs(*row)) == [9] for row in rows)
+    assert {run.seed for run in asked.runs.values()} == {9} and asked.seeds == (9,)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "tiny"])
+def test_the_plan_trains_each_network_once(scale):
+    """Readings add runs without iterations; what a reading starts from is planned before it."""
+    plan = make_plan(scale, (1,))
+    order = list(plan.runs)
+    own = [run for run in plan.runs.values() if run.recipe.method == "baiseg"]
+    trained = [run for run in own if run.iterations]
+    networks = {
+        tuple(
+            sorted(
+                (k, str(v))
+                for k, v in tree(run.recipe).items()
+                if k not in {f"baiseg.{e}" for e in EXTRACTION}
+            )
+        )
+        for run in trained
+    }
+    assert len(networks) == len(trained)
+    for run in own:
+        if not run.iterations:
+            assert plan.runs[run.parent] in trained and order.index(run.parent) < order.index(run.id)
+            assert run.device_hours == 0
