@@ -36,7 +36,7 @@ def picture_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots
         if recipe.method not in ("sim", "boxcaseg", "baiseg") and recipe.proxy is None:
             raise WsisError(
                 f"{id}: pictures show what SIM, BoxCaseg and BAISeg do; give a run of theirs, or one that is"
-                " trained on BoxCaseg's proxy masks (see `wsis plan`)"
+                " trained on proxy masks by BoxCaseg (see `wsis plan`)"
             )
         if recipe.proxy is not None and plan.runs[recipe.proxy.parent].recipe.method != "boxcaseg":
             raise WsisError(
