@@ -35,8 +35,8 @@ def picture_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots
         recipe = plan.runs[id].recipe
         if recipe.method not in ("sim", "boxcaseg", "baiseg") and recipe.proxy is None:
             raise WsisError(
-                f"{id}: pictures show what SIM, BoxCaseg and BAISeg do; give a run of theirs, or one that is"
-                " trained on proxy masks by BoxCaseg (see `wsis plan`)"
+                f"{id}: pictures show what SIM, BoxCaseg and BAISeg do; give a run of SIM, of BoxCaseg or of"
+                " BAISeg, or one that is trained on proxy masks by BoxCaseg (see `wsis plan`)"
             )
         if recipe.proxy is not None and plan.runs[recipe.proxy.parent].recipe.method != "boxcaseg":
             raise WsisError(
