@@ -209,6 +209,21 @@ def test_no_instance_in_any_image_is_told(done, tmp_path):
         load_proxies(folder, recipe.proxy, 0)
 
 
+def test_proxies_of_another_threshold_are_made_again(done, tmp_path):
+    """The weights are the same where the development images alone are others."""
+    folder, root = tmp_path / done.ids["trained"], root_of(done, "trained")
+    shutil.copytree(folder_of(done, "trained"), folder)
+    method, fabric = network_of(done, "trained"), make_fabric(recipe_of(done, "trained").schedule, "cpu", [0])
+    before = [path.stat().st_mtime_ns for path in proxy_files(folder)]
+    make_proxies(method, root, folder, fabric, False)
+    assert [path.stat().st_mtime_ns for path in proxy_files(folder)] == before
+    method.threshold = 0.9 if method.threshold < 0.5 else 0.01
+    make_proxies(method, root, folder, fabric, False)
+    samples = [sample for _, sample in training_samples(method.recipe, root, root.train)]
+    expected = [len(method.extracted(maps)) for maps in method.maps(samples)]
+    assert [len(image["objects"]) for image in read_proxies(*proxy_files(folder))] == expected
+
+
 def test_a_finished_parent_makes_its_proxies_later_with_its_own_threshold(done, monkeypatch):
     folder = folder_of(done, "trained")
     before = {name: (folder / name).stat().st_mtime_ns for name in ("model.pt", "train.json")}

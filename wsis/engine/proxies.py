@@ -75,6 +75,8 @@ def make_proxies(method: nn.Module, root: Root, folder: Path, fabric: Fabric, sh
 
     path = folder / "proxies" / f"{rank}-of-{world}.jsonl.gz"
     made_by = {"run": folder.name, "weights": digest(folder / "model.pt")}
+    if hasattr(method, "threshold"):  # chosen on images that the weights don't depend on
+        made_by["threshold"] = method.threshold
     write_proxies(path, [p.id for p in mine], images, made_by, f"{folder.name} proxies", show and rank == 0)
     fabric.barrier()
     if rank == 0:
