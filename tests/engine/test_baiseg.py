@@ -84,7 +84,9 @@ def test_a_runs_threshold_has_the_best_ap50_on_its_development_images(done, name
     maps = [method.maps([sample])[0] for _, sample in dev]
     pictures = [picture for picture, _ in dev]
     found = {
-        value: literal_ap50(pictures, [method.extracted(m, settings_of(recipe, value)) for m in maps])
+        value: round(
+            literal_ap50(pictures, [method.extracted(m, settings_of(recipe, value)) for m in maps]), 3
+        )
         for value in GRID
     }
     told = read(folder_of(done, name))["threshold"]
