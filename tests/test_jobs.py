@@ -14,7 +14,7 @@ SMALL = {f"data.shapes.{kind}_images": 2 for kind in ("train", "val")}
 def test_all_roots_of_a_seed_or_only_one(tmp_path):
     plan = make_plan("tiny", (0,), SMALL)
     roots = {shapes_root(run.recipe) for run in plan.runs.values()}
-    assert len(roots) == 5  # plain, hard, and plain with near, mixed and far salient images
+    assert len(roots) == 6  # plain, hard, texture, and plain with near, mixed and far salient images
     for root in roots:
         assert make_data(plan, tmp_path / root, root) == [tmp_path / root / "tiny/data" / root]
         assert [path.name for path in (tmp_path / root / "tiny/data").iterdir()] == [root]

@@ -190,14 +190,14 @@ def affinity(
 
 @app.command()
 def pictures(
-    ids: Annotated[list[str], typer.Argument(help="ids of trained runs of SIM or BoxCaseg")],
+    ids: Annotated[list[str], typer.Argument(help="ids of trained runs of SIM, BoxCaseg or BAISeg")],
     scale: ScaleOption = "tiny",
     seeds: SeedsOption = None,
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """Maps, labels, masks and pasted images of runs of SIM and BoxCaseg, after the papers' figures."""
+    """Maps, labels, masks and boundaries of runs of SIM, BoxCaseg and BAISeg, after the papers' figures."""
     from wsis.probe.pictures_job import picture_runs
 
     for path in picture_runs(planned(scale, seeds, set_), ids, results, data_root):

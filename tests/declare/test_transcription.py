@@ -125,13 +125,14 @@ def test_one_training_serves_rows_of_several_tables(rows):
 
 
 @pytest.mark.parametrize("key", COUNTS)
-def test_rows_of_one_table_differ_in_recipe_or_split(key):
+def test_rows_of_one_table_differ_in_recipe_split_or_protocol(key):
     """Two trained rows of a table with one recipe would print one number under two labels."""
     table = load_tables()[key]
     seen = {}
     for row in table.rows:
         if row.kind == "train":
-            identity = (published_recipe(table, row).id, row.split or table.split)
+            protocol = row.protocol or table.protocol
+            identity = (published_recipe(table, row).id, row.split or table.split, protocol)
             assert identity not in seen, f"{key}: '{row.label}' is '{seen.get(identity)}' again"
             seen[identity] = row.label
 

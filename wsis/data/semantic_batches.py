@@ -9,6 +9,7 @@ B crops of a batch, S their side, h x w image, H x W resized image.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -69,8 +70,10 @@ def semantic_samples(
 ) -> Iterator[SemanticSample]:
     """Every world-th evaluation image from the rank-th on, in id order, with the map of eval_semantics."""
     root = root if isinstance(root, Root) else open_root(recipe, root)
-    maps = _given(recipe, root, recipe.data.eval)
-    return (_sample(picture, maps) for picture in root.eval[rank::world])
+    maps, known = _given(recipe, root, recipe.data.eval), {}
+    if recipe.baiseg.boundary == "truth":
+        known = {picture.id: picture for picture in root.with_masks(recipe.data.eval)}
+    return (_sample(picture, maps, known.get(picture.id)) for picture in root.eval[rank::world])
 
 
 def dev_samples(recipe: Recipe, root: Root | Path) -> list[tuple[Picture, SemanticSample]]:
@@ -87,8 +90,8 @@ def dev_samples(recipe: Recipe, root: Root | Path) -> list[tuple[Picture, Semant
         split = recipe.data.train
         chosen = {picture.id for picture in root.train[: recipe.baiseg.dev_images]}
         pictures = [picture for picture in root.with_masks(split) if picture.id in chosen]
-    maps = _given(recipe, root, split)
-    return [(picture, _sample(picture, maps)) for picture in pictures]
+    maps, truth = _given(recipe, root, split), recipe.baiseg.boundary == "truth"
+    return [(picture, _sample(picture, maps, picture if truth else None)) for picture in pictures]
 
 
 def training_samples(
@@ -120,10 +123,17 @@ def _given(recipe: Recipe, root: Root, split: str) -> SemanticMaps | None:
     return None if source == "predicted" else SemanticMaps(root, split, source)
 
 
-def _sample(picture: Picture, maps: SemanticMaps | None) -> SemanticSample:
+def _sample(picture: Picture, maps: SemanticMaps | None, masked: Picture | None = None) -> SemanticSample:
+    """masked: the picture with its masks, where the true boundaries are asked for."""
     size = picture.height, picture.width
     image = image_tensor(transforms.read_image(picture.path, *size))
-    return SemanticSample(image, size, picture.id, None if maps is None else maps.read(picture))
+    semantic = None if maps is None else maps.read(picture)
+    return SemanticSample(image, size, picture.id, semantic, None if masked is None else objects(masked))
+
+
+def objects(picture: Picture) -> np.ndarray:
+    """The instance map of a picture's objects, h x w int16; crowd regions are none."""
+    return paint_instances(replace(picture, instances=[i for i in picture.instances if not i.crowd]))
 
 
 class _Source:

@@ -144,12 +144,14 @@ class SemanticSample:
     size:     (h, w)
     id:       image id
     semantic: h x w uint8 map that is given at inference, values as in `SemanticBatch`; None: it is predicted
+    instances: h x w int16, 0 no object, 1.. objects, where baiseg.boundary is 'truth'; else None
     """
 
     image: Tensor
     size: tuple[int, int]
     id: int
     semantic: np.ndarray | None = None
+    instances: np.ndarray | None = None
 
 
 @dataclass

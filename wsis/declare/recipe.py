@@ -238,7 +238,9 @@ class BaisegSpec(Spec):
     crop: Positive = 416  # side of a training crop, pixels (Sec. 4.2)
     train_semantics: Literal["ground_truth", "ocrnet"] = "ground_truth"
     # Mask extraction, Sec. 3.6
-    boundary: Literal["network", "gradient", "none"] = "network"  # the others are controls
+    # Whose boundary map: the others than the network's are controls; truth, the contours of the annotated
+    # objects, is the upper bound of what is extracted from it.
+    boundary: Literal["network", "gradient", "none", "truth"] = "network"
     threshold: Fraction | None = None  # of the boundary map; null: chosen on development images
     dev_images: Positive = 100  # the first training images, where a root has no development split
     thin: bool = True  # non-maximum suppression

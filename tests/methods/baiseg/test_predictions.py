@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from pycocotools import mask as rle
 
 from tests.methods.baiseg.scenes import SIDE, VOID, network, sample, scene, touching
+from wsis.data.structures import SemanticSample
 from wsis.errors import WsisError
 from wsis.extract.gradient import colour_gradient
 
@@ -178,3 +179,19 @@ def test_the_recipes_settings_are_the_extractions():
     found = network(**own).extraction
     assert {key: getattr(found, key) for key in own} == own
     assert network(threshold=0.5, crop=SIDE).extraction.min_area == 4
+
+
+def test_true_contours_need_no_network_and_cut_touching_objects_of_one_class():
+    """The upper bound of the extraction: with contours and semantics given, every object comes back."""
+    semantic = np.zeros((48, 80), np.uint8)
+    semantic[8:40, 8:72] = 1
+    instances = np.zeros((48, 80), np.int16)
+    instances[8:40, 8:40], instances[8:40, 40:72] = 1, 2
+    net = ready(boundary="truth", eval_semantics="ground_truth", seeds="semantic")
+    net.backbone = net.boundary = net.semantic = None
+    image = torch.zeros(3, 48, 80, dtype=torch.uint8)
+    found = net.predict([SemanticSample(image, (48, 80), 1, semantic, instances)])[0]
+    assert len(found.masks) == 2 and found.labels.tolist() == [0, 0]
+    truth = [rle.encode(np.asfortranarray((instances == number).astype(np.uint8))) for number in (1, 2)]
+    overlaps = rle.iou(found.masks, truth, [0, 0])
+    assert sorted(overlaps.max(1) > 0.85) == [True, True] and overlaps.argmax(1).tolist() in ([0, 1], [1, 0])

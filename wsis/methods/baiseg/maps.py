@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from wsis.extract.gradient import colour_gradient
+from wsis.losses.boundary import contours
 
 MULTIPLE = 32  # sides of the network's input: HRNet's coarsest stride
 
@@ -32,8 +34,14 @@ class Maps:
     certainty: np.ndarray
 
 
-def boundary_of(kind: str, image: np.ndarray) -> np.ndarray | None:
-    """The boundary map of a control that needs no network: the colour gradient; None for the others."""
+def boundary_of(kind: str, image: np.ndarray, instances: np.ndarray | None) -> np.ndarray | None:
+    """The boundary map of a control that needs no network: colour gradient, true contours; else None.
+
+    instances: h x w int16 map of the objects, for kind "truth".
+    """
+    if kind == "truth":
+        edge, _ = contours(torch.from_numpy(instances)[None], void=-1)
+        return edge[0].numpy().astype(np.float32)
     return colour_gradient(image) if kind == "gradient" else None
 
 

@@ -115,11 +115,11 @@ class BAISeg(nn.Module):
         given = sample.semantic
         if given is not None and spec.boundary != "network":  # nothing is left for the network
             ones = np.ones(given.shape, np.float32)
-            return Maps(image, boundary_of(spec.boundary, image), given, ones)
+            return Maps(image, boundary_of(spec.boundary, image, sample.instances), given, ones)
         device = self.iteration.device
         pixels = network_input(sample.image.to(device))
         features = self.backbone(self._normalised(pixels[None]))
-        boundary = boundary_of(spec.boundary, image)
+        boundary = boundary_of(spec.boundary, image, sample.instances)
         if spec.boundary == "network":
             logits = _to_size(self.boundary(features)[0], sample.size)
             boundary = logits.sigmoid()[0, 0].cpu().numpy()
