@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as masks
 
 from wsis.evaluation.guard import GuardError
-from wsis.evaluation.proxy import THRESHOLDS, predicted_images, proxy_quality, ranking
+from wsis.evaluation.proxy import FRONTS, THRESHOLDS, in_front, predicted_images, proxy_quality, ranking
 
 H, W = 24, 30
 
@@ -124,6 +124,85 @@ def test_merge_drop_and_lower_bound_equal_loops(seed):
             below = np.mean([a <= v + 1e-9 for a, v in zip(agree, values, strict=True)])
             assert result["lower_bound"] == pytest.approx(100 * below)
             assert result["ranking"]["agreement"] == ranking(np.array(agree), np.array(values))
+
+
+def front_by_pixels(entries):
+    """Of an image's objects, in whatever order: what the pairs whose boxes share a pixel say, as a set."""
+    said = set()
+    for behind in entries:
+        for front in entries:
+            later = front["annotation_id"] > behind["annotation_id"]
+            if later and (rectangle(*front["bbox"]) & rectangle(*behind["bbox"])).any():
+                excess = area(front) - area(behind)
+                said.add("smaller" if excess < 0 else "larger" if excess > 0 else "mixed")
+    return None if not said else said.pop() if len(said) == 1 else "mixed"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_by_what_is_in_front_equal_loops(seed):
+    images, truth, flat = scenes(seed, images=25)
+    result = proxy_quality(images, {id: encode(mask) for id, mask in truth.items()}, drawn=True)["front"]
+    said = {image["image_id"]: front_by_pixels(image["objects"]) for image in images}
+    assert set(said.values()) >= {"smaller", "larger", "mixed", None}  # or this would test less
+    made = {order: painted(flat, key) for order, key in KEYS.items()}
+    made["none"] = [entry["made"] for entry in flat]
+    assert list(result) == list(FRONTS)
+    for group, found in result.items():
+        own = [i for i, entry in enumerate(flat) if said[entry["image"]] == group]
+        assert found["images"] == list(said.values()).count(group)
+        assert found["objects"] == len(own)
+        for order, merged in made.items():
+            values = {}
+            for i in own:
+                values.setdefault(flat[i]["category_id"], []).append(iou(merged[i], flat[i]["true"]))
+            expected = 100 * np.mean([np.mean(of_class) for of_class in values.values()])
+            assert found["merge"][order]["mIoU"] == pytest.approx(expected), (group, order)
+
+
+def test_what_is_in_front_of_few_boxes():
+    large, small = [0, 0, 10, 10], [6, 6, 6, 6]
+    boxes = np.array([large, small], float)
+    assert in_front(boxes, [1, 2]) == in_front(boxes[::-1], [2, 1]) == "smaller"
+    assert in_front(boxes, [2, 1]) == in_front(boxes[::-1], [1, 2]) == "larger"
+    between = np.array([large, [6, 6, 8, 8], [11, 11, 4, 4]], float)  # the first and the last don't meet
+    assert [in_front(between, ids) for ids in ([1, 2, 3], [3, 2, 1], [1, 3, 2])] == [
+        "smaller",
+        "larger",
+        "mixed",
+    ]
+    assert in_front(np.array([large, large], float), [1, 2]) == "mixed"  # neither is smaller
+    beside = np.array([large, [10, 0, 4, 4]], float)
+    assert in_front(beside, [1, 2]) is None and in_front(boxes[:1], [1]) is None
+    assert in_front(np.zeros((0, 4)), []) is None
+
+
+def test_photographs_have_no_order_of_depth():
+    images, truth, _ = scenes(0)
+    assert proxy_quality(images, {id: encode(mask) for id, mask in truth.items()})["front"] is None
+
+
+def test_merging_helps_the_smaller_in_front_and_harms_it_behind():
+    """Two pictures of the same boxes; the network fills both of them, whoever is in front."""
+    first, second = rectangle(2, 2, 16, 16), rectangle(10, 10, 12, 12)
+    gains = {}
+    for group, (behind, front) in {"smaller": (first, second), "larger": (second, first)}.items():
+        boxes = {id(first): [2, 2, 16, 16], id(second): [10, 10, 12, 12]}
+        objects = [
+            {"annotation_id": n, "category_id": 1, "bbox": boxes[id(mask)], "rle": encode(mask)}
+            for n, mask in ((1, behind), (2, front))
+        ]
+        truth = {1: encode(behind & ~front), 2: encode(front)}
+        result = proxy_quality([{"image_id": 1, "objects": objects}], truth, drawn=True)["front"]
+        assert {name: found["images"] for name, found in result.items()} == dict.fromkeys(FRONTS, 0) | {
+            group: 1
+        }
+        assert result["mixed"]["merge"]["box"]["mIoU"] is None
+        gains[group] = {
+            order: scores["mIoU"] - result[group]["merge"]["none"]["mIoU"]
+            for order, scores in result[group]["merge"].items()
+        }
+    assert gains["smaller"]["box"] > 0 > gains["smaller"]["larger"]
+    assert gains["larger"]["larger"] > 0 > gains["larger"]["box"]
 
 
 @pytest.mark.parametrize("seed", range(5))

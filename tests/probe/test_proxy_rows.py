@@ -209,6 +209,16 @@ def test_the_command_writes_every_setting_of_a_first_stage(smoke, capsys):
     raw = content["merge"]["none"]
     assert {name: raw[name] for name in metrics} == pytest.approx(metrics)
     assert content["settings"]["none, 0"]["merged"] == pytest.approx(raw)
+    overlapping = {}  # images with a pair of overlapping boxes, and their objects
+    for picture in smoke.root.eval:
+        covers = np.zeros((picture.height, picture.width), int)
+        for instance in picture.instances:
+            x1, y1, x2, y2 = (int(side) for side in instance.box)
+            covers[y1:y2, x1:x2] += 1
+        if covers.max() > 1:
+            overlapping[picture.id] = len(picture.instances)
+    assert overlapping and sum(group["images"] for group in content["front"].values()) == len(overlapping)
+    assert sum(group["objects"] for group in content["front"].values()) == sum(overlapping.values())
     assert str(path) in capsys.readouterr().out
 
 

@@ -18,7 +18,7 @@ from wsis.plan import Plan
 from wsis.probe.proxy_rows import setting
 from wsis.report import build
 from wsis.report.build import build_report
-from wsis.report.measures import measures_note, readable
+from wsis.report.measures import ProxyMasks, measures_note, readable
 from wsis.report.model import Report
 from wsis.report.view import table_view
 
@@ -29,6 +29,13 @@ RULES = {
     "merge, drop": {"drop": 0.9, "agreement": "exact"},
     "merge, drop as released": {"drop": 0.9, "agreement": "plus_one"},
 }
+GAINS = {
+    "none": 0.0,
+    "box": 2.0,
+    "mask": 1.5,
+    "larger": -3.0,
+    "random": -1.0,
+}  # where the smaller is in front
 LEVEL = {"none, 0": 0.0, "box, 0": 1.0, "box, 0.9": 2.0}
 ROWS = [{"label": label, "values": [30.0, None], "train": {}} for label in RULES] + [
     {"label": "network alone", "ours": True, "train": {}},
@@ -36,6 +43,8 @@ ROWS = [{"label": label, "values": [30.0, None], "train": {}} for label in RULES
 ]
 CLAIMS = [
     {"id": "merging", "kind": "greater", "row": "merge", "than": "raw", "metric": "proxy_mIoU"},
+    {"id": "depth", "kind": "greater", "row": "merge", "metric": "merge_gain_front",
+     "than": {"row": "merge", "metric": "merge_gain_behind"}},
     {"id": "bound", "kind": "greater", "row": "merge", "metric": "agreement_below",
      "than": {"row": "merge", "metric": "agreement_above"}},
 ]  # fmt: skip
@@ -83,6 +92,15 @@ def scores(name: str, seed: int) -> dict[str, Any]:
     }
 
 
+def fronts(seed: int) -> dict[str, Any]:
+    """Invented: no image where the larger box is in front for the last seed."""
+    groups = {
+        "smaller": {order: 70 + seed + gain for order, gain in GAINS.items()},
+        "larger": {order: None if seed == SEEDS[-1] else 60 - gain / 2 for order, gain in GAINS.items()},
+    }
+    return {name: {"merge": {o: {"mIoU": v} for o, v in group.items()}} for name, group in groups.items()}
+
+
 def make_results(plan: Plan, results: Path) -> None:
     for run in plan.runs.values():
         folder = results / "tiny/runs" / run.id
@@ -94,7 +112,7 @@ def make_results(plan: Plan, results: Path) -> None:
         write(folder / "train.json", train | {"data": DATA})
         if agnostic:
             made = {"recipe": run.id, "code": "now", "weights": "w", "data": DATA}
-            made |= {"merge": {"none": {"mIoU": 50 + 3.0 * run.seed}}}
+            made |= {"merge": {"none": {"mIoU": 50 + 3.0 * run.seed}}, "front": fronts(run.seed)}
             made |= {"settings": {name: scores(name, run.seed) for name in LEVEL}}
             write(results / f"tiny/proxy/{run.id}.json", made)
 
@@ -130,6 +148,64 @@ def test_a_rows_value_is_that_of_its_own_rules(plan, tmp_path):
     assert set(exact.values.values()) == {20.0} and set(released.values.values()) == {100.0}
     assert not cells["merge, drop as released", "kept_mIoU"].values
     assert "kept masks: mIoU is undefined" in cells["merge, drop as released", "kept_mIoU"].reason
+
+
+def test_the_gain_of_merging_is_that_of_the_rows_own_order(plan, tmp_path):
+    make_results(plan, tmp_path)
+    cells = cells_of(plan, tmp_path)
+    for label, gain in {"raw": 0.0, "merge": 2.0, "merge, drop": 2.0}.items():
+        assert cells[label, "merge_gain_front"].values == pytest.approx(dict.fromkeys(SEEDS, gain))
+        some = dict.fromkeys(SEEDS[:-1], -gain / 2)  # undefined for the last seed
+        assert cells[label, "merge_gain_behind"].values == pytest.approx(some)
+    assert cells["true masks", "merge_gain_front"].reason == "no proxy masks"
+    spec = plan.runs[plan.row_runs("boxcaseg/7", "merge")[SEEDS[0]]].recipe.proxy
+    for order, gain in GAINS.items():
+        rules = {"merge": False} if order == "none" else {"order": order}
+        other = spec.model_copy(update=rules)
+        path = tmp_path / f"tiny/proxy/{spec.parent}.json"
+        content = json.loads(path.read_text())
+        content["settings"] = {setting(other): scores("box, 0", SEEDS[0])}
+        write(path, content)
+        files = ProxyMasks(tmp_path / "tiny/proxy")
+        assert files.value(other, "merge_gain_front") == pytest.approx(gain)
+
+
+def test_where_it_is_unknown_what_is_in_front_the_gain_is_undefined(plan, tmp_path):
+    make_results(plan, tmp_path)
+    for path in (tmp_path / "tiny/proxy").iterdir():
+        write(path, json.loads(path.read_text()) | {"front": None})
+    result = report_of(plan, tmp_path).tables[0]
+    for metric in ("merge_gain_front", "merge_gain_behind"):
+        cell = result.cells["merge", metric]
+        assert not cell.values and cell.reason == f"{readable(metric)} is undefined on this data"
+    assert result.cells["merge", "proxy_mIoU"].n == len(SEEDS)
+    assert {claim.claim.id: claim.verdict for claim in result.claims}["depth"] not in (
+        "reproduced",
+        "contradicted",
+    )
+
+
+def test_a_file_from_before_the_gains_is_to_be_measured_again(plan, tmp_path):
+    make_results(plan, tmp_path)
+    for path in (tmp_path / "tiny/proxy").iterdir():
+        content = json.loads(path.read_text())
+        del content["front"]
+        write(path, content)
+    cells = cells_of(plan, tmp_path)
+    again = f"to measure again: wsis proxy-quality {first(SEEDS[0]).id} --scale tiny"
+    for metric in ("merge_gain_front", "merge_gain_behind"):
+        assert not cells["merge", metric].values and cells["merge", metric].reason.endswith(again)
+    assert cells["merge", "proxy_mIoU"].n == len(SEEDS)
+
+
+@pytest.mark.parametrize("front", [3, {}, {"smaller": {"merge": {"none": {"mIoU": 1.0}}}}])
+def test_groups_of_another_form_are_named(plan, tmp_path, front):
+    make_results(plan, tmp_path)
+    parent = first(SEEDS[0]).id
+    path = tmp_path / f"tiny/proxy/{parent}.json"
+    write(path, json.loads(path.read_text()) | {"front": front})
+    with pytest.raises(WsisError, match=f"{parent}.*merge_gain_(front|behind)"):
+        report_of(plan, tmp_path)
 
 
 def test_what_is_not_there_has_a_reason(plan, tmp_path):
@@ -191,6 +267,7 @@ def test_claims_over_proxy_masks(plan, tmp_path):
     make_results(plan, tmp_path)
     judged = {claim.claim.id: claim for claim in report_of(plan, tmp_path).tables[0].claims}
     assert judged["merging"].verdict == "reproduced" and judged["merging"].published is None
+    assert judged["depth"].verdict == "reproduced"
     assert judged["bound"].verdict == "contradicted" and "agreement above the IoU" in judged["bound"].detail
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -138,9 +138,15 @@ class Root:
     def eval_images(self) -> int:
         return len(self.eval)
 
-    def with_masks(self, split: str) -> list[Picture]:
-        """All pictures of a split with every instance's mask, crowd regions too: to measure, not to train."""
-        return self._read(split, set(range(self.num_classes)))
+    def with_masks(self, split: str, ids: Set[int] | None = None) -> list[Picture]:
+        """Pictures of a split with every instance's mask, crowd regions too: to measure, not to train.
+
+        ids: of the images wanted; None: all.
+        """
+        content = read_split(self.path, self.dataset, split, ids=ids)
+        folder = image_folder(self.path, self.dataset, split)
+        pictures = _pictures(content, self, folder, set(range(self.num_classes)))
+        return [picture for picture in pictures if ids is None or picture.id in ids]
 
     def _of_classes(self, split: str) -> list[Picture]:
         """A VOC split's pictures with an object, without instances: SegmentationObject stays closed."""
@@ -251,10 +257,15 @@ def image_folder(path: Path, dataset: str, split: str) -> Path:
     return path / ("JPEGImages" if dataset == "voc" else split)
 
 
-def read_split(path: Path, dataset: str, split: str, masks: bool = True) -> dict:
-    """The split's annotations in COCO's format. Raises WsisError naming a file that can't be read."""
+def read_split(
+    path: Path, dataset: str, split: str, masks: bool = True, ids: Set[int] | None = None
+) -> dict:
+    """The split's annotations in COCO's format. Raises WsisError naming a file that can't be read.
+
+    ids: VOC's images whose files are opened, None: all; COCO's file has them all anyway.
+    """
     if dataset == "voc":
-        return voc.read_voc(path, split, masks)
+        return voc.read_voc(path, split, masks, ids)
     file = path / "annotations" / f"instances_{split}.json"
     try:
         content = json.loads(file.read_text())

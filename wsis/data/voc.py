@@ -7,6 +7,7 @@ the most frequent class among its pixels; its box is tight around them.
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from pathlib import Path
 
 import numpy as np
@@ -55,15 +56,17 @@ def read_indices(path: Path) -> np.ndarray:
         raise WsisError(f"{path}: can't be read ({error}); run `wsis data check` on the root") from None
 
 
-def read_voc(path: Path, split: str, masks: bool = True) -> dict:
+def read_voc(path: Path, split: str, masks: bool = True, ids: Set[int] | None = None) -> dict:
     """{"info", "images", "categories", "annotations"} of one split, in COCO's format.
 
-    masks False: the images' ids and names only, without opening a PNG.
+    masks False: the images' ids and names only, without opening a PNG. ids: of the images wanted; None: all.
     """
     names = read_names(path, split)
     categories = [{"id": id, "name": name} for id, name in CATEGORIES.items()]
     content = {"info": {}, "images": [], "categories": categories, "annotations": []}
     for id, name in zip(image_ids(names), names, strict=True):
+        if ids is not None and id not in ids:
+            continue
         image = {"id": id, "file_name": f"{name}.jpg"}
         content["images"].append(image)
         if not masks:

@@ -63,6 +63,8 @@ def resolve(
         return Resolved(published, None, reason="about generated images only")
     first, second = stages(published, where, root)
     own, other = of_stages(flatten(overrides or {}))
+    if second is not None and second.proxy.instances:  # nothing is merged or dropped
+        other = {key: value for key, value in other.items() if not key.startswith("proxy.")}
     found = _at_scale(first, table, row, scale, seed, own, where)
     if second is None or found.recipe is None:
         return found

@@ -31,11 +31,12 @@ PSEUDO_MEASURES = tuple(
     for subset in ("", "_overlap")
 )
 # Measures of ours for BoxCaseg, per cent: proxy masks of evaluation images under a row's own merging (`raw`:
-# before it) and dropping, by the row's own convention of the agreement, or by the one that is named. AUC: how
-# well a number tells IoU >= 0.75 from less. The last two: objects whose agreement is at most their IoU, or
-# above it.
+# before it) and dropping, by the row's own convention of the agreement, or by the one that is named. Gain:
+# mIoU after the row's merging minus before, in points, on images where of overlapping boxes the smaller one's
+# object is always in front, or always behind. AUC: how well a number tells IoU >= 0.75 from less. The last
+# two: objects whose agreement is at most their IoU, or above it.
 PROXY_MEASURES = (
-    "proxy_mIoU_raw", "proxy_mIoU",
+    "proxy_mIoU_raw", "proxy_mIoU", "merge_gain_front", "merge_gain_behind",
     *(f"{what}{how}" for how, what in product(("", "_exact", "_plus_one"),
                                               ("kept_mIoU", "kept_IoU75", "proxy_drop"))),
     "agreement_AUC", "certainty_AUC", "agreement_below", "agreement_above",

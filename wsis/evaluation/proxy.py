@@ -21,22 +21,31 @@ from wsis.proxy.merge import Order, merge
 
 ORDERS: tuple[Order, ...] = ("box", "mask", "larger", "random")
 CONVENTIONS: tuple[Convention, ...] = ("exact", "plus_one")
+FRONTS = ("smaller", "larger", "mixed")  # which box of overlapping ones belongs to the object in front
 THRESHOLDS = (0.0, 0.75, 0.85, 0.90, 0.95)  # Table 8
 GOOD = 0.75  # IoU that the AUC tells from less
 _EPS = 1e-9  # of comparing two ratios
 
 
 def proxy_quality(
-    images: Iterable[dict[str, Any]], truth: Mapping[int, dict], seed: int = 0, strict: bool = True
+    images: Iterable[dict[str, Any]],
+    truth: Mapping[int, dict],
+    seed: int = 0,
+    strict: bool = True,
+    drawn: bool = False,
 ) -> dict[str, Any]:
     """What merging and dropping do to raw masks, and what tells good ones from bad ones.
 
     images: as `wsis.proxy.generate.read_proxies` gives them; crowd regions are left out
     truth:  annotation id -> the object's visible mask, compressed RLE
     seed:   of the random order; strict: IoU50 and IoU75 count only IoUs above the threshold
+    drawn:  an image's objects were drawn in the order of their annotation ids, the later ones over the
+            earlier ones, as in generated roots; what is in front in photographs, annotations don't tell
 
     objects     N
     merge       {"none", "box", "mask", "larger", "random": who wins -> IoU, mIoU, IoU50, IoU75}
+    front       {"smaller", "larger", "mixed": {images, objects, merge (as above)}}: of the images that
+                `in_front` says this of, all their objects; None where `drawn` is false
     drop        {"exact", "plus_one": [{threshold, drop_rate, kept, IoU, mIoU, IoU50, IoU75} a threshold]} of
                 masks merged by "box"; IoUs are those of the kept masks, None where none is kept
     ranking     {"agreement" (exact), "certainty": {"spearman": with the IoU, -1 to 1, "auc": per cent of the
@@ -49,6 +58,7 @@ def proxy_quality(
     certainty: list[float] = []
     ious: dict[str, list[np.ndarray]] = {order: [] for order in ("none", *ORDERS)}
     agree: dict[str, list[np.ndarray]] = {convention: [] for convention in CONVENTIONS}
+    fronts: list[tuple[str | None, int]] = []  # and the number of objects, by image
     for image in images:
         objects = [entry for entry in image["objects"] if not entry.get("iscrowd")]
         for entry in objects:
@@ -60,6 +70,7 @@ def proxy_quality(
         outlines = [truth[entry["annotation_id"]] for entry in objects]
         raw = [entry["rle"] for entry in objects]
         bboxes = np.array([entry["bbox"] for entry in objects], dtype=np.float64).reshape(-1, 4)
+        fronts.append((in_front(bboxes, [entry["annotation_id"] for entry in objects]), len(objects)))
         rng = np.random.default_rng([seed, image["image_id"]])
         merged = {order: merge(raw, bboxes, order, rng) for order in ORDERS}
         for order, found in (("none", raw), *merged.items()):
@@ -76,6 +87,7 @@ def proxy_quality(
     return {
         "objects": len(classes),
         "merge": {order: _overlaps(values, classes, strict) for order, values in flat.items()},
+        "front": _by_front(fronts, flat, classes, strict) if drawn else None,
         "drop": {
             convention: [_kept(flat["box"], classes, values, t, strict) for t in THRESHOLDS]
             for convention, values in scores.items()
@@ -86,6 +98,46 @@ def proxy_quality(
         },
         "lower_bound": 100.0 * float(below.mean()) if len(below) else None,
     }
+
+
+def in_front(bboxes: np.ndarray, drawn: Sequence[int]) -> str | None:
+    """Where the objects of an image overlap, whose box is in front: the "smaller", the "larger", or "mixed".
+
+    bboxes: N x 4, the given boxes as merging compares them (COCO's [x, y, width, height])
+    drawn:  N, when each object was drawn: of two, the later one is in front
+
+    All pairs of boxes that share a pixel count, since proxy masks lie inside their boxes: these are the
+    pairs that merging may decide. "smaller" and "larger" mean in every one of them; of boxes of one size
+    neither is. None where no two boxes overlap. Neighbours that share a border and hide nothing of one
+    another, which only the kind `texture` has, count like the others.
+    """
+    low, high = bboxes[:, :2], bboxes[:, :2] + bboxes[:, 2:]
+    pairs = ((low[:, None] < high) & (low < high[:, None])).all(2)
+    pairs &= np.greater.outer(drawn, drawn)  # row: in front of column
+    areas = bboxes[:, 2:].prod(1)
+    excess = np.subtract.outer(areas, areas)[pairs]
+    if len(excess) == 0:
+        return None
+    return "smaller" if (excess < 0).all() else "larger" if (excess > 0).all() else "mixed"
+
+
+def _by_front(
+    fronts: Sequence[tuple[str | None, int]],
+    ious: Mapping[str, np.ndarray],
+    classes: np.ndarray,
+    strict: bool,
+) -> dict[str, Any]:
+    """The IoUs (N, by order) of each group of images; fronts: what is in front, and objects, by image."""
+    found = np.repeat([str(front) for front, _ in fronts], [count for _, count in fronts])
+    groups = {}
+    for name in FRONTS:
+        own = found == name
+        groups[name] = {
+            "images": sum(front == name for front, _ in fronts),
+            "objects": int(own.sum()),
+            "merge": {order: _overlaps(values[own], classes[own], strict) for order, values in ious.items()},
+        }
+    return groups
 
 
 def predicted_images(predictions: Path, annotations: Path) -> tuple[list[dict[str, Any]], TrueMasks]:

@@ -79,7 +79,7 @@ def measure_proxies(plan: Plan, ids: Sequence[str], results: Path, data_root: Ro
             )
         content = {
             "images": len(chosen),
-            **proxy_quality(images, truth, recipe.seed),
+            **proxy_quality(images, truth, recipe.seed, drawn=root.dataset == "shapes"),
             "settings": row_quality(images, truth, specs[id], recipe.seed),
         }
         paths.append(results / scale / "proxy" / f"{id}.json")
@@ -108,5 +108,14 @@ def _show(path: Path, content: dict[str, Any], seconds: float) -> None:
             shares[1],
         ]
         table.add_row(name, *("" if value is None else f"{value:.1f}" for value in values))
-    Console(width=max(Console().width, 100)).print(table)
+    console = Console(width=max(Console().width, 100))
+    console.print(table)
+    if content["front"] is not None:
+        orders = content["merge"]
+        fronts = Table("box in front", "images", "objects", *(f"mIoU, {order}" for order in orders))
+        for name, group in content["front"].items():
+            means = [group["merge"][order]["mIoU"] for order in orders]
+            numbers = ("" if value is None else f"{value:.1f}" for value in means)
+            fronts.add_row(name, str(group["images"]), str(group["objects"]), *numbers)
+        console.print(fronts)
     print(f"{content['objects']} objects in {content['images']} images; {seconds:.0f} s: {path}")

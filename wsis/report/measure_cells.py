@@ -6,6 +6,7 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wsis.declare.table import BOUNDARY_MEASURES, PSEUDO_MEASURES, Table
@@ -66,7 +67,8 @@ def _proxy_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, fou
         return CellResult(reason=NO_PROXIES)
     parents = {seed: spec.parent for seed, spec in specs.items()}
     values = {seed: found.proxies.value(spec, metric) for seed, spec in specs.items()}
-    cell = _filled(table, metric, runs, values, parents, found, found.proxies.problem, "proxy-quality")
+    problem = partial(found.proxies.problem, metric=metric)
+    cell = _filled(table, metric, runs, values, parents, found, problem, "proxy-quality")
     cell.stale = any(found.stale_proxies(parents[seed]) for seed in cell.values)
     return cell
 

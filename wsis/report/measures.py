@@ -32,11 +32,13 @@ PSEUDO_NOTE = (
 PROXY_NOTE = (
     "Measures of ours, not the paper's: the network that makes a row's proxy masks fills the boxes of "
     "images that no training has seen, and its masks are merged and dropped as the row's are; no Mask "
-    "R-CNN takes part; per cent (see README.md). Kept, dropped: masks whose agreement of proxy box and "
-    "given box is above the row's threshold, or not; with exact boxes, or with the released code's, one "
-    "pixel longer (+1), where it says so. AUC: how well a number tells masks of IoU 0.75 and more from "
-    "the others. Agreement at most, or above, the IoU: share of the objects; the paper calls the "
-    "agreement a lower bound of the IoU."
+    "R-CNN takes part; per cent (see README.md). Gain of merging: mIoU after the row's own merging minus "
+    "before, in points, on images where of boxes that overlap the smaller one's object is always in front, "
+    "or always behind; which one is in front is known of drawn images only. Kept, dropped: masks whose "
+    "agreement of proxy box and given box is above the row's threshold, or not; with exact boxes, or with "
+    "the released code's, one pixel longer (+1), where it says so. AUC: how well a number tells masks of "
+    "IoU 0.75 and more from the others. Agreement at most, or above, the IoU: share of the objects; the "
+    "paper calls the agreement a lower bound of the IoU."
 )
 BOUNDARY_NOTE = (
     "Measures of ours, not the paper's, on images that no training has seen; per cent (see README.md). "
@@ -54,6 +56,8 @@ _KINDS = {
 }  # fmt: skip
 _PROXY_WORDS = {
     "proxy_mIoU_raw": "proxy masks: mIoU, raw", "proxy_mIoU": "proxy masks: mIoU",
+    "merge_gain_front": "gain of merging: smaller in front",
+    "merge_gain_behind": "gain of merging: smaller behind",
     "kept_mIoU": "kept masks: mIoU", "kept_IoU75": "kept masks: IoU@75", "proxy_drop": "masks dropped",
     "agreement_AUC": "agreement: AUC", "certainty_AUC": "certainty: AUC",
     "agreement_below": "agreement at most the IoU", "agreement_above": "agreement above the IoU",
@@ -68,6 +72,7 @@ _BOUNDARY_WORDS = {
     "contact_AUC": "contacts vs interiors: AUC", "contact_texture_AUC": "contacts vs textures: AUC",
     "split": "touching pairs: split",
 }  # fmt: skip
+_GAINS = {"merge_gain_front": "smaller", "merge_gain_behind": "larger"}  # box of the object in front
 _CONVENTIONS = {"exact": "exact boxes", "plus_one": "+1 boxes"}
 
 
@@ -183,13 +188,15 @@ class ProxyMasks(_Files):
             scores = content["settings"].get(setting(spec)) if content else None
             if scores is None:
                 return None
-            value = _proxy_value(content, scores, metric, spec.agreement)
+            value = _proxy_value(content, scores, metric, spec)
             return math.nan if value is None else float(value)
         except (KeyError, TypeError, AttributeError) as error:
             raise WsisError(f"{self._path(spec.parent)}: {setting(spec)}: no {metric}: {error!r}") from None
 
-    def problem(self, parent: str, data: dict[str, Any] | None) -> str | None:
+    def problem(self, parent: str, data: dict[str, Any] | None, metric: str) -> str | None:
         """Why what was measured of `parent`'s masks is not what tables show, else None; see `other_data`."""
+        if metric in _GAINS and "front" not in self.content(parent):
+            return "measured before it was told apart what is in front"
         return self.other_data(parent, "network", data)
 
 
@@ -216,15 +223,17 @@ class BoundaryMaps(_Files):
 
 
 def _proxy_value(
-    content: dict[str, Any], scores: dict[str, Any], metric: str, convention: str
+    content: dict[str, Any], scores: dict[str, Any], metric: str, spec: ProxySpec
 ) -> float | None:
     name, named = _convention(metric)
-    kept = scores["kept"][named or convention]
+    kept = scores["kept"][named or spec.agreement]
     match name:
         case "proxy_mIoU_raw":
             return content["merge"]["none"]["mIoU"]
         case "proxy_mIoU":
             return scores["merged"]["mIoU"]
+        case "merge_gain_front" | "merge_gain_behind":
+            return _gain(content, _GAINS[name], spec)
         case "kept_mIoU" | "kept_IoU75":
             return kept[name.removeprefix("kept_")]
         case "proxy_drop":
@@ -236,3 +245,12 @@ def _proxy_value(
         case "agreement_above":
             return None if scores["lower_bound"] is None else 100 - scores["lower_bound"]
     raise KeyError(metric)
+
+
+def _gain(content: dict[str, Any], front: str, spec: ProxySpec) -> float | None:
+    """Points that the spec's merging adds; None where it is unknown what is in front, or no image is such."""
+    if (fronts := content.get("front")) is None:
+        return None
+    merged = fronts[front]["merge"]
+    before, after = merged["none"]["mIoU"], merged[spec.order if spec.merge else "none"]["mIoU"]
+    return None if before is None else after - before

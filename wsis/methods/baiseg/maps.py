@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsis.errors import WsisError
 from wsis.extract.gradient import colour_gradient
 from wsis.losses.boundary import contours
 
@@ -40,6 +41,8 @@ def boundary_of(kind: str, image: np.ndarray, instances: np.ndarray | None) -> n
     instances: h x w int16 map of the objects, for kind "truth".
     """
     if kind == "truth":
+        if instances is None:
+            raise WsisError("baiseg.boundary 'truth' needs annotated objects: it is for evaluation only")
         edge, _ = contours(torch.from_numpy(instances)[None], void=-1)
         return edge[0].numpy().astype(np.float32)
     return colour_gradient(image) if kind == "gradient" else None
