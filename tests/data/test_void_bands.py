@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from wsis.data.semantic import BAND, VOID, without_bands
+from tests.data.semantic_streams import baiseg
+from wsis.data import voc
+from wsis.data.roots import open_root
+from wsis.data.semantic import BAND, VOID, SemanticMaps, without_bands
+from wsis.data.semantic_batches import semantic_samples, training_samples
 from wsis.losses.boundary import contours
 
 AMBIGUOUS = 254
@@ -54,3 +58,28 @@ def test_contours_lie_between_classes_and_never_between_objects_of_one(second):
     assert edge[0, :13].any()
     untouched, _ = contours(torch.from_numpy(banded(1, second))[None])
     assert not untouched.any()  # why the bands have to go
+
+
+def test_masks_for_another_network_come_from_maps_without_bands(shared):
+    """The bands part touching objects of one class; given semantics at inference keep them."""
+    recipe = baiseg("voc", train_images=8, own={"eval_semantics": "ground_truth"})
+    root = open_root(recipe, shared("voc_from_coco"))
+    raw = SemanticMaps(root, "train")
+    for picture, sample in training_samples(recipe, root, root.train):
+        read = raw.read(picture)
+        assert (sample.semantic == VOID).sum() < 0.2 * (read == VOID).sum()
+        known = read != VOID
+        assert (sample.semantic[known] == read[known]).all()
+    evaluated = next(iter(semantic_samples(recipe, root)))
+    assert (evaluated.semantic == VOID).any()
+
+
+def test_only_the_wanted_images_of_a_voc_split_are_opened(shared, monkeypatch):
+    recipe = baiseg("voc")
+    root = open_root(recipe, shared("voc_from_coco"))
+    wanted, opened = {picture.id for picture in root.train[:3]}, []
+    read = voc.read_indices
+    monkeypatch.setattr(voc, "read_indices", lambda path: opened.append(path) or read(path))
+    pictures = root.with_masks("train", wanted)
+    assert {picture.id for picture in pictures} == wanted
+    assert len(opened) == 2 * 3 and all(i.segmentation for p in pictures for i in p.instances)
