@@ -44,6 +44,7 @@ for job in PLAN.jobs:
         params:
             ids=" ".join(ids),
             settings=sorted({setting(spec) for id in ids for spec in SPECS[id]}),  # a new one makes it again
+            measures=PROXY_MEASURES,  # and a new measure
         message:
             f"Measure the proxy masks of {len(ids)} run(s), {job.id}"
         shell:

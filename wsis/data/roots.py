@@ -257,9 +257,7 @@ def image_folder(path: Path, dataset: str, split: str) -> Path:
     return path / ("JPEGImages" if dataset == "voc" else split)
 
 
-def read_split(
-    path: Path, dataset: str, split: str, masks: bool = True, ids: Set[int] | None = None
-) -> dict:
+def read_split(path: Path, dataset: str, split: str, masks: bool = True, ids: Set[int] | None = None) -> dict:
     """The split's annotations in COCO's format. Raises WsisError naming a file that can't be read.
 
     ids: VOC's images whose files are opened, None: all; COCO's file has them all anyway.
