@@ -22,7 +22,9 @@ from wsis.evaluation.rle import truth_rle
 from wsis.evaluation.voc import class_aps
 from wsis.extract.pipeline import Extracted, Extraction
 
-GRID = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+GRID = (
+    0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9,
+)  # fmt: skip
 CRITERION = "AP50"  # of VOC's protocol, on the development images
 
 
