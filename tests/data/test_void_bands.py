@@ -8,7 +8,7 @@ from tests.data.semantic_streams import baiseg
 from wsis.data import voc
 from wsis.data.roots import open_root
 from wsis.data.semantic import BAND, VOID, SemanticMaps, without_bands
-from wsis.data.semantic_batches import semantic_samples, training_samples
+from wsis.data.semantic_batches import semantic_batches, semantic_samples, training_samples
 from wsis.losses.boundary import contours
 
 AMBIGUOUS = 254
@@ -36,7 +36,7 @@ def nearest(semantic: np.ndarray) -> np.ndarray:
 
 def test_void_within_the_band_takes_the_nearest_label():
     semantic, expected = banded(1, 2), nearest(banded(1, 2))
-    filled = without_bands(semantic)
+    (filled,) = without_bands(semantic)
     clear = expected != AMBIGUOUS
     assert (filled[clear] == expected[clear]).all() and clear.mean() > 0.9
     assert (filled == VOID).sum() < 0.05 * (semantic == VOID).sum()  # where bands meet
@@ -44,15 +44,15 @@ def test_void_within_the_band_takes_the_nearest_label():
 
 def test_large_void_stays_and_a_map_of_nothing_else_is_left_alone():
     semantic = np.full((30, 30), VOID, np.uint8)
-    assert (without_bands(semantic) == VOID).all()
+    assert (without_bands(semantic)[0] == VOID).all()
     semantic[:, :5] = 0
-    filled = without_bands(semantic)
+    (filled,) = without_bands(semantic)
     assert (filled[:, :8] == 0).all() and (filled[:, 8:] == VOID).all()
 
 
 @pytest.mark.parametrize("second", [1, 2])
 def test_contours_lie_between_classes_and_never_between_objects_of_one(second):
-    edge, valid = contours(torch.from_numpy(without_bands(banded(1, second)))[None])
+    edge, valid = contours(torch.from_numpy(without_bands(banded(1, second))[0])[None])
     middle = edge[0, 16:24, 27:32]  # the band between the two
     assert valid[0, 16:24, 27:32].all() and middle.any() == (second == 2)
     assert edge[0, :13].any()
@@ -83,3 +83,24 @@ def test_only_the_wanted_images_of_a_voc_split_are_opened(shared, monkeypatch):
     pictures = root.with_masks("train", wanted)
     assert {picture.id for picture in pictures} == wanted
     assert len(opened) == 2 * 3 and all(i.segmentation for p in pictures for i in p.instances)
+
+
+def test_instances_are_filled_from_the_same_pixels_and_touch():
+    """Of two objects of one class the semantic map keeps no border, the instance map one in the band."""
+    semantic, instances = banded(1, 1), np.zeros((40, 60), np.int16)
+    instances[13:27, 13:27], instances[13:27, 32:47] = 1, 2
+    filled, objects = without_bands(semantic, instances)
+    assert ((objects > 0) == (filled == 1)).all()
+    middle = objects[16:24, 26:33]
+    assert set(np.unique(middle)) == {1, 2} and (np.diff(middle, axis=1) != 0).sum(1).max() == 1
+    edge, _ = contours(torch.from_numpy(objects)[None], void=-1)
+    rim, _ = contours(torch.from_numpy(filled)[None])
+    assert (edge[0] | ~rim[0]).all()  # every contour of a class is one of an object
+
+
+def test_the_control_learns_contours_where_the_classes_have_theirs(shared):
+    recipe = baiseg("voc", supervision="masks", crop=160, batch=4)
+    batch = next(iter(semantic_batches(recipe, open_root(recipe, shared("voc_from_coco")), 0)))[0]
+    edge, _ = contours(batch.instances, void=-1)
+    rim, valid = contours(batch.semantic)
+    assert (edge[rim & valid]).float().mean() > 0.95

@@ -55,7 +55,7 @@ def two_squares(crowd=False):
 
 @pytest.mark.parametrize("crowd", [False, True])
 @pytest.mark.parametrize(
-    ("contact", "inside", "best"), [(0.35, 0.12, 0.15), (0.95, 0.25, 0.3), (0.35, 0, 0.01), (0, 0, 0.01)]
+    ("contact", "inside", "best"), [(0.35, 0.12, 0.15), (0.95, 0.27, 0.3), (0.35, 0, 0.005), (0, 0, 0.005)]
 )
 def test_the_lowest_of_the_best_thresholds_is_chosen(recipe, monkeypatch, contact, inside, best, crowd):
     """Above the edge inside, below the contact; and without a crowd region that nothing can match."""

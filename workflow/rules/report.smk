@@ -3,6 +3,8 @@
 # Hence a rule `render_<target>` each, whose output is a mark, so that several targets can be asked for at
 # once; a target names the metrics itself as well, because Snakemake makes a missing file again only where it
 # is asked for.
+from wsis.declare.table import COST_MEASURES
+
 TARGETS = {
     "headline": [key for key, table in PLAN.tables.items() if table.headline],
     "all": list(PLAN.tables),
@@ -13,7 +15,7 @@ for key, table in PLAN.tables.items():
     TARGETS[f"{table.paper}_{table.table}"] = [key]
 
 MEASURED = {key for key, table in PLAN.tables.items() if "prop" in table.columns}
-COUNTED = {key for key, table in PLAN.tables.items() if "GFLOPs" in table.columns}
+COUNTED = {key for key, table in PLAN.tables.items() if {"GFLOPs", *COST_MEASURES} & {*table.metrics}}
 
 for target, tables in TARGETS.items():
     wanted = [f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.wanted(tables)]

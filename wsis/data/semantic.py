@@ -81,8 +81,11 @@ class SemanticMaps:
 
         Through them classes never touch, and no pixel would be a contour (erratum boundary-labels).
         """
-        semantic = self.read(picture)
-        return without_bands(semantic) if self.banded else semantic
+        return self.filled(self.read(picture))[0]
+
+    def filled(self, semantic: np.ndarray, *maps: np.ndarray) -> tuple[np.ndarray, ...]:
+        """A map that was read and others of the image, such as its instances, all without VOC's bands."""
+        return without_bands(semantic, *maps) if self.banded else (semantic, *maps)
 
     def _paint(self, picture: Picture) -> np.ndarray:
         try:
@@ -94,16 +97,18 @@ class SemanticMaps:
             ) from None
 
 
-def without_bands(semantic: np.ndarray) -> np.ndarray:
+def without_bands(semantic: np.ndarray, *maps: np.ndarray) -> tuple[np.ndarray, ...]:
     """h x w uint8 with each void pixel within BAND of a known one given the nearest one's label.
 
     Bands between two objects of one class become that class: no trace of a border between them is left.
+    maps: h x w each, filled from the same pixels, so that their borders lie where the semantic map's do.
     """
     void = semantic == VOID
     if not void.any() or void.all():
-        return semantic
+        return semantic, *maps
     distance, (rows, columns) = distance_transform_edt(void, return_indices=True)
-    return np.where(distance <= BAND, semantic[rows, columns], semantic)
+    near = distance <= BAND
+    return tuple(np.where(near, array[rows, columns], array) for array in (semantic, *maps))
 
 
 def paint_classes(objects: Sequence[Mask], height: int, width: int) -> np.ndarray:

@@ -79,13 +79,13 @@ def semantic_samples(
 def dev_samples(recipe: Recipe, root: Root | Path) -> list[tuple[Picture, SemanticSample]]:
     """The development images, in id order, on which thresholds are chosen, and their pictures with masks.
 
-    They are split 'dev' of a generated root that has it, else the first baiseg.dev_images training pictures
-    (their instances are read for this alone). Pictures are as in Root.eval, crowd regions marked, but with
-    segmentations. Raises WsisError where masks or maps are missing.
+    They are the first baiseg.dev_images of split 'dev', in a generated root that has it, else of the training
+    pictures (their instances are read for this alone). Pictures are as in Root.eval, crowd regions marked, but
+    with segmentations. Raises WsisError where masks or maps are missing.
     """
     root = root if isinstance(root, Root) else open_root(recipe, root)
     if root.dataset == "shapes" and (root.path / "annotations" / f"instances_{DEV}.json").exists():
-        split, pictures = DEV, root.with_masks(DEV)
+        split, pictures = DEV, root.with_masks(DEV)[: recipe.baiseg.dev_images]
     else:
         split = recipe.data.train
         chosen = {picture.id for picture in root.train[: recipe.baiseg.dev_images]}
@@ -172,9 +172,8 @@ class _Source:
             return self.cache[index]
         picture = self.pictures[index]
         image = transforms.read_image(picture.path, picture.height, picture.width)
-        example = (image, self.maps.labels(picture))
-        if self.instances:
-            example = (*example, paint_instances(picture))
+        maps = (self.maps.read(picture), *([paint_instances(picture)] if self.instances else []))
+        example = (image, *self.maps.filled(*maps))
         if self.cache is not None:
             self.cache[index] = example
         return example

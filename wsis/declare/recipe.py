@@ -242,7 +242,7 @@ class BaisegSpec(Spec):
     # objects, is the upper bound of what is extracted from it.
     boundary: Literal["network", "gradient", "none", "truth"] = "network"
     threshold: Fraction | None = None  # of the boundary map; null: chosen on development images
-    dev_images: Positive = 100  # the first training images, where a root has no development split
+    dev_images: Positive = 100  # at most; training images, where a root has no development split
     thin: bool = True  # non-maximum suppression
     seeds: Literal["semantic", "literal"] = (
         "semantic"  # components of one class, or of all that is no boundary

@@ -49,8 +49,8 @@ BOUNDARY_MEASURES = (
     "response_contour", "response_contact", "response_texture", "response_interior",
     "contact_AUC", "contact_texture_AUC", "split",
 )  # fmt: skip
-# 1e9 operations of BAISeg's boundary module where it runs, on the features of a 416 x 416 image.
-COST_MEASURES = ("GFLOPs_stride4",)
+# Of BAISeg's boundary module: 1e9 operations where it runs, on features of a 416 x 416 image; 1e6 parameters.
+COST_MEASURES = ("GFLOPs_stride4", "params_module")
 MEASURES = (*PSEUDO_MEASURES, *PROXY_MEASURES, *BOUNDARY_MEASURES, *COST_MEASURES)
 Measure = Literal[MEASURES]
 Quantity = Literal[(*get_args(Metric), *MEASURES)]  # a column of the paper's table, or one of ours

@@ -23,7 +23,7 @@ from wsis.errors import WsisError
 GROUPS = ("contour", "contact", "texture", "interior")
 VOID = 255  # a pixel without a label in a semantic map
 REACH = 3  # pixels in any of eight directions: within them groups would disturb each other
-HALF = 0.5  # share of the other object that a prediction of one object must stay below, to separate the two
+FOUND = 0.5  # IoU above which a prediction finds its object
 # Bins of the ROC curve: the upper 20 bits of a float32, 2048 a power of two. Weak responses are as well told
 # apart as strong ones; two within 0.05 % of each other are ties.
 _DROPPED = 12
@@ -105,20 +105,16 @@ def separated(objects: Sequence[dict], predictions: Sequence[dict], pairs: np.nd
     """Which pairs of objects of one image the predicted instances separate: n x 2 positions -> n bool.
 
     objects, predictions: compressed RLEs, predictions best first. A pair is separated where the prediction of
-    the highest IoU with the one object is not that of the other, each of the two exists (IoU above 0), and
-    each covers less than half of the other object. Classes of predictions do not matter.
+    the highest IoU with the one object is not that of the other, and each of the two finds its object: IoU
+    above FOUND, so that cutting everything into pieces separates nothing. Their classes do not matter.
     """
     if len(pairs) == 0 or len(predictions) == 0:
         return np.zeros(len(pairs), bool)
     objects, predictions = list(objects), list(predictions)
     ious = masks.iou(predictions, objects, [0] * len(objects)).T  # N x P
-    # With "crowd" references the denominator is the first mask's own area: the share of an object covered.
-    covered = masks.iou(objects, predictions, [1] * len(predictions))  # N x P
-    best = ious.argmax(1)
-    exists = ious.max(1) > 0
+    best, found = ious.argmax(1), ious.max(1) > FOUND
     one, other = pairs[:, 0], pairs[:, 1]
-    apart = (best[one] != best[other]) & exists[one] & exists[other]
-    return apart & (covered[other, best[one]] < HALF) & (covered[one, best[other]] < HALF)
+    return (best[one] != best[other]) & found[one] & found[other]
 
 
 @dataclass

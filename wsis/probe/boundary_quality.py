@@ -69,12 +69,10 @@ def measured(
         rles = [truth_rle(entry["segmentation"], size) for entry in objects[id]]
         labels = np.array([entry["category_id"] for entry in objects[id]], dtype=np.int64)
         try:
-            there = pixel_groups(
-                instance_map(rles, size),
-                labels,
-                semantic.read(pictures[id]),
-                textures.read(pictures[id].path.stem),
-            )
+            # VOC's bands of void would keep objects apart that touch.
+            classes, instances = semantic.filled(semantic.read(pictures[id]), instance_map(rles, size))
+            texture = textures.read(pictures[id].path.stem)
+            there = pixel_groups(instances, labels, classes, texture)
             scores.add(there, boundary, separated(rles, found[id], there.pairs))
         except WsisError as error:
             raise WsisError(f"image {id} of {root.path}: {error}") from None

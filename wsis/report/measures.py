@@ -46,8 +46,7 @@ BOUNDARY_NOTE = (
     "lines between touching objects of one class, labelled as no boundary. Textures: edges inside objects "
     "of drawn images. Interiors: objects' other pixels. All but contours are three pixels away from one "
     "another and from contours. AUC: how well the response tells contacts from the others; 50 is chance. "
-    "Split: pairs of touching objects whose best predicted instances are two, each covering less than "
-    "half of the other object."
+    "Split: pairs of touching objects that are both found (IoU above 0.5), by two instances."
 )
 _MAPS = {"semantic": "M_S", "instance": "M_I", "pseudo": "pseudo masks"}
 _KINDS = {
@@ -63,9 +62,13 @@ _PROXY_WORDS = {
     "agreement_below": "agreement at most the IoU", "agreement_above": "agreement above the IoU",
 }  # fmt: skip
 COST_NOTE = (
-    "Measures of ours, not the paper's: what the boundary module costs where it runs, on the features of a "
-    "416 x 416 image; the paper's columns count a feature map of 416 x 416."
+    "Measures of ours, not the paper's: what the boundary module of the paper's own recipe costs: its "
+    "parameters, and its operations where it runs, on the features of a 416 x 416 image (the paper's columns "
+    "count a feature map of 416 x 416)."
 )
+_COST_WORDS = {
+    "GFLOPs_stride4": "GFLOPs where it runs", "params_module": "boundary module: parameters, M",
+}  # fmt: skip
 _BOUNDARY_WORDS = {
     "response_contour": "response: class contours", "response_contact": "response: contacts",
     "response_texture": "response: textures", "response_interior": "response: interiors",
@@ -87,7 +90,7 @@ def readable(metric: str) -> str:
         name, convention = _convention(metric)
         return _PROXY_WORDS[name] + (f", {_CONVENTIONS[convention]}" if convention else "")
     if metric in COST_MEASURES:
-        return "GFLOPs where it runs"
+        return _COST_WORDS[metric]
     if not is_measure(metric) or metric in BOUNDARY_MEASURES:
         return _BOUNDARY_WORDS.get(metric, metric)
     name, kind, *overlap = metric.split("_")

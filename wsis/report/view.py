@@ -14,7 +14,7 @@ from wsis.report.measures import NOT_MEANT, is_measure, measures_note, readable
 from wsis.report.model import CellResult, TableResult
 
 PAPER_TITLES = {"boxinst": "BoxInst", "sim": "SIM", "boxcaseg": "BoxCaseg", "baiseg": "BAISeg"}
-LOWER_IS_BETTER = {"GFLOPs", "params", "GFLOPs_stride4"}
+LOWER_IS_BETTER = {"GFLOPs", "params", "GFLOPs_stride4", "params_module"}
 NEITHER_IS_BETTER = {
     "prop", "drop_rate", "pseudo_cover", "pseudo_cover_overlap",
     "proxy_mIoU_raw", "proxy_drop", "proxy_drop_exact", "proxy_drop_plus_one",
