@@ -80,8 +80,8 @@ def dev_samples(recipe: Recipe, root: Root | Path) -> list[tuple[Picture, Semant
     """The development images, in id order, on which thresholds are chosen, and their pictures with masks.
 
     They are the first baiseg.dev_images of split 'dev', in a generated root that has it, else of the training
-    pictures (their instances are read for this alone). Pictures are as in Root.eval, crowd regions marked, but
-    with segmentations. Raises WsisError where masks or maps are missing.
+    pictures (their instances are read for this alone). Pictures are as in Root.eval, crowd regions marked,
+    but with segmentations. Raises WsisError where masks or maps are missing.
     """
     root = root if isinstance(root, Root) else open_root(recipe, root)
     if root.dataset == "shapes" and (root.path / "annotations" / f"instances_{DEV}.json").exists():
