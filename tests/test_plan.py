@@ -48,6 +48,25 @@ def test_jobs_partition_the_runs_and_keep_their_order(plan):
             done.add(run)
 
 
+def test_no_two_jobs_wait_for_each_other(plan):
+    """Jobs can be done in the order in which they are listed; what a run needs stands before it."""
+    done = set()
+    for job in plan.jobs:
+        assert {*job.needs} <= done
+        for run in job.runs:
+            assert {*plan.runs[run].needs} <= done
+            done.add(run)
+
+
+def test_trainings_of_one_data_set_share_processes():
+    """BAISeg's rows fork nothing; each process started for its own would cost as much as its training."""
+    plan = make_plan("tiny")
+    for seed in plan.seeds_of("baiseg"):
+        runs = [id for id, run in plan.runs.items() if run.recipe.method == "baiseg" and run.seed == seed]
+        jobs = [job for job in plan.jobs if {*job.runs} & {*runs}]
+        assert len(jobs) <= -(-len(runs) // plan.scale.runs_per_job) + 1
+
+
 def test_boxinst_r50_serves_rows_of_two_papers_with_one_run():
     plan = make_plan("paper")
     (run,) = plan.row_runs("boxinst/1a", "tau = 0.1").values()

@@ -236,7 +236,10 @@ def _run(recipe: Recipe, resolved: Resolved, scale: Scale) -> Run:
 
 
 def _jobs(plan: Plan) -> list[Job]:
-    """Runs of one family (a warm-up and what forks from it) share processes, `runs_per_job` at most each."""
+    """Runs of one family (a warm-up and what forks from it) share processes, `runs_per_job` at most each.
+
+    Where that leaves room, families that read the same generated images share them too.
+    """
     families: dict[str, list[str]] = {}
     family: dict[str, str] = {}
     for run in plan.runs.values():  # what a run needs comes before it
@@ -246,11 +249,29 @@ def _jobs(plan: Plan) -> list[Job]:
         family[run.id] = family[run.needs[0]] if run.needs else run.id
         families.setdefault(family[run.id], []).append(run.id)
     jobs = []
-    size = plan.scale.runs_per_job
-    for members in families.values():
-        for start in range(0, len(members), size):
-            runs = tuple(members[start : start + size])
-            parents = {needed for run in runs for needed in plan.runs[run].needs} - set(runs)
-            name = f"{runs[0]}-{len(runs)}" if len(runs) > 1 else runs[0]
-            jobs.append(Job(name, runs, tuple(sorted(parents)), shapes_root(plan.runs[runs[0]].recipe)))
+    for runs in _packed(list(families.values()), plan):
+        parents = {needed for run in runs for needed in plan.runs[run].needs} - set(runs)
+        name = f"{runs[0]}-{len(runs)}" if len(runs) > 1 else runs[0]
+        jobs.append(Job(name, tuple(runs), tuple(sorted(parents)), shapes_root(plan.runs[runs[0]].recipe)))
     return jobs
+
+
+def _packed(families: list[list[str]], plan: Plan) -> list[list[str]]:
+    """Families cut into lists of at most `runs_per_job`; small ones with the same data and method joined.
+
+    Only families that need nothing from outside are, so that no two jobs wait for each other.
+    """
+    size, packed = plan.scale.runs_per_job, []
+    room: dict[tuple[str, str], list[str]] = {}  # data and method -> the list that still has room
+    for members in families:
+        recipe = plan.runs[members[0]].recipe
+        data, key = shapes_root(recipe), (str(shapes_root(recipe)), recipe.method)
+        alone = data is not None and {need for run in members for need in plan.runs[run].needs} <= {*members}
+        if alone and key in room and len(room[key]) + len(members) <= size:
+            room[key] += members
+            continue
+        parts = [members[start : start + size] for start in range(0, len(members), size)]
+        packed += parts
+        if alone and len(parts) == 1:
+            room[key] = parts[0]
+    return packed
