@@ -99,10 +99,11 @@ def test_a_dry_run_of_everything_trains_every_available_row(clean, scale):
         for row in table.rows:
             if row.kind == "train" and plan.row_reason(key, row.label) is None:
                 runs = plan.row_runs(key, row.label)
-                assert set(runs) == set(plan.seeds) and set(runs.values()) <= served, (key, row.label)
+                assert set(runs) == set(plan.seeds_of(table.paper)), (key, row.label)
+                assert set(runs.values()) <= served, (key, row.label)
                 rows += table.paper == "boxinst"
     assert rows > 20
-    assert listed["render_all"] == listed["affinity"] == 1
+    assert listed["render_all"] == listed["affinity"] == listed["complexity"] == 1
 
 
 def test_a_target_trains_only_what_its_tables_show(clean):
@@ -128,6 +129,17 @@ def test_proxy_masks_are_measured_for_the_tables_that_show_them(clean):
     assert {name for name in listed if name.startswith("proxy_quality")} == measuring
     listed = dry(clean, "--config", "scale=smoke", "--", "boxcaseg_3")
     assert not any(name.startswith("proxy_quality") for name in listed)
+
+
+def test_boundary_maps_and_costs_are_measured_for_the_tables_that_show_them(clean):
+    plan = make_plan("smoke")
+    shown = {*plan.wanted(["baiseg/3"])}
+    measuring = {f"boundary_quality_{job.id}" for job in plan.jobs if shown & {*job.runs}}
+    listed = dry(clean, "--config", "scale=smoke", "--", "baiseg_3")
+    assert {name for name in listed if name.startswith("boundary_quality")} == measuring
+    assert listed["complexity"] == 1 and listed["pictures"] == 2
+    listed = dry(clean, "--config", "scale=smoke", "--", "baiseg_7")
+    assert not any(name.startswith("boundary_quality") for name in listed) and "complexity" not in listed
 
 
 def test_there_is_a_target_a_table_and_a_paper(clean):
