@@ -64,7 +64,38 @@ def test_trainings_of_one_data_set_share_processes():
     for seed in plan.seeds_of("baiseg"):
         runs = [id for id, run in plan.runs.items() if run.recipe.method == "baiseg" and run.seed == seed]
         jobs = [job for job in plan.jobs if {*job.runs} & {*runs}]
-        assert len(jobs) <= -(-len(runs) // plan.scale.runs_per_job) + 1
+        assert len(jobs) <= len(runs) / 3
+        for key in (
+            "baiseg/5",
+            "baiseg/7",
+        ):  # what it shows, and the full model's job
+            own = {run for row in plan.tables[key].rows for run in plan.row_runs(key, row.label).values()}
+            others = {
+                table
+                for job in jobs
+                if {*job.runs} & own
+                for run in job.runs
+                for table, _ in plan.runs[run].rows
+                if run not in own
+            }
+            assert others <= {"baiseg/1", "baiseg/2", "baiseg/3"}, key
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"predict.masks": "boxes"},
+        {"baiseg.refine": False},
+        {"schedule.iterations": 7},
+        {"boxcaseg.drop": 0.5},
+        {"model.weights": "none"},
+        {"variant": "released"},
+        {"model.backbone": "tiny"},
+    ],
+)
+def test_a_key_set_for_all_recipes_leaves_a_plan(overrides):
+    for scale in ("tiny", "mini"):
+        assert make_plan(scale, seeds=(3,), overrides=overrides).jobs
 
 
 def test_boxinst_r50_serves_rows_of_two_papers_with_one_run():

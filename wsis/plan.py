@@ -206,6 +206,8 @@ def missing_part(recipe: Recipe) -> str | None:
             return f"{kind} {name} does not exist yet"
     if recipe.method in BASELINES and recipe.model.head != "none":  # of the boxes that a detector predicts
         return f"method {recipe.method} on predicted boxes does not exist yet"
+    if recipe.method == "baiseg" and recipe.model.backbone in ("tiny", "none"):
+        return f"backbone {recipe.model.backbone} has no dense features for BAISeg (tiny-hrnet-w48 has)"
     return None
 
 
@@ -257,15 +259,17 @@ def _jobs(plan: Plan) -> list[Job]:
 
 
 def _packed(families: list[list[str]], plan: Plan) -> list[list[str]]:
-    """Families cut into lists of at most `runs_per_job`; small ones with the same data and method joined.
+    """Families cut into lists of at most `runs_per_job`; small ones are joined.
 
-    Only families that need nothing from outside are, so that no two jobs wait for each other.
+    Only families that need nothing from outside, so that no two jobs wait for each other, with the same data
+    and method, whose rows stand in the same tables, so that a target does not train what it doesn't show.
     """
     size, packed = plan.scale.runs_per_job, []
-    room: dict[tuple[str, str], list[str]] = {}  # data and method -> the list that still has room
+    room: dict[tuple, list[str]] = {}  # what joined families have in common -> the list that still has room
     for members in families:
         recipe = plan.runs[members[0]].recipe
-        data, key = shapes_root(recipe), (str(shapes_root(recipe)), recipe.method)
+        data, tables = shapes_root(recipe), {table for run in members for table, _ in plan.runs[run].rows}
+        key = (data, recipe.method, frozenset(tables))
         alone = data is not None and {need for run in members for need in plan.runs[run].needs} <= {*members}
         if alone and key in room and len(room[key]) + len(members) <= size:
             room[key] += members

@@ -155,9 +155,13 @@ def test_a_measure_of_other_code_or_of_other_weights_is_stale(plan, tmp_path, ch
     assert not cells["full", "AP50"].stale and not cells["CFM", "contact_AUC"].stale
 
 
-@pytest.mark.parametrize(
-    "content", [{"data": DATA}, {"measures": {}}, {"measures": 3}, {"measures": {"split": "x"}}]
-)
+def test_what_was_measured_before_there_was_a_measure_is_not_measured(plan, tmp_path):
+    make_results(plan, tmp_path)
+    write(file_of(tmp_path, recipe(SEEDS[0], {}).id), {"measures": {}, "data": DATA})
+    build_report(plan, tmp_path)  # no crash: the cell says what to run
+
+
+@pytest.mark.parametrize("content", [{"data": DATA}, {"measures": 3}, {"measures": {"split": "x"}}])
 def test_a_file_of_another_form_is_named(plan, tmp_path, content):
     make_results(plan, tmp_path)
     run = recipe(SEEDS[0], {}).id

@@ -31,18 +31,18 @@ def test_costs_stand_under_the_first_seed_and_agree_where_the_paper_cut_them_off
     assert found["2", "GFLOPs"].values == {seed: 158.681} and found["2", "GFLOPs"].std is None
     assert found["2", "GFLOPs"].agrees and found["2", "params"].agrees  # 158.6 and 0.88 as printed
     assert found["2", "GFLOPs_stride4"].values == {seed: 9.6}
-    assert found["1", "GFLOPs"].reason.startswith("not run: snakemake baiseg_4")
+    assert found["1", "GFLOPs"].reason == "not run: wsis complexity --scale tiny"
 
 
 def test_a_cell_that_is_not_counted_says_what_counts_it(plan, tmp_path):
-    assert (
-        "snakemake baiseg_6" in cells(plan, tmp_path, None)["baiseg/6"]["HRNet-W48, dim 48", "params"].reason
-    )
+    assert "wsis complexity" in cells(plan, tmp_path, None)["baiseg/6"]["HRNet-W48, dim 48", "params"].reason
 
 
 def test_a_file_without_the_number_is_refused(plan, tmp_path):
     with pytest.raises(WsisError, match=r"complexity\.json: baiseg/4, 2: no GFLOPs"):
-        cells(plan, tmp_path, {"baiseg/4": {"2": {"params": 1.0}}})
+        cells(plan, tmp_path, {"baiseg/4": {"2": {"GFLOPs": "many"}}})
+    older = cells(plan, tmp_path, {"baiseg/4": {"2": {"params": 1.0}}})["baiseg/4"]
+    assert older["2", "GFLOPs"].reason.startswith("not run") and older["2", "params"].n == 1
 
 
 @pytest.mark.parametrize(("value", "digits"), [(158.6, 1), (0.88, 2), (73.3, 1)])

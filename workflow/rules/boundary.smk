@@ -1,6 +1,7 @@
 # Boundary maps of BAISeg's runs, measured on contacts between objects of one class, interiors and texture edges,
 # for tables with such `measures`: one rule a job of the plan, since starting Python takes as long as measuring a
 # run of it. Nothing is trained for it.
+from wsis.declare.table import BOUNDARY_MEASURES
 from wsis.probe.boundary_job import boundary_runs
 
 
@@ -35,6 +36,7 @@ for job in PLAN.jobs:
             runtime=120,
         params:
             ids=" ".join(ids),
+            measures=BOUNDARY_MEASURES,  # a new one makes it again
         message:
             f"Measure the boundary maps of {len(ids)} run(s), {job.id}"
         shell:

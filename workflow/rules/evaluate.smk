@@ -27,6 +27,8 @@ for job in PLAN.jobs:
 
 
 rule complexity:
+    input:
+        [str(path) for path in sorted(DECLARATIONS.glob("baiseg/*.yaml"))],
     output:
         f"{RESULTS}/complexity.json",
     log:

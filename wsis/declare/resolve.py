@@ -68,13 +68,13 @@ def resolve(
     found = _at_scale(first, table, row, scale, seed, own, where)
     if second is None or found.recipe is None:
         return found
-    proxied = _at_scale(second, table, row, scale, seed, other, where)
+    made = merged(second.model_dump(mode="json"), {"proxy.parent": found.recipe.id})
+    proxied = _at_scale(parse(Recipe, made, where), table, row, scale, seed, other, where)
     if proxied.recipe is None:
         return proxied
-    tree = merged(proxied.recipe.model_dump(mode="json"), {"proxy.parent": found.recipe.id})
-    recipe = parse(Recipe, tree, where).settled()
+    ancestors = (*found.ancestors, found.recipe, *proxied.ancestors)
     declared = {recipe.id: first for recipe in (*found.ancestors, found.recipe)}
-    return Resolved(second, recipe, (*found.ancestors, found.recipe, *proxied.ancestors), declared=declared)
+    return Resolved(second, proxied.recipe, ancestors, declared=declared)
 
 
 def _at_scale(

@@ -29,6 +29,8 @@ def submit(run: Path, image_info: Path, images: Path, name: str, accelerator: st
     """
     declared = read_json(run / "recipe.json")
     recipe = Recipe.model_validate(declared["recipe"], strict=False)
+    if recipe.method == "baiseg":
+        raise WsisError(f"{run}: BAISeg needs semantic maps beside the images, which submit can't read yet")
     info = read_json(image_info)
     categories = read_categories(info, image_info)
     method = build_method(recipe, len(categories))

@@ -197,7 +197,7 @@ def _cell(table: Table, row: Row, metric: str, runs: dict[int, str], plan: Plan,
     if row.kind == "quote":
         return CellResult(reason="quoted")
     if metric in COSTS:
-        first, command = plan.seeds_of(table.paper)[0], found.command(table.key)
+        first, command = plan.seeds_of(table.paper)[0], f"wsis complexity --scale {plan.scale.name}"
         return cost_cell(table, row, metric, first, runs, found.costs, command)
     if not runs:
         return CellResult(reason=plan.row_reason(table.key, row.label) or "not part of this plan")

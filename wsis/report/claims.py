@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Literal
 
-from wsis.declare.table import Cell, Claim, Table
+from wsis.declare.table import COST_MEASURES, Cell, Claim, Table
 from wsis.errors import WsisError
 from wsis.report.measures import readable
 from wsis.report.model import CellResult, ClaimResult, TableResult, Verdict
 from wsis.report.stats import Interval, paired, t_interval
 
 # Metrics that no training decides: measured once, they have no noise over seeds.
-EXACT = ("prop", "GFLOPs", "params")
+EXACT = ("prop", "GFLOPs", "params", *COST_MEASURES)
 State = Literal["holds", "fails", "open", "missing"]
 _SHOWN = 4  # comparisons spelt out in a detail
 

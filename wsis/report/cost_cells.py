@@ -27,11 +27,11 @@ def cost_cell(
     """
     cell = CellResult(runs={seed: runs[seed]} if seed in runs else {})
     counted = costs.get(table.key, {}).get(row.label)
-    if counted is None:
+    if counted is None or metric not in counted:
         cell.reason = f"not run: {command}"
         return cell
     try:
         cell.values = {seed: float(counted[metric])}
-    except (KeyError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise WsisError(f"complexity.json: {table.key}, {row.label}: no {metric}: {error!r}") from None
     return cell

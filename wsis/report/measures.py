@@ -213,7 +213,7 @@ class BoundaryMaps(_Files):
         """
         try:
             content = self.content(run)
-            if not content:
+            if not content or metric not in content["measures"]:  # measured before there was such a one
                 return None
             value = content["measures"][metric]
             return math.nan if value is None else float(value)

@@ -17,6 +17,8 @@ from wsis.errors import WsisError
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package `wsis`
 _COUNTED = ("wsis.methods", "wsis.nn", "wsis.losses", "wsis.extract")
+# What decides a method's numbers outside of its own sources: labels, and the choice of a threshold.
+_BESIDE = {"baiseg": ("wsis.engine.threshold", "wsis.data.semantic", "wsis.data.semantic_batches")}
 _MEASURING = ("wsis.probe.quality", "wsis.evaluation.pseudo")
 _MEASURING_PROXIES = (
     "wsis.probe.proxy_rows", "wsis.evaluation.proxy", "wsis.evaluation.class_agnostic", "wsis.evaluation.rle",
@@ -62,7 +64,8 @@ def _method(method: str, root: Path) -> list[str]:
     start = f"wsis.methods.{method}"
     if _file(start, root) is None:
         raise WsisError(f"{root / 'wsis' / 'methods'}: no sources of a method '{method}'")
-    return _modules(start, root)
+    beside = [name for name in _BESIDE.get(method, ()) if _file(name, root)]
+    return [*_modules(start, root), *beside]
 
 
 def _hash(todo: list[str], root: Path) -> str:
