@@ -10,26 +10,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
+from wsis.bench.commands import bench_app
 from wsis.errors import WsisError
+from wsis.options import (
+    REPORTS,
+    RESULTS,
+    AcceleratorOption,
+    JsonOption,
+    ReportsOption,
+    ResultsOption,
+    RootOption,
+    ScaleOption,
+    SeedsOption,
+    SetOption,
+)
 
 if TYPE_CHECKING:
     from wsis.plan import Plan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, help="Make or check data roots.")
-bench_app = typer.Typer(no_args_is_help=True, help="Measure speed; ratios within one run.")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
-
-ScaleOption = Annotated[str, typer.Option("--scale", "-s", help="smoke, tiny, mini or paper")]
-SeedsOption = Annotated[str | None, typer.Option(help="e.g. 11,12,13; default: the scale's own")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="recipe.key=value, for every run")]
-RootOption = Annotated[
-    str | None, typer.Option("--data-root", help="PATH of the images (mini, paper), or coco=PATH,voc=PATH")
-]
-ResultsOption = Annotated[Path, typer.Option(help="where runs are written")]
-ReportsOption = Annotated[Path, typer.Option(help="where reports are written")]
-RESULTS, REPORTS = Path("results"), Path("reports")
 
 
 def main() -> None:
@@ -70,7 +72,7 @@ def plan(
     seeds: SeedsOption = None,
     set_: SetOption = None,
     data_root: RootOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """What there is to run: runs, the rows each serves, parents, device-hours and disk."""
     from wsis.show import plan_as_json, show_plan
@@ -82,7 +84,7 @@ def plan(
 @app.command()
 def tables(
     scale: ScaleOption = "paper",
-    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Every declared table with its rows, recipes and published values."""
     from wsis.show import show_tables, tables_as_json
@@ -118,9 +120,7 @@ def train(
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
-    accelerator: Annotated[
-        str | None, typer.Option(help="cpu or cuda; default: cuda if there is one")
-    ] = None,
+    accelerator: AcceleratorOption = None,
     devices: Annotated[int | None, typer.Option(help="default: the recipe's, as far as there are")] = None,
     threads: Annotated[int | None, typer.Option(help="of each process")] = None,
     cores: Annotated[int | None, typer.Option(help="shared by the processes, if no --threads")] = None,
@@ -215,9 +215,7 @@ def pseudo(
     batches: Annotated[
         int, typer.Option(help="of training images, for the prototypes; a report shows only those of 25")
     ] = 25,
-    accelerator: Annotated[
-        str | None, typer.Option(help="cpu or cuda; default: cuda if there is one")
-    ] = None,
+    accelerator: AcceleratorOption = None,
 ) -> None:
     """Quality of SIM's pseudo masks for every row's settings, at the warm-up and without training."""
     from wsis.probe.pseudo_job import measure_pseudo
@@ -248,9 +246,7 @@ def boundary_quality(
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
-    accelerator: Annotated[
-        str | None, typer.Option(help="cpu or cuda; default: cuda if there is one")
-    ] = None,
+    accelerator: AcceleratorOption = None,
 ) -> None:
     """Response of BAISeg's boundary maps on contacts, interiors and texture edges, and pairs split."""
     from wsis.probe.boundary_job import measure_boundaries
@@ -347,63 +343,6 @@ def data_check(
     print(found)
     if not found.ok:
         raise typer.Exit(1)
-
-
-@bench_app.command("pairwise")
-def bench_pairwise(
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
-) -> None:
-    """Pairwise loss against the plain formulation: time, peak memory, agreement."""
-    from wsis.bench.pairwise import bench
-
-    bench(device, as_json)
-
-
-@bench_app.command("overhead")
-def bench_overhead(results: ResultsOption = RESULTS) -> None:
-    """Workflow wall time x cores over the sum of training times, for every scale that was run."""
-    from rich.console import Console
-
-    from wsis.bench.overhead import overhead, show
-
-    show(overhead(results), Console())
-
-
-@bench_app.command("step")
-def bench_step(
-    scale: ScaleOption = "tiny",
-    steps: int = 40,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
-    images: Annotated[int | None, typer.Option(help="a step; default: the recipe's batch")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
-) -> None:
-    """Time and peak memory of a training step of SIM beside BoxInst's, and the size of its bank."""
-    from wsis.bench.step import bench
-
-    bench(scale, steps, device, images, as_json)
-
-
-@bench_app.command("proxy")
-def bench_proxy(
-    seconds: Annotated[float, typer.Option(help="to measure for")] = 4.0,
-    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
-) -> None:
-    """Merging, dropping and writing proxy masks: masks a second on one core, peak memory."""
-    from wsis.bench.proxy import bench
-
-    bench(seconds, as_json)
-
-
-@bench_app.command("extract")
-def bench_extract(
-    images: Annotated[int, typer.Option(help="images of each kind")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
-) -> None:
-    """BAISeg's mask extraction at 500 x 375: images a second on one core, by step and number of objects."""
-    from wsis.bench.extract import bench_extract as bench
-
-    bench(images, as_json)
 
 
 if __name__ == "__main__":

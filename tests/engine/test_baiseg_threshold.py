@@ -24,9 +24,12 @@ def recipe():
 class Drawn(torch.nn.Module):
     """Finds a contact between two squares, and a weaker edge inside one of them."""
 
-    def __init__(self, contact, inside):
+    def __init__(self, contact, inside, recipe):
         super().__init__()
-        self.contact, self.inside = contact, inside
+        self.contact, self.inside, self.recipe = contact, inside, recipe
+
+    def extraction_at(self, threshold):
+        return settings_of(self.recipe, threshold)
 
     def maps(self, samples):
         semantic = np.zeros((40, 60), np.uint8)
@@ -59,7 +62,7 @@ def two_squares(crowd=False):
 )
 def test_the_lowest_of_the_best_thresholds_is_chosen(recipe, monkeypatch, contact, inside, best, crowd):
     """Above the edge inside, below the contact; and without a crowd region that nothing can match."""
-    method = Drawn(contact, inside)
+    method = Drawn(contact, inside, recipe)
     image = SemanticSample(torch.zeros(3, 40, 60, dtype=torch.uint8), (40, 60), 7)
     monkeypatch.setattr(threshold, "dev_samples", lambda *_: [(two_squares(crowd), image)])
     told = set_threshold(recipe, method, None)["threshold"]
@@ -80,6 +83,6 @@ def test_the_lowest_of_the_best_thresholds_is_chosen(recipe, monkeypatch, contac
 def test_a_threshold_of_the_recipe_is_not_chosen(recipe):
     for own, value in (({"threshold": 0.0}, 0.0), ({"boundary": "none"}, None)):
         spec = recipe.baiseg.model_copy(update=own)
-        method = Drawn(0.5, 0)
+        method = Drawn(0.5, 0, recipe)
         assert set_threshold(recipe.model_copy(update={"baiseg": spec}), method, None) == {}
         assert method.threshold == value

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,14 @@ from wsis.errors import WsisError
 
 CACHE_BYTES = 512 * 2**20  # decoded images are kept where the whole training set fits in this
 ORDER, AUGMENT = 0, 1  # streams of random numbers
+T = TypeVar("T", covariant=True)
+
+
+class Source(Protocol[T]):
+    """What a training stream is cut from."""
+
+    def batch(self, t: int, first: int, count: int) -> T:
+        """Places first, first + 1, ... of global batch t, `count` of them."""
 
 
 def train_batches(
@@ -43,15 +52,27 @@ def train_batches(
     r is part m x world + r. With workers > 0 that many threads read ahead; the stream is the same.
     Raises WsisError where the batch can't be split evenly or an image can't be read.
     """
-    size, parts = recipe.schedule.batch, world * micro
-    if size % parts:
-        raise WsisError(
-            f"a batch of {size} images can't be split over {world} processes x {micro} micro-batches"
-        )
+    size = recipe.schedule.batch
+    check_split(size, "images", world, micro)
     source = _Source(recipe, root if isinstance(root, Root) else open_root(recipe, root))
-    share = size // parts
+    return stream(source, size, start, rank, world, micro, workers)
 
-    def item(t: int) -> list[Batch]:
+
+def check_split(size: int, what: str, world: int, micro: int) -> None:
+    """Raise WsisError where a batch of `size` can't be split evenly; what: it holds, for the message."""
+    if size % (world * micro):
+        raise WsisError(
+            f"a batch of {size} {what} can't be split over {world} processes x {micro} micro-batches"
+        )
+
+
+def stream(
+    source: Source[T], size: int, start: int, rank: int, world: int, micro: int, workers: int
+) -> Iterator[list[T]]:
+    """What a rank gets of each global batch of `size`, from iteration `start` on; see `train_batches`."""
+    share = size // (world * micro)
+
+    def item(t: int) -> list[T]:
         return [source.batch(t, (m * world + rank) * share, share) for m in range(micro)]
 
     return ahead(item, start, workers) if workers > 0 else (item(t) for t in count(start))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from PIL import Image
 
 from wsis.data import transforms
 from wsis.data.crops import box_label, crop_patch, jittered_box, normalise_patch, pixel_box
-from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, ahead, image_tensor
+from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, check_split, image_tensor, stream
 from wsis.data.roots import Picture, Root, open_root
 from wsis.data.salient import SalientRoot, read_mask
 from wsis.data.structures import BoxSample, PatchBatch
@@ -88,20 +87,11 @@ def patch_batches(
     Boxes without area inside their image are left out. Raises WsisError where the batch can't be split
     evenly, a kind of patches is needed but missing, or a file can't be read.
     """
-    size, parts = recipe.schedule.batch, world * micro
-    if size % parts:
-        raise WsisError(
-            f"a batch of {size} patches can't be split over {world} processes x {micro} micro-batches"
-        )
+    size = recipe.schedule.batch
+    check_split(size, "patches", world, micro)
     if root is not None and not isinstance(root, Root):
         root = open_root(recipe, root)
-    source = _Source(recipe, root, salient)
-    share = size // parts
-
-    def item(t: int) -> list[PatchBatch]:
-        return [source.batch(t, (m * world + rank) * share, share) for m in range(micro)]
-
-    return ahead(item, start, workers) if workers > 0 else (item(t) for t in count(start))
+    return stream(_Source(recipe, root, salient), size, start, rank, world, micro, workers)
 
 
 class _Source:

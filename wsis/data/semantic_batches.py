@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from wsis.data import transforms
-from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, ahead, image_tensor
+from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, check_split, image_tensor, stream
 from wsis.data.roots import Picture, Root, open_root
 from wsis.data.semantic import VOID, SemanticMaps, paint_instances
 from wsis.data.structures import PADDING, SemanticBatch, SemanticSample
@@ -50,19 +49,11 @@ def semantic_batches(
     Raises WsisError where the batch can't be split evenly, supervision gives no maps, the crop does not suit
     the backbone, or a file can't be read.
     """
-    size, parts = recipe.schedule.batch, world * micro
-    if size % parts:
-        raise WsisError(
-            f"a batch of {size} images can't be split over {world} processes x {micro} micro-batches"
-        )
+    size = recipe.schedule.batch
+    check_split(size, "images", world, micro)
     _check(recipe)
     source = _Source(recipe, root if isinstance(root, Root) else open_root(recipe, root))
-    share = size // parts
-
-    def item(t: int) -> list[SemanticBatch]:
-        return [source.batch(t, (m * world + rank) * share, share) for m in range(micro)]
-
-    return ahead(item, start, workers) if workers > 0 else (item(t) for t in count(start))
+    return stream(source, size, start, rank, world, micro, workers)
 
 
 def semantic_samples(

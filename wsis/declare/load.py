@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from wsis.declare.recipe import Spec
+from wsis.declare.base import Spec
 from wsis.declare.table import Cell, Erratum, Figure, Table
 from wsis.errors import WsisError
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from wsis.declare.base import Count, Positive, Spec
 from wsis.declare.load import ROOT, DeclarationError, parse, read_yaml
-from wsis.declare.recipe import Count, Positive, Spec
 
 Overrides = dict[str, Any]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from wsis.declare.load import DeclarationError, load_recipes, merged, parse
-from wsis.declare.recipe import BaisegSpec, BoxCasegSpec, Recipe
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs import BaisegSpec, BoxCasegSpec
 
 # Keys of `boxcaseg` that the first stage has no use for: the masks' merging and dropping, and the second's.
 SECOND = (

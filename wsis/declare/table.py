@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from wsis.declare.recipe import Spec
+from wsis.declare.base import Spec
 
 Metric = Literal[
     "AP", "AP25", "AP50", "AP70", "AP75", "APS", "APM", "APL",  # per cent

@@ -20,7 +20,7 @@ from wsis.declare.recipe import Recipe
 from wsis.evaluation.files import read_json
 from wsis.evaluation.rle import truth_rle
 from wsis.evaluation.voc import class_aps
-from wsis.extract.pipeline import Extracted, Extraction
+from wsis.extract.pipeline import Extracted
 
 GRID = (
     0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9,
@@ -48,15 +48,12 @@ def set_threshold(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, An
 
 def _choice(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
     """The best threshold, the number of development images, and every candidate's AP50 on them."""
-    spec, dev = recipe.baiseg, dev_samples(recipe, root)
+    dev = dev_samples(recipe, root)
     method.eval()
     maps = [method.maps([sample])[0] for _, sample in dev]
     scores = {}
     for value in GRID:
-        settings = Extraction(
-            value, spec.thin, spec.seeds, spec.refine, spec.relief, spec.closing, spec.min_area
-        )
-        found = [method.extracted(m, settings) for m in maps]
+        found = [method.extracted(m, method.extraction_at(value)) for m in maps]
         scores[value] = round(average_precision([picture for picture, _ in dev], found), 3)  # as it is told
     return {
         "value": max(GRID, key=lambda value: (scores[value], -value)),

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 from pycocotools import mask as masks
 
+from wsis.data.voc import VOID
 from wsis.errors import WsisError
 
 GROUPS = ("contour", "contact", "texture", "interior")
-VOID = 255  # a pixel without a label in a semantic map
 REACH = 3  # pixels in any of eight directions: within them groups would disturb each other
 FOUND = 0.5  # IoU above which a prediction finds its object
 # Bins of the ROC curve: the upper 20 bits of a float32, 2048 a power of two. Weak responses are as well told

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from skimage.measure import label
 
-VOID = 255  # a pixel without a label in a semantic map
+from wsis.data.voc import VOID
 
 
 def literal_seeds(free: np.ndarray) -> np.ndarray:

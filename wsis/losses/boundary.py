@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-VOID = 255  # a pixel without a label in a semantic map
+from wsis.data.voc import VOID
+
 MARGIN = 3  # pixels next to void, in any of eight directions, whose contours are not known
 
 

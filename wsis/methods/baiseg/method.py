@@ -131,10 +131,13 @@ class BAISeg(nn.Module):
     @property
     def extraction(self) -> Extraction:
         """How instances are extracted. Raises WsisError while no threshold is chosen."""
-        spec = self.spec
-        if self.threshold is None and spec.boundary != "none":
+        if self.threshold is None and self.spec.boundary != "none":
             raise WsisError("no boundary threshold: it is chosen after training; or set baiseg.threshold")
-        threshold = 1.0 if self.threshold is None else self.threshold
+        return self.extraction_at(1.0 if self.threshold is None else self.threshold)
+
+    def extraction_at(self, threshold: float) -> Extraction:
+        """The recipe's settings with this threshold."""
+        spec = self.spec
         return Extraction(
             threshold, spec.thin, spec.seeds, spec.refine, spec.relief, spec.closing, spec.min_area
         )
