@@ -14,8 +14,8 @@ from typing import Any
 from wsis.data.places import Roots, run_root
 from wsis.declare.table import BOUNDARY_MEASURES
 from wsis.errors import WsisError
-from wsis.evaluation.files import read_json, write_json
 from wsis.plan import Plan
+from wsis.probe.measured import write_measured
 from wsis.report.stale import boundary_hash
 
 METHOD = "baiseg"
@@ -65,11 +65,7 @@ def measure_boundaries(
             device = torch.device("cpu" if accelerator == "cpu" else f"cuda:{card}")
             drawn = boundary_maps(recipe, root, folder / "model.pt", device)
             content = measured(recipe, root, folder / "predictions.json", results / scale / "data", drawn)
-        paths.append(results / scale / "boundary" / f"{id}.json")
-        paths[-1].parent.mkdir(parents=True, exist_ok=True)
-        made_by = {"code": code, "weights": read_json(train).get("weights")}
-        data = {"root_name": root.name, "fingerprint": root.fingerprint}
-        write_json(paths[-1], {"recipe": id, **made_by, **content, "data": data})
+        paths.append(write_measured(results / scale, "boundary", id, content, code, root))
         _show(paths[-1], content, time.monotonic() - start)
     return paths
 

@@ -14,8 +14,8 @@ from typing import Any
 from wsis.data.places import Roots, run_root
 from wsis.declare.recipe import ProxySpec, Recipe
 from wsis.errors import WsisError
-from wsis.evaluation.files import read_json, write_json
 from wsis.plan import BASELINES, Plan
+from wsis.probe.measured import write_measured
 from wsis.report.stale import proxy_hash
 
 
@@ -82,11 +82,7 @@ def measure_proxies(plan: Plan, ids: Sequence[str], results: Path, data_root: Ro
             **proxy_quality(images, truth, recipe.seed, drawn=root.dataset == "shapes"),
             "settings": row_quality(images, truth, specs[id], recipe.seed),
         }
-        paths.append(results / scale / "proxy" / f"{id}.json")
-        paths[-1].parent.mkdir(parents=True, exist_ok=True)
-        made_by = {"code": code, "weights": read_json(train).get("weights")}
-        data = {"root_name": root.name, "fingerprint": root.fingerprint}
-        write_json(paths[-1], {"recipe": id, **made_by, **content, "data": data})
+        paths.append(write_measured(results / scale, "proxy", id, content, code, root))
         _show(paths[-1], content, time.monotonic() - start)
     return paths
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from wsis.data.places import Roots, run_root
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
-from wsis.evaluation.files import read_json, write_json
 from wsis.plan import Plan
+from wsis.probe.measured import write_measured
 from wsis.report.stale import pseudo_hash
 
 if TYPE_CHECKING:
@@ -71,11 +71,7 @@ def measure_pseudo(
         with lease_devices(accelerator, 1) as (card,):
             device = torch.device("cpu" if accelerator == "cpu" else f"cuda:{card}")
             content = _measured(recipes, root, folder / "model.pt", batches, device)
-        paths.append(results / scale / "pseudo" / f"{id}.json")
-        paths[-1].parent.mkdir(parents=True, exist_ok=True)
-        data = {"root_name": root.name, "fingerprint": root.fingerprint}
-        made_by = {"code": code, "weights": read_json(folder / "train.json").get("weights")}
-        write_json(paths[-1], {"recipe": id, **made_by, **content, "data": data})
+        paths.append(write_measured(results / scale, "pseudo", id, content, code, root))
         _show(plan, paths[-1], content, time.monotonic() - start)
     return paths
 
