@@ -67,6 +67,9 @@ class ModelSpec(Spec):
     tower_convs: Positive = 4
     mask_channels: Positive | None = None  # C_m, mask branch output
     head_channels: Positive | None = None  # h, hidden channels of the dynamic head (Sec. 3.1: 8 -> 16)
+    # What the training changes: everything, the detector alone (a warm-up: the masks' part isn't even computed),
+    # or the masks' part alone on a frozen detector, whose outputs rows with one parent then share.
+    trained: Literal["all", "detector", "masks"] = "all"
 
 
 class PairwiseSpec(Spec):
@@ -117,7 +120,8 @@ class ScheduleSpec(Spec):
     warmup: Count = 1000  # iterations of linear lr warm-up
     warmup_factor: Fraction = 0.001  # from lr * this
     clip: Annotated[float, Field(ge=0)] = 0.0  # gradient norm; 0: no clipping
-    precision: Literal["32", "bf16", "16"] = "32"
+    # auto: bf16 where the device computes it natively, else float32
+    precision: Literal["32", "bf16", "16", "auto"] = "32"
     until: Positive | None = None  # stop here: a warm-up, which other recipes continue
 
     @field_validator("precision", mode="before")
