@@ -67,9 +67,9 @@ class ModelSpec(Spec):
     tower_convs: Positive = 4
     mask_channels: Positive | None = None  # C_m, mask branch output
     head_channels: Positive | None = None  # h, hidden channels of the dynamic head (Sec. 3.1: 8 -> 16)
-    # What the training changes: everything, the detector alone (a warm-up: the masks' part isn't even computed),
-    # or the masks' part alone on a frozen detector, whose outputs rows with one parent then share.
-    trained: Literal["all", "detector", "masks"] = "all"
+    # What the training changes: everything, the base alone (a detector, or features: what masks are made from,
+    # which are not computed), or the masks' part alone on a frozen base, which rows with one parent share.
+    trained: Literal["all", "base", "masks"] = "all"
 
 
 class PairwiseSpec(Spec):
@@ -195,6 +195,12 @@ class Recipe(Spec):
                 raise ValueError(
                     f"method 'sim' makes its masks from boxes: data.supervision is '{self.data.supervision}'"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_has_a_source(self) -> Recipe:
+        if self.model.trained == "masks" and self.init is None:
+            raise ValueError("model.trained 'masks' needs a trained base to start from (init.parent)")
         return self
 
     @model_validator(mode="after")

@@ -172,14 +172,14 @@ def _forked(
     """
     supervision = tree["data"]["supervision"]
     for warmup in scale.fork.warmups:
-        if supervision in warmup.supervision:
+        if tree["method"] in warmup.methods and supervision in warmup.supervision:
             plain = merged(tree, {"predict.masks": "predicted"})
             own = {key for key in flatten(warmup.set) if not key.startswith("schedule.")}
             free = {key: value for key, value in overrides.items() if key not in own}
             parent = parse(Recipe, laid(laid(plain, warmup.set), free), where).settled()
             row = scale.fork.set if warmup.row is None else warmup.row
             return laid(laid(tree, row), overrides) | {"init": {"parent": parent.id}}, parent
-    raise DeclarationError(f"{where}: the scale declares no warm-up for supervision '{supervision}'")
+    raise DeclarationError(f"{where}: the scale declares no warm-up of {tree['method']} for '{supervision}'")
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from wsis.data.roots import Picture, Root
-from wsis.data.semantic_batches import dev_samples
+from wsis.data.semantic_batches import DEV, dev_samples
 from wsis.declare.recipe import Recipe
+from wsis.engine.shared import samples_key, shared_samples
 from wsis.evaluation.files import read_json
 from wsis.evaluation.rle import truth_rle
 from wsis.evaluation.voc import class_aps
@@ -50,7 +51,8 @@ def _choice(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
     """The best threshold, the number of development images, and every candidate's AP50 on them."""
     dev = dev_samples(recipe, root)
     method.eval()
-    maps = [method.maps([sample])[0] for _, sample in dev]
+    samples = shared_samples(samples_key(recipe, root, DEV), (sample for _, sample in dev))
+    maps = method.maps(list(samples))
     scores = {}
     for value in GRID:
         found = [method.extracted(m, method.extraction_at(value)) for m in maps]
