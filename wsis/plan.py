@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,23 @@ class Plan:
     def proxied(self) -> set[str]:
         """Runs whose masks of the training images another run learns from."""
         return {run.recipe.proxy.parent for run in self.runs.values() if run.recipe.proxy}
+
+    def predicts(self, run: str) -> bool:
+        """Whether a table shows what a run predicts; none does of warm-ups, which others only start from."""
+        return bool(self.runs[run].rows) or run in self.proxied
+
+    def with_needed(self, ids: Iterable[str]) -> list[str]:
+        """These runs and all that they need, what is needed first."""
+        found: dict[str, None] = {}
+
+        def add(run: str) -> None:
+            for needed in self.runs[run].needs:
+                add(needed)
+            found.setdefault(run)
+
+        for run in ids:
+            add(run)
+        return list(found)
 
     def recipe_id(self, table: str, label: str) -> str | None:
         """Id of the recipe that the paper ran for a trained row, also where it can't run here."""

@@ -29,7 +29,9 @@ def plan_of(*recipes: Recipe) -> SimpleNamespace:
         )
         for recipe in recipes
     }
-    return SimpleNamespace(runs=runs, scale=SimpleNamespace(name="smoke"), proxied=set())
+    return SimpleNamespace(
+        runs=runs, scale=SimpleNamespace(name="smoke"), proxied=set(), predicts=lambda run: True
+    )
 
 
 def recipe_of(seed=0, parent=None, iterations=4) -> Recipe:
@@ -56,6 +58,7 @@ def toys(monkeypatch):
         seen.opened += 1
         return SimpleNamespace(
             name=path.name,
+            path=path,
             num_classes=2,
             category_ids=(3, 7),
             train_images=9,
