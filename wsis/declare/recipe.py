@@ -227,6 +227,7 @@ def _settled(recipe: Recipe) -> Recipe:
     tree = recipe.model_dump(mode="json")
     defaults = VARIANT[recipe.variant]
     parts = [("model", tree["model"]), ("loss", tree["loss"]), ("pairwise", tree["loss"]["pairwise"])]
+    filled = False
     for name, part in [*parts, ("sim", tree["sim"])]:
         own = (
             {"tau": 0.1}
@@ -235,8 +236,8 @@ def _settled(recipe: Recipe) -> Recipe:
         )
         for key, value in (defaults[name] | own).items():  # SIM's code has BoxInst's paper's tau (B1, S11)
             if part is not None and part[key] is None:
-                part[key] = value
-    return Recipe.model_validate_json(json.dumps(tree))
+                part[key], filled = value, True
+    return Recipe.model_validate_json(json.dumps(tree)) if filled else recipe
 
 
 @cache
