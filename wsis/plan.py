@@ -10,7 +10,7 @@ from typing import Any
 
 from wsis.declare.load import ROOT, DeclarationError, load_tables
 from wsis.declare.recipe import Recipe
-from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve
+from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve, with_seed
 from wsis.declare.scale import Scale, load_scale
 from wsis.declare.table import Table
 
@@ -186,8 +186,12 @@ def make_plan(
             if row.kind == "quote":
                 plan._reasons[cell] = "quoted"
                 continue
+            resolved = None
             for seed in plan.seeds_of(table.paper):
-                resolved = resolve(table, row, declared, seed, overrides, root)
+                if resolved is None:
+                    resolved = resolve(table, row, declared, seed, overrides, root)
+                else:
+                    resolved = with_seed(resolved, seed)
                 missing = missing_part(resolved.recipe or resolved.published)
                 if resolved.recipe is None or missing:
                     plan._reasons[cell] = missing or resolved.reason

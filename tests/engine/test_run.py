@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -220,3 +222,11 @@ def test_unknown_runs_and_missing_roots_are_refused(tmp_path, toys):
         train_runs(plan_of(recipe), ["nonsense-1"], tmp_path)
     with pytest.raises(WsisError, match="trains on coco: give its root"):
         train_runs(plan_of(recipe), [recipe.id], tmp_path, None, OPTIONS)
+
+
+def test_a_training_process_imports_only_its_own_methods_libraries():
+    """BAISeg's extraction and its libraries take as long to import as a training of a few steps."""
+    slow = {"scipy", "skimage", "cv2", "pandas", "matplotlib"}
+    code = f"import sys, wsis.engine.run, wsis.methods.boxinst; print({slow} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

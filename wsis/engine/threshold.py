@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ from wsis.engine.shared import samples_key, shared_samples
 from wsis.evaluation.files import read_json
 from wsis.evaluation.rle import truth_rle
 from wsis.evaluation.voc import class_aps
-from wsis.extract.pipeline import Extracted
+
+if TYPE_CHECKING:  # the extraction's libraries take long to import, and only BAISeg needs them
+    from wsis.extract.pipeline import Extracted
 
 GRID = (
     0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9,
