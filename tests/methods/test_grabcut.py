@@ -58,7 +58,7 @@ def sample(image, boxes) -> BoxSample:
 
 
 def filled(method, given) -> list[np.ndarray]:
-    masks = build_method(recipe(method), 3).fill(given)
+    masks = build_method(recipe(method), 3).fill([given])[0]
     assert all(mask.rle["size"] == list(given.image.shape[1:]) for mask in masks)
     return [rle.decode(mask.rle).astype(bool) for mask in masks]
 
@@ -130,19 +130,19 @@ def test_images_of_a_few_pixels(side):
 def test_boxes_that_stay_are_counted(monkeypatch):
     net = build_method(recipe(), 3)
     true = disc()
-    net.fill(sample(scene(true), [box_of(true)]))
+    net.fill([sample(scene(true), [box_of(true)])])
     assert net.remark() == ""
-    net.fill(sample(scene(true), [[0, 0, W, H], [200, 0, 210, 9]]))
+    net.fill([sample(scene(true), [[0, 0, W, H], [200, 0, 210, 9]])])
     assert net.replaced == {"no background": 1}
 
     def refuse(*_):
         raise cv2.error("no")
 
     monkeypatch.setattr(cv2, "grabCut", refuse)
-    (mask,) = net.fill(sample(scene(true), [box_of(true)]))
+    ((mask,),) = net.fill([sample(scene(true), [box_of(true)])])
     assert np.array_equal(rle.decode(mask.rle).astype(bool), within(box_of(true)))
     monkeypatch.setattr(cv2, "grabCut", lambda *_: None)  # all labels stay background
-    net.fill(sample(scene(true), [box_of(true)]))
+    net.fill([sample(scene(true), [box_of(true)])])
     assert net.replaced == {"no background": 1, "failed": 1, "empty": 1}
     assert net.remark() == "3 of 5 boxes became their own masks (empty 1, failed 1, no background 1)"
 
@@ -236,7 +236,7 @@ def test_real_images(tmp_path):
             given.image, given.boxes[few], given.labels[few], given.annotation_ids[few], given.id
         )
         for method, masks in made.items():
-            masks += [mask.rle for mask in build_method(recipe(method), 20).fill(given)]
+            masks += [mask.rle for mask in build_method(recipe(method), 20).fill([given])[0]]
         true += [outlines[number] for number in given.annotation_ids]
         labels += given.labels.tolist()
     found = {method: overlap_metrics(paired_ious(masks, true), labels) for method, masks in made.items()}

@@ -98,7 +98,7 @@ def test_the_shown_mask_is_the_predicted_one(scene):
     rows = iter(head_rows(scene.net, scene.pictures, scene.root.category_names))
     for picture, shown in choose(scene.pictures, 5):
         (sample,) = object_samples([picture])
-        made = predict_boxes(scene.net, sample, scene.recipe.boxcaseg)
+        made = predict_boxes(scene.net, [sample], scene.recipe.boxcaseg)[0]
         for index in shown:
             row = next(rows)
             assert np.array_equal(row.mask, rle.decode(made[index].rle).astype(bool))
@@ -149,7 +149,7 @@ def raw_images(scene) -> list[dict]:
     for picture, sample in zip(scene.root.train, object_samples(scene.root.train), strict=True):
         objects = []
         for instance, made in zip(
-            picture.instances, predict_boxes(scene.net, sample, scene.recipe.boxcaseg), strict=True
+            picture.instances, predict_boxes(scene.net, [sample], scene.recipe.boxcaseg)[0], strict=True
         ):
             x0, y0, x1, y1 = instance.box
             objects.append(

@@ -119,7 +119,7 @@ class PatchBatch(Memo):
 
 
 @dataclass
-class BoxSample:
+class BoxSample(Memo):
     """One image whose annotated boxes are to be filled with masks.
 
     image:          3 x h x w uint8 RGB, of original size

@@ -11,10 +11,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from wsis.data.patches import object_samples
 from wsis.data.roots import Picture
 from wsis.data.structures import BoxSample
-from wsis.engine.predict import save_entries
+from wsis.engine.predict import groups, save_entries
 from wsis.engine.progress import Progress
 
 
@@ -38,33 +37,48 @@ def predict_objects(
     method.eval()
     rank, world = fabric.global_rank, fabric.world_size
     entries: list[dict[str, Any]] = []
+    done = 0
     with Progress(f"{title}: images", total // world, 0, show and rank == 0) as progress:
-        for count, sample in enumerate(samples, 1):
-            entries += _entries(method, sample, category_ids)
-            progress.update(count)
+        for group in groups(samples):
+            entries += [entry for own in _entries(method, group, category_ids) for entry in own]
+            done += len(group)
+            progress.update(done)
     if hasattr(method, "remark") and (text := method.remark()):
         print(f"{title}: {text}", file=sys.stderr, flush=True)
     return save_entries(entries, path, fabric)
 
 
 def filled(
-    method: nn.Module, pictures: Sequence[Picture], category_ids: Sequence[int]
+    method: nn.Module,
+    pictures: Sequence[Picture],
+    samples: Iterable[BoxSample],
+    category_ids: Sequence[int],
 ) -> Iterator[tuple[Picture, list[dict[str, Any]]]]:
-    """Each picture with the entries of its objects; the network is in evaluation mode on its device."""
-    for picture, sample in zip(pictures, object_samples(pictures), strict=True):
-        yield picture, _entries(method, sample, category_ids)
+    """Each picture with the entries of its objects; the network is in evaluation mode on its device.
+
+    samples: of the pictures (`wsis.data.patches.object_samples`)
+    """
+    left = iter(pictures)
+    for group in groups(samples):
+        for own in _entries(method, group, category_ids):
+            yield next(left), own
 
 
 @torch.no_grad()
-def _entries(method: nn.Module, sample: BoxSample, category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    rows = zip(sample.annotation_ids, sample.labels.tolist(), method.fill(sample), strict=True)
-    return [
-        {
-            "image_id": sample.id,
-            "category_id": category_ids[label],
-            "score": round(mask.certainty, 6),
-            "segmentation": {"size": list(mask.rle["size"]), "counts": mask.rle["counts"].decode("ascii")},
-            "annotation_id": number,
-        }
-        for number, label, mask in rows
-    ]
+def _entries(
+    method: nn.Module, samples: Sequence[BoxSample], category_ids: Sequence[int]
+) -> Iterator[list[dict[str, Any]]]:
+    for sample, masks in zip(samples, method.fill(samples), strict=True):
+        yield [
+            {
+                "image_id": sample.id,
+                "category_id": category_ids[label],
+                "score": round(mask.certainty, 6),
+                "segmentation": {
+                    "size": list(mask.rle["size"]),
+                    "counts": mask.rle["counts"].decode("ascii"),
+                },
+                "annotation_id": number,
+            }
+            for number, label, mask in zip(sample.annotation_ids, sample.labels.tolist(), masks, strict=True)
+        ]

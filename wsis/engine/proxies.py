@@ -15,11 +15,13 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch import nn
 
+from wsis.data.patches import object_samples
 from wsis.data.roots import Picture, Root
 from wsis.data.semantic_batches import training_samples
 from wsis.declare.recipe import ProxySpec
 from wsis.engine.checkpoint import digest
 from wsis.engine.objects import filled
+from wsis.engine.shared import samples_key, shared_samples
 from wsis.errors import WsisError
 from wsis.proxy.annotations import ProxyRules, proxy_masks
 from wsis.proxy.generate import read_head, read_proxies, write_proxies
@@ -90,7 +92,9 @@ def _filled(
     method: nn.Module, pictures: Sequence[Picture], root: Root
 ) -> Iterator[tuple[Picture, list[dict[str, Any]]]]:
     """Each picture with the masks of its annotated boxes."""
-    for picture, entries in filled(method, pictures, root.category_ids):
+    samples = object_samples(pictures)
+    samples = shared_samples(samples_key(method.recipe, root, method.recipe.data.train), samples)
+    for picture, entries in filled(method, pictures, samples, root.category_ids):
         boxes = {i.id: i.box for i in picture.instances}
         yield picture, [_object(entry, boxes[entry["annotation_id"]]) for entry in entries]
 

@@ -9,7 +9,8 @@ base's weights, so that a run that finds nothing kept (a resumed one) computes t
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import count
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -19,7 +20,7 @@ from wsis.data.salient import SalientRoot
 from wsis.data.structures import Memo
 from wsis.declare.recipe import Recipe
 
-LIMIT = 2**30  # bytes of notes on batches that are kept in a process
+LIMIT = 2**30  # bytes of batches and notes on them that a process keeps
 M = TypeVar("M", bound=Memo)
 Make = Callable[[int], Iterator[list[M]]]  # iteration -> the stream of batches from there on
 
@@ -39,21 +40,38 @@ def images_key(recipe: Recipe, root: Root, salient: SalientRoot | None) -> Hasha
     return str(root.path), root.fingerprint, found, data, recipe.seed, schedule.batch, cut, instances
 
 
-def shared_stream(key: Hashable, start: int, make: Make) -> Iterator[list[M]]:
+def masks_key(recipe: Recipe) -> Hashable:
+    """What else determines the batches: their masks."""
+    return recipe.data.supervision, recipe.proxy and recipe.proxy.model_dump_json()
+
+
+def shared_stream(key: Hashable, masks: Hashable, start: int, make: Make) -> Iterator[list[M]]:
     """Batches from iteration `start` on, with the notes of earlier runs on the same images.
 
-    key: `images_key` and into how many micro-batches an iteration is split.
+    key: `images_key`, and into how many micro-batches an iteration is split
+    masks: `masks_key`; where it is that of the run before, the batches themselves are still there
     """
-    kept = _STREAMS.of(key)
-    for iteration, batches in enumerate(make(start), start):
-        notes = kept.setdefault(iteration, [{} for _ in batches] if _STREAMS.size < LIMIT else None)
-        if notes is not None:
-            before = size_of(notes)
-            for batch, memo in zip(batches, notes, strict=True):
-                batch.memo = memo
+    kept, fresh, position = _STREAMS.of(key), None, None
+    for iteration in count(start):
+        entry = kept.get(iteration)
+        if entry is None and _STREAMS.size < LIMIT:
+            entry = kept[iteration] = _Entry()
+        if entry is not None and entry.masks == masks:
+            batches = entry.batches
+        else:
+            if position != iteration:
+                fresh = make(iteration)
+            batches = next(fresh)
+            position = iteration + 1
+            if entry is not None:
+                for batch, memo in zip(batches, entry.notes or [{} for _ in batches], strict=True):
+                    batch.memo = memo
+                entry.masks, entry.batches, entry.notes = masks, batches, [batch.memo for batch in batches]
+        before = 0 if entry is None else entry.size
         yield batches
-        if notes is not None:
-            _STREAMS.size += size_of(notes) - before
+        if entry is not None:
+            entry.size = size_of(entry.batches)
+            _STREAMS.size += entry.size - before
 
 
 def samples_key(recipe: Recipe, root: Root, split: str) -> Hashable:
@@ -67,6 +85,16 @@ def shared_samples(key: Hashable, samples: Iterable[M]) -> Iterator[M]:
     for sample in samples:
         sample.memo = kept.setdefault(sample.id, {})
         yield sample
+
+
+@dataclass
+class _Entry:
+    """The batches of an iteration as they were last read, and what is noted of their images."""
+
+    masks: Hashable = None
+    batches: list[Any] = field(default_factory=list)
+    notes: list[dict[Hashable, Any]] = field(default_factory=list)
+    size: int = 0  # bytes of batches and notes
 
 
 class _Kept:

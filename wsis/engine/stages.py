@@ -22,7 +22,7 @@ from wsis.data.semantic_batches import semantic_batches, semantic_samples
 from wsis.declare.recipe import Recipe
 from wsis.engine.objects import predict_objects
 from wsis.engine.predict import predict_run
-from wsis.engine.shared import images_key, samples_key, shared_samples, shared_stream
+from wsis.engine.shared import images_key, masks_key, samples_key, shared_samples, shared_stream
 from wsis.engine.threshold import set_threshold
 
 
@@ -50,7 +50,8 @@ def batches(
         return train_batches(recipe, root, start, rank, world, micro, workers)
 
     if recipe.model.trained == "masks" and world == 1:
-        return shared_stream((images_key(recipe, root, salient), micro), start, stream)
+        key = (images_key(recipe, root, salient), micro)
+        return shared_stream(key, masks_key(recipe), start, stream)
     return stream(start)
 
 
@@ -72,7 +73,7 @@ def predict(
         samples = semantic_samples(recipe, root, rank, world)
     else:
         samples = eval_samples(recipe, root, rank, world)
-    if world == 1 and run is predict_run:
+    if world == 1:
         samples = shared_samples(samples_key(recipe, root, recipe.data.eval), samples)
     run(method, samples, root.category_ids, path, fabric, recipe.id, root.eval_images, show)
     return found

@@ -5,6 +5,8 @@ h x w image; boxes are xyxy in pixels of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from pycocotools import mask as rle
 from torch import nn
@@ -23,8 +25,14 @@ class Boxes(nn.Module):
         super().__init__()
         self.recipe = recipe
 
-    def fill(self, sample: BoxSample) -> list[BoxMask]:
-        """A mask for each box of a sample, in their order; empty where a box has no area inside the image."""
+    def fill(self, samples: Sequence[BoxSample]) -> list[list[BoxMask]]:
+        """A mask for each box of each sample, in their order.
+
+        It is empty where a box has no area inside the image.
+        """
+        return [self._fill(sample) for sample in samples]
+
+    def _fill(self, sample: BoxSample) -> list[BoxMask]:
         height, width = sample.image.shape[1:]
         boxes = [pixel_box(box, height, width) for box in sample.boxes.tolist()]
         return [BoxMask(encoded(rectangle(box, height, width)), float(box is not None)) for box in boxes]

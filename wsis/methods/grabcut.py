@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -33,8 +34,11 @@ class GrabCut(Boxes):
         self.replaced: Counter[str] = Counter()
         self.filled = 0
 
-    def fill(self, sample: BoxSample) -> list[BoxMask]:
+    def fill(self, samples: Sequence[BoxSample]) -> list[list[BoxMask]]:
         """As `Boxes.fill`; each mask is determined by the image, its box, its id and the recipe's seed."""
+        return [self._fill(sample) for sample in samples]
+
+    def _fill(self, sample: BoxSample) -> list[BoxMask]:
         image = np.ascontiguousarray(sample.image.permute(1, 2, 0).cpu().numpy())
         height, width = image.shape[:2]
         threads = cv2.getNumThreads()

@@ -89,7 +89,7 @@ def mask_row(method: nn.Module, picture: Picture, rules: ProxyRules, name: str) 
     """All objects of a picture with their raw, merged and true masks."""
     (sample,) = object_samples([picture])
     objects = [instance for instance in picture.instances if not instance.crowd]
-    raw = [made.rle for made in predict_boxes(method, sample, method.spec)]
+    raw = [made.rle for made in predict_boxes(method, [sample], method.spec)[0]]
     boxes = sample.boxes.numpy()
     bboxes = np.array([_xywh(instance) for instance in objects])
     rng = np.random.default_rng([rules.seed, picture.id]) if rules.order == "random" else None

@@ -77,7 +77,7 @@ def test_a_box_outside_the_image_has_an_empty_mask():
 
 def test_no_boxes():
     assert paste_masks([], [], (6, 6)) == []
-    assert predict_boxes(network().eval(), sample([]), recipe().boxcaseg) == []
+    assert predict_boxes(network().eval(), [sample([])], recipe().boxcaseg) == [[]]
 
 
 BOXES = [
@@ -95,7 +95,7 @@ BOXES = [
 
 def test_predicted_masks_stay_in_their_boxes():
     net, spec, given = network().eval(), recipe().boxcaseg, sample(BOXES)
-    found = [made.rle for made in predict_boxes(net, given, spec)]
+    found = [made.rle for made in predict_boxes(net, [given], spec)[0]]
     assert len(found) == len(BOXES)
     for mask, box in zip(found, BOXES, strict=True):
         assert mask["size"] == [40, 56]
@@ -122,7 +122,7 @@ def test_prediction_is_crop_normalise_predict_paste(rule):
     with torch.no_grad():
         logits = net.masks(normalise_patch(patch, False, rule))
     expected = paste_masks(logits, [(10, 5, 40, 35)], (40, 56))
-    (found,) = predict_boxes(net, given, recipe(normalise=rule).boxcaseg)
+    ((found,),) = predict_boxes(net, [given], recipe(normalise=rule).boxcaseg)
     assert [found.rle] == expected
     probabilities = [1 / (1 + math.exp(-x)) for x in logits.flatten().tolist()]  # before they are stretched
     certainty = sum(abs(2 * p - 1) for p in probabilities) / len(probabilities)
@@ -130,33 +130,37 @@ def test_prediction_is_crop_normalise_predict_paste(rule):
 
 
 def test_a_box_outside_the_image_is_not_certain():
-    found = predict_boxes(network().eval(), sample([[60, 5, 70, 20], [10, 5, 40, 35]]), recipe().boxcaseg)
+    found = predict_boxes(network().eval(), [sample([[60, 5, 70, 20], [10, 5, 40, 35]])], recipe().boxcaseg)[
+        0
+    ]
     assert found[0].certainty == 0
     assert 0 < found[1].certainty < 1
 
 
 def test_chunks_change_nothing(monkeypatch):
     net, spec, given = network().eval(), recipe().boxcaseg, sample(BOXES * 2)
-    whole = predict_boxes(net, given, spec)
+    whole = predict_boxes(net, [given], spec)[0]
     sizes = []
-    original = net.masks
-    monkeypatch.setattr(net, "masks", lambda patches: sizes.append(len(patches)) or original(patches))
+    original = net.logits
+    monkeypatch.setattr(net, "logits", lambda features: sizes.append(len(features)) or original(features))
     monkeypatch.setattr(box_masks, "CHUNK", 4 * 48 * 48)
-    chunked = predict_boxes(net, given, spec)
+    chunked = predict_boxes(net, [given], spec)[0]
     assert [made.rle for made in chunked] == [made.rle for made in whole]
     assert sizes == [4, 4, 4]
 
 
 def test_a_network_of_constant_output_is_handled():
     class Constant(nn.Module):
+        frozen, backbone = False, torch.nn.Identity()
+
         def __init__(self, value):
             super().__init__()
             self.value = nn.Parameter(torch.tensor(value))
 
-        def masks(self, patches):
+        def logits(self, patches):
             return self.value.expand(len(patches), 24, 24)
 
     for value, area in ((-50.0, 0), (50.0, 30 * 30)):
-        (made,) = predict_boxes(Constant(value), sample(BOXES[:1]), recipe().boxcaseg)
+        ((made,),) = predict_boxes(Constant(value), [sample(BOXES[:1])], recipe().boxcaseg)
         assert rle.area(made.rle) == area
         assert made.certainty == 1

@@ -32,27 +32,39 @@ class BoxMask:
 
 
 @torch.no_grad()
-def predict_boxes(method: nn.Module, sample: BoxSample, spec: BoxCasegSpec) -> list[BoxMask]:
-    """A mask for each box of a sample, in their order; certainty is that of the network's probabilities.
+def predict_boxes(method: nn.Module, samples: Sequence[BoxSample], spec: BoxCasegSpec) -> list[list[BoxMask]]:
+    """A mask for each box of each sample, in their order; certainty is that of the network's probabilities.
 
     method: a BoxCaseg in evaluation mode. A box without area inside the image has an empty mask.
     """
-    image = sample.image.permute(1, 2, 0).cpu().numpy()
-    height, width = image.shape[:2]
-    boxes = [pixel_box(box, height, width) for box in sample.boxes.tolist()]
-    inside = [box for box in boxes if box is not None]
+    boxes = [[pixel_box(box, *sample.image.shape[1:]) for box in sample.boxes.tolist()] for sample in samples]
+    places = [(i, box) for i, own in enumerate(boxes) for box in own if box is not None]
     device = next(method.parameters()).device
     chunk = max(1, CHUNK // spec.side**2)
-    logits = []
-    for first in range(0, len(inside), chunk):
-        patches = [crop_patch(image, box, spec.side) for box in inside[first : first + chunk]]
-        pixels = torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2).to(device)
-        logits += method.masks(normalise_patch(pixels, False, spec.normalise)).cpu().unbind()
+    logits: list[Tensor] = []
+
+    def patches(part: Sequence[tuple[int, PixelBox]]) -> Tensor:
+        images = {i: samples[i].image.permute(1, 2, 0).cpu().numpy() for i, _ in part}
+        cut = [crop_patch(images[i], box, spec.side) for i, box in part]
+        pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).to(device)
+        return normalise_patch(pixels, False, spec.normalise)
+
+    for first in range(0, len(places), chunk):
+        part = places[first : first + chunk]
+        if method.frozen:  # other rows on this base fill the same boxes
+            key = (method.base_key(), spec.side, spec.normalise, first, *(sample.id for sample in samples))
+            features = samples[0].once(key, lambda part=part: method.backbone(patches(part)))
+        else:
+            features = method.backbone(patches(part))
+        logits += method.logits(features).cpu().unbind()
     found = iter(logits)
-    own = [None if box is None else next(found) for box in boxes]
-    certain = [0.0 if x is None else (2 * x.float().sigmoid() - 1).abs().mean().item() for x in own]
-    masks = paste_masks(own, boxes, (height, width))
-    return [BoxMask(mask, certainty) for mask, certainty in zip(masks, certain, strict=True)]
+    masks = []
+    for sample, own in zip(samples, boxes, strict=True):
+        grids = [None if box is None else next(found) for box in own]
+        certain = [0.0 if x is None else (2 * x.float().sigmoid() - 1).abs().mean().item() for x in grids]
+        pasted = paste_masks(grids, own, sample.image.shape[1:])
+        masks.append([BoxMask(mask, certainty) for mask, certainty in zip(pasted, certain, strict=True)])
+    return masks
 
 
 def paste_masks(

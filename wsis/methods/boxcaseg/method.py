@@ -7,6 +7,7 @@ Shapes: B patches of S x S pixels, C' features at stride s.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -111,13 +112,16 @@ class BoxCaseg(Parts):
 
         Those of the pixel-supervised heads, fused (Sec. 3.4); of the weak head where there is no other.
         """
-        features = self.backbone(patches)
+        return self.logits(self.backbone(patches))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """`masks` from the backbone's features."""
         own = self._pixel_logits(features)
         return self._fused(own) if own else self.weak(features).float()
 
-    def fill(self, sample: BoxSample) -> list[BoxMask]:
-        """A mask for each box of a sample, in their order; the network is in evaluation mode."""
-        return predict_boxes(self, sample, self.spec)
+    def fill(self, samples: Sequence[BoxSample]) -> list[list[BoxMask]]:
+        """A mask for each box of each sample, in their order; the network is in evaluation mode."""
+        return predict_boxes(self, samples, self.spec)
 
     def _pixel_logits(self, features: Tensor) -> list[Tensor]:
         """Logits of the salient head and of the transferred one, as far as they exist: B x S/s x S/s."""
