@@ -14,7 +14,13 @@ UV_VERSION := 0.13.8
 
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/installed
+# CARD=none leaves requirements.card's packages out. Never guessed from the machine: a login node or a container
+# being built sees no card. An environment keeps its kind until CARD says otherwise.
+CARD ?= $(if $(wildcard $(VENV)/installed-without-card),none,any)
+ifeq ($(filter any none,$(CARD)),)
+$(error CARD is any (the complete environment) or none (without what only a graphics card needs), not "$(CARD)")
+endif
+STAMP := $(VENV)/installed$(if $(filter none,$(CARD)),-without-card)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The certificates that the machine trusts, as pip does, also behind a company's proxy.
@@ -33,7 +39,8 @@ help:
 	@echo "make test        the whole test suite"
 	@echo "make smoke       every rule and recipe for a few steps"
 	@echo "make report      render what there is at SCALE"
-	@echo "make env         the environment alone, in $(VENV)"
+	@echo "make env         the environment alone, in $(VENV) (CARD=none: smaller, for a machine without a graphics card;"
+	@echo "                 CARD=any completes it again; now $(CARD))"
 	@echo "make lint        ruff, snakefmt, snakemake --lint"
 	@echo "make lock        resolve requirements.lock anew"
 	@echo "make clean       remove results, reports and caches of this checkout (not $(VENV))"
@@ -53,10 +60,16 @@ $(BIN)/python:
 	  fi; }
 	"$(PYTHON)" -m venv $(VENV)
 
-$(STAMP): requirements.lock pyproject.toml | $(BIN)/python
+# Without a card, what a complete environment had goes as well, and torch must load without it.
+$(VENV)/installed-without-card: LEAVE := --excludes requirements.card
+$(VENV)/installed-without-card: requirements.card
+$(VENV)/installed $(VENV)/installed-without-card: requirements.lock pyproject.toml | $(BIN)/python
+	@rm -f $(filter-out $@,$(VENV)/installed $(VENV)/installed-without-card)
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes $(LEAVE) -r requirements.lock
+	$(if $(LEAVE),$(BIN)/uv pip uninstall --quiet --python $(BIN)/python -r requirements.card)
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(if $(LEAVE),$(BIN)/python -c 'import torchvision')
 	@touch $@
 
 lock: | $(BIN)/python

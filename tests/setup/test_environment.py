@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +22,20 @@ CONDA_NAMES = {
     "matplotlib": "matplotlib-base",
     "snakemake": "snakemake-minimal",
     "opencv-python-headless": "py-opencv",
+}
+# What only cards use and can't go: torch's libraries link against it, and torch doesn't load without it.
+LOADED = {
+    "nvidia-cublas",
+    "nvidia-cuda-cupti",
+    "nvidia-cuda-nvrtc",
+    "nvidia-cuda-runtime",
+    "nvidia-cudnn-cu13",
+    "nvidia-cufft",
+    "nvidia-cufile",
+    "nvidia-cusparse",
+    "nvidia-cusparselt-cu13",
+    "nvidia-nccl-cu13",
+    "nvidia-nvshmem-cu13",
 }
 # What environment.yml has beside the project's direct dependencies.
 CONDA_ONLY = {"python", "pip", "setuptools", "detectron2"}
@@ -85,6 +102,63 @@ def test_the_conda_environment_suits_detectron2():
     assert build.specifier.contains("80.9.0"), "the project itself has to install with that setuptools"
 
 
+def card_only() -> set[str]:
+    """The packages that `make env CARD=none` leaves out."""
+    lines = (ROOT / "requirements.card").read_text().splitlines()
+    return {name for line in lines if (name := line.split("#")[0].strip())}
+
+
+def recipe(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What `make env` would do for an environment in `folder`; undisturbed by a make around the tests."""
+    if shutil.which("make") is None:
+        pytest.skip("there is no make")
+    mine = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "CARD"}
+    clean = {name: value for name, value in os.environ.items() if name not in mine}
+    command = ["make", "--dry-run", "--no-print-directory", f"VENV={folder}", *arguments, "env"]
+    return subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True)
+
+
+def test_every_package_for_cards_is_left_out_without_one_or_known_to_be_needed():
+    serves_cards = {name for name in locked() if re.match(r"triton$|cuda-|nvidia-", name)}
+    assert card_only() | LOADED == serves_cards, "decide about the new ones, and drop what the lock lost"
+    assert not card_only() & LOADED
+    assert not card_only() & set(direct())
+
+
+def test_the_environment_is_complete_unless_told_otherwise(tmp_path):
+    complete = recipe(tmp_path)
+    assert "--require-hashes  -r requirements.lock" in complete.stdout
+    assert "requirements.card" not in complete.stdout
+    assert f"touch {tmp_path}/installed\n" in complete.stdout
+    assert recipe(tmp_path, "CARD=any").stdout == complete.stdout
+
+
+def test_an_environment_without_a_card_is_the_lock_less_what_only_cards_need(tmp_path):
+    lines = recipe(tmp_path, "CARD=none").stdout.splitlines()
+    install, uninstall = (line.split() for line in lines if "requirements.card" in line)
+    assert install[1:3] == ["pip", "install"]
+    assert {"--require-hashes", "--excludes", "-r", "requirements.lock"} <= set(install)
+    assert install[install.index("--excludes") + 1] == "requirements.card"
+    assert uninstall[1:3] == ["pip", "uninstall"], "a complete environment gets smaller"
+    assert lines[-1] == f"touch {tmp_path}/installed-without-card"
+
+
+def test_an_environment_keeps_its_kind_and_changing_it_installs_again(tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").touch()
+    (tmp_path / "installed-without-card").touch()  # newer than the lock
+    assert "Nothing to be done" in recipe(tmp_path).stdout
+    other = recipe(tmp_path, "CARD=any").stdout.splitlines()
+    assert other[0] == f"rm -f {tmp_path}/installed-without-card", "not complete nor small while it changes"
+    assert other[-1] == f"touch {tmp_path}/installed"
+
+
+def test_an_unknown_kind_of_environment_is_refused(tmp_path):
+    refused = recipe(tmp_path, "CARD=maybe")
+    assert refused.returncode != 0
+    assert "CARD is any" in refused.stderr and '"maybe"' in refused.stderr
+
+
 def test_every_pin_has_hashes():
     bare = [name for name, (_, hashes) in locked().items() if not hashes]
     assert not bare
@@ -92,7 +166,7 @@ def test_every_pin_has_hashes():
 
 
 def test_no_file_names_a_package_index():
-    for name in ("requirements.lock", "environment.yml", "pyproject.toml", "Makefile"):
+    for name in ("requirements.lock", "environment.yml", "pyproject.toml", "Makefile", "requirements.card"):
         text = (ROOT / name).read_text()
         assert not re.search(r"--(extra-)?index-url|--find-links|file://|https?://", text), name
 
