@@ -35,22 +35,20 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
     from wsis.data.roots import eval_annotations, eval_image_ids, open_root, voc_category_ids
     from wsis.evaluation.run import evaluate_run
 
+    opened, root = None, None
     for id in ids:
         if id not in plan.runs:
             raise WsisError(f"no run {id} at scale {plan.scale.name} with these seeds; see `wsis plan`")
-        run = plan.runs[id]
-        root = open_root(run.recipe, run_root(run.recipe, results, plan.scale.name, data_root))
-        annotations = eval_annotations(root, results / plan.scale.name / "data")
-        same_data(results / plan.scale.name / "runs" / id, root)
-        voc = voc_category_ids(root)
-        groups = {"voc": voc, "nonvoc": [c for c in root.category_ids if c not in voc]}
-        evaluate_run(
-            results / plan.scale.name / "runs" / id,
-            annotations,
-            plan.protocols(id),
-            groups,
-            eval_image_ids(run.recipe, root),
-        )
+        recipe, folder = plan.runs[id].recipe, results / plan.scale.name / "runs" / id
+        wanted = run_root(recipe, results, plan.scale.name, data_root), recipe.data
+        if wanted != opened:  # runs of a job mostly have one root
+            opened, root = wanted, open_root(recipe, wanted[0])
+            images = eval_image_ids(recipe, root)
+            annotations = eval_annotations(root, results / plan.scale.name / "data")
+            voc = voc_category_ids(root)
+            groups = {"voc": voc, "nonvoc": [c for c in root.category_ids if c not in voc]}
+        same_data(folder, root)
+        evaluate_run(folder, annotations, plan.protocols(id), groups, images)
 
 
 def same_data(folder: Path, root) -> None:

@@ -10,6 +10,7 @@ import pytest
 from wsis.errors import WsisError
 from wsis.evaluation.coco import evaluate
 from wsis.evaluation.guard import GuardError, read_predictions, read_truth
+from wsis.evaluation.voc import evaluate_voc
 
 
 @pytest.fixture
@@ -39,6 +40,19 @@ def refused(files, which, message):
 
 def test_the_pair_is_correct(files):
     assert evaluate(*files[0], None)["metrics"]["AP"] == pytest.approx(100 * 51 / 101)
+
+
+def test_one_ground_truth_serves_many_runs_until_its_file_changes(files):
+    """Whatever is evaluated on it in between, by either protocol."""
+    (predictions, annotations), (_, content) = files
+    alone = evaluate(predictions, annotations, None), evaluate_voc(predictions, annotations, None)
+    again = evaluate_voc(predictions, annotations, None), evaluate(predictions, annotations, None)
+    assert alone == again[::-1]
+    assert read_truth(annotations) is read_truth(annotations)
+    content["annotations"].pop()
+    annotations.write_text(json.dumps(content))
+    assert len(read_truth(annotations).annotations) == 1
+    assert evaluate(predictions, annotations, None) != alone[0]
 
 
 def drop(key):

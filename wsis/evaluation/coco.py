@@ -72,7 +72,8 @@ def precision_array(truth: Truth, detections: list[dict[str, Any]], images: Sequ
     """Precision, T x R x K x A float64, -1 where there is no ground truth; K in order of category ids.
 
     detections: as `read_predictions` returns them; an empty list gives zeros.
-    The entries of `truth.dataset` and `detections` are changed: pycocotools marks them.
+    The entries of `truth.dataset` and `detections` are changed: pycocotools marks them (the
+    truth's always alike, so that it can serve again).
     """
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         reference, results = COCO(), COCO()

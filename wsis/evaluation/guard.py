@@ -8,9 +8,11 @@ change AP when equal scores change their place in the file.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +61,16 @@ class Truth:
 def read_truth(path: Path, labelled: bool = True) -> Truth:
     """Read and check a COCO ground truth; `labelled=False` for test images, which have no annotations.
 
+    A file is checked once for all runs that a process evaluates on it, as long as its content stays the same.
     Raises GuardError naming the file and the entry.
     """
+    path = Path(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return _checked_truth(path, labelled, digest)
+
+
+@lru_cache(maxsize=2)
+def _checked_truth(path: Path, labelled: bool, digest: str) -> Truth:
     dataset = read_json(path)
     if not isinstance(dataset, dict):
         raise GuardError(f"{path}: expected a COCO ground truth (an object), not a list")

@@ -60,10 +60,11 @@ def _decompress(text: bytes) -> np.ndarray:
         return digits
     if digits.min() < 0 or digits.max() > 63:
         raise ValueError("'counts' holds characters outside COCO's RLE alphabet ('0' to 'o')")
-    last = np.flatnonzero(digits < 32)
+    (last,) = (digits < 32).nonzero()
     if last.size == 0 or last[-1] != digits.size - 1:
         raise ValueError("'counts' ends in the middle of a number")
-    lengths = np.diff(last, prepend=-1)
+    lengths = last + 1
+    lengths[1:] -= lengths[:-1].copy()
     if lengths.max() > _MOST_DIGITS:
         raise ValueError("'counts' holds a number that is too large")
     first = last - lengths + 1

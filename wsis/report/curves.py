@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from wsis.errors import WsisError
-from wsis.report.style import SERIES, Plot, drawing, to_svg
+from wsis.report.drawn import Plot
+from wsis.report.style import SERIES, Margins, drawing, to_svg
 
 POINTS = 120  # a line; more are averaged in groups
 DASHES = ("-", "--", ":")
@@ -75,8 +76,10 @@ def curves_plot(name: str, rows: Sequence[tuple[str, Sequence[Path]]]) -> Plot |
     longest = max(len(log.iterations) for _, found in logs for log in found)
     window = max(1, longest // 40)
     columns = 2
-    height = 2.0 * -(-len(names) // columns) + 0.3 + 0.22 * -(-len(logs) // 2)
-    with drawing(5.6, height, -(-len(names) // columns), columns) as (canvas, axes):
+    legend = 0.2 * -(-len(logs) // 2) + 0.1
+    height = 2.0 * -(-len(names) // columns) + 0.2 + legend
+    margins = Margins(left=0.5, right=0.1, bottom=legend + 0.5, top=0.27, beside=0.5, above=0.55)
+    with drawing(5.6, height, -(-len(names) // columns), columns, margins) as (canvas, axes):
         handles = {}
         for index, (label, found) in enumerate(logs):
             for axis, loss in zip(axes, names, strict=False):
@@ -92,8 +95,8 @@ def curves_plot(name: str, rows: Sequence[tuple[str, Sequence[Path]]]) -> Plot |
         for axis in axes[len(names) :]:
             axis.set_visible(False)
         labels = [label if len(label) <= 34 else label[:33] + "…" for label in handles]
-        canvas.legend(handles.values(), labels, loc="outside lower center", ncols=2)
-        canvas.supxlabel("iteration", fontsize=9)
+        canvas.legend(handles.values(), labels, loc="lower center", ncols=2)
+        canvas.supxlabel("iteration", fontsize=9, y=legend / height)
         seeds = max(len(found) for _, found in logs)
         caption = f"Losses against iteration, running mean over {window} steps" + (
             f", mean of up to {seeds} seeds." if seeds > 1 else ", one seed."

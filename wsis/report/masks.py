@@ -9,17 +9,17 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 from pycocotools import mask as rle
-from scipy.ndimage import binary_erosion
 
 from wsis.errors import WsisError
+from wsis.report.drawn import Panel, Strip
 from wsis.report.markup import data_uri
 
 MIN_SCORE = 0.3
@@ -39,27 +39,8 @@ COLOURS = np.array(
     ],
     dtype=np.float32,
 )
+CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 WHITE = np.full(3, 255, dtype=np.float32)
-
-
-@dataclass
-class Strip:
-    """A row of tiles. uri: JPEG as data URI; width, height: pixels; alt: what it shows."""
-
-    label: str
-    uri: str
-    width: int
-    height: int
-    alt: str
-
-
-@dataclass
-class Panel:
-    """Ground truth and one strip a row, over the same images."""
-
-    truth: Strip
-    rows: list[Strip]
-    images: list[str]  # file names, in tile order
 
 
 def mask_panel(
@@ -107,6 +88,7 @@ def _chosen(annotations: Path) -> tuple[list[dict[str, Any]], dict[int, list[np.
     return images, {i["id"]: [_decode(s, i["height"], i["width"]) for s in objects[i["id"]]] for i in images}
 
 
+@cache
 def _predictions(path: Path, ids: tuple[int, ...]) -> dict[int, list[np.ndarray]]:
     """Image id -> predicted masks (H, W) uint8 with a score above 0.3, best first."""
     chosen: dict[int, list[np.ndarray]] = {image: [] for image in ids}
@@ -185,12 +167,18 @@ def _tile(image: Image.Image, masks: list[np.ndarray], colours: list[np.ndarray]
         dtype=np.float32,
     ).copy()
     canvas = 0.82 * canvas + 12  # a little darker, so that the contours stand out
-    for mask, colour in sorted(zip(masks, colours, strict=True), key=lambda pair: -int(pair[0].sum())):
+    for mask, colour in sorted(zip(masks, colours, strict=True), key=lambda pair: -np.count_nonzero(pair[0])):
         resampling = Image.Resampling.NEAREST if enlarged else Image.Resampling.BILINEAR
         inside = np.asarray(Image.fromarray(mask * np.uint8(255)).resize(size, resampling)) > 127
-        edge = inside & ~binary_erosion(inside, iterations=2)
-        canvas[inside] = 0.62 * canvas[inside] + 0.38 * colour
-        canvas[edge] = colour
+        rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+        if not len(rows):
+            continue
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        inside, part = inside[box], canvas[box]
+        padded = np.pad(inside.view(np.uint8), 2)  # beyond the box nothing is inside
+        core = cv2.erode(padded, CROSS, iterations=2)[2:-2, 2:-2]
+        part[inside] = 0.62 * part[inside] + 0.38 * colour
+        part[inside & (core == 0)] = colour
     tile = Image.fromarray(canvas.clip(0, 255).astype(np.uint8))
     if not masks:
         ImageDraw.Draw(tile).text((6, size[1] - 16), "no mask above 0.3", fill=(255, 255, 255))

@@ -16,8 +16,9 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarForm
 from matplotlib.transforms import offset_copy
 
 from wsis.declare.table import Curve, Sweep
+from wsis.report.drawn import Plot
 from wsis.report.model import CellResult, FigureResult, TableResult
-from wsis.report.style import INK, MEASURED, MUTED, PUBLISHED, SERIES, Plot, drawing, to_png, to_svg
+from wsis.report.style import INK, MEASURED, MUTED, PUBLISHED, SERIES, Margins, drawing, to_png, to_svg
 
 METRIC_NAMES = {
     "AP25": "AP 25", "AP50": "AP 50", "AP70": "AP 70", "AP75": "AP 75", "APS": "AP S", "APM": "AP M",
@@ -61,7 +62,8 @@ def sweep_plot(result: TableResult, sweep: Sweep) -> Plot | None:
         return None
     name = f"{result.table.key.replace('/', '-table-')}-sweep"
     shared: list[bool] = []
-    with drawing(WIDTH, 0.5 + 2.2 * len(curves), len(curves), 2) as (canvas, axes):
+    margins = Margins(left=0.65, right=0.08, bottom=0.58, top=0.27, beside=0.5, above=0.42)
+    with drawing(WIDTH, 0.5 + 2.2 * len(curves), len(curves), 2, margins) as (canvas, axes):
         for row, (metric, points) in enumerate(curves.items()):
             left, right = axes[2 * row : 2 * row + 2]
             _curve(left, [(p.position, p.cell.published, p.label) for p in points], PUBLISHED, hollow=True)

@@ -14,13 +14,10 @@ from typing import Any
 
 from wsis.declare.load import PAPERS
 from wsis.declare.table import Erratum
-from wsis.report.curves import curves_plot
+from wsis.report.drawn import Drawings, Panel, Plot, stamp
 from wsis.report.markup import templates
-from wsis.report.masks import Panel, mask_panel
 from wsis.report.model import VERDICTS, FigureResult, Report, TableResult
 from wsis.report.pictures import Pictures, read_pictures
-from wsis.report.plots import figure_plot, table_plot
-from wsis.report.style import Plot
 from wsis.report.tables import to_csv, to_markdown, to_tex
 from wsis.report.view import PAPER_TITLES, RowView, TableView, scale_caption, table_view
 
@@ -75,23 +72,26 @@ def render_report(report: Report, results: Path, out: Path, roots: Mapping[str, 
     results  the folder that holds <scale>/runs/<id>/ (training curves and masks come from there)
     roots    run id -> COCO root its predictions belong to; default <scale>/data/<root name in its train.json>
 
-    Works with any subset of runs present. Returns the path of index.html.
+    Works with any subset of runs present. Drawings of an earlier report that show the same are taken from
+    `out`/drawn. Returns the path of index.html.
     """
+    drawings = Drawings(out / "drawn")
     results = Path(results) / report.scale
     roots = {**_default_roots(report, results), **(roots or {})}
     views = {result.table.key: table_view(result, report.scale) for result in report.tables}
     strips = sum(len(view.trained) for view in views.values() if view.measured)
-    draw_masks = partial(_masks, results=results, roots=roots, quality=82 if strips <= PAGE_STRIPS else 60)
+    quality = 82 if strips <= PAGE_STRIPS else 60
+    draw_masks = partial(_masks, results=results, roots=roots, quality=quality, drawings=drawings)
     papers = {key: Paper(key, PAPER_TITLES[key], errata=report.errata.get(key, [])) for key in PAPERS}
     drawn: set[str] = set()  # runs whose pictures are on the page
     for result in report.tables:
         view = views[result.table.key]
-        section = _section(result, view, results, draw_masks, drawn)
+        section = _section(result, view, results, draw_masks, drawn, drawings)
         paper = papers[result.table.paper]
         (paper.measured if view.measured else paper.unrun).append(section)
         _write_table(section, report, out / result.table.paper)
     for figure in report.figures:
-        redrawn = FigureSection(figure, figure_plot(figure))
+        redrawn = FigureSection(figure, drawings.plot(figure, partial(_figure_plot, figure)))
         papers[figure.figure.paper].figures.append(redrawn)
         if redrawn.plot and redrawn.plot.png:
             _write(out / figure.figure.paper / f"figure{figure.figure.figure}.png", redrawn.plot.png)
@@ -100,6 +100,7 @@ def render_report(report: Report, results: Path, out: Path, roots: Mapping[str, 
     )
     page = templates().get_template("index.html").render(_context(report, ordered))
     _write(out / "index.html", page.encode("utf-8"))
+    drawings.forget_others()
     return out / "index.html"
 
 
@@ -127,22 +128,43 @@ def _count_rows(papers: list[Paper], measured: bool) -> int:
 
 
 def _section(
-    result: TableResult, view: TableView, results: Path, draw_masks: Any, drawn: set[str]
+    result: TableResult, view: TableView, results: Path, draw_masks: Any, drawn: set[str], drawings: Drawings
 ) -> Section:
     """A table's section; runs whose pictures it shows are added to `drawn`, and not shown again."""
     if not view.measured:
         return Section(result, view, None, None, None, None, [])
     runs = [(row.name, [results / "runs" / run for run in row.runs]) for row in view.trained]
     panel, seed = draw_masks(result, view)
+    cells = [(*place, cell.published, cell.values) for place, cell in result.cells.items()]
+    logs = [(label, [stamp(run / "log.jsonl") for run in folders]) for label, folders in runs]
+    name = f"{view.anchor}-curves"
     return Section(
         result,
         view,
-        table_plot(result),
-        curves_plot(f"{view.anchor}-curves", runs),
+        drawings.plot([result.table, result.trend, cells], partial(_table_plot, result)),
+        drawings.plot([name, logs], partial(_curves_plot, name, runs)),
         panel,
         seed,
         _pictures(result, view, results, drawn),
     )
+
+
+def _table_plot(result: TableResult) -> Plot | None:
+    from wsis.report.plots import table_plot  # imports matplotlib, which a report without news has no use for
+
+    return table_plot(result)
+
+
+def _figure_plot(result: FigureResult) -> Plot | None:
+    from wsis.report.plots import figure_plot
+
+    return figure_plot(result)
+
+
+def _curves_plot(name: str, runs: list[tuple[str, list[Path]]]) -> Plot | None:
+    from wsis.report.curves import curves_plot
+
+    return curves_plot(name, runs)
 
 
 def _pictures(result: TableResult, view: TableView, results: Path, drawn: set[str]) -> list[Pictures]:
@@ -156,7 +178,12 @@ def _pictures(result: TableResult, view: TableView, results: Path, drawn: set[st
 
 
 def _masks(
-    result: TableResult, view: TableView, results: Path, roots: Mapping[str, Path], quality: int
+    result: TableResult,
+    view: TableView,
+    results: Path,
+    roots: Mapping[str, Path],
+    quality: int,
+    drawings: Drawings,
 ) -> tuple[Panel | None, int | None]:
     """The table's panel, of the lowest seed that any of its rows has, and that seed.
 
@@ -176,7 +203,15 @@ def _masks(
     annotations = root / "annotations" / f"instances_{split}.json"
     if not annotations.is_file():
         return None, None
-    return mask_panel(chosen, annotations, root / split, quality), seed
+    predictions = [(label, stamp(run / "predictions.json")) for label, run in chosen]
+    shown = [predictions, stamp(annotations), str(root), quality]
+    return drawings.panel(shown, partial(_mask_panel, chosen, annotations, root / split, quality)), seed
+
+
+def _mask_panel(rows: list[tuple[str, Path]], annotations: Path, folder: Path, quality: int) -> Panel | None:
+    from wsis.report.masks import mask_panel
+
+    return mask_panel(rows, annotations, folder, quality)
 
 
 def _seed_runs(result: TableResult, row: RowView) -> dict[int, str]:

@@ -38,6 +38,7 @@ _SETTINGS = {
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
+    "axes.titley": 1.0,  # no ticks above: a title need not look for its place
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -63,23 +64,48 @@ _SETTINGS = {
 }
 
 
-@dataclass
-class Plot:
-    """A drawing as inline SVG, its caption in words, and the PNG of those that become files."""
+@dataclass(frozen=True)
+class Margins:
+    """Free space in inches: at the figure's sides, and between axes side by side and one above the other."""
 
-    svg: str
-    caption: str
-    png: bytes | None = None
+    left: float
+    right: float
+    bottom: float
+    top: float
+    beside: float
+    above: float
+
+    def of(self, width: float, height: float, rows: int, columns: int) -> dict[str, float]:
+        """As shares of a figure of this size, and of the axes that remain."""
+        wide = (width - self.left - self.right - self.beside * (columns - 1)) / columns
+        high = (height - self.bottom - self.top - self.above * (rows - 1)) / rows
+        return {
+            "left": self.left / width,
+            "right": 1 - self.right / width,
+            "bottom": self.bottom / height,
+            "top": 1 - self.top / height,
+            "wspace": self.beside / wide,
+            "hspace": self.above / high,
+        }
 
 
 @contextmanager
 def drawing(
-    width: float, height: float, rows: int = 1, columns: int = 1
+    width: float, height: float, rows: int = 1, columns: int = 1, margins: Margins | None = None
 ) -> Iterator[tuple[Canvas, list[Axes]]]:
-    """A figure of `width` x `height` inches and its axes in reading order, in the common style."""
+    """A figure of `width` x `height` inches and its axes in reading order, in the common style.
+
+    margins: what is left free around and between the axes. None measures all texts for it, which takes
+    twice as long as the drawing itself.
+    """
     with plt.rc_context(_SETTINGS):
         canvas, grid = plt.subplots(
-            rows, columns, figsize=(width, height), squeeze=False, layout="constrained"
+            rows,
+            columns,
+            figsize=(width, height),
+            squeeze=False,
+            layout=None if margins else "constrained",
+            gridspec_kw=margins.of(width, height, rows, columns) if margins else None,
         )
         try:
             yield canvas, list(grid.flat)

@@ -1,0 +1,107 @@
+"""Drawings, and those of an earlier report: what did not change since is not drawn again.
+
+A drawing takes ten times as long as reading it back, a report has a hundred of them, and a workflow writes it
+each time that a table is complete.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from wsis.evaluation.files import write_bytes
+
+CODE = ("curves.py", "drawn.py", "masks.py", "plots.py", "style.py")  # beside this file: what draws
+
+
+@dataclass
+class Plot:
+    """A drawing as inline SVG, its caption in words, and the PNG of those that become files."""
+
+    svg: str
+    caption: str
+    png: bytes | None = None
+
+
+@dataclass
+class Strip:
+    """A row of tiles. uri: JPEG as data URI; width, height: pixels; alt: what it shows."""
+
+    label: str
+    uri: str
+    width: int
+    height: int
+    alt: str
+
+
+@dataclass
+class Panel:
+    """Ground truth and one strip a row, over the same images."""
+
+    truth: Strip
+    rows: list[Strip]
+    images: list[str]  # file names, in tile order
+
+
+class Drawings:
+    """What was drawn into a folder, by a digest of all that a drawing shows and of the code that draws it."""
+
+    def __init__(self, folder: Path):
+        self.folder, self._used = folder, set()
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(version("matplotlib").encode())
+        for name in CODE:
+            digest.update(Path(__file__).with_name(name).read_bytes())
+        self._code = digest.hexdigest()
+
+    def plot(self, shows: Any, draw: Callable[[], Plot | None]) -> Plot | None:
+        """The plot of `shows`, kept or drawn now. shows: JSON content, or what has a repr of its own."""
+
+        def plain(plot: Plot) -> dict[str, Any]:
+            png = None if plot.png is None else base64.b64encode(plot.png).decode()
+            return {"svg": plot.svg, "caption": plot.caption, "png": png}
+
+        tree = self._tree("plot", shows, draw, plain)
+        if tree is None:
+            return None
+        return Plot(tree["svg"], tree["caption"], tree["png"] and base64.b64decode(tree["png"]))
+
+    def panel(self, shows: Any, draw: Callable[[], Panel | None]) -> Panel | None:
+        """The same for a panel of masks."""
+        tree = self._tree("panel", shows, draw, asdict)
+        if tree is None:
+            return None
+        return Panel(Strip(**tree["truth"]), [Strip(**row) for row in tree["rows"]], tree["images"])
+
+    def forget_others(self) -> None:
+        """Remove what was not asked for: it shows what is no longer so."""
+        for path in self.folder.iterdir():
+            if path.name not in self._used:
+                path.unlink(missing_ok=True)
+
+    def _tree(self, kind: str, shows: Any, draw: Callable[[], Any], plain: Callable[[Any], Any]) -> Any:
+        identity = json.dumps([self._code, kind, shows], default=repr)
+        path = self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
+        self._used.add(path.name)
+        try:
+            return json.loads(path.read_bytes())
+        except (OSError, ValueError):  # not drawn yet, or cut short
+            made = draw()
+            tree = None if made is None else plain(made)
+            write_bytes(path, json.dumps(tree).encode())
+            return tree
+
+
+def stamp(path: Path) -> list[Any]:
+    """Path, size and time of a file, which change with its content; [path] where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), found.st_size, found.st_mtime_ns]
