@@ -67,11 +67,10 @@ def shared_stream(key: Hashable, masks: Hashable, start: int, make: Make) -> Ite
                 for batch, memo in zip(batches, entry.notes or [{} for _ in batches], strict=True):
                     batch.memo = memo
                 entry.masks, entry.batches, entry.notes = masks, batches, [batch.memo for batch in batches]
-        before = 0 if entry is None else entry.size
         yield batches
-        if entry is not None:
+        if entry is not None and not entry.size:
             entry.size = size_of(entry.batches)
-            _STREAMS.size += entry.size - before
+            _STREAMS.size += entry.size
 
 
 def samples_key(recipe: Recipe, root: Root, split: str) -> Hashable:

@@ -151,17 +151,10 @@ class CondInst(Parts):
         radii = features.new_tensor(self.layout.radii, dtype=torch.float32)[scene.levels[location]]
         hidden, stride = self.recipe.model.head_channels, self.layout.mask_stride
         height, width = features.shape[-2:]
-        logits = parameters.new_zeros(len(image), 2 * height, 2 * width)
         if len(image) == 0:
-            return logits + (features.sum() + parameters.sum()) * 0.0
-        for index in range(len(features)):
-            here = (image == index).nonzero().squeeze(1)
-            if len(here):
-                found = dynamic_masks(
-                    features[index].float(), parameters[here], points[here], radii[here], stride, hidden
-                )
-                logits = logits.index_copy(0, here, found)
-        return logits
+            none = parameters.new_zeros(0, 2 * height, 2 * width)
+            return none + (features.sum() + parameters.sum()) * 0.0
+        return dynamic_masks(features.float(), image, parameters, points, radii, stride, hidden)
 
     def mask_losses(self, batch: Batch, masks: MaskPredictions) -> dict[str, Tensor]:
         """loss_dice on the instances whose mask is given; the others are discarded."""

@@ -1,6 +1,6 @@
 """CondInst's dynamic mask head: three 1x1 convolutions whose weights each instance brings along.
 
-Shapes: N instances of one image, C_m mask channels, h hidden channels, H x W mask features.
+Shapes: B images, N instances, C_m mask channels, h hidden channels, H x W mask features.
 """
 
 from __future__ import annotations
@@ -16,16 +16,23 @@ def parameter_count(mask_channels: int, hidden: int) -> int:
 
 
 def dynamic_masks(
-    features: Tensor, parameters: Tensor, points: Tensor, radii: Tensor, stride: int, hidden: int
+    features: Tensor,
+    image: Tensor,
+    parameters: Tensor,
+    points: Tensor,
+    radii: Tensor,
+    stride: int,
+    hidden: int,
 ) -> Tensor:
-    """Mask logits of one image's instances at twice the features' resolution.
+    """Mask logits of a batch's instances at twice the features' resolution.
 
     The first layer sees the mask features and the position relative to the instance, (p - q) / r. It is
-    split: the features' part is one matrix product for all instances, the position's part is linear in x and
-    y, so that nothing is replicated for each instance.
+    split: the features' part is one matrix product an image for all its instances, the position's part is
+    linear in x and y, so that nothing is replicated for each instance.
 
     Args:
-        features: C_m x H x W
+        features: B x C_m x H x W
+        image: N int64 ascending, the image of each instance
         parameters: N x T, in the order w1, w2, w3, b1, b2, b3; T = `parameter_count(C_m, h)`
         points: N x 2 float (x, y), the instances' locations in input pixels
         radii: N float, unit of the relative coordinates in pixels
@@ -34,13 +41,17 @@ def dynamic_masks(
     Returns:
         N x 2H x 2W float32 logits.
     """
-    channels, height, width = features.shape
+    channels, height, width = features.shape[1:]
     count = len(parameters)
     sizes = [(channels + 2) * hidden, hidden * hidden, hidden, hidden, hidden, 1]
     w1, w2, w3, b1, b2, b3 = parameters.split(sizes, 1)
     w1 = w1.reshape(count, hidden, channels + 2)
-    x = w1[:, :, 2:].reshape(count * hidden, channels) @ features.reshape(channels, -1).to(w1.dtype)
-    x = x.reshape(count, hidden, height, width)
+    counts = torch.bincount(image, minlength=len(features)).tolist()
+    products = [
+        weights.flatten(0, 1) @ grid.flatten(1).to(w1.dtype)
+        for weights, grid in zip(w1[:, :, 2:].split(counts), features.unbind(), strict=True)
+    ]
+    x = torch.cat(products).reshape(count, hidden, height, width)
     grid_x = torch.arange(width, device=features.device) * stride + stride // 2
     grid_y = torch.arange(height, device=features.device) * stride + stride // 2
     relative_x = (points[:, :1] - grid_x) / radii[:, None]  # N x W

@@ -69,18 +69,18 @@ class View:
         height, width = self.features.shape[-2:]
         maps = [self.features.new_zeros(len(self.owner), height, width) for _ in mus]
         weights = [self.weights(mu) for mu in mus]
-        for index in range(len(self.raw)):
-            for here in (self.image == index).nonzero().squeeze(1).split(CHUNK):
-                logits = dynamic_masks(
-                    self.raw[index],
-                    self.parameters[here],
-                    self.points[here],
-                    self.radii[here],
-                    self.stride,
-                    self.hidden,
-                )
-                for found, weight in zip(maps, weights, strict=True):
-                    accumulate(found, logits, weight[here], self.objects[here])
+        for here in torch.arange(len(self.image), device=self.image.device).split(CHUNK):
+            logits = dynamic_masks(
+                self.raw,
+                self.image[here],
+                self.parameters[here],
+                self.points[here],
+                self.radii[here],
+                self.stride,
+                self.hidden,
+            )
+            for found, weight in zip(maps, weights, strict=True):
+                accumulate(found, logits, weight[here], self.objects[here])
         return [found.clamp_(max=1.0) for found in maps]  # weights sum to 1 but for rounding
 
     def inside(self) -> Tensor:
