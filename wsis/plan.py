@@ -145,12 +145,18 @@ class Plan:
         return None if row.kind == "quote" else published_recipe(self.tables[table], row, self.root).id
 
     def wanted(self, tables: list[str]) -> list[str]:
-        """Ids of the available runs that these tables' rows show."""
+        """Ids of the available runs that these tables' rows and claims show, those of other tables too."""
         cells = [
             (key, row.label, metric)
             for key in tables
             for row in self.tables[key].rows
             for metric in self.tables[key].columns
+        ]
+        cells += [
+            (cell.table or key, cell.row, cell.metric or claim.metric)
+            for key in tables
+            for claim in self.tables[key].claims
+            for cell in claim.cells
         ]
         ids = (
             self.measured_by(run, metric)

@@ -78,7 +78,7 @@ def declared(key: str) -> dict[tuple[int, str], float]:
 
 
 def test_every_table_is_declared_in_the_papers_order():
-    assert list(load_tables()) == list(COUNTS)
+    assert [key for key in load_tables() if printed(key)] == list(COUNTS)
 
 
 @pytest.mark.parametrize("key", COUNTS)
@@ -99,7 +99,7 @@ def test_rows_and_printed_cells(key):
 
 def test_totals():
     tables = load_tables()
-    assert len(tables) == 32
+    assert sum(bool(printed(key)) for key in tables) == 32
     assert sum(len(printed(key)) for key in tables) == 224
     assert sum(len(declared(key)) for key in tables) == 928
     assert sum(len(table.claims) for table in tables.values()) >= 60
@@ -195,13 +195,14 @@ def test_claims_on_a_domain_are_those_of_the_papers_rows_with_their_rows_exchang
         return [cell.row.removeprefix(f"{domain}: ") for cell in (*claim.rows, claim.row, claim.than) if cell]
 
     seen = 0
-    for key in ("boxcaseg/3", "boxcaseg/4"):
-        claims = {claim.id: claim for claim in load_tables()[key].claims}
-        for name, claim in claims.items():
+    for key, paper in (("boxcaseg/3d", "boxcaseg/3"), ("boxcaseg/4", "boxcaseg/4")):
+        printed = {claim.id: claim for claim in load_tables()[paper].claims}
+        for claim in load_tables()[key].claims:
+            name = claim.id
             if not name.endswith(f"-on-{domain}-images"):
                 continue
             seen += 1
-            near = claims[name.removesuffix(f"-on-{domain}-images")]
+            near = printed[name.removesuffix(f"-on-{domain}-images")]
             shape = ("kind", "metric", "by", "within", "direction", "section")
             assert [getattr(claim, part) for part in shape] == [getattr(near, part) for part in shape]
             assert rows(claim) == [row for row in rows(near) if row != "4701"]

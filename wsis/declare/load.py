@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from wsis.declare.base import Spec
-from wsis.declare.table import Cell, Erratum, Figure, Table
+from wsis.declare.table import Erratum, Figure, Table
 from wsis.errors import WsisError
 
 ROOT = Path(__file__).resolve().parents[2] / "ablations"
@@ -111,9 +111,7 @@ def check_claims(table: Table, tables: dict[str, Table], where: Path) -> None:
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise DeclarationError(f"{where}: claim id given twice: {', '.join(twice)}")
     for claim in table.claims:
-        cells = [*claim.rows, *(Cell(row=label) for label in claim.among)]
-        cells += [cell for cell in (claim.row, claim.than) if cell]
-        for cell in cells:
+        for cell in claim.cells:
             other = tables.get(cell.table or table.key)
             if other is None:
                 raise DeclarationError(f"{where}: claims.{claim.id}: no table '{cell.table}'")

@@ -134,6 +134,12 @@ class Claim(Spec):
     direction: Literal["up", "down"] | None = None
     note: str | None = None
 
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell that the sentence compares, but for the default rivals of `best` and `worst`."""
+        named = [cell for cell in (self.row, self.than) if cell is not None]
+        return (*named, *self.rows, *(Cell(row=label) for label in self.among))
+
     @model_validator(mode="before")
     @classmethod
     def _short_cells(cls, tree: Any) -> Any:
