@@ -292,11 +292,23 @@ def report(
     reference: Annotated[
         bool, typer.Option(help="also write results/ and reports/reference/<scale>")
     ] = False,
+    if_changed: Annotated[bool, typer.Option(help="only if there is something that it doesn't show")] = False,
 ) -> None:
-    """Tables, plots, claims and errata of a scale -> reports/<scale>/; half-finished results are fine."""
-    from wsis.jobs import write_report
+    """Tables, plots, claims and errata of a scale -> reports/<scale>/; half-finished results are fine.
 
-    print(write_report(planned(scale, seeds, set_), results, reports, data_root, reference))
+    Writes results/<scale>/metrics.csv as well.
+    """
+    from wsis.report.rendered import alone, note_shown, shown, signature
+
+    folder, page = results / scale, reports / scale / "index.html"
+    with alone(folder):
+        now = signature(folder, [seeds, set_, data_root])
+        if not (if_changed and shown(folder, page, now)):
+            from wsis.jobs import write_report
+
+            write_report(planned(scale, seeds, set_), results, reports, data_root, reference)
+            note_shown(folder, now)
+    print(page)
 
 
 @app.command()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsis.declare.load import ROOT, DeclarationError, load_tables
+from wsis.declare.load import ROOT, load_tables
 from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve
 from wsis.declare.scale import Scale, load_scale
 from wsis.declare.table import Table
+from wsis.packing import Job, pack
+from wsis.packing import shapes_root as shapes_root  # part of what others ask a plan for
 
 METHODS = frozenset(
     {"condinst", "boxinst", "sim", "boxcaseg", "baiseg", "mask_rcnn", "bbtp", "grabcut", "boxes"}
@@ -60,16 +61,6 @@ class Run:
     @property
     def deviations(self) -> tuple[str, ...]:
         return deviations(self.published, self.recipe, self.ancestors)
-
-
-@dataclass(frozen=True)
-class Job:
-    """Runs that one process trains in this order; `needs` are parents that other jobs train."""
-
-    id: str
-    runs: tuple[str, ...]
-    needs: tuple[str, ...]
-    data: str | None  # folder name of the generated data root, None for a root of the user's
 
 
 @dataclass
@@ -179,7 +170,7 @@ def make_plan(
                         plan.runs[recipe.id] = _run(recipe, resolved, declared)
                 plan.runs[resolved.recipe.id].rows.append(cell)
                 plan._cells.setdefault(cell, {})[seed] = resolved.recipe.id
-    plan.jobs = _jobs(plan)
+    plan.jobs = pack(plan)
     return plan
 
 
@@ -211,14 +202,6 @@ def missing_part(recipe: Recipe) -> str | None:
     return None
 
 
-def shapes_root(recipe: Recipe) -> str | None:
-    """Folder name of the generated data root that `recipe` trains on; None for other data sets."""
-    if recipe.data.dataset != "shapes":
-        return None
-    identity = f"{recipe.data.shapes.model_dump_json()} {recipe.seed}"
-    return f"shapes-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-
-
 def _iterations(recipe: Recipe) -> int:
     return recipe.schedule.end - ((recipe.init.iteration or 0) if recipe.init else 0)
 
@@ -235,47 +218,3 @@ def _run(recipe: Recipe, resolved: Resolved, scale: Scale) -> Run:
         disk_gb=scale.cost.megabytes.get(recipe.model.backbone, 0.0) / 1024,
         ancestors=resolved.ancestors,
     )
-
-
-def _jobs(plan: Plan) -> list[Job]:
-    """Runs of one family (a warm-up and what forks from it) share processes, `runs_per_job` at most each.
-
-    Where that leaves room, families that read the same generated images share them too.
-    """
-    families: dict[str, list[str]] = {}
-    family: dict[str, str] = {}
-    for run in plan.runs.values():  # what a run needs comes before it
-        for needed in run.needs:
-            if needed not in plan.runs:
-                raise DeclarationError(f"{run.id}: no recipe has the id {needed}, which it needs")
-        family[run.id] = family[run.needs[0]] if run.needs else run.id
-        families.setdefault(family[run.id], []).append(run.id)
-    jobs = []
-    for runs in _packed(list(families.values()), plan):
-        parents = {needed for run in runs for needed in plan.runs[run].needs} - set(runs)
-        name = f"{runs[0]}-{len(runs)}" if len(runs) > 1 else runs[0]
-        jobs.append(Job(name, tuple(runs), tuple(sorted(parents)), shapes_root(plan.runs[runs[0]].recipe)))
-    return jobs
-
-
-def _packed(families: list[list[str]], plan: Plan) -> list[list[str]]:
-    """Families cut into lists of at most `runs_per_job`; small ones are joined.
-
-    Only families that need nothing from outside, so that no two jobs wait for each other, with the same data
-    and method, whose rows stand in the same tables, so that a target does not train what it doesn't show.
-    """
-    size, packed = plan.scale.runs_per_job, []
-    room: dict[tuple, list[str]] = {}  # what joined families have in common -> the list that still has room
-    for members in families:
-        recipe = plan.runs[members[0]].recipe
-        data, tables = shapes_root(recipe), {table for run in members for table, _ in plan.runs[run].rows}
-        key = (data, recipe.method, frozenset(tables))
-        alone = data is not None and {need for run in members for need in plan.runs[run].needs} <= {*members}
-        if alone and key in room and len(room[key]) + len(members) <= size:
-            room[key] += members
-            continue
-        parts = [members[start : start + size] for start in range(0, len(members), size)]
-        packed += parts
-        if alone and len(parts) == 1:
-            room[key] = parts[0]
-    return packed

@@ -1,0 +1,149 @@
+"""Runs -> jobs: what one process trains, one run after another.
+
+A process costs as much to start as a small training, and rows of one seed share what it holds in memory (the
+images, a frozen detector's outputs). So a seed's family, a warm-up with all that forks from it, is one job,
+and small families that read the same generated images share one. A family is cut where a table is complete
+earlier for it: after the rows of the first table that is wanted, at `runs_per_job`, and where there are fewer
+jobs than cores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wsis.declare.load import DeclarationError
+from wsis.declare.recipe import Recipe
+
+if TYPE_CHECKING:
+    from wsis.plan import Plan
+
+WORTH = 3  # runs that repay the start of a process of their own
+
+
+@dataclass(frozen=True)
+class Job:
+    """Runs that one process trains in this order; `needs` are parents that are trained elsewhere."""
+
+    id: str
+    runs: tuple[str, ...]
+    needs: tuple[str, ...]
+    data: str | None  # folder name of the generated data root, None for a root of the user's
+    rank: int = 0  # of the first table, in the order in which tables are wanted, that shows one of its runs
+
+
+def shapes_root(recipe: Recipe) -> str | None:
+    """Folder name of the generated data root that `recipe` trains on; None for other data sets."""
+    if recipe.data.dataset != "shapes":
+        return None
+    identity = f"{recipe.data.shapes.model_dump_json()} {recipe.seed}"
+    return f"shapes-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
+def pack(
+    plan: Plan, tables: Sequence[str] | None = None, finished: Collection[str] = (), cores: int = 1
+) -> list[Job]:
+    """Jobs of the runs that `tables` show (None: of every run) and of what those need, in the tables' order.
+
+    finished: runs that need no job. cores: with fewer jobs than that, jobs are split, as far as runs allow.
+    Every job stands after those that train what it needs.
+    """
+    if tables is None:
+        ranks = dict.fromkeys(needed(plan, plan.runs), 0)
+    else:
+        ranks = {}
+        for rank, table in enumerate(tables):
+            for run in needed(plan, plan.wanted([table])):
+                ranks.setdefault(run, rank)
+    todo = {run: rank for run, rank in ranks.items() if run not in finished}
+    parts = _joined(_cut(_families(plan, todo), todo, plan.scale.runs_per_job), todo, plan)
+    parts.sort(key=lambda part: min(todo[run] for run in part))
+    pieces = -(-cores // len(parts)) if parts else 0
+    return [
+        _job(piece, plan, min(todo[run] for run in part))
+        for part in parts
+        for piece in _split(part, plan, pieces)
+    ]
+
+
+def needed(plan: Plan, runs: Collection[str]) -> list[str]:
+    """`runs` and all that must be trained before them, parents first."""
+    found: dict[str, None] = {}
+
+    def add(run: str, child: str) -> None:
+        if run not in plan.runs:
+            raise DeclarationError(f"{child}: no recipe has the id {run}, which it needs")
+        if run not in found:
+            for parent in plan.runs[run].needs:
+                add(parent, run)
+            found[run] = None
+
+    for run in runs:
+        add(run, run)
+    return list(found)
+
+
+def _families(plan: Plan, todo: dict[str, int]) -> list[list[str]]:
+    """A warm-up and what forks from it, in the order in which tables want them; parents first."""
+    families: dict[str, list[str]] = {}
+    family: dict[str, str] = {}
+    for run in todo:
+        parents = [need for need in plan.runs[run].needs if need in todo]
+        family[run] = family[parents[0]] if parents else next(iter(plan.runs[run].needs), run)
+        families.setdefault(family[run], []).append(run)
+    return list(families.values())
+
+
+def _cut(families: list[list[str]], ranks: dict[str, int], most: int) -> list[list[str]]:
+    """Families of at most `most` runs; the first table's rows apart where the others are worth a process."""
+    first = min(ranks.values(), default=0)
+    parts = []
+    for members in families:
+        early = sum(ranks[run] == first for run in members)
+        cuts = [members[:early], members[early:]] if len(members) - early >= WORTH else [members]
+        parts += [cut[start : start + most] for cut in cuts for start in range(0, len(cut), most)]
+    return parts
+
+
+def _joined(parts: list[list[str]], ranks: dict[str, int], plan: Plan) -> list[list[str]]:
+    """Small families that read the same generated images in one list, the first table's apart.
+
+    Only those that need nothing from outside, so that no two jobs wait for each other.
+    """
+    first = min(ranks.values(), default=0)
+    joined: list[list[str]] = []
+    room: dict[tuple, list[str]] = {}  # what joined families have in common -> the list that still has room
+    for part in parts:
+        data = shapes_root(plan.runs[part[0]].recipe)
+        key = (data, ranks[part[0]] == first)
+        alone = data is not None and {need for run in part for need in plan.runs[run].needs} <= {*part}
+        if alone and key in room and len(room[key]) + len(part) <= plan.scale.runs_per_job:
+            room[key] += part
+            continue
+        part = list(part)
+        joined.append(part)
+        if alone:
+            room[key] = part
+    return joined
+
+
+def _split(part: list[str], plan: Plan, pieces: int) -> list[list[str]]:
+    """`part` in up to `pieces` lists that run beside each other, after one of what they have in common."""
+    pieces = min(pieces, len(part) // WORTH)
+    if pieces < 2:
+        return [part]
+    parents = {need for run in part for need in plan.runs[run].needs} & {*part}
+    common = [run for run in part if run in parents]
+    leaves = [run for run in part if run not in parents]
+    cut = [leaves[start::pieces] for start in range(pieces)]
+    return [piece for piece in (common, *cut) if piece]
+
+
+def _job(runs: list[str], plan: Plan, rank: int) -> Job:
+    needs = {need for run in runs for need in plan.runs[run].needs} - {*runs}
+    name = runs[0]
+    if len(runs) > 1:  # the same first run and number may stand for others, with another target
+        name += f"-{len(runs)}-{hashlib.sha256(' '.join(runs).encode()).hexdigest()[:6]}"
+    return Job(name, tuple(runs), tuple(sorted(needs)), shapes_root(plan.runs[runs[0]].recipe), rank)
