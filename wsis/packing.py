@@ -88,11 +88,11 @@ def needed(plan: Plan, runs: Collection[str]) -> list[str]:
 def _families(plan: Plan, todo: dict[str, int]) -> list[list[str]]:
     """A warm-up and what forks from it, in the order in which tables want them; parents first."""
     families: dict[str, list[str]] = {}
-    family: dict[str, str] = {}
     for run in todo:
-        parents = [need for need in plan.runs[run].needs if need in todo]
-        family[run] = family[parents[0]] if parents else next(iter(plan.runs[run].needs), run)
-        families.setdefault(family[run], []).append(run)
+        origin = run
+        while needs := plan.runs[origin].needs:
+            origin = needs[0]
+        families.setdefault(origin, []).append(run)
     return list(families.values())
 
 
@@ -110,7 +110,7 @@ def _cut(families: list[list[str]], ranks: dict[str, int], most: int) -> list[li
 def _joined(parts: list[list[str]], ranks: dict[str, int], plan: Plan) -> list[list[str]]:
     """Small families that read the same generated images in one list, the first table's apart.
 
-    Only those that need nothing from outside, so that no two jobs wait for each other.
+    Only those that wait for no other job, so that no two jobs wait for each other. ranks: of what is to do.
     """
     first = min(ranks.values(), default=0)
     joined: list[list[str]] = []
@@ -118,7 +118,8 @@ def _joined(parts: list[list[str]], ranks: dict[str, int], plan: Plan) -> list[l
     for part in parts:
         data = shapes_root(plan.runs[part[0]].recipe)
         key = (data, ranks[part[0]] == first)
-        alone = data is not None and {need for run in part for need in plan.runs[run].needs} <= {*part}
+        others = {need for run in part for need in plan.runs[run].needs if need in ranks} - {*part}
+        alone = data is not None and not others
         if alone and key in room and len(room[key]) + len(part) <= plan.scale.runs_per_job:
             room[key] += part
             continue
