@@ -44,6 +44,7 @@ def main() -> None:
 
 
 def planned(scale: str, seeds: str | None, overrides: list[str] | None) -> Plan:
+    from wsis.bench.calibrate import known_unit
     from wsis.plan import make_plan
 
     chosen = None
@@ -52,7 +53,7 @@ def planned(scale: str, seeds: str | None, overrides: list[str] | None) -> Plan:
             chosen = tuple(int(seed) for seed in seeds.split(","))
         except ValueError:
             raise WsisError(f"--seeds {seeds}: expected whole numbers such as 11,12,13") from None
-    return make_plan(scale, chosen, parsed_overrides(overrides))
+    return make_plan(scale, chosen, parsed_overrides(overrides), unit=known_unit(RESULTS))
 
 
 def parsed_overrides(overrides: list[str] | None) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Run:
     recipe: Recipe
     published: Recipe
     rows: list[tuple[str, str]] = field(default_factory=list)  # (table key, row label)
-    device_hours: float = 0.0  # device-hours of the scale's device
+    device_hours: float = 0.0  # device-hours of the scale's device, or CPU hours of this machine
     disk_gb: float = 0.0
     ancestors: tuple[Recipe, ...] = ()
 
@@ -73,8 +73,14 @@ class Plan:
     asked: bool = False  # the user chose the seeds
     root: Path = ROOT
     overrides: dict[str, Any] = field(default_factory=dict)
+    unit: float | None = None  # CPU seconds of a unit of cost on this machine, None where it isn't measured
     _cells: dict[tuple[str, str], dict[int, str]] = field(default_factory=dict)
     _reasons: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def unit_seconds(self) -> float:
+        """Seconds of what the scale's costs are counted in: a unit, or a second of its device."""
+        return self.unit or self.scale.cost.unit or 1.0
 
     def seeds_of(self, paper: str) -> tuple[int, ...]:
         """The seeds of a paper's rows: the scale's (which may have some for a paper alone), or the user's."""
@@ -138,11 +144,13 @@ def make_plan(
     seeds: tuple[int, ...] | None = None,
     overrides: dict[str, Any] | None = None,
     root: Path = ROOT,
+    unit: float | None = None,
 ) -> Plan:
     """Resolve every trained row at `scale`.
 
     seeds: null for the scale's own, which may differ by paper. overrides: dotted recipe keys laid on every
-    recipe, e.g. {"model.weights": "none"}. Raises DeclarationError for anything that can't be resolved.
+    recipe, e.g. {"model.weights": "none"}. unit: CPU seconds of a unit of cost (wsis.bench.calibrate), None for
+    the scale's nominal ones. Raises DeclarationError for anything that can't be resolved, or has no cost.
     """
     declared = load_scale(scale, root)
     plan = Plan(
@@ -152,6 +160,7 @@ def make_plan(
         asked=bool(seeds),
         root=root,
         overrides=dict(overrides or {}),
+        unit=unit,
     )
     for table in plan.tables.values():
         for row in table.rows:
@@ -167,7 +176,7 @@ def make_plan(
                     break
                 for recipe in (*resolved.ancestors, resolved.recipe):
                     if recipe.id not in plan.runs:
-                        plan.runs[recipe.id] = _run(recipe, resolved, declared)
+                        plan.runs[recipe.id] = _run(recipe, resolved, plan)
                 plan.runs[resolved.recipe.id].rows.append(cell)
                 plan._cells.setdefault(cell, {})[seed] = resolved.recipe.id
     plan.jobs = pack(plan)
@@ -206,15 +215,15 @@ def _iterations(recipe: Recipe) -> int:
     return recipe.schedule.end - ((recipe.init.iteration or 0) if recipe.init else 0)
 
 
-def _run(recipe: Recipe, resolved: Resolved, scale: Scale) -> Run:
-    seconds = scale.cost.seconds_per_image.get(recipe.model.backbone, 0.0)
-    seconds *= scale.cost.methods.get(recipe.method, 1.0)
-    hours = _iterations(recipe) * recipe.schedule.batch * seconds / 3600
+def _run(recipe: Recipe, resolved: Resolved, plan: Plan) -> Run:
+    cost = plan.scale.cost
     return Run(
         recipe.id,
         recipe,
         resolved.declared.get(recipe.id, resolved.published),
-        device_hours=hours,
-        disk_gb=scale.cost.megabytes.get(recipe.model.backbone, 0.0) / 1024,
+        device_hours=cost.of_run(recipe, _iterations(recipe) * recipe.schedule.batch)
+        * plan.unit_seconds
+        / 3600,
+        disk_gb=cost.disk(recipe) / 1024,
         ancestors=resolved.ancestors,
     )

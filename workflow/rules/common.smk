@@ -9,6 +9,7 @@ from pathlib import Path
 from snakemake.cli import parse_args
 from snakemake.exceptions import WorkflowError
 
+from wsis.bench.calibrate import known_unit
 from wsis.bench.overhead import record
 from wsis.configuration import known, overrides, seeds
 from wsis.data.places import named_roots
@@ -26,7 +27,12 @@ def planned():
     """The plan that the configuration asks for."""
     try:
         known(config)
-        return make_plan(config["scale"], seeds=seeds(config), overrides=overrides(config))
+        return make_plan(
+            config["scale"],
+            seeds=seeds(config),
+            overrides=overrides(config),
+            unit=known_unit(Path("results")),
+        )
     except WsisError as error:
         raise WorkflowError(str(error)) from None
 
