@@ -83,6 +83,25 @@ def plan(
 
 
 @app.command()
+def reproduce(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="targets (boxinst_1a, boxinst, all) and key=value of the configuration"),
+    ] = None,
+    scale: ScaleOption = "tiny",
+    cores: Annotated[int | None, typer.Option(help="default: all that this process may use")] = None,
+    config: Annotated[list[str] | None, typer.Option(help="key=value, e.g. seeds=[31]")] = None,
+) -> None:
+    """Train, evaluate and render targets (default: the headline tables): a line for every finished row."""
+    from wsis.estimate import core_count
+    from wsis.reproduce import reproduce as follow
+
+    entries = [*(config or []), *(word for word in words or [] if "=" in word)]
+    names = [word for word in words or [] if "=" not in word]
+    raise typer.Exit(follow(names, scale, cores or core_count(), entries, RESULTS))
+
+
+@app.command()
 def tables(
     scale: ScaleOption = "paper",
     as_json: JsonOption = False,

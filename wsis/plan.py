@@ -149,8 +149,8 @@ def make_plan(
     """Resolve every trained row at `scale`.
 
     seeds: null for the scale's own, which may differ by paper. overrides: dotted recipe keys laid on every
-    recipe, e.g. {"model.weights": "none"}. unit: CPU seconds of a unit of cost (wsis.bench.calibrate), None for
-    the scale's nominal ones. Raises DeclarationError for anything that can't be resolved, or has no cost.
+    recipe, e.g. {"model.weights": "none"}. unit: CPU seconds of a unit of cost (wsis.bench.calibrate); null
+    for the scale's nominal ones. Raises DeclarationError for what can't be resolved, or has no cost.
     """
     declared = load_scale(scale, root)
     plan = Plan(

@@ -34,8 +34,8 @@ class Fork(Spec):
 class Cost(Spec):
     """What `wsis plan` multiplies to estimate cost; measured or assumed as `source` says.
 
-    Scales on real images have `seconds_per_image`. Generated ones count in units of wsis.bench.calibrate, each
-    of which takes every machine its own time: `step` and what follows it. A key of those is 'method/trained',
+    Scales on real images have `seconds_per_image`. Generated ones have `step` and what follows it, units of
+    wsis.bench.calibrate, which take every machine its own time. A key of those is 'method/trained',
     'method/backbone' or 'method'; the first that is there counts.
     """
 
