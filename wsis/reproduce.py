@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +138,8 @@ def _followed(command: list[str], log: Path, watch: Watch, began: float) -> tupl
         with _passed_on(process) as received, _lines() as (say, status):
             told = time.monotonic()
             while True:
-                try:
+                with suppress(subprocess.TimeoutExpired):
                     process.wait(POLL)
-                except subprocess.TimeoutExpired:
-                    pass
                 now = time.monotonic()
                 for line in watch.news(now - began):
                     say(line)

@@ -74,3 +74,11 @@ def bench_calibrate(results: ResultsOption = RESULTS) -> None:
     from wsis.bench.calibrate import calibrated, machine
 
     print(f"a unit takes {calibrated(results):.3g} CPU seconds on {machine()}")
+
+
+@bench_app.command("default")
+def bench_default(scale: ScaleOption = "tiny", as_json: JsonOption = False) -> None:
+    """CPU seconds of a row of each method at a generated scale, by part, and in units of the calibration."""
+    from wsis.bench.default import bench
+
+    bench(scale, as_json)
