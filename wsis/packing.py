@@ -111,8 +111,9 @@ def _joined(parts: list[list[str]], ranks: dict[str, int], plan: Plan) -> list[l
     """Small families that read the same generated images in one list, the first table's apart.
 
     Only those that wait for no other job, so that no two jobs wait for each other. ranks: of what is to do.
+    At most half of `runs_per_job` where they train: the last of few long jobs would leave cores idle.
     """
-    first = min(ranks.values(), default=0)
+    first, most = min(ranks.values(), default=0), plan.scale.runs_per_job
     joined: list[list[str]] = []
     room: dict[tuple, list[str]] = {}  # what joined families have in common -> the list that still has room
     for part in parts:
@@ -120,7 +121,8 @@ def _joined(parts: list[list[str]], ranks: dict[str, int], plan: Plan) -> list[l
         key = (data, ranks[part[0]] == first)
         others = {need for run in part for need in plan.runs[run].needs if need in ranks} - {*part}
         alone = data is not None and not others
-        if alone and key in room and len(room[key]) + len(part) <= plan.scale.runs_per_job:
+        trains = any(plan.runs[run].iterations for run in part)
+        if alone and key in room and len(room[key]) + len(part) <= (most // 2 if trains else most):
             room[key] += part
             continue
         part = list(part)

@@ -62,6 +62,7 @@ def reproduce(names: Sequence[str], scale: str, cores: int, entries: Sequence[st
     if status and not stopped:
         for line in failures(plan, todo, log):
             print(line)
+        print(f"{watch.done} of {len(watch.shown)} rows are there; the same command tries the others again")
         with log.open("a", encoding="utf-8") as file:  # what there is
             subprocess.run(
                 _snakemake(1, call, ["report"]), stdout=file, stderr=subprocess.STDOUT, check=False
@@ -72,7 +73,8 @@ def reproduce(names: Sequence[str], scale: str, cores: int, entries: Sequence[st
         print("all results were there already")
     minutes, rest = divmod(round(time.monotonic() - began), 60)
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"\nreport: {Path('reports').resolve() / scale / 'index.html'}")
+    page = Path("reports").resolve() / scale / "index.html"
+    print(f"\nreport: {page if page.exists() else 'none yet'}")
     print(f"took:   {minutes} min {rest} s on {cores} cores, {spent.ru_utime + spent.ru_stime:.0f} CPU s")
     return status
 
