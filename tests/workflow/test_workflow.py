@@ -19,6 +19,7 @@ import pytest
 from wsis.bench.overhead import overhead
 from wsis.packing import pack
 from wsis.plan import Plan, make_plan
+from wsis.work import work, write_work
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = ["paper", "table", "row", "seed", "metric", "value", "published", "recipe", "scale"]
@@ -292,3 +293,21 @@ def test_the_overhead_of_the_smoke_run_was_recorded(smoke):
     assert entries[-1].finished and all(entry.cores == 2 for entry in entries)
     assert sum(entry.runs for entry in entries) == len(list(smoke.glob("results/smoke/runs/*/train.json")))
     assert all(entry.ratio > 1 for entry in entries)
+
+
+def test_a_job_s_own_process_finds_the_jobs_that_the_workflow_began_with(clean):
+    """As on a cluster, where it starts when more is finished than when the workflow began."""
+    plan = make_plan("smoke")
+    tables = ["boxinst/1b"]
+    began = work(plan, tables, clean / "results")
+    write_work(began, clean / "results" / "smoke")
+    job = began.trainings[0]
+    try:
+        printed = snakemake(
+            clean,
+            *("--mode", "remote", "--dry-run", "--config", "scale=smoke", "--target-jobs"),
+            *(f"train_{job.id}:", "--allowed-rules", f"train_{job.id}", "shapes", "--"),
+        )
+        assert job.id in printed
+    finally:
+        shutil.rmtree(clean / "results")
