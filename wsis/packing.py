@@ -50,13 +50,7 @@ def pack(
     finished: runs that need no job. cores: with fewer jobs than that, jobs are split, as far as runs allow.
     Every job stands after those that train what it needs.
     """
-    if tables is None:
-        ranks = dict.fromkeys(needed(plan, plan.runs), 0)
-    else:
-        ranks = {}
-        for rank, table in enumerate(tables):
-            for run in needed(plan, plan.wanted([table])):
-                ranks.setdefault(run, rank)
+    ranks = dict.fromkeys(needed(plan, plan.runs), 0) if tables is None else table_ranks(plan, tables)
     todo = {run: rank for run, rank in ranks.items() if run not in finished}
     parts = _joined(_cut(_families(plan, todo), todo, plan.scale.runs_per_job), todo, plan)
     parts.sort(key=lambda part: min(todo[run] for run in part))
@@ -83,6 +77,15 @@ def needed(plan: Plan, runs: Collection[str]) -> list[str]:
     for run in runs:
         add(run, run)
     return list(found)
+
+
+def table_ranks(plan: Plan, tables: Sequence[str]) -> dict[str, int]:
+    """Run -> position of the first of `tables` that needs it."""
+    ranks: dict[str, int] = {}
+    for rank, key in enumerate(tables):
+        for run in needed(plan, plan.wanted([key])):
+            ranks.setdefault(run, rank)
+    return ranks
 
 
 def _families(plan: Plan, todo: dict[str, int]) -> list[list[str]]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wsis.errors import WsisError
-from wsis.packing import Job, needed, pack, shapes_root
+from wsis.packing import Job, needed, pack, shapes_root, table_ranks
 from wsis.plan import Plan
 
 HEADLINE = "headline"  # the target when none is named
@@ -66,15 +66,6 @@ def work(plan: Plan, tables: Sequence[str], results: Path, cores: int = 1, anew:
         own = tuple(run for run in left if shapes_root(plan.runs[run].recipe) == data)
         evaluations.append(Job(f"{own[0]}-trained-{len(own)}", own, (), data, ranks[own[0]]))
     return Work(tuple(tables), tuple(trainings), tuple(evaluations))
-
-
-def table_ranks(plan: Plan, tables: Sequence[str]) -> dict[str, int]:
-    """Run -> position of the first of `tables` that shows it."""
-    ranks: dict[str, int] = {}
-    for rank, key in enumerate(tables):
-        for run in plan.wanted([key]):
-            ranks.setdefault(run, rank)
-    return ranks
 
 
 def finished(plan: Plan, runs: Collection[str], folder: Path) -> set[str]:

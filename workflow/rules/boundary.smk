@@ -1,6 +1,6 @@
 # Boundary maps of BAISeg's runs, measured on contacts between objects of one class, interiors and texture edges,
-# for tables with such `measures`: one rule for all that are measured together, since starting Python takes as long as measuring a
-# run of it. Nothing is trained for it.
+# for tables with such `measures`: one rule for all that are measured together, since starting Python takes as
+# long as measuring a run of it. Nothing is trained for it.
 from functools import partial
 
 from wsis.declare.table import BOUNDARY_MEASURES

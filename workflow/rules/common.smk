@@ -15,10 +15,10 @@ from wsis.configuration import known, overrides, seeds
 from wsis.data.places import named_roots
 from wsis.declare.load import ROOT as DECLARATIONS
 from wsis.errors import WsisError
-from wsis.packing import shapes_root
+from wsis.packing import shapes_root, table_ranks
 from wsis.plan import make_plan
 from wsis.probe.pictures_job import without_ppc
-from wsis.work import HEADLINE, read_work, table_ranks, tables_of, targets, work, write_work
+from wsis.work import HEADLINE, read_work, tables_of, targets, work, write_work
 
 STARTED = time.time()
 
@@ -84,7 +84,7 @@ def root_of(run):
 
 
 def measured_together(runs_of):
-    """Lists of runs that one process measures: of one data root and shown by the same tables.
+    """Lists of runs that one process measures: of one data root and seed, shown by the same tables.
 
     runs_of: tables -> the runs that are measured for them. So the lists do not depend on the target, and none is
     measured again when another one is asked for.
@@ -93,7 +93,8 @@ def measured_together(runs_of):
     shown = {key: {*runs_of([key])} for key in PLAN.tables}
     for run in runs_of(PLAN.tables):
         tables = frozenset(key for key, runs in shown.items() if run in runs)
-        groups.setdefault((shapes_root(PLAN.runs[run].recipe), tables), []).append(run)
+        recipe = PLAN.runs[run].recipe
+        groups.setdefault((shapes_root(recipe), recipe.seed, tables), []).append(run)
     return list(groups.values())
 
 
@@ -144,7 +145,7 @@ SCALE = PLAN.scale.name
 GENERATED = PLAN.scale.data == "generated"
 RESULTS = f"results/{SCALE}"
 WORK = wanted_work()
-RANKS = table_ranks(PLAN, WORK.tables)  # run -> position of the first wanted table that shows it
+RANKS = table_ranks(PLAN, WORK.tables)  # run -> position of the first wanted table that needs it
 STAGES = ["draw pictures", "measure", "evaluate", "train", "data", "render"]  # the last is the most urgent
 RUNS = "$(basename -a $(dirname {output}))"  # in a shell command: ids of the runs whose files are its outputs
 RECIPE_FLAGS = flags()

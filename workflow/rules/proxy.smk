@@ -1,5 +1,6 @@
 # Quality of BoxCaseg's proxy masks, of the first stages that tables with such `measures` are about: one rule
-# for all that are measured together, since starting Python takes longer than measuring. Nothing is trained or predicted for it.
+# for all that are measured together, since starting Python takes longer than measuring. Nothing is trained or
+# predicted for it.
 from wsis.declare.table import PROXY_MEASURES
 from wsis.probe.proxy_job import proxy_specs, rules_of
 from wsis.probe.proxy_rows import setting
