@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsis.packing import needed, pack, shapes_root
+from wsis.packing import pack, shapes_root
 from wsis.plan import make_plan
 
 
@@ -25,7 +25,7 @@ def test_jobs_hold_what_the_tables_show_and_what_that_needs_once(plan):
     for tables in targets(plan):
         jobs = pack(plan, tables, cores=2)
         listed = [run for job in jobs for run in job.runs]
-        assert sorted(listed) == sorted(needed(plan, plan.wanted(tables)))
+        assert sorted(listed) == sorted(plan.with_needed(plan.wanted(tables)))
         assert all(len(job.runs) <= plan.scale.runs_per_job for job in jobs)
         assert len({job.id for job in jobs}) == len(jobs)
         for job in jobs:
@@ -48,7 +48,7 @@ def test_finished_runs_stand_in_no_job_and_others_do_not_wait_for_them(plan):
     first = {run for job in pack(plan, ["boxinst/1a"]) for run in job.runs}
     left = pack(plan, tables, finished=first)
     listed = [run for job in left for run in job.runs]
-    assert sorted(listed) == sorted({*needed(plan, plan.wanted(tables))} - first)
+    assert sorted(listed) == sorted({*plan.with_needed(plan.wanted(tables))} - first)
 
 
 def test_rows_of_the_first_table_come_first_and_a_seed_s_family_stays_together():
@@ -57,7 +57,7 @@ def test_rows_of_the_first_table_come_first_and_a_seed_s_family_stays_together()
     jobs = pack(plan, tables, cores=2)
     early = [job for job in jobs if {*job.runs} & {*plan.wanted(tables[:1])}]
     assert jobs[: len(early)] == early
-    assert {run for job in early for run in job.runs} == {*needed(plan, plan.wanted(tables[:1]))}
+    assert {run for job in early for run in job.runs} == {*plan.with_needed(plan.wanted(tables[:1]))}
     assert len(early) == len(plan.seeds_of("boxinst"))
     assert [job.rank for job in jobs] == sorted(job.rank for job in jobs)
 

@@ -7,7 +7,6 @@ import os
 import pytest
 
 from wsis.errors import WsisError
-from wsis.packing import needed
 from wsis.plan import make_plan
 from wsis.work import read_work, tables_of, targets, work, write_work
 
@@ -39,7 +38,7 @@ def evaluated(found):
 
 
 def test_nothing_is_left_of_finished_results(plan, tmp_path):
-    runs = needed(plan, plan.wanted(list(plan.tables)))
+    runs = plan.with_needed(plan.wanted(list(plan.tables)))
     finish(tmp_path, plan, runs)
     for tables in targets(plan).values():
         found = work(plan, tables, tmp_path)
@@ -48,26 +47,26 @@ def test_nothing_is_left_of_finished_results(plan, tmp_path):
 
 
 def test_another_target_trains_what_is_new_only(plan, tmp_path):
-    first = needed(plan, plan.wanted(TABLES[:1]))
+    first = plan.with_needed(plan.wanted(TABLES[:1]))
     finish(tmp_path, plan, first)
     found = work(plan, TABLES, tmp_path)
-    assert sorted(trained(found)) == sorted({*needed(plan, plan.wanted(TABLES))} - {*first})
+    assert sorted(trained(found)) == sorted({*plan.with_needed(plan.wanted(TABLES))} - {*first})
     assert sorted(evaluated(found)) == sorted({*plan.wanted(TABLES)} - {*first})
 
 
 def test_trained_runs_without_metrics_are_evaluated_and_not_trained(plan, tmp_path):
-    finish(tmp_path, plan, needed(plan, plan.wanted(TABLES)), evaluated=False)
+    finish(tmp_path, plan, plan.with_needed(plan.wanted(TABLES)), evaluated=False)
     found = work(plan, TABLES, tmp_path)
     assert not found.trainings
     assert sorted(evaluated(found)) == sorted(plan.wanted(TABLES))
 
 
 def test_what_starts_from_a_run_that_was_trained_again_is_due(plan, tmp_path):
-    runs = needed(plan, plan.wanted(TABLES))
+    runs = plan.with_needed(plan.wanted(TABLES))
     finish(tmp_path, plan, runs)
     parent = next(run for run in runs if any(run in plan.runs[other].needs for other in runs))
     finish(tmp_path, plan, [parent], at=5000)
-    due = {run for run in runs if parent in needed(plan, [run])} - {parent}
+    due = {run for run in runs if parent in plan.with_needed([run])} - {parent}
     assert due == {*trained(work(plan, TABLES, tmp_path))}
 
 

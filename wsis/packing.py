@@ -48,12 +48,16 @@ def pack(
     """Jobs of the runs that `tables` show (None: of every run) and of what those need, in the tables' order.
 
     finished: runs that need no job. cores: with fewer jobs than that, jobs are split, as far as runs allow.
-    Every job stands after those that train what it needs.
+    Every job stands after those that train what it needs. DeclarationError for a run that needs one which
+    is not planned.
     """
-    ranks = dict.fromkeys(needed(plan, plan.runs), 0) if tables is None else table_ranks(plan, tables)
+    for run in plan.runs.values():
+        if missing := [need for need in run.needs if need not in plan.runs]:
+            raise DeclarationError(f"{run.id}: no recipe has the id {missing[0]}, which it needs")
+    ranks = dict.fromkeys(plan.with_needed(plan.runs), 0) if tables is None else table_ranks(plan, tables)
     todo = {run: rank for run, rank in ranks.items() if run not in finished}
     parts = _joined(_cut(_families(plan, todo), todo, plan.scale.runs_per_job), todo, plan)
-    parts.sort(key=lambda part: min(todo[run] for run in part))
+    parts = _ordered(sorted(parts, key=lambda part: min(todo[run] for run in part)), plan)
     pieces = -(-cores // len(parts)) if parts else 0
     return [
         _job(piece, plan, min(todo[run] for run in part))
@@ -62,28 +66,11 @@ def pack(
     ]
 
 
-def needed(plan: Plan, runs: Collection[str]) -> list[str]:
-    """`runs` and all that must be trained before them, parents first."""
-    found: dict[str, None] = {}
-
-    def add(run: str, child: str) -> None:
-        if run not in plan.runs:
-            raise DeclarationError(f"{child}: no recipe has the id {run}, which it needs")
-        if run not in found:
-            for parent in plan.runs[run].needs:
-                add(parent, run)
-            found[run] = None
-
-    for run in runs:
-        add(run, run)
-    return list(found)
-
-
 def table_ranks(plan: Plan, tables: Sequence[str]) -> dict[str, int]:
     """Run -> position of the first of `tables` that needs it."""
     ranks: dict[str, int] = {}
     for rank, key in enumerate(tables):
-        for run in needed(plan, plan.wanted([key])):
+        for run in plan.with_needed(plan.wanted([key])):
             ranks.setdefault(run, rank)
     return ranks
 
@@ -133,6 +120,22 @@ def _joined(parts: list[list[str]], ranks: dict[str, int], plan: Plan) -> list[l
         if alone:
             room[key] = part
     return joined
+
+
+def _ordered(parts: list[list[str]], plan: Plan) -> list[list[str]]:
+    """The same order but for parts that need later ones, which stand after those."""
+    ordered: list[list[str]] = []
+    left = list(parts)
+    while left:
+        missing = {run for part in left for run in part}
+        ready = next(
+            part
+            for part in left
+            if not ({need for run in part for need in plan.runs[run].needs} - {*part}) & missing
+        )
+        ordered.append(ready)
+        left.remove(ready)
+    return ordered
 
 
 def _split(part: list[str], plan: Plan, pieces: int) -> list[list[str]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wsis.declare.load import ROOT, load_tables
 from wsis.declare.recipe import Recipe
-from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve
+from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve, with_seed
 from wsis.declare.scale import Scale, load_scale
 from wsis.declare.table import Table
 from wsis.packing import Job, pack
@@ -118,6 +119,23 @@ class Plan:
         """Runs whose masks of the training images another run learns from."""
         return {run.recipe.proxy.parent for run in self.runs.values() if run.recipe.proxy}
 
+    def predicts(self, run: str) -> bool:
+        """Whether a table shows what a run predicts; none does of warm-ups, which others only start from."""
+        return bool(self.runs[run].rows) or run in self.proxied
+
+    def with_needed(self, ids: Iterable[str]) -> list[str]:
+        """These runs and all that they need, what is needed first."""
+        found: dict[str, None] = {}
+
+        def add(run: str) -> None:
+            for needed in self.runs[run].needs:
+                add(needed)
+            found.setdefault(run)
+
+        for run in ids:
+            add(run)
+        return list(found)
+
     def recipe_id(self, table: str, label: str) -> str | None:
         """Id of the recipe that the paper ran for a trained row, also where it can't run here."""
         row = self.tables[table].row(label)
@@ -168,8 +186,12 @@ def make_plan(
             if row.kind == "quote":
                 plan._reasons[cell] = "quoted"
                 continue
+            resolved = None
             for seed in plan.seeds_of(table.paper):
-                resolved = resolve(table, row, declared, seed, overrides, root)
+                if resolved is None:
+                    resolved = resolve(table, row, declared, seed, overrides, root)
+                else:
+                    resolved = with_seed(resolved, seed)
                 missing = missing_part(resolved.recipe or resolved.published)
                 if resolved.recipe is None or missing:
                     plan._reasons[cell] = missing or resolved.reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -62,32 +63,39 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         }
         for run in plan.runs.values()
     ]
-    absent = [
-        {"table": table.key, "row": row.label, "reason": reason}
-        for table in plan.tables.values()
-        for row in table.rows
-        if (reason := plan.row_reason(table.key, row.label)) and reason != "quoted"
-    ]
     return {
         "scale": plan.scale.name,
         "seeds": list(plan.seeds),
         "runs": runs,
         "jobs": [{"id": j.id, "runs": list(j.runs), "needs": list(j.needs)} for j in plan.jobs],
-        "absent": absent,
-        "totals": {
-            "runs": len(runs),
-            "rows_served": len({tuple(cell) for run in plan.runs.values() for cell in run.rows}),
-            "device_hours": sum(run.device_hours for run in plan.runs.values()),
-            "disk_gb": sum(run.disk_gb for run in plan.runs.values()),
-        },
+        "absent": _absent(plan),
+        "totals": _totals(plan),
         "assumptions": plan.scale.cost.model_dump(mode="json"),
+    }
+
+
+def _absent(plan: Plan) -> list[dict[str, str]]:
+    """Trained rows that can't run at this scale, and why."""
+    return [
+        {"table": table.key, "row": row.label, "reason": reason}
+        for table in plan.tables.values()
+        for row in table.rows
+        if (reason := plan.row_reason(table.key, row.label)) and reason != "quoted"
+    ]
+
+
+def _totals(plan: Plan) -> dict[str, float]:
+    return {
+        "runs": len(plan.runs),
+        "rows_served": len({tuple(cell) for run in plan.runs.values() for cell in run.rows}),
+        "device_hours": sum(run.device_hours for run in plan.runs.values()),
+        "disk_gb": sum(run.disk_gb for run in plan.runs.values()),
     }
 
 
 def show_plan(plan: Plan) -> None:
     """The run graph of each paper's first seed, totals over all, the assumptions, and what can't run yet."""
     console = Console()
-    tree = plan_as_json(plan)
     grid = Grid("run", "parent", "iterations", "hours", "rows served", title=f"scale {plan.scale.name}")
     first = {plan.seeds_of(table.paper)[0] for table in plan.tables.values()}
     for run in plan.runs.values():
@@ -97,7 +105,7 @@ def show_plan(plan: Plan) -> None:
         hours = f"{run.device_hours:.3g}"
         grid.add_row(run.id, run.parent or "", str(run.iterations), hours, rows)
     console.print(grid)
-    totals, cost = tree["totals"], plan.scale.cost
+    totals, cost = _totals(plan), plan.scale.cost
     console.print(
         f"seeds {', '.join(map(str, plan.seeds))}: {totals['runs']} runs in {len(plan.jobs)} jobs serve "
         f"{totals['rows_served']} rows; {totals['device_hours']:.3g} device-hours, {totals['disk_gb']:.3g} GB"
@@ -110,10 +118,7 @@ def show_plan(plan: Plan) -> None:
     )
     for line in estimates(plan, HEADLINE, "all"):
         console.print(line)
-    reasons: dict[str, int] = {}
-    for entry in tree["absent"]:
-        reasons[entry["reason"]] = reasons.get(entry["reason"], 0) + 1
-    for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+    for reason, count in Counter(entry["reason"] for entry in _absent(plan)).most_common():
         console.print(f"not run: {count} rows: {reason}")
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wsis.errors import WsisError
-from wsis.packing import Job, needed, pack, shapes_root, table_ranks
+from wsis.packing import Job, pack, shapes_root, table_ranks
 from wsis.plan import Plan
 
 HEADLINE = "headline"  # the target when none is named
@@ -53,7 +53,7 @@ def work(plan: Plan, tables: Sequence[str], results: Path, cores: int = 1, anew:
     """The jobs that `tables` need of what is there in results/<scale>. anew: as if nothing were finished."""
     folder = results / plan.scale.name / "runs"
     shown = plan.wanted(list(tables))
-    trained = set() if anew else finished(plan, needed(plan, shown), folder)
+    trained = set() if anew else finished(plan, plan.with_needed(shown), folder)
     trainings = pack(plan, tables, trained, cores)
     measured = {run for run in shown if run in trained and _newer(folder / run)}
     evaluations = []

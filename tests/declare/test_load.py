@@ -295,6 +295,16 @@ def test_defaults_are_stripped_from_the_id():
     assert "momentum" not in json.loads(plain.canonical()).get("schedule", {})
 
 
+def test_a_changed_copy_has_its_own_id():
+    """Ids are remembered by a recipe's value, so none is carried over by copying."""
+    plain = recipe("method: boxinst")
+    known = plain.id
+    other = plain.model_copy(update={"seed": 1})
+    assert other.id != known == plain.model_copy().id
+    assert other.id == recipe("{method: boxinst, seed: 1}").id
+    assert other.settled().seed == 1
+
+
 @pytest.mark.parametrize("number", ["0.02", "2.0e-2", "0.020", ".02"])
 def test_the_spelling_of_a_float_does_not_matter(number: str):
     assert (

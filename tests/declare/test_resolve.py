@@ -4,7 +4,7 @@ import pytest
 
 from wsis.declare.load import DeclarationError, load_tables, merged, parse
 from wsis.declare.recipe import Recipe, ScheduleSpec
-from wsis.declare.resolve import deviations, flatten, laid, resolve
+from wsis.declare.resolve import deviations, flatten, laid, resolve, with_seed
 from wsis.declare.scale import load_scale
 
 
@@ -30,6 +30,18 @@ def test_at_the_papers_scale_a_row_is_the_papers_recipe(tables):
                 alone = parse(Recipe, tree, "here")
                 assert alone.id == found.published.id
                 assert deviations(found.published, found.recipe) == ()
+
+
+@pytest.mark.parametrize("name", ["smoke", "tiny", "mini", "paper"])
+def test_a_resolved_row_takes_another_seed_as_if_it_were_resolved_with_it(tables, name):
+    """Whole results are compared: recipes, ancestors and the ids that they name."""
+    scale = load_scale(name)
+    for table in tables.values():
+        for row in table.rows:
+            if row.kind == "train" and (found := resolve(table, row, scale, seed=3)).recipe is not None:
+                again = resolve(table, row, scale, seed=4)
+                assert with_seed(found, 4) == again
+                assert again.recipe.id != found.recipe.id
 
 
 def test_rows_of_a_table_differ_from_each_other_only_in_what_they_vary(tables):

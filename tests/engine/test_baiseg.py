@@ -46,7 +46,7 @@ def done(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shapes, "DEV_IMAGES", 8)
         make_data(plan, results, shapes_root(plan.runs[ids["trained"]].recipe))
-    train_runs(plan, list(ids.values()), results, None, OPTIONS)
+    train_runs(plan, plan.with_needed(ids.values()), results, None, OPTIONS)
     return SimpleNamespace(plan=plan, results=results, ids=ids)
 
 

@@ -1,5 +1,7 @@
 """The threshold of BAISeg's boundary map, chosen on drawn development images."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from wsis.engine.threshold import GRID, set_threshold
 from wsis.extract.pipeline import extract
 from wsis.methods.baiseg.maps import Maps
 from wsis.plan import make_plan
+
+NO_ROOT = SimpleNamespace(path="nowhere", fingerprint="")  # dev_samples are drawn here
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,7 @@ def test_the_lowest_of_the_best_thresholds_is_chosen(recipe, monkeypatch, contac
     method = Drawn(contact, inside, recipe)
     image = SemanticSample(torch.zeros(3, 40, 60, dtype=torch.uint8), (40, 60), 7)
     monkeypatch.setattr(threshold, "dev_samples", lambda *_: [(two_squares(crowd), image)])
-    told = set_threshold(recipe, method, None)["threshold"]
+    told = set_threshold(recipe, method, NO_ROOT)["threshold"]
     found = {
         value: literal_ap50(
             [two_squares()], [method.extracted(method.maps([])[0], settings_of(recipe, value))]
@@ -84,5 +88,5 @@ def test_a_threshold_of_the_recipe_is_not_chosen(recipe):
     for own, value in (({"threshold": 0.0}, 0.0), ({"boundary": "none"}, None)):
         spec = recipe.baiseg.model_copy(update=own)
         method = Drawn(0.5, 0, recipe)
-        assert set_threshold(recipe.model_copy(update={"baiseg": spec}), method, None) == {}
+        assert set_threshold(recipe.model_copy(update={"baiseg": spec}), method, NO_ROOT) == {}
         assert method.threshold == value

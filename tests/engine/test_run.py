@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -29,7 +31,9 @@ def plan_of(*recipes: Recipe) -> SimpleNamespace:
         )
         for recipe in recipes
     }
-    return SimpleNamespace(runs=runs, scale=SimpleNamespace(name="smoke"), proxied=set())
+    return SimpleNamespace(
+        runs=runs, scale=SimpleNamespace(name="smoke"), proxied=set(), predicts=lambda run: True
+    )
 
 
 def recipe_of(seed=0, parent=None, iterations=4) -> Recipe:
@@ -56,6 +60,7 @@ def toys(monkeypatch):
         seen.opened += 1
         return SimpleNamespace(
             name=path.name,
+            path=path,
             num_classes=2,
             category_ids=(3, 7),
             train_images=9,
@@ -217,3 +222,11 @@ def test_unknown_runs_and_missing_roots_are_refused(tmp_path, toys):
         train_runs(plan_of(recipe), ["nonsense-1"], tmp_path)
     with pytest.raises(WsisError, match="trains on coco: give its root"):
         train_runs(plan_of(recipe), [recipe.id], tmp_path, None, OPTIONS)
+
+
+def test_a_training_process_imports_only_its_own_methods_libraries():
+    """BAISeg's extraction and its libraries take as long to import as a training of a few steps."""
+    slow = {"scipy", "skimage", "cv2", "pandas", "matplotlib"}
+    code = f"import sys, wsis.engine.run, wsis.methods.boxinst; print({slow} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tests.engine.toy import Toy, toy_batches, toy_recipe
+from wsis.engine import launch
 from wsis.engine import train as engine_train
 from wsis.engine.checkpoint import load_model
 from wsis.engine.launch import make_fabric
@@ -117,16 +118,37 @@ def test_split_batch():
         split_batch(16, 3, 2)
 
 
-def test_fewer_devices_and_another_precision_are_recorded(tmp_path):
+@pytest.mark.parametrize("native, instead", [(True, "bf16"), (False, "32")])
+def test_fewer_devices_and_another_precision_are_recorded(tmp_path, monkeypatch, native, instead):
+    monkeypatch.setattr(launch, "native_bf16", lambda accelerator: native)
     _, summary = run(tmp_path, toy_recipe(iterations=2, devices=2, precision="16"))
-    assert summary["precision"] == "bf16"
+    assert summary["precision"] == instead
     assert summary["deviations"] == [
         "1 device(s) instead of 2, batch 4 kept by 2 accumulation steps",
-        "precision bf16 instead of 16",
+        f"precision {instead} instead of 16",
     ]
 
 
-def test_mixed_precision_leaves_boxes_whole(tmp_path):
+@pytest.mark.parametrize("native, chosen", [(True, "bf16"), (False, "32")])
+def test_auto_is_the_precision_that_the_device_has_and_no_deviation(tmp_path, monkeypatch, native, chosen):
+    monkeypatch.setattr(launch, "native_bf16", lambda accelerator: native)
+    _, summary = run(tmp_path, toy_recipe(iterations=1, precision="auto"))
+    assert summary["precision"] == chosen and summary["deviations"] == []
+
+
+def test_lowered_instruction_sets_have_no_native_bf16(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    for lowered in ("DEFAULT", "AVX2"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda lowered=lowered: lowered)
+        assert launch.possible_precision("bf16", "cpu") == "32"
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert launch.possible_precision("bf16", "cpu") == "bf16"
+    assert launch.possible_precision("32", "cpu") == "32"
+
+
+def test_mixed_precision_leaves_boxes_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "native_bf16", lambda accelerator: True)
+
     class Looks(Plain):
         def losses(self, batch, generator):
             assert batch.targets[0].boxes.dtype == batch.scales.dtype == torch.float32

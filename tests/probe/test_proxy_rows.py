@@ -19,7 +19,8 @@ from wsis.evaluation.rle import truth_rle
 from wsis.jobs import make_data
 from wsis.plan import make_plan
 from wsis.probe.proxy_job import measure_proxies, proxy_specs
-from wsis.probe.proxy_rows import row_quality, setting
+from wsis.probe.proxy_rows import row_quality
+from wsis.probe.proxy_setting import setting
 from wsis.report.stale import proxy_hash
 
 H, W = 20, 26

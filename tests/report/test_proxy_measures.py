@@ -15,7 +15,7 @@ from wsis.declare.scale import Cost, Scale
 from wsis.declare.table import PROXY_MEASURES, PSEUDO_MEASURES
 from wsis.errors import WsisError
 from wsis.plan import Plan
-from wsis.probe.proxy_rows import setting
+from wsis.probe.proxy_setting import setting
 from wsis.report import build
 from wsis.report.build import build_report
 from wsis.report.measures import ProxyMasks, measures_note, readable

@@ -3,7 +3,7 @@
 # predicted for it.
 from wsis.declare.table import PROXY_MEASURES
 from wsis.probe.proxy_job import proxy_specs, rules_of
-from wsis.probe.proxy_rows import setting
+from wsis.probe.proxy_setting import setting
 
 SPECS = proxy_specs(PLAN)
 

@@ -12,11 +12,12 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from wsis.errors import WsisError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def _entries(log: Path) -> list[Overhead]:
 
 def show(entries: list[Overhead], console: Console) -> None:
     """Print one line a workflow run: wall time, cores, training seconds and their ratio."""
+    from rich.table import Table
+
     table = Table(title="Harness overhead: wall time x cores / training seconds (1.0 is none)")
     for column in ("scale", "started", "wall s", "cores", "runs trained", "training s", "overhead"):
         table.add_column(column, justify="left" if column in ("scale", "started") else "right")

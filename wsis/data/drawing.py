@@ -20,6 +20,8 @@ from PIL import Image, ImageDraw
 from wsis.data import outlines
 from wsis.data.colour import hsv_to_rgb, rgb_to_lab
 
+Box = tuple[slice, slice]  # rows and columns of an image
+WHOLE: Box = (slice(None), slice(None))
 SUPERSAMPLING = 2
 RADIUS = (11.0, 42.0)  # pixels at s = 96, log-uniform
 MIN_VISIBLE = 0.4  # share of an object that later objects must leave visible
@@ -114,8 +116,11 @@ def draw_scene(rng: np.random.Generator, size: int, low_contrast: float, kind: s
 
 
 def finish(rng: np.random.Generator, scene: Drawing) -> Drawing:
-    noise = rng.standard_normal(scene.image.shape, dtype=np.float32) * np.float32(rng.uniform(1, 3.5))
-    scene.image = np.clip(scene.image + noise + 0.5, 0, 255).astype(np.uint8)
+    noise = rng.standard_normal(scene.image.shape, dtype=np.float32)
+    noise *= np.float32(rng.uniform(1, 3.5))
+    image = scene.image + noise
+    image += 0.5
+    scene.image = np.clip(image, 0, 255, out=image).astype(np.uint8)
     return scene
 
 
@@ -178,10 +183,11 @@ def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
     weights = interpolation(size)
     light = weights @ rng.normal(0, 14, (5, 5)).astype(np.float32) @ weights.T
     tint = weights @ rng.normal(0, 4, (3, 5, 5)).astype(np.float32) @ weights.T
-    image = image + light[..., None] + tint.transpose(1, 2, 0)
+    image += light[..., None]
+    image += tint.transpose(1, 2, 0)
     if rng.random() < 0.4:
         image += stripes(rng, size, rng.uniform(4, 12))[..., None]
-    return np.clip(image, 0, 255)
+    return np.clip(image, 0, 255, out=image)
 
 
 def colour_over(
@@ -196,25 +202,36 @@ def paint(
     rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, colour: np.ndarray, low: bool
 ) -> np.ndarray:
     """Lay an object on the image: its colour (3, or s x s x 3), gradient, second tone, stripes."""
-    size = len(image)
-    along = _along(rng, alpha)
+    size, box = len(image), extent(alpha)
+    part = alpha[box]
+    along = _along(rng, alpha, box)
     shade = rng.uniform(5, 24) * (0.5 if low else 1) * along
     if rng.random() < 0.35:
         shade = shade + np.where(along > rng.uniform(-0.4, 0.4), 1, -1) * rng.uniform(6, 18) * (
             0.5 if low else 1
         )
     if rng.random() < 0.30:
-        shade = shade + stripes(rng, size, rng.uniform(4, 14))
+        shade = shade + stripes(rng, size, rng.uniform(4, 14), box)
+    colour = colour[box] if colour.ndim == 3 else colour
     painted = np.clip(colour.astype(np.float32) + shade[..., None], 0, 255)
-    return image + alpha[..., None] * (painted - image)
+    laid = image.astype(np.result_type(image, painted))
+    laid[box] += part[..., None] * (painted - image[box])
+    return laid
 
 
-def _along(rng: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
-    """Position along a random direction, about -1..1 over the object; s x s float32."""
-    y, x = np.mgrid[0 : len(alpha), 0 : len(alpha)].astype(np.float32)
+def extent(alpha: np.ndarray) -> Box:
+    """The rows and columns that an object covers."""
+    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _along(rng: np.random.Generator, alpha: np.ndarray, box: Box = WHOLE) -> np.ndarray:
+    """Position in the box along a random direction, about -1..1 over the object; float32."""
+    rows, columns = box
+    place = np.arange(len(alpha), dtype=np.float32)
     angle = rng.uniform(0, 2 * np.pi)
-    along = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
-    inside = along[alpha > 0]
+    along = np.float32(np.cos(angle)) * place[columns] + np.float32(np.sin(angle)) * place[rows, None]
+    inside = along[alpha[box] > 0]
     return (along - inside.mean()) / (np.ptp(inside) / 2 + 1e-3)
 
 
@@ -275,10 +292,13 @@ def _low_contrast(rng: np.random.Generator, under: np.ndarray) -> np.ndarray:
     return colours[int(excess.argmin())]
 
 
-def stripes(rng: np.random.Generator, size: int, amplitude: float) -> np.ndarray:
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
+def stripes(rng: np.random.Generator, size: int, amplitude: float, box: Box = WHOLE) -> np.ndarray:
+    """A wave of light in the box of an s x s image; float32."""
+    rows, columns = box
+    place = np.arange(size, dtype=np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(6, 16) * size / 96
-    wave = (x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period) + rng.uniform(0, 2 * np.pi)
+    across = place[columns] * np.cos(angle) + place[rows, None] * np.sin(angle)
+    wave = across * (2 * np.pi / period) + rng.uniform(0, 2 * np.pi)
     return (amplitude * np.sin(wave)).astype(np.float32)
 
 

@@ -28,8 +28,10 @@ from wsis.data.drawing import (
     LOW_CONTRAST,
     MIN_PIXELS,
     MIN_VISIBLE,
+    Box,
     Drawing,
     draw_background,
+    extent,
     fill_outline,
     finish,
 )
@@ -118,13 +120,13 @@ class _Scene:
     def __init__(self, rng: np.random.Generator, size: int, low_contrast: float) -> None:
         self.rng, self.size, self.scale, self.low_contrast = rng, size, size / 96, low_contrast
         self.image = draw_background(rng, size)
-        self.behind = self.image.mean((0, 1))
+        self.behind = rgb_to_lab(self.image.mean((0, 1)))
         y, x = np.mgrid[0:size, 0:size].astype(np.float32) + 0.5
         self.grid = np.stack([x, y], -1)
         self.masks: list[np.ndarray] = []
         self.seconds: list[np.ndarray | None] = []
         self.labels: list[int] = []
-        self.tones: list[np.ndarray] = []  # base tones, RGB
+        self.tones: list[np.ndarray] = []  # base tones, Lab
         self.circles: list[tuple[np.ndarray, float]] = []
         self.full: list[int] = []  # pixels, as if nothing were covered
 
@@ -161,12 +163,15 @@ class _Scene:
         visible = [*(old & ~mask for old in self.masks), mask]
         if not self._fits(visible, [*self.full, full], label, target):
             return False
-        colour, second, base = self._colours(label, target, mask, centre, radius)
-        self.image = self.image + alpha[..., None] * (np.clip(colour, 0, 255) - self.image)
+        box = extent(alpha)
+        colour, second, tone = self._colours(label, target, mask, box, centre, radius)
+        image = self.image.astype(np.result_type(self.image, colour))
+        image[box] += alpha[box][..., None] * (np.clip(colour, 0, 255) - self.image[box])
+        self.image = image
         self.masks = visible
         self.seconds = [old if old is None else old & ~mask for old in self.seconds] + [second]
         self.labels.append(label)
-        self.tones.append(base)
+        self.tones.append(tone)
         self.circles.append((centre, radius))
         self.full.append(full)
         return True
@@ -195,36 +200,38 @@ class _Scene:
         return all(cv2.connectedComponents(m.astype(np.uint8), connectivity=4)[0] == 2 for m in visible)
 
     def _colours(
-        self, label: int, target: int | None, mask: np.ndarray, centre: np.ndarray, radius: float
+        self, label: int, target: int | None, mask: np.ndarray, box: Box, centre: np.ndarray, radius: float
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """s x s x 3 colours, the part with the second tone or None, the base tone."""
+        """RGB colours of the box, the part of the mask with the second tone or None, the base tone in Lab."""
         rng = self.rng
         low = rng.random() < self.low_contrast
         wanted = [(self.behind, *(LOW_CONTRAST if low else (CONTRAST, np.inf)))]
         if target is not None and self.labels[target] == label:
             wanted.append((self.tones[target], *STEP))
         base = _tone(rng, label, wanted)
-        colour, second = np.broadcast_to(base, self.image.shape), None
+        tone, colour, second = rgb_to_lab(base), base, None
         if rng.random() < TEXTURED:
-            other = _tone(rng, label, [(base, *TONES), (self.behind, CONTRAST / 2, np.inf)])
-            weight = self._pattern(centre, radius)
+            other = _tone(rng, label, [(tone, *TONES), (self.behind, CONTRAST / 2, np.inf)])
+            weight = self._pattern(box, centre, radius)
             colour = base + weight[..., None] * (other - base)
-            second = mask & (weight >= 0.5)
-        slope = self._turned(centre)[0] * (rng.uniform(4, 16) / radius)
-        depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
+            second = np.zeros_like(mask)
+            second[box] = mask[box] & (weight >= 0.5)
+        slope = self._turned(box, centre)[0] * (rng.uniform(4, 16) / radius)
+        depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)[box]
         shade = 1 - rng.uniform(*SHADE) * np.exp(-depth / (SHADE_DEPTH * self.scale))
-        return (colour + slope[..., None]) * shade[..., None], second, base
+        return (colour + slope[..., None]) * shade[..., None], second, tone
 
-    def _turned(self, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinates of the pixels around `centre` along two random perpendicular directions."""
+    def _turned(self, box: Box, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates of the box's pixels around `centre` along two random perpendicular directions."""
         angle = self.rng.uniform(0, 2 * np.pi)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], np.float32)
-        across = (self.grid - centre.astype(np.float32)) @ turn
+        rows, columns = box
+        across = ((self.grid[rows] - centre.astype(np.float32)) @ turn)[:, columns]
         return across[..., 0], across[..., 1]
 
-    def _pattern(self, centre: np.ndarray, radius: float) -> np.ndarray:
-        """s x s in [0, 1]: weight of the second tone; its edges are as sharp as an outline."""
-        rng, (u, v) = self.rng, self._turned(centre)
+    def _pattern(self, box: Box, centre: np.ndarray, radius: float) -> np.ndarray:
+        """Weight of the second tone in the box, in [0, 1]; its edges are as sharp as an outline."""
+        rng, (u, v) = self.rng, self._turned(box, centre)
         kind, phase = int(rng.integers(4)), rng.random(2)
         if kind == 0:  # halves
             return _inside(u - rng.uniform(-0.35, 0.35) * radius)
@@ -248,7 +255,7 @@ def _inside(distance: np.ndarray) -> np.ndarray:
 
 
 def _tone(rng: np.random.Generator, label: int, wanted: list[tuple[np.ndarray, float, float]]) -> np.ndarray:
-    """RGB float32 of the class's hue whose differences from the given colours lie in the wanted ranges.
+    """RGB float32 of the class's hue whose differences from the given Lab colours lie in the wanted ranges.
 
     The first of forty-eight that has all; else the one that misses them by least.
     """
@@ -257,7 +264,7 @@ def _tone(rng: np.random.Generator, label: int, wanted: list[tuple[np.ndarray, f
     colours = hsv_to_rgb(hsv)
     lab, missed = rgb_to_lab(colours), np.zeros(48)
     for other, least, most in wanted:
-        distance = np.linalg.norm(lab - rgb_to_lab(other), axis=1)
+        distance = np.linalg.norm(lab - other, axis=1)
         missed += np.maximum(least - distance, 0) + np.maximum(distance - most, 0)
     return colours[int(missed.argmin())].astype(np.float32)
 

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from wsis.errors import WsisError
 
@@ -125,6 +124,8 @@ def read_mask(path: Path) -> np.ndarray:
 
 def has_one_object(mask: np.ndarray) -> bool:
     """The rule of DUTS-Single (RULE) for an h x w mask in [0, 1]."""
+    from scipy import ndimage  # slow to import, and a listed root has no use for it
+
     components, _ = ndimage.label(mask > 0.5, np.ones((3, 3)))
     areas = np.bincount(components.ravel())[1:]
     return int((areas > SHARE * mask.size).sum()) == 1

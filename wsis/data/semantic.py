@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from wsis.data import transforms, voc
 from wsis.data.roots import Picture, Root, read_split
@@ -106,6 +105,8 @@ def without_bands(semantic: np.ndarray, *maps: np.ndarray) -> tuple[np.ndarray, 
     void = semantic == VOID
     if not void.any() or void.all():
         return semantic, *maps
+    from scipy.ndimage import distance_transform_edt  # slow to import, and only VOC's maps have bands
+
     distance, (rows, columns) = distance_transform_edt(void, return_indices=True)
     near = distance <= BAND
     return tuple(np.where(near, array[rows, columns], array) for array in (semantic, *maps))

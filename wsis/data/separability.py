@@ -49,11 +49,11 @@ def separability(root: Path, split: str = "val", limit: int = 150) -> dict:
             similarity = np.exp(-np.linalg.norm(lab[first] - lab[second], axis=-1) / 2)
             for mask, box in zip(masks, inside, strict=True):
                 of_box = box[first] | box[second]
-                same = mask[first] == mask[second]
+                near, same = similarity[of_box], (mask[first] == mask[second])[of_box]
                 for i, tau in enumerate(TAUS):
-                    kept = of_box & (similarity >= tau)
-                    edges[i] += kept.sum()
-                    positive[i] += (kept & same).sum()
+                    kept = near >= tau
+                    edges[i] += np.count_nonzero(kept)
+                    positive[i] += np.count_nonzero(kept & same)
     prop = 100 * positive / np.maximum(edges, 1)
     kept = 100 * positive / max(positive[0], 1)
     return {

@@ -24,8 +24,8 @@ import secrets
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image
 from pycocotools import mask as rle
 
 from wsis.data.drawing import Drawing, draw_scene
@@ -216,16 +216,17 @@ def _summary(annotations: list[dict], images: int) -> dict:
 
 def _overlapping(annotations: list[dict]) -> np.ndarray:
     """Whether an object's box overlaps one of the same class and image by an IoU above OVERLAP; N bool."""
-    keys = np.array([(a["image_id"], a["category_id"]) for a in annotations])
-    boxes = [a["bbox"] for a in annotations]
-    found = np.zeros(len(boxes), bool)
-    for key in np.unique(keys, axis=0):
-        members = np.flatnonzero((keys == key).all(1))
-        own = [boxes[i] for i in members]
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, a in enumerate(annotations):
+        groups.setdefault((a["image_id"], a["category_id"]), []).append(i)
+    found = np.zeros(len(annotations), bool)
+    for members in groups.values():
+        own = [annotations[i]["bbox"] for i in members]
         iou = rle.iou(own, own, [False] * len(own))
         found[members] = (iou > OVERLAP).sum(1) > 1  # the one more is the object itself
     return found
 
 
 def _save(array: np.ndarray, path: Path) -> None:
-    Image.fromarray(array).save(path, compress_level=1)
+    """A PNG of h x w or h x w x 3 (RGB) uint8; OpenCV's encoder takes a third of Pillow's time."""
+    path.write_bytes(cv2.imencode(".png", array[..., ::-1] if array.ndim == 3 else array)[1])

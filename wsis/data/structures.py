@@ -7,7 +7,9 @@ frame of the network input, `Instances` in that of the original image.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +39,20 @@ class Targets:
 
 
 @dataclass
-class Batch:
+class Memo:
+    """What has been computed of some images and holds for every run that reads them in this process."""
+
+    memo: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """compute() at the first call with `key`, and the same result at every further one."""
+        if key not in self.memo:
+            self.memo[key] = compute()
+        return self.memo[key]
+
+
+@dataclass
+class Batch(Memo):
     """One training step's images.
 
     images:   B x 3 x H x W uint8 RGB, padded with PADDING at the right and bottom to a common size
@@ -54,6 +69,9 @@ class Batch:
     ids: list[int] = field(default_factory=list)
 
     def to(self, device: torch.device) -> Batch:
+        """Itself where it is there already, memo included."""
+        if self.images.device == device:
+            return self
         return Batch(
             self.images.to(device, non_blocking=True),
             self.valid.to(device, non_blocking=True),
@@ -64,7 +82,7 @@ class Batch:
 
 
 @dataclass
-class Sample:
+class Sample(Memo):
     """One evaluation image as a method's `predict` takes it.
 
     image: 3 x H x W uint8 RGB, resized for the network
@@ -78,7 +96,7 @@ class Sample:
 
 
 @dataclass
-class PatchBatch:
+class PatchBatch(Memo):
     """One training step's object patches (BoxCaseg, Sec. 3.2).
 
     images:  B x 3 x S x S float32, normalised
@@ -93,6 +111,9 @@ class PatchBatch:
     ids: list[int] = field(default_factory=list)
 
     def to(self, device: torch.device) -> PatchBatch:
+        """Itself where it is there already."""
+        if self.images.device == device:
+            return self
         move = lambda t: t.to(device, non_blocking=True)  # noqa: E731
         return PatchBatch(move(self.images), move(self.labels), move(self.salient), self.ids)
 
@@ -116,7 +137,7 @@ class BoxSample:
 
 
 @dataclass
-class SemanticBatch:
+class SemanticBatch(Memo):
     """One training step's crops (BAISeg, Secs. 3.1 and 4.2).
 
     images:    B x 3 x S x S uint8 RGB, PADDING outside the image
@@ -132,12 +153,15 @@ class SemanticBatch:
     ids: list[int] = field(default_factory=list)
 
     def to(self, device: torch.device) -> SemanticBatch:
+        """Itself where it is there already."""
+        if self.images.device == device:
+            return self
         move = lambda t: None if t is None else t.to(device, non_blocking=True)  # noqa: E731
         return SemanticBatch(move(self.images), move(self.semantic), move(self.instances), self.ids)
 
 
 @dataclass
-class SemanticSample:
+class SemanticSample(Memo):
     """One image whose instances are to be extracted (BAISeg, Sec. 3.6).
 
     image:    3 x h x w uint8 RGB, of original size

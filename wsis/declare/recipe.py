@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -67,9 +68,9 @@ class ModelSpec(Spec):
     tower_convs: Positive = 4
     mask_channels: Positive | None = None  # C_m, mask branch output
     head_channels: Positive | None = None  # h, hidden channels of the dynamic head (Sec. 3.1: 8 -> 16)
-    # What the training changes: everything, the detector alone (a warm-up: the masks' part isn't even computed),
-    # or the masks' part alone on a frozen detector, whose outputs rows with one parent then share.
-    trained: Literal["all", "detector", "masks"] = "all"
+    # What the training changes: everything, the base alone (a detector or features, which masks come from),
+    # or the masks' part alone on a frozen base, which rows with one parent then share.
+    trained: Literal["all", "base", "masks"] = "all"
 
 
 class PairwiseSpec(Spec):
@@ -198,6 +199,12 @@ class Recipe(Spec):
         return self
 
     @model_validator(mode="after")
+    def _frozen_has_a_source(self) -> Recipe:
+        if self.model.trained == "masks" and self.init is None:
+            raise ValueError("model.trained 'masks' needs a trained base to start from (init.parent)")
+        return self
+
+    @model_validator(mode="after")
     def _edges_for_proposed(self) -> Recipe:
         if self.loss.full == "proposed" and self.loss.pairwise is None:
             raise ValueError("loss.full 'proposed' needs loss.pairwise: its neighbourhood defines the edges")
@@ -205,31 +212,49 @@ class Recipe(Spec):
 
     def settled(self) -> Recipe:
         """This recipe with every null that `variant` governs filled in; a decided value always wins."""
-        tree = self.model_dump(mode="json")
-        defaults = VARIANT[self.variant]
-        parts = [("model", tree["model"]), ("loss", tree["loss"]), ("pairwise", tree["loss"]["pairwise"])]
-        for name, part in [*parts, ("sim", tree["sim"])]:
-            own = (
-                {"tau": 0.1}
-                if name == "pairwise" and (self.method, self.variant) == ("sim", "released")
-                else {}
-            )
-            for key, value in (
-                defaults[name] | own
-            ).items():  # SIM's code has BoxInst's paper's tau (B1, S11)
-                if part is not None and part[key] is None:
-                    part[key] = value
-        return Recipe.model_validate_json(json.dumps(tree))
+        return _settled(self)
 
     def canonical(self) -> str:
         """Canonical JSON: settled, keys sorted, defaults stripped, floats in shortest form."""
-        tree = self.settled().model_dump(mode="json", exclude_defaults=True)
-        return json.dumps(_floats(tree), sort_keys=True, separators=(",", ":"))
+        return _canonical(self)
 
     @property
     def id(self) -> str:
         """`<method>-<10 hex>`; equal recipes have equal ids whatever file or table they come from."""
-        return f"{self.method}-{hashlib.sha256(self.canonical().encode()).hexdigest()[:10]}"
+        return _id(self)
+
+
+# A plan asks hundreds of recipes for their ids thousands of times. They are remembered by value: a recipe is
+# frozen, and a changed copy of it is another key.
+
+
+@cache
+def _settled(recipe: Recipe) -> Recipe:
+    tree = recipe.model_dump(mode="json")
+    defaults = VARIANT[recipe.variant]
+    parts = [("model", tree["model"]), ("loss", tree["loss"]), ("pairwise", tree["loss"]["pairwise"])]
+    filled = False
+    for name, part in [*parts, ("sim", tree["sim"])]:
+        own = (
+            {"tau": 0.1}
+            if name == "pairwise" and (recipe.method, recipe.variant) == ("sim", "released")
+            else {}
+        )
+        for key, value in (defaults[name] | own).items():  # SIM's code has BoxInst's paper's tau (B1, S11)
+            if part is not None and part[key] is None:
+                part[key], filled = value, True
+    return Recipe.model_validate_json(json.dumps(tree)) if filled else recipe
+
+
+@cache
+def _canonical(recipe: Recipe) -> str:
+    tree = recipe.settled().model_dump(mode="json", exclude_defaults=True)
+    return json.dumps(_floats(tree), sort_keys=True, separators=(",", ":"))
+
+
+@cache
+def _id(recipe: Recipe) -> str:
+    return f"{recipe.method}-{hashlib.sha256(recipe.canonical().encode()).hexdigest()[:10]}"
 
 
 def _floats(value: Any) -> Any:

@@ -9,7 +9,7 @@ a row that only predicts otherwise: the training is a recipe of its own, which t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,22 @@ def resolve(
     ancestors = (*found.ancestors, found.recipe, *proxied.ancestors)
     declared = {recipe.id: first for recipe in (*found.ancestors, found.recipe)}
     return Resolved(second, proxied.recipe, ancestors, declared=declared)
+
+
+def with_seed(resolved: Resolved, seed: int) -> Resolved:
+    """What `resolve` gives with another seed: it changes the ids of what recipes start or learn from, too."""
+    ids: dict[str, str] = {}
+
+    def reseeded(recipe: Recipe) -> Recipe:
+        parts = {name: part for name in ("init", "proxy") if (part := getattr(recipe, name)) is not None}
+        moved = {name: part.model_copy(update={"parent": ids[part.parent]}) for name, part in parts.items()}
+        copy = recipe.model_copy(update={"seed": seed, **moved})
+        ids[recipe.id] = copy.id
+        return copy
+
+    ancestors = tuple(reseeded(recipe) for recipe in resolved.ancestors)  # parents first
+    declared = {ids[id]: recipe for id, recipe in resolved.declared.items()}
+    return replace(resolved, recipe=reseeded(resolved.recipe), ancestors=ancestors, declared=declared)
 
 
 def _at_scale(
@@ -172,14 +188,14 @@ def _forked(
     """
     supervision = tree["data"]["supervision"]
     for warmup in scale.fork.warmups:
-        if supervision in warmup.supervision:
+        if tree["method"] in warmup.methods and supervision in warmup.supervision:
             plain = merged(tree, {"predict.masks": "predicted"})
             own = {key for key in flatten(warmup.set) if not key.startswith("schedule.")}
             free = {key: value for key, value in overrides.items() if key not in own}
             parent = parse(Recipe, laid(laid(plain, warmup.set), free), where).settled()
             row = scale.fork.set if warmup.row is None else warmup.row
             return laid(laid(tree, row), overrides) | {"init": {"parent": parent.id}}, parent
-    raise DeclarationError(f"{where}: the scale declares no warm-up for supervision '{supervision}'")
+    raise DeclarationError(f"{where}: the scale declares no warm-up of {tree['method']} for '{supervision}'")
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,8 +16,9 @@ Overrides = dict[str, Any]
 
 
 class Warmup(Spec):
-    """The run that recipes of this supervision fork from: the recipe itself with `set` laid on it."""
+    """The run that recipes of these methods and supervisions fork from: the recipe with `set` laid on it."""
 
+    methods: tuple[str, ...]
     supervision: tuple[str, ...]
     set: Overrides
     row: Overrides | None = None  # on the rows that fork from it, instead of the fork's own `set`
@@ -26,9 +27,13 @@ class Warmup(Spec):
 class Fork(Spec):
     """Ablation rows fork one shared detector warm-up a seed, so that they differ in one thing only."""
 
-    methods: tuple[str, ...]
     set: Overrides  # on the forked row
     warmups: tuple[Warmup, ...]
+
+    @property
+    def methods(self) -> set[str]:
+        """Methods whose rows fork."""
+        return {method for warmup in self.warmups for method in warmup.methods}
 
 
 class Cost(Spec):

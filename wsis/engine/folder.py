@@ -9,18 +9,22 @@ from pathlib import Path
 
 from wsis.engine.checkpoint import write_json
 
-FINISHED = ("model.pt", "predictions.json", "train.json")
+MODEL, PREDICTIONS, RECORD = "model.pt", "predictions.json", "train.json"
 COPY = Path("checkpoints") / "finished.json"
 
 
-def finished(folder: Path, run: str) -> bool:
-    """Whether `folder` holds everything that `run`'s training and prediction leave."""
-    if not all((folder / name).exists() for name in FINISHED):
+def finished(folder: Path, run: str, predicts: bool = True) -> bool:
+    """Whether `folder` holds all that `run`'s training leaves, and its prediction where it predicts."""
+    if not _left(folder, predicts) or not (folder / RECORD).exists():
         return False
-    return json.loads((folder / "train.json").read_text(encoding="utf-8")).get("recipe") == run
+    return json.loads((folder / RECORD).read_text(encoding="utf-8")).get("recipe") == run
 
 
-def restored(folder: Path, run: str, parents: Sequence[Path] = ()) -> bool:
+def _left(folder: Path, predicts: bool) -> bool:
+    return (folder / MODEL).exists() and (not predicts or (folder / PREDICTIONS).exists())
+
+
+def restored(folder: Path, run: str, parents: Sequence[Path] = (), predicts: bool = True) -> bool:
     """Whether a finished run lacked train.json only, which is then written again from its copy.
 
     Snakemake deletes a job's declared outputs before it starts the job again, and train.json is the one that
@@ -28,7 +32,7 @@ def restored(folder: Path, run: str, parents: Sequence[Path] = ()) -> bool:
     run whose parent's folder holds other weights than it started from is.
     """
     copy = folder / COPY
-    if not copy.exists() or not all((folder / name).exists() for name in FINISHED[:-1]):
+    if not copy.exists() or not _left(folder, predicts):
         return False
     content = json.loads(copy.read_text(encoding="utf-8"))
     if content.get("recipe") != run:

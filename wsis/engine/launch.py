@@ -20,6 +20,7 @@ from wsis.declare.recipe import ScheduleSpec
 from wsis.engine.signals import SIGNALS, Interrupted
 from wsis.errors import WsisError
 
+FABRIC = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # precisions in its words
 GRACE = 10.0  # seconds that the other processes get to stop by themselves after one has failed
 
 
@@ -29,13 +30,11 @@ def make_fabric(schedule: ScheduleSpec, accelerator: str, devices: Sequence[int]
     devices: indices of the cards (on the CPU their number counts, a process each). With more than one,
     this process must be one of `launch`'s.
     """
-    precision = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[schedule.precision]
+    precision = FABRIC[possible_precision(schedule.precision, accelerator)]
     if accelerator == "cpu":
         # Exact resume needs sums in a fixed order, also with several threads.
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False
-        if precision == "16-mixed":
-            precision = "bf16-mixed"  # float16 needs a card; the run records the difference
     strategy: Any = "auto"
     if len(devices) > 1:
         # The new name of broadcast_buffers is unknown to the oldest torch that is supported.
@@ -51,6 +50,27 @@ def make_fabric(schedule: ScheduleSpec, accelerator: str, devices: Sequence[int]
     )
     fabric.launch()
     return fabric
+
+
+def possible_precision(wanted: str, accelerator: str) -> str:
+    """'32', 'bf16' or '16': `wanted` where the device computes it natively, else what comes nearest.
+
+    bf16 without units for it is emulated, eight times slower than float32 or more; float16 needs a card.
+    'auto' is bf16 where it is native, else float32.
+    """
+    if wanted == "32" or (wanted == "16" and accelerator == "cuda"):
+        return wanted
+    return "bf16" if native_bf16(accelerator) else "32"
+
+
+def native_bf16(accelerator: str) -> bool:
+    """Whether the graphics card ("cuda"), or this processor as torch uses it, multiplies bf16 natively."""
+    if accelerator == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # A lowered instruction set (ATEN_CPU_CAPABILITY) shows in the second only.
+    there = torch.cpu.get_capabilities()
+    units = any(there.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
+    return units and torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2")
 
 
 def precision_name(fabric: Fabric) -> str:

@@ -46,7 +46,12 @@ def predict_run(
     done = 0
     with torch.no_grad(), Progress(f"{title}: images", total // world, 0, show and rank == 0) as progress:
         for group in groups(samples):
-            moved = [replace(sample, image=sample.image.to(fabric.device)) for sample in group]
+            moved = [
+                sample
+                if sample.image.device == fabric.device
+                else replace(sample, image=sample.image.to(fabric.device))
+                for sample in group
+            ]
             found = method.predict(moved)
             if len(found) != len(group):
                 raise ValueError(f"predict gave {len(found)} results for {len(group)} images")

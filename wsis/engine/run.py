@@ -73,6 +73,7 @@ class Job:
     parent: Path | None
     origin: Path | None  # folder of the run whose proxy masks it learns
     salient: Path | None  # root of salient images
+    predicts: bool  # a table shows its predictions
     proxied: bool  # another run learns from its masks of the training objects
     deviations: tuple[str, ...]
     accelerator: str
@@ -103,8 +104,9 @@ def train_runs(
     for run in ids:
         needs = plan.runs[run].needs
         fresh = not set(needs) & set(todo)
-        done = finished(folders[run], run) or (
-            fresh and restored(folders[run], run, [base / needed for needed in needs])
+        predicts = plan.predicts(run)
+        done = finished(folders[run], run, predicts) or (
+            fresh and restored(folders[run], run, [base / needed for needed in needs], predicts)
         )
         if not done or (run in proxied and not proxies_complete(folders[run])):
             todo.append(run)
@@ -167,6 +169,7 @@ def make_job(
         parent,
         base / "runs" / recipe.proxy.parent if recipe.proxy else None,
         salient_place(recipe, results, plan.scale.name, data_root),
+        plan.predicts(run),
         run in plan.proxied,
         planned.deviations,
         accelerator,
@@ -200,7 +203,7 @@ def execute(job: Job) -> None:
     first = fabric.global_rank == 0
     proxies, found = load_proxies(job.origin, recipe.proxy, recipe.seed) if job.origin else (None, None)
     root = _opened(recipe, job.root, proxies)
-    if finished(job.folder, run):  # another run has come to need its masks
+    if finished(job.folder, run, job.predicts):  # another run has come to need its masks
         seed_process("weights", recipe.seed)
         method = build_method(recipe, root.num_classes)
         method.load_state_dict(load_model(folder / "model.pt")["model"])
@@ -222,8 +225,9 @@ def execute(job: Job) -> None:
     method = build_method(recipe, root.num_classes)
     try:
         summary = _trained(job, method) or _train(job, method, root, fabric)
-        path = folder / "predictions.json"
-        summary |= predict(recipe, method, root, path, fabric, job.options.train.progress)
+        if job.predicts:
+            path = folder / "predictions.json"
+            summary |= predict(recipe, method, root, path, fabric, job.options.train.progress)
         if job.proxied:
             make_proxies(method, root, folder, fabric, job.options.train.progress)
     except torch.OutOfMemoryError as error:
@@ -307,10 +311,17 @@ def _finish(
         data |= {"salient_images": len(salient), "salient_fingerprint": salient.fingerprint}
     if proxies is not None:
         content["proxy"] = {"id": job.origin.name, **proxies}
-    shutil.rmtree(job.folder / COPY.parent, ignore_errors=True)
-    (job.folder / COPY).parent.mkdir()
+    _clear_checkpoints(job)
     write_json(content, job.folder / COPY)
     write_json(content, job.folder / "train.json")
+
+
+def _clear_checkpoints(job: Job) -> None:
+    """Remove what a resume would need; of a run without predictions, all but what they could start from."""
+    kept = set() if job.predicts else {"trained.json", "origin.json"}
+    for path in (job.folder / COPY).parent.glob("*"):
+        if path.name not in kept:
+            path.unlink()
 
 
 def _unofficial(root: Root) -> list[str]:

@@ -22,6 +22,7 @@ from wsis.data.semantic_batches import semantic_batches, semantic_samples
 from wsis.declare.recipe import Recipe
 from wsis.engine.objects import predict_objects
 from wsis.engine.predict import predict_run
+from wsis.engine.shared import images_key, samples_key, shared_samples, shared_stream
 from wsis.engine.threshold import set_threshold
 
 
@@ -35,13 +36,22 @@ def batches(
     micro: int,
     workers: int,
 ) -> Iterator[list[Any]]:
-    """The training stream of a recipe; see `wsis.data.loading.train_batches`."""
-    match recipe.method:
-        case "boxcaseg":
-            return patch_batches(recipe, root, salient, start, rank, world, micro, workers)
-        case "baiseg":
-            return semantic_batches(recipe, root, start, rank, world, micro, workers)
-    return train_batches(recipe, root, start, rank, world, micro, workers)
+    """The training stream of a recipe; see `wsis.data.loading.train_batches`.
+
+    Runs on a frozen base share what they compute of a batch with the others of their process.
+    """
+
+    def stream(start: int) -> Iterator[list[Any]]:
+        match recipe.method:
+            case "boxcaseg":
+                return patch_batches(recipe, root, salient, start, rank, world, micro, workers)
+            case "baiseg":
+                return semantic_batches(recipe, root, start, rank, world, micro, workers)
+        return train_batches(recipe, root, start, rank, world, micro, workers)
+
+    if recipe.model.trained == "masks" and world == 1:
+        return shared_stream((images_key(recipe, root, salient), micro), start, stream)
+    return stream(start)
 
 
 def predict(
@@ -62,5 +72,7 @@ def predict(
         samples = semantic_samples(recipe, root, rank, world)
     else:
         samples = eval_samples(recipe, root, rank, world)
+    if world == 1 and run is predict_run:
+        samples = shared_samples(samples_key(recipe, root, recipe.data.eval), samples)
     run(method, samples, root.category_ids, path, fabric, recipe.id, root.eval_images, show)
     return found

@@ -27,6 +27,8 @@ def begin(recipe: Recipe, method: nn.Module, parent: Path | None) -> tuple[dict[
         started, odd = continue_parent(method, parent, recipe.init.iteration)
     elif parent is not None:
         odd = init_from_parent(method, parent)
+        if recipe.model.trained == "masks":  # a base has no masks' part, or another one
+            odd = [name for name in odd if not name[2:].startswith(method.mask_part)]
     if hasattr(method, "begin"):
         method.begin()
     parts = Counter(name.split(".")[0] for name in odd)

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from wsis.data.roots import Picture, Root
-from wsis.data.semantic_batches import dev_samples
+from wsis.data.semantic_batches import DEV, dev_samples
 from wsis.declare.recipe import Recipe
+from wsis.engine.shared import samples_key, shared_samples
 from wsis.evaluation.files import read_json
 from wsis.evaluation.rle import truth_rle
 from wsis.evaluation.voc import class_aps
-from wsis.extract.pipeline import Extracted
+
+if TYPE_CHECKING:  # the extraction's libraries take long to import, and only BAISeg needs them
+    from wsis.extract.pipeline import Extracted
 
 GRID = (
     0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9,
@@ -50,7 +53,8 @@ def _choice(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
     """The best threshold, the number of development images, and every candidate's AP50 on them."""
     dev = dev_samples(recipe, root)
     method.eval()
-    maps = [method.maps([sample])[0] for _, sample in dev]
+    samples = shared_samples(samples_key(recipe, root, DEV), (sample for _, sample in dev))
+    maps = method.maps(list(samples))
     scores = {}
     for value in GRID:
         found = [method.extracted(m, method.extraction_at(value)) for m in maps]

@@ -359,7 +359,7 @@ class _Training:
             kept = f"batch {wanted.batch} kept by {self.micro} accumulation steps" if self.micro > 1 else ""
             kept = kept or f"batch {wanted.batch} kept"
             notes.append(f"{self.world} device(s) instead of {wanted.devices}, {kept}")
-        if precision_name(self.fabric) != wanted.precision:
+        if wanted.precision not in ("auto", precision_name(self.fabric)):
             notes.append(f"precision {precision_name(self.fabric)} instead of {wanted.precision}")
         return notes
 

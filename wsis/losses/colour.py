@@ -99,6 +99,7 @@ def colour_edges(
     stride: int,
     spec: PairwiseSpec,
     features: Tensor | None = None,
+    lab: Tensor | None = None,
 ) -> ColourEdges:
     """Edges with similar colours (Eq. 8's indicator) for a batch.
 
@@ -108,10 +109,12 @@ def colour_edges(
         scales: B float, input pixels per original pixel: `spec.bottom_rows` counts original rows
         features: B x D x H x W, whose likeness exp(-||f_i - f_j||) is multiplied with that of the colours
             (SIM's released code, erratum S11)
+        lab: `lab_on_grid` of the images, where it is known
     """
     offsets = undirected_offsets(spec.size, spec.dilation)
     with torch.autocast(images.device.type, enabled=False):  # half precision would flip edges near tau
-        lab = lab_on_grid(images, stride, spec.colour or "image")
+        if lab is None:
+            lab = lab_on_grid(images, stride, spec.colour or "image")
         similarity = colour_similarity(lab, offsets, spec.theta)
         if features is not None:
             similarity = similarity * colour_similarity(features.float(), offsets, 1.0)

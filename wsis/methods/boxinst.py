@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wsis.data.structures import Batch
-from wsis.losses.colour import colour_edges
+from wsis.losses.colour import ColourEdges, colour_edges, lab_on_grid
 from wsis.losses.pairwise import pairwise_loss
 from wsis.losses.projection import grid_rectangles, projection_loss
 from wsis.methods.condinst import CondInst, MaskPredictions
@@ -71,7 +71,7 @@ class BoxInst(CondInst):
             return masks.logits.sum() * 0.0
         logits = masks.logits[chosen]
         stride = self.layout.out_stride
-        edges = colour_edges(batch.images, batch.valid, batch.scales, stride, spec, features)
+        edges = self.edges(batch, features)
         return pairwise_loss(
             logits,
             grid_rectangles(masks.boxes[chosen], stride, *logits.shape[1:]),
@@ -82,6 +82,14 @@ class BoxInst(CondInst):
             masks.weights[chosen],
             self.target_masks(batch, masks, chosen) if true_labels else None,
         )
+
+    def edges(self, batch: Batch, features: Tensor | None = None) -> ColourEdges:
+        """The batch's edges of similar colour (Eq. 8); colours on the grid are computed once a batch."""
+        spec, stride = self.recipe.loss.pairwise, self.layout.out_stride
+        colour = spec.colour or "image"
+        with torch.autocast(batch.images.device.type, enabled=False):
+            lab = batch.once(("lab", stride, colour), lambda: lab_on_grid(batch.images, stride, colour))
+        return colour_edges(batch.images, batch.valid, batch.scales, stride, spec, features, lab)
 
     def ramp(self) -> Tensor:
         """Linear warm-up of the pairwise term, 1 / T in the first step; the paper is silent (B6)."""

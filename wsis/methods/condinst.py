@@ -8,19 +8,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsis.data.structures import PADDING, Batch, Instances, Sample, Targets
 from wsis.declare.recipe import Recipe
 from wsis.losses.detection import Positives, assign, detection_losses
 from wsis.losses.dice import dice_loss
 from wsis.losses.projection import grid_masks
-from wsis.methods.inference import decode, encode_masks
+from wsis.methods.inference import Detections, decode, encode_masks
+from wsis.methods.parts import Parts
 from wsis.methods.proposals import average_weights, keep_proposals, object_index
 from wsis.nn.backbones import build_pyramid
 from wsis.nn.dynamic_head import dynamic_masks, parameter_count
-from wsis.nn.fcos import FCOSHead, locations
+from wsis.nn.fcos import FCOSHead, locations, neighbourhoods
 from wsis.nn.mask_branch import MaskBranch
+
+
+@dataclass
+class Scene:
+    """What the detector sees in some images: all that the masks' part reads.
+
+    pyramid: named features (`wsis.nn.backbones.Pyramid`); outputs: of the FCOS head
+    points: P x 2 float (x, y) pixels, levels: P int64, of every location
+    around: P x 9 int64, the tower's cells around it (`wsis.nn.fcos.neighbourhoods`)
+    """
+
+    pyramid: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    points: Tensor
+    levels: Tensor
+    around: Tensor
 
 
 @dataclass
@@ -40,8 +57,14 @@ class MaskPredictions:
     masked: Tensor
 
 
-class CondInst(nn.Module):
-    """The network, its detection losses, the dice loss on given masks, and inference."""
+class CondInst(Parts):
+    """The network, its detection losses, the dice loss on given masks, and inference.
+
+    Its base is the detector. Alone, it is trained without computing masks; frozen, what it sees in a batch is
+    kept on the batch, so that runs on the same detector compute it once.
+    """
+
+    mask_part = ("mask_branch.", "head.controller.")
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         super().__init__()
@@ -53,32 +76,48 @@ class CondInst(nn.Module):
         parameters = parameter_count(spec.mask_channels, spec.head_channels)
         self.head = FCOSHead(spec.channels, spec.tower_convs, num_classes, parameters, self.layout)
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))  # of ramps; part of checkpoints
+        self.set_trained(recipe)
 
     def on_step_end(self, iteration: int) -> None:
         """The engine calls this after every optimiser step."""
         self.iteration += 1
 
-    def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """B x 3 x H x W uint8 -> outputs of the FCOS head, mask features B x C_m x H/2s x W/2s."""
-        features = self.pyramid(images)
-        return self.head(features), self.mask_branch(features)
+    def detect(self, images: Tensor) -> Scene:
+        """B x 3 x H x W uint8 -> what the detector sees, without gradients where it is frozen."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            pyramid = self.pyramid(images)
+            outputs = self.head(pyramid)
+        size, device = images.shape[-2:], images.device
+        points, levels = locations(*size, self.layout, device)
+        return Scene(pyramid, outputs, points, levels, neighbourhoods(*size, self.layout, device))
+
+    def scene(self, batch: Batch) -> Scene:
+        """`detect` of a batch; of a frozen detector it is computed once a batch for all runs on it."""
+        if not self.frozen:
+            return self.detect(batch.images)
+        return batch.once(self.base_key(), lambda: self.detect(batch.images))
+
+    def positives(self, batch: Batch, scene: Scene) -> Positives:
+        """The batch's positive locations; they depend on its boxes alone."""
+        find = lambda: assign(scene.points, scene.levels, self.layout, batch.targets)  # noqa: E731
+        return batch.once(("positives", self.layout), find)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Named scalar losses of a training batch."""
-        outputs, features = self(batch.images)
-        points, levels = locations(*batch.images.shape[-2:], self.layout, batch.images.device)
-        positives = assign(points, levels, self.layout, batch.targets)
-        losses = detection_losses(outputs, positives)
-        masks = self.mask_predictions(batch, outputs, features, points, levels, positives, generator)
+        """Named scalar losses of a training batch, of what the recipe trains."""
+        scene = self.scene(batch)
+        positives = self.positives(batch, scene)
+        losses = {} if self.frozen else detection_losses(scene.outputs, positives)
+        if self.recipe.model.trained == "base":
+            return losses
+        features = self.mask_branch(scene.pyramid)
+        masks = self.mask_predictions(batch, scene, features, positives, generator)
         return losses | self.mask_losses(batch, masks)
 
     def mask_predictions(
         self,
         batch: Batch,
-        outputs: dict[str, Tensor],
+        scene: Scene,
         features: Tensor,
-        points: Tensor,
-        levels: Tensor,
         positives: Positives,
         generator: torch.Generator,
     ) -> MaskPredictions:
@@ -87,14 +126,12 @@ class CondInst(nn.Module):
         starts = torch.tensor([0, *(len(b) for b in boxes)], device=positives.image.device).cumsum(0)
         masked = torch.cat([_given(t) for t in batch.targets])
         positives = positives.where(self.supervised(masked[starts[positives.image] + positives.target]))
-        where = (positives.image, positives.location)
+        where, outputs = (positives.image, positives.location), scene.outputs
         scores = outputs["logits"][where].sigmoid().amax(1) * outputs["centerness"][where].sigmoid()
         images = len(batch.targets)
         positives = positives.where(keep_proposals(positives, scores, self.recipe.loss, images, generator))
         image, location, target = positives.image, positives.location, positives.target
-        logits = self.mask_logits(
-            features, image, points[location], levels[location], outputs["parameters"][image, location]
-        )
+        logits = self.mask_logits(features, image, location, scene)
         objects, flat = object_index(positives), starts[image] + target
         weights = average_weights(objects, self.recipe.loss.average)
         return MaskPredictions(logits, image, target, weights, torch.cat(boxes)[flat], masked[flat])
@@ -103,15 +140,15 @@ class CondInst(nn.Module):
         """Which instances get a mask loss, given which have a mask; N bool -> N bool."""
         return masked
 
-    def mask_logits(
-        self, features: Tensor, image: Tensor, points: Tensor, levels: Tensor, parameters: Tensor
-    ) -> Tensor:
-        """N x H/s x W/s float32 logits of instances given by image, location, level and head weights.
+    def mask_logits(self, features: Tensor, image: Tensor, location: Tensor, scene: Scene) -> Tensor:
+        """N x H/s x W/s float32 logits of instances given by image and location, N int64 each.
 
         Without instances the result is empty but still depends on the features: every parameter must get a
         gradient on every device, or several of them would wait for each other.
         """
-        radii = features.new_tensor(self.layout.radii, dtype=torch.float32)[levels]
+        parameters = self.head.controller(scene.outputs["tower"], image, scene.around[location])
+        points = scene.points[location]
+        radii = features.new_tensor(self.layout.radii, dtype=torch.float32)[scene.levels[location]]
         hidden, stride = self.recipe.model.head_channels, self.layout.mask_stride
         height, width = features.shape[-2:]
         logits = parameters.new_zeros(len(image), 2 * height, 2 * width)
@@ -149,6 +186,24 @@ class CondInst(nn.Module):
     @torch.no_grad()
     def predict(self, samples: list[Sample]) -> list[Instances]:
         """Instances of each image, best first, in the frame of the original image."""
+        scene, detections = self._detections(samples)
+        features = self.mask_branch(scene.pyramid)
+        results = []
+        for index, (sample, found) in enumerate(zip(samples, detections, strict=True)):
+            image = torch.full_like(found.location, index)
+            logits = self.mask_logits(features, image, found.location, scene)
+            results.append(encode_masks(found, logits, self.layout.out_stride, sample, self.recipe.predict))
+        return results
+
+    def _detections(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
+        """The scene of some images and the detections in each; as a batch's, once for all runs if frozen."""
+        if not self.frozen:
+            return self._detect_samples(samples)
+        spec = self.recipe.predict.model_copy(update={"masks": "predicted"})  # boxes don't depend on it
+        key = (self.base_key(), spec.model_dump_json(), *(sample.id for sample in samples))
+        return samples[0].once(key, lambda: self._detect_samples(samples))
+
+    def _detect_samples(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
         device = self.iteration.device
         height = _padded(max(s.image.shape[1] for s in samples))
         width = _padded(max(s.image.shape[2] for s in samples))
@@ -156,17 +211,13 @@ class CondInst(nn.Module):
         images = padding[:, None, None].repeat(len(samples), 1, height, width)
         for slot, sample in zip(images, samples, strict=True):
             slot[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image.to(device)
-        outputs, features = self(images)
-        points, levels = locations(height, width, self.layout, device)
-        results = []
+        scene = self.detect(images)
+        found = []
         for index, sample in enumerate(samples):
-            own = {name: values[index] for name, values in outputs.items()}
-            found = decode(own, points, levels, self.layout, sample.image.shape[1:], self.recipe.predict)
-            image = torch.full_like(found.location, index)
-            place = found.location
-            logits = self.mask_logits(features, image, points[place], levels[place], own["parameters"][place])
-            results.append(encode_masks(found, logits, self.layout.out_stride, sample, self.recipe.predict))
-        return results
+            own = {name: values[index] for name, values in scene.outputs.items()}
+            size, spec = sample.image.shape[1:], self.recipe.predict
+            found.append(decode(own, scene.points, scene.levels, self.layout, size, spec))
+        return scene, found
 
 
 def _given(target: Targets) -> Tensor:

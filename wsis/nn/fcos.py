@@ -1,6 +1,7 @@
 """FCOS head, shared over levels, with CondInst's controller on the box tower.
 
-Shapes: B images, L levels, P locations over all levels, C classes, T dynamic parameters.
+Shapes: B images, L levels, P locations over all levels, C classes, T dynamic parameters, D tower channels,
+P' cells of all levels with a frame of one cell around each.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsis.nn.layout import Layout
@@ -24,7 +26,7 @@ class FCOSHead(nn.Module):
         self.cls_logits = nn.Conv2d(channels, num_classes, 3, padding=1)
         self.box_pred = nn.Conv2d(channels, 4, 3, padding=1)
         self.centerness = nn.Conv2d(channels, 1, 3, padding=1)
-        self.controller = nn.Conv2d(channels, parameters, 3, padding=1)
+        self.controller = Controller(channels, parameters, 3, padding=1)
         self.scales = nn.Parameter(torch.ones(len(layout.strides)))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -39,9 +41,9 @@ class FCOSHead(nn.Module):
 
         Returns:
             logits B x P x C; boxes B x P x 4 (l, t, r, b >= 0 in strides); centerness B x P (logits);
-            parameters B x P x T
+            tower B x P' x D, what the controller reads
         """
-        outputs: dict[str, list[Tensor]] = {"logits": [], "boxes": [], "centerness": [], "parameters": []}
+        outputs: dict[str, list[Tensor]] = {"logits": [], "boxes": [], "centerness": [], "tower": []}
         for i in range(len(self.layout.strides)):
             x = features[f"p{3 + i}"]
             box = self.box_tower(x)
@@ -49,8 +51,39 @@ class FCOSHead(nn.Module):
                 outputs["logits"].append(_by_location(self.cls_logits(self.cls_tower(x))))
             outputs["boxes"].append(_by_location((self.box_pred(box) * self.scales[i]).relu()))
             outputs["centerness"].append(_by_location(self.centerness(box)).squeeze(2))
-            outputs["parameters"].append(_by_location(self.controller(box)))
+            outputs["tower"].append(_by_location(F.pad(box, (1, 1, 1, 1))))
         return {name: torch.cat(values, 1).float() for name, values in outputs.items() if values}
+
+
+class Controller(nn.Conv2d):
+    """A 3x3 convolution that is computed at chosen locations only: few of them have an instance."""
+
+    def forward(self, tower: Tensor, image: Tensor, around: Tensor) -> Tensor:
+        """Weights of the dynamic mask head of N instances: N x T float32.
+
+        Args:
+            tower: B x P' x D, of `FCOSHead`
+            image: N int64
+            around: N x 9 int64, cells of P' around each instance's location (`neighbourhoods`)
+        """
+        cells = tower[image[:, None], around].flatten(1)  # N x 9D
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
+        return F.linear(cells, weight, self.bias).float()
+
+
+def neighbourhoods(height: int, width: int, layout: Layout, device: torch.device) -> Tensor:
+    """P x 9 int64: cells of P' under a 3x3 kernel at each location of an H x W input, row by row."""
+    found, start = [], 0
+    for stride in layout.strides:
+        rows, columns = -(-height // stride), -(-width // stride)
+        y, x = torch.meshgrid(
+            torch.arange(rows, device=device), torch.arange(columns, device=device), indexing="ij"
+        )
+        corner = start + y.reshape(-1, 1) * (columns + 2) + x.reshape(-1, 1)
+        offsets = [dy * (columns + 2) + dx for dy in range(3) for dx in range(3)]
+        found.append(corner + torch.tensor(offsets, device=device))
+        start += (rows + 2) * (columns + 2)
+    return torch.cat(found)
 
 
 def locations(height: int, width: int, layout: Layout, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsis.data.places import Roots, run_root, salient_place
-from wsis.data.roots import Picture, Root, open_root
-from wsis.data.salient import open_salient
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.evaluation.files import read_json, write_json
 from wsis.plan import Plan
-from wsis.proxy.annotations import ProxyRules
-from wsis.proxy.generate import read_head, read_proxies
-
-PPC = ("baiseg/3", "CFM + DMA", "CFM + DMA + PPC")  # a table, and its rows without and with PPC
 
 if TYPE_CHECKING:
     from torch.nn import Module
+
+    from wsis.data.roots import Picture, Root
+
+PPC = ("baiseg/3", "CFM + DMA", "CFM + DMA + PPC")  # a table, and its rows without and with PPC
 
 
 def picture_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots) -> list[Path]:
@@ -54,9 +52,12 @@ def without_ppc(plan: Plan, id: str) -> str | None:
 
 
 def _draw_run(plan: Plan, id: str, results: Path, data_root: Roots) -> Path:
+    from wsis.data.roots import open_root
+    from wsis.data.salient import open_salient
     from wsis.probe.boxcaseg_pictures import draw_stage1
     from wsis.probe.pictures import draw_pictures
     from wsis.probe.proxy_pictures import draw_stage2
+    from wsis.proxy.annotations import ProxyRules
 
     scale = plan.scale.name
     run, recipe = results / scale / "runs" / id, plan.runs[id].recipe.settled()
@@ -133,6 +134,7 @@ def _trained(recipe: Recipe, root: Root, run: Path) -> tuple[Module, int]:
 def _raw_masks(run: Path, origin: Path, weights: str) -> Iterator[dict[str, Any]]:
     """The raw proxy masks that a run was trained on. Raises WsisError where they aren't there any more."""
     from wsis.engine.proxies import proxy_files
+    from wsis.proxy.generate import read_head, read_proxies
 
     files = proxy_files(origin)  # those of the present weights
     if not files or read_head(files[0])["made_by"]["weights"] != weights:
@@ -151,6 +153,8 @@ def _remove_old(folder: Path) -> None:
 
 def pictures_with_masks(recipe: Recipe, root: Root) -> list[Picture]:
     """The evaluation pictures of a recipe that trains on boxes, with their masks."""
+    from wsis.data.roots import open_root
+
     data = recipe.data.model_copy(
         update={"train": recipe.data.eval, "train_images": None, "supervision": "masks"}
     )

@@ -14,19 +14,11 @@ import numpy as np
 from wsis.declare.recipe import ProxySpec
 from wsis.evaluation.class_agnostic import overlap_metrics, paired_ious
 from wsis.evaluation.proxy import CONVENTIONS, ranking
+from wsis.probe.proxy_setting import RAW, setting
 from wsis.proxy.agreement import agreements, dropped
 from wsis.proxy.merge import merge
 
-RAW = "none"  # the order of masks that are not merged
 _EPS = 1e-9  # of comparing two ratios
-
-
-def setting(spec: ProxySpec) -> str:
-    """What rows must share to have one quality: who wins contested pixels, and the threshold.
-
-    The convention of the agreement is no part of it: both are measured.
-    """
-    return f"{spec.order if spec.merge else RAW}, {spec.drop or 0:g}"
 
 
 def row_quality(

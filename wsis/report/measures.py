@@ -11,7 +11,7 @@ from wsis.declare.recipe import ProxySpec
 from wsis.declare.table import BOUNDARY_MEASURES, COST_MEASURES, MEASURES, PROXY_MEASURES, PSEUDO_MEASURES
 from wsis.errors import WsisError
 from wsis.evaluation.files import read_json
-from wsis.probe.proxy_rows import setting
+from wsis.probe.proxy_setting import setting
 from wsis.probe.pseudo_job import BATCHES
 
 GROUP = "ours"  # the header over the measures in every format

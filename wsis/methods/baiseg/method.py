@@ -8,10 +8,12 @@ maps are uint8: 0 background, label + 1, 255 void.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsis.data.structures import Instances, SemanticBatch, SemanticSample
 from wsis.declare.recipe import Recipe
@@ -21,6 +23,7 @@ from wsis.losses.boundary import boundary_loss, contours
 from wsis.losses.contrast import contrast_loss
 from wsis.losses.semantic import semantic_loss
 from wsis.methods.baiseg.maps import Maps, boundary_of, network_input
+from wsis.methods.parts import Parts
 from wsis.nn.cascade import BoundaryModule
 from wsis.nn.dense import build_dense
 from wsis.nn.semantic_head import WIDTH, Projection, SemanticHead
@@ -29,11 +32,15 @@ from wsis.nn.weights import MEAN, STD
 TINY_WIDTH = 32  # hidden channels of the semantic head and of the contrast's embedding, where d is small
 
 
-class BAISeg(nn.Module):
+class BAISeg(Parts):
     """The network, its losses, and the instances of an image.
 
+    Its base is the backbone with the semantic branch, the boundary branch is the masks' part. What a frozen
+    base says of a crop is kept on the crop's batch.
     threshold: of the boundary map; the recipe's, or None until the engine has chosen one.
     """
+
+    mask_part = ("boundary.", "projection.")
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         """num_classes: C. Raises WsisError for a recipe of another method or supervision."""
@@ -58,6 +65,7 @@ class BAISeg(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))  # part of checkpoints
+        self.set_trained(recipe)
 
     def on_step_end(self, iteration: int) -> None:
         """The engine calls this after every optimiser step."""
@@ -66,21 +74,33 @@ class BAISeg(nn.Module):
     def losses(self, batch: SemanticBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """loss_boundary, loss_semantic and loss_contrast of a batch, weighted; Eq. 7 is their sum.
 
+        Of a base without masks or masks on a frozen base, only the terms that train it.
         A term without labels (no valid pixel, too few pixels of a kind) is zero with a gradient path, as is
         the contrast before `contrast_warmup` iterations.
         """
         spec, size = self.spec, batch.semantic.shape[-2:]
-        features = self.backbone(self._normalised(batch.images))
+        features, losses = self._features(batch), {}
+        if not self.frozen:
+            semantic = semantic_loss(_to_size(self.semantic(features), size), batch.semantic, spec.hardest)
+            losses = {"loss_semantic": spec.weight_semantic * semantic}
+        if self.recipe.model.trained == "base":
+            return losses
         logits, embedded = self.boundary(features)
         edge, valid = self._contours(batch)
         boundary = boundary_loss(_to_size(logits, size).squeeze(1), edge, valid)
-        semantic = semantic_loss(_to_size(self.semantic(features), size), batch.semantic, spec.hardest)
-        losses = {"loss_boundary": spec.weight_boundary * boundary}
-        losses |= {"loss_semantic": spec.weight_semantic * semantic}
+        losses |= {"loss_boundary": spec.weight_boundary * boundary}
         if self.projection is not None:
             contrast = self._contrast(embedded, logits, edge, valid, generator)
             losses["loss_contrast"] = spec.weight_ppc * contrast
         return losses
+
+    def _features(self, batch: SemanticBatch) -> Tensor:
+        """The backbone's features of a batch."""
+        compute = lambda: self.backbone(self._normalised(batch.images))  # noqa: E731
+        if not self.frozen:
+            return compute()
+        with torch.no_grad():
+            return batch.once(self.base_key(), compute)
 
     def _contrast(
         self, embedded: Tensor, logits: Tensor, edge: Tensor, valid: Tensor, generator: torch.Generator
@@ -107,26 +127,43 @@ class BAISeg(nn.Module):
     @torch.no_grad()
     def maps(self, samples: list[SemanticSample]) -> list[Maps]:
         """Boundary and semantic map of each image at its original size; the network is in evaluation mode."""
-        return [self._map(sample) for sample in samples]
+        key = self.key()
+        return [self._map(sample, key) for sample in samples]
 
-    def _map(self, sample: SemanticSample) -> Maps:
-        """One image at a time: at original size they rarely have one shape, and memory stays small."""
+    def _map(self, sample: SemanticSample, key: str) -> Maps:
+        """One image at a time: at original size they rarely have one shape, and memory stays small.
+
+        What the network says of an image is kept on it for other readings of the same weights. key: theirs
+        """
         spec, image = self.spec, sample.image.cpu().numpy().transpose(1, 2, 0)
-        given = sample.semantic
-        if given is not None and spec.boundary != "network":  # nothing is left for the network
-            ones = np.ones(given.shape, np.float32)
-            return Maps(image, boundary_of(spec.boundary, image, sample.instances), given, ones)
-        device = self.iteration.device
-        pixels = network_input(sample.image.to(device))
-        features = self.backbone(self._normalised(pixels[None]))
+        features = cache(lambda: self._seen(sample))
         boundary = boundary_of(spec.boundary, image, sample.instances)
         if spec.boundary == "network":
-            logits = _to_size(self.boundary(features)[0], sample.size)
-            boundary = logits.sigmoid()[0, 0].cpu().numpy()
-        if given is not None:
-            return Maps(image, boundary, given, np.ones(given.shape, np.float32))
-        certainty, semantic = _to_size(self.semantic(features), sample.size).softmax(1)[0].max(0)
-        return Maps(image, boundary, semantic.to(torch.uint8).cpu().numpy(), certainty.cpu().numpy())
+            boundary = sample.once((key, "boundary"), lambda: self._boundary_map(features(), sample.size))
+        semantic, certainty = sample.semantic, np.ones(sample.size, np.float32)
+        if semantic is None:
+            part = self.base_key() if self.frozen else key
+            semantic, certainty = sample.once(
+                (part, "semantic"), lambda: self._semantic_map(features(), sample.size)
+            )
+        return Maps(image, boundary, semantic, certainty)
+
+    def _seen(self, sample: SemanticSample) -> Tensor:
+        """Features of one image at its original size."""
+
+        def compute() -> Tensor:
+            pixels = network_input(sample.image.to(self.iteration.device))
+            return self.backbone(self._normalised(pixels[None]))
+
+        return sample.once((self.base_key(), "features"), compute) if self.frozen else compute()
+
+    def _boundary_map(self, features: Tensor, size: tuple[int, int]) -> np.ndarray:
+        return _to_size(self.boundary(features)[0], size).sigmoid()[0, 0].cpu().numpy()
+
+    def _semantic_map(self, features: Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        probabilities = _to_size(self.semantic(features), size).softmax(1)
+        certainty, semantic = probabilities[0].max(0)
+        return semantic.to(torch.uint8).cpu().numpy(), certainty.cpu().numpy()
 
     @property
     def extraction(self) -> Extraction:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsis.data.patches import salient_share
 from wsis.data.structures import BoxSample, PatchBatch
@@ -19,15 +19,19 @@ from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.errors import WsisError
 from wsis.losses.mil import fuse, mil_loss, pixel_loss, smoothness
 from wsis.methods.boxcaseg.box_masks import BoxMask, predict_boxes
+from wsis.methods.parts import Parts
 from wsis.nn.boxcaseg_heads import SegmentationHead, TransferredHead, released_initialisation
 from wsis.nn.hrnet import MOMENTUM, build_hrnet
 
 
-class BoxCaseg(nn.Module):
+class BoxCaseg(Parts):
     """The network, its losses, and the logits of object patches.
 
-    Heads that the recipe leaves out don't exist: `weak`, `salient` or `transferred` is None.
+    Heads that the recipe leaves out don't exist: `weak`, `salient` or `transferred` is None. Its base is the
+    backbone, the three heads are the masks' part.
     """
+
+    mask_part = ("weak.", "salient.", "transferred.")
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         """num_classes: not used, masks know no class; taken as by every method."""
@@ -47,6 +51,7 @@ class BoxCaseg(nn.Module):
                 if head is not None:
                     released_initialisation(head)
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))  # part of checkpoints
+        self.set_trained(recipe)
 
     def on_step_end(self, iteration: int) -> None:
         """The engine calls this after every optimiser step."""
@@ -54,7 +59,8 @@ class BoxCaseg(nn.Module):
 
     def param_groups(self, schedule: ScheduleSpec) -> list[dict[str, Any]]:
         """Every parameter decays, norms included, as in the released code."""
-        return [{"params": list(self.parameters()), "weight_decay": schedule.weight_decay}]
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return [{"params": trained, "weight_decay": schedule.weight_decay}]
 
     @property
     def stride(self) -> int:
@@ -67,7 +73,11 @@ class BoxCaseg(nn.Module):
         A term whose head or whose patches are absent is zero, with a gradient path to every parameter that
         it would train.
         """
-        features = self.backbone(batch.images)
+        if self.frozen:
+            with torch.no_grad():
+                features = batch.once(self.base_key(), lambda: self.backbone(batch.images))
+        else:
+            features = self.backbone(batch.images)
         mil, smooth = self._weak_losses(features, batch)
         return {"loss_mil": mil, "loss_smooth": smooth, "loss_pixel": self._pixel_loss(features, batch)}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
 from wsis.data.structures import PADDING, Batch, Instances, Sample, Targets
@@ -18,20 +18,27 @@ from wsis.errors import WsisError
 from wsis.methods.mask_rcnn.backbone import Backbone, layout_of
 from wsis.methods.mask_rcnn.paste import box_masks, paste_masks
 from wsis.methods.mask_rcnn.proposals import Proposals
-from wsis.methods.mask_rcnn.roi_heads import Found, MaskRoIHeads
+from wsis.methods.mask_rcnn.roi_heads import Found, MaskRoIHeads, Regions
+from wsis.methods.parts import Parts
 
 MASKED = ("masks", "masks-voc", "masks-nonvoc", "proxy")  # supervisions that hold masks
 
 
-class MaskRCNN(nn.Module):
-    """torchvision's Mask R-CNN behind the engine's two faces; images come resized and padded."""
+class MaskRCNN(Parts):
+    """torchvision's Mask R-CNN behind the engine's two faces; images come resized and padded.
 
+    Its base is the detector: backbone, proposals and box head. Frozen, its features and regions of a batch
+    are kept on the batch, and its detections in a group of images on the first of them.
+    """
+
+    mask_part = ("roi_heads.mask_",)
     roi_heads_type = MaskRoIHeads
     needs_masks = True
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         super().__init__()
-        if self.needs_masks and recipe.data.supervision not in MASKED:
+        learns_masks = self.needs_masks and recipe.model.trained != "base"
+        if learns_masks and recipe.data.supervision not in MASKED:
             raise WsisError(
                 f"method '{recipe.method}' learns from masks, but data.supervision "
                 f"'{recipe.data.supervision}' gives none: set 'masks' or 'proxy', or use method 'bbtp'"
@@ -43,28 +50,54 @@ class MaskRCNN(nn.Module):
         self.rpn = Proposals(channels, self.layout, recipe.predict)
         self.roi_heads = self.roi_heads_type(channels, num_classes, self.layout, recipe.predict)
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))  # part of checkpoints
+        self.set_trained(recipe)
 
     def on_step_end(self, iteration: int) -> None:
         """The engine calls this after every optimiser step."""
         self.iteration += 1
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """loss_rpn_cls, loss_rpn_box, loss_cls, loss_box, loss_mask; the last is 0 without any mask.
+        """loss_rpn_cls, loss_rpn_box, loss_cls, loss_box, loss_mask, as far as the recipe trains them.
 
-        Which anchors and RoIs are sampled depends on `generator` alone.
+        loss_mask is 0 without any mask. Which anchors and RoIs are sampled depends on `generator` alone.
         """
+        targets = [_torchvision(target) for target in batch.targets]
+        if self.frozen:
+            key = (self.base_key(), generator.initial_seed())
+            with torch.no_grad():
+                regions, _ = batch.once(key, lambda: self._regions(batch, targets, generator))
+            return {"loss_mask": self.roi_heads.loss_mask(regions, targets)}
+        regions, losses = self._regions(batch, targets, generator)
+        if self.recipe.model.trained == "base":
+            return losses
+        return losses | {"loss_mask": self.roi_heads.loss_mask(regions, targets)}
+
+    def _regions(
+        self, batch: Batch, targets: list[dict[str, Tensor]], generator: torch.Generator
+    ) -> tuple[Regions, dict[str, Tensor]]:
+        """The sampled regions of a batch, and the detector's four losses."""
         heights, widths = batch.valid.any(2).sum(1), batch.valid.any(1).sum(1)
         images = self._padded(batch.images, list(zip(heights.tolist(), widths.tolist(), strict=True)))
-        targets = [_torchvision(target) for target in batch.targets]
         features = self.backbone(images.tensors)
         with _draws_from(generator, batch.images.device):
             proposals, losses = self.rpn(images, features, targets)
             size = tuple(images.tensors.shape[-2:])
-            return losses | self.roi_heads.losses(features, proposals, size, targets)
+            regions, more = self.roi_heads.losses(features, proposals, size, targets)
+            return regions, losses | more
 
     @torch.no_grad()
     def predict(self, samples: list[Sample]) -> list[Instances]:
         """Instances of each image, best first, in the frame of the original image."""
+        if self.frozen:
+            key = (self.base_key(), *(sample.id for sample in samples))
+            regions, detected = samples[0].once(key, lambda: self._detections(samples))
+        else:
+            regions, detected = self._detections(samples)
+        found = self.roi_heads.masked(regions, detected)
+        return [_original(f, s, self.recipe.predict) for f, s in zip(found, samples, strict=True)]
+
+    def _detections(self, samples: list[Sample]) -> tuple[Regions, list[Found]]:
+        """The boxes that are found in a group of images, without masks yet."""
         device = self.iteration.device
         inner = [tuple(sample.image.shape[1:]) for sample in samples]
         blank = torch.tensor(PADDING, dtype=torch.uint8, device=device)[:, None, None]
@@ -74,8 +107,7 @@ class MaskRCNN(nn.Module):
         images = self._padded(pixels, inner)
         features = self.backbone(images.tensors)
         proposals, _ = self.rpn(images, features)
-        found = self.roi_heads.detect(features, proposals, tuple(images.tensors.shape[-2:]), inner)
-        return [_original(f, s, self.recipe.predict) for f, s in zip(found, samples, strict=True)]
+        return self.roi_heads.detect(features, proposals, tuple(images.tensors.shape[-2:]), inner)
 
     def _padded(self, images: Tensor, inner: list[tuple[int, int]]) -> ImageList:
         """Pad to a multiple of the coarsest stride: torchvision finds strides by dividing sizes."""

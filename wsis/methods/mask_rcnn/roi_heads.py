@@ -6,7 +6,7 @@ C classes (label 0 is background here), M x M mask logits of a RoI, H x W networ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,17 +21,33 @@ from wsis.methods.mask_rcnn.layout import Layout
 
 
 @dataclass
+class Regions:
+    """Regions of a batch that are to have masks; lists have an entry an image, of k regions each.
+
+    features: levels; size: (H, W) of the padded images, from which the pooling takes the features' strides
+    rois: k x 4 xyxy; labels: k int64 in 1 to C; owners: k int64, the object that a region belongs to (in
+    training)
+    """
+
+    features: dict[str, Tensor]
+    size: tuple[int, int]
+    rois: list[Tensor]
+    labels: list[Tensor]
+    owners: list[Tensor]
+
+
+@dataclass
 class Found:
     """Detections of one image, best first, in the frame of the network input.
 
     boxes: D x 4 float32 xyxy, clipped to the image; labels: D int64 in 1 to C; scores: D
-    masks: D x M x M float32 logits over the box
+    masks: D x M x M float32 logits over the box; None until they are computed
     """
 
     boxes: Tensor
     labels: Tensor
     scores: Tensor
-    masks: Tensor
+    masks: Tensor | None = None
 
 
 class MaskRoIHeads(RoIHeads):
@@ -65,27 +81,39 @@ class MaskRoIHeads(RoIHeads):
         proposals: list[Tensor],
         size: tuple[int, int],
         targets: list[dict[str, Tensor]],
-    ) -> dict[str, Tensor]:
-        """loss_cls, loss_box and loss_mask.
+    ) -> tuple[Regions, dict[str, Tensor]]:
+        """The sampled regions of objects, loss_cls and loss_box.
 
-        size: (H, W) of the padded images, from which the pooling takes the features' strides
-        targets: a image: boxes N x 4, labels N in 1 to C, masks N x H x W bool, has_mask N bool
+        size: (H, W) of the padded images
+        targets: an image: boxes N x 4, labels N in 1 to C
         """
         proposals, matched, labels, deltas = self.select_training_samples(proposals, targets)
         sizes = [size] * len(proposals)
         logits, regression = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, sizes)))
         loss_cls, loss_box = fastrcnn_loss(logits.float(), regression.float(), labels, deltas)
         rois, owners, classes = [], [], []
-        for boxes, index, label, target in zip(proposals, matched, labels, targets, strict=True):
+        for boxes, index, label in zip(proposals, matched, labels, strict=True):
             positive = (label > 0).nonzero().squeeze(1)
-            keep = positive[self.supervised(target)[index[positive]]]
-            rois.append(boxes[keep])
-            owners.append(index[keep])
-            classes.append(label[keep])
-        masks = self.mask_logits(features, rois, size, torch.cat(classes))
+            rois.append(boxes[positive])
+            owners.append(index[positive])
+            classes.append(label[positive])
+        return Regions(features, size, rois, classes, owners), {"loss_cls": loss_cls, "loss_box": loss_box}
+
+    def loss_mask(self, regions: Regions, targets: list[dict[str, Tensor]]) -> Tensor:
+        """The mask loss of the regions whose object is supervised.
+
+        targets: an image: as above, and masks N x H x W bool, has_mask N bool
+        """
+        chosen = [
+            self.supervised(target)[owner] for target, owner in zip(targets, regions.owners, strict=True)
+        ]
+        rois, labels, owners = (
+            [part[keep] for part, keep in zip(parts, chosen, strict=True)]
+            for parts in (regions.rois, regions.labels, regions.owners)
+        )
+        masks = self.mask_logits(regions.features, rois, regions.size, torch.cat(labels))
         # Without RoIs the logits are empty; their sum is a zero that gives every mask parameter a gradient.
-        loss_mask = self.mask_loss(masks, rois, owners, targets) if len(masks) else masks.sum()
-        return {"loss_cls": loss_cls, "loss_box": loss_box, "loss_mask": loss_mask}
+        return self.mask_loss(masks, rois, owners, targets) if len(masks) else masks.sum()
 
     def detect(
         self,
@@ -93,16 +121,21 @@ class MaskRoIHeads(RoIHeads):
         proposals: list[Tensor],
         size: tuple[int, int],
         inner: list[tuple[int, int]],
-    ) -> list[Found]:
-        """Detections of each image; inner: (height, width) of the images inside their padding."""
+    ) -> tuple[Regions, list[Found]]:
+        """Detections of each image, without masks; inner: (height, width) of the images in their padding."""
         sizes = [size] * len(proposals)
         logits, regression = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, sizes)))
         boxes, scores, labels = self.postprocess_detections(
             logits.float(), regression.float(), proposals, inner
         )
-        masks = self.mask_logits(features, boxes, size, torch.cat(labels))
-        masks = masks.split([len(b) for b in boxes])
-        return [Found(*each) for each in zip(boxes, labels, scores, masks, strict=True)]
+        found = [Found(*each) for each in zip(boxes, labels, scores, strict=True)]
+        return Regions(features, size, boxes, labels, []), found
+
+    def masked(self, regions: Regions, found: list[Found]) -> list[Found]:
+        """Detections with the masks of their regions."""
+        masks = self.mask_logits(regions.features, regions.rois, regions.size, torch.cat(regions.labels))
+        masks = masks.split([len(boxes) for boxes in regions.rois])
+        return [replace(each, masks=own) for each, own in zip(found, masks, strict=True)]
 
     def mask_logits(
         self, features: dict[str, Tensor], rois: list[Tensor], size: tuple[int, int], labels: Tensor

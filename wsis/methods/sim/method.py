@@ -9,7 +9,7 @@ Shapes: B images, G objects of the batch in order, K kept positives, H x W mask 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,17 +17,16 @@ from torch import Tensor
 
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
-from wsis.losses.detection import Positives, assign, detection_losses
+from wsis.losses.detection import Positives, detection_losses
 from wsis.losses.pseudo_mask import paste_loss, pseudo_loss
 from wsis.methods.boxinst import BoxInst
-from wsis.methods.condinst import MaskPredictions
+from wsis.methods.condinst import MaskPredictions, Scene
 from wsis.methods.sim.bank import Bank, entries
 from wsis.methods.sim.momentum import MomentumNetwork
 from wsis.methods.sim.paste import Composite, compose
 from wsis.methods.sim.prototypes import Prototypes, capped
 from wsis.methods.sim.pseudo import CONFIDENT, Labels, correct, label
 from wsis.methods.sim.view import View, fine_features, make_view, unit
-from wsis.nn.fcos import locations
 
 
 @dataclass
@@ -46,6 +45,8 @@ class Maps:
 
 class SIM(BoxInst):
     """BoxInst with a momentum network, prototypes and a memory bank."""
+
+    mask_part = (*BoxInst.mask_part, "momentum.", "prototypes.")
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         super().__init__(recipe, num_classes)
@@ -85,22 +86,19 @@ class SIM(BoxInst):
         active = step >= self.spec.warmup
         if not active and not self.released:
             losses = super().losses(batch, generator)
-            nothing = losses["loss_cls"] * 0.0
+            nothing = sum(losses.values()) * 0.0
             return losses | {"loss_pseudo": nothing, "loss_paste": nothing}
         # Draws of their own, so that rows that paste and rows that don't keep the same positives.
         draws = self._draws.manual_seed(generator.initial_seed() ^ 1)
         pasting = active and self.spec.lambda_paste > 0
         # Without pasting the bank stays empty, and the batch as it is.
         composite = compose(batch, self.bank, self.spec, self.layout.out_stride, draws)
-        batch = composite.batch
-
-        pyramid = self.pyramid(batch.images)
-        outputs, features = self.head(pyramid), self.mask_branch(pyramid)
-        points, levels = locations(*batch.images.shape[-2:], self.layout, batch.images.device)
-        positives = assign(points, levels, self.layout, batch.targets)
-        losses = detection_losses(outputs, positives)
-        masks = self.mask_predictions(batch, outputs, features, points, levels, positives, generator)
-        view = self._view(batch, pyramid, positives, points, levels)
+        scene, batch = self._composite_scene(batch, composite), composite.batch
+        features = self.mask_branch(scene.pyramid)
+        positives = self.positives(batch, scene)
+        losses = {} if self.frozen else detection_losses(scene.outputs, positives)
+        masks = self.mask_predictions(batch, scene, features, positives, generator)
+        view = self._view(batch, scene, positives)
         losses |= self.mask_losses(batch, masks, self._affinity_features(view))
 
         with torch.no_grad():
@@ -116,6 +114,18 @@ class SIM(BoxInst):
                 ):
                     self.bank.push(entry)
         return losses | self._pseudo_losses(masks, view, labels, composite, step if active else None)
+
+    def _composite_scene(self, batch: Batch, composite: Composite) -> Scene:
+        """The scene of a batch after pasting; a frozen detector looks again only where there is a change."""
+        if not (self.frozen and composite.touched.any()):
+            return self.scene(composite.batch)
+        before, touched = self.scene(batch), composite.touched.nonzero().squeeze(1).to(batch.images.device)
+        fresh = self.detect(composite.batch.images[touched])
+        pyramid, outputs = (
+            {name: value.index_copy(0, touched, new[name]) for name, value in old.items()}
+            for old, new in ((before.pyramid, fresh.pyramid), (before.outputs, fresh.outputs))
+        )
+        return replace(before, pyramid=pyramid, outputs=outputs)
 
     def _pseudo_losses(
         self, masks: MaskPredictions, view: View, labels: Labels, composite: Composite, step: int | None
@@ -151,22 +161,22 @@ class SIM(BoxInst):
     @torch.no_grad()
     def view(self, batch: Batch) -> View:
         """What the momentum network sees of a batch with its boxes."""
-        points, levels = locations(*batch.images.shape[-2:], self.layout, batch.images.device)
-        positives = assign(points, levels, self.layout, batch.targets)
-        pyramid = self.pyramid(batch.images) if self.released else {}
-        return self._view(batch, pyramid, positives, points, levels)
+        scene = self.scene(batch)
+        return self._view(batch, scene, self.positives(batch, scene))
 
-    def _view(
-        self,
-        batch: Batch,
-        pyramid: dict[str, Tensor],
-        positives: Positives,
-        points: Tensor,
-        levels: Tensor,
-    ) -> View:
-        outputs, features = self.momentum(batch.images, pyramid)
-        hidden = self.recipe.model.head_channels
-        return make_view(outputs, features, batch.targets, positives, points, levels, self.layout, hidden)
+    def _view(self, batch: Batch, student: Scene, positives: Positives) -> View:
+        scene, features = self.momentum(batch.images, student)
+        return make_view(
+            scene.outputs["boxes"],
+            self.momentum.parameters_at(scene, positives.image, positives.location),
+            features,
+            batch.targets,
+            positives,
+            scene.points,
+            scene.levels,
+            self.layout,
+            self.recipe.model.head_channels,
+        )
 
     @torch.no_grad()
     def maps(self, view: View) -> Maps:

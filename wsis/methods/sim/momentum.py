@@ -6,12 +6,13 @@ Shapes: B images, H x W network input.
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from wsis.declare.recipe import ModelSpec
-from wsis.methods.condinst import CondInst
+from wsis.methods.condinst import CondInst, Scene
 from wsis.nn.backbones import build_pyramid
 from wsis.nn.dynamic_head import parameter_count
 from wsis.nn.fcos import FCOSHead
@@ -21,23 +22,26 @@ from wsis.nn.mask_branch import MaskBranch
 class MomentumNetwork(nn.Module):
     """Backbone, pyramid, detector with controller, and mask branch, without gradient.
 
+    Of a student whose detector is frozen it has what still moves, mask branch and controller.
     released: the code's variant (S12): weights of its own to begin with, batch norm by batch, and a detector
     that reads the student's features.
     """
 
     def __init__(self, student: CondInst, released: bool) -> None:
         super().__init__()
-        self.released = released
+        self.released, self.frozen = released, student.frozen
+        spec: ModelSpec = student.recipe.model
+        parameters = parameter_count(spec.mask_channels, spec.head_channels)
         if released:
-            spec: ModelSpec = student.recipe.model
-            parameters = parameter_count(spec.mask_channels, spec.head_channels)
-            self.pyramid = build_pyramid(spec)
-            self.mask_branch = MaskBranch(self.pyramid.channels, spec.mask_channels, student.layout)
-            self.head = FCOSHead(
-                spec.channels, spec.tower_convs, student.num_classes, parameters, student.layout
-            )
+            self.mask_branch = MaskBranch(student.pyramid.channels, spec.mask_channels, student.layout)
+            head = FCOSHead(spec.channels, spec.tower_convs, student.num_classes, parameters, student.layout)
         else:
-            self.pyramid, self.mask_branch, self.head = (deepcopy(part) for part in self._parts(student))
+            self.mask_branch, head = deepcopy(student.mask_branch), deepcopy(student.head)
+        if self.frozen:
+            self.controller = head.controller
+        else:
+            self.pyramid = build_pyramid(spec) if released else deepcopy(student.pyramid)
+            self.head = head
         self.requires_grad_(False)
         self.train(False)
 
@@ -46,25 +50,35 @@ class MomentumNetwork(nn.Module):
         return super().train(mode and self.released)
 
     @torch.no_grad()
-    def forward(self, images: Tensor, student: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """Outputs of the detector without its classes, and mask features, as CondInst's.
+    def forward(self, images: Tensor, student: Scene) -> tuple[Scene, Tensor]:
+        """What its detector sees, without classes, and mask features, as CondInst's.
 
-        images: B x 3 x H x W uint8; student: the student's pyramid of these images.
+        images: B x 3 x H x W uint8; student: what the student sees in them.
         """
+        if self.frozen:
+            return student, self.mask_branch(student.pyramid)
         features = self.pyramid(images)
-        seen = {name: level.detach() for name, level in student.items()} if self.released else features
-        return self.head(seen, classify=False), self.mask_branch(features)
+        seen = features
+        if self.released:
+            seen = {name: level.detach() for name, level in student.pyramid.items()}
+        return replace(student, outputs=self.head(seen, classify=False)), self.mask_branch(features)
+
+    def parameters_at(self, scene: Scene, image: Tensor, location: Tensor) -> Tensor:
+        """Weights of the dynamic mask heads at N locations (image, location: N int64): N x T float32."""
+        controller = self.controller if self.frozen else self.head.controller
+        return controller(scene.outputs["tower"], image, scene.around[location])
 
     @torch.no_grad()
     def follow(self, student: CondInst, momentum: float) -> None:
         """Weights: momentum * own + (1 - momentum) * student's; buffers are copied. 0 makes a plain copy."""
-        for own, theirs in zip(self.children(), self._parts(student), strict=True):
+        pairs = [(self.mask_branch, student.mask_branch)]
+        if self.frozen:
+            pairs.append((self.controller, student.head.controller))
+        else:
+            pairs += [(self.pyramid, student.pyramid), (self.head, student.head)]
+        for own, theirs in pairs:
             mine, other = list(own.parameters()), [p.detach() for p in theirs.parameters()]
             if mine:
                 torch._foreach_lerp_(mine, other, 1 - momentum)
             for buffer, source in zip(own.buffers(), theirs.buffers(), strict=True):
                 buffer.copy_(source)
-
-    @staticmethod
-    def _parts(network: CondInst) -> tuple[nn.Module, ...]:
-        return network.pyramid, network.mask_branch, network.head

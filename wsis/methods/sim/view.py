@@ -99,7 +99,8 @@ class View:
 
 @torch.no_grad()
 def make_view(
-    outputs: dict[str, Tensor],
+    boxes: Tensor,
+    parameters: Tensor,
     features: Tensor,
     targets: list[Targets],
     positives: Positives,
@@ -111,7 +112,8 @@ def make_view(
     """Collect a View.
 
     Args:
-        outputs: boxes (B x P x 4) and parameters (B x P x T) of the momentum network (`FCOSHead`)
+        boxes: B x P x 4, the momentum network's (`FCOSHead`)
+        parameters: M x T, its controller's at the positives
         features: B x D x h x w, its mask features
         positives: of the batch, from the student's assignment
         points, levels: every location's position (P x 2) and level (P)
@@ -122,7 +124,7 @@ def make_view(
     owner = torch.repeat_interleave(
         torch.arange(len(counts), device=image.device), starts.diff(), output_size=sum(counts)
     )
-    boxes = torch.cat([t.boxes for t in targets])
+    true = torch.cat([t.boxes for t in targets])
     objects = starts[image] + positives.target
     raw = features.float()
     fine = unit(fine_features(raw))
@@ -135,12 +137,12 @@ def make_view(
         objects=objects,
         points=points[location],
         radii=points.new_tensor(layout.radii)[levels[location]],
-        ious=ltrb_iou(outputs["boxes"][image, location], positives.ltrb),
-        parameters=outputs["parameters"][image, location],
+        ious=ltrb_iou(boxes[image, location], positives.ltrb),
+        parameters=parameters,
         owner=owner,
         labels=torch.cat([t.labels for t in targets]),
-        boxes=boxes,
-        rectangles=grid_rectangles(boxes, layout.out_stride, *fine.shape[-2:]),
+        boxes=true,
+        rectangles=grid_rectangles(true, layout.out_stride, *fine.shape[-2:]),
         covered=torch.zeros(len(owner), dtype=torch.bool, device=image.device).index_fill_(0, objects, True),
         stride=layout.mask_stride,
         hidden=hidden,

@@ -1,0 +1,68 @@
+"""A network in two parts: the base, which masks are made from, and the part that makes them.
+
+At small scales the base is trained once a seed, and the rows of its tables learn the masks' part alone
+(`model.trained`). They then see the same features of the same images, which are computed once a process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from torch import nn
+
+from wsis.declare.recipe import Recipe
+
+NORM = nn.modules.batchnorm._BatchNorm
+
+
+class Parts(nn.Module):
+    """Base class of methods whose recipes may train one part alone; call `set_trained` once it is built.
+
+    mask_part: how the names of the parameters that make masks begin; all the others are the base
+    frozen:    whether the base is: its weights, and its batch norm's statistics
+    """
+
+    mask_part: tuple[str, ...] = ()
+    frozen = False
+
+    def set_trained(self, recipe: Recipe) -> None:
+        """Leave gradients to what the recipe trains: everything, the base, or the masks' part."""
+        trained = recipe.model.trained
+        self.frozen = trained == "masks"
+        for name, parameter in self.named_parameters():
+            part = "masks" if name.startswith(self.mask_part) else "base"
+            parameter.requires_grad_(parameter.requires_grad and trained in ("all", part))
+        self._keys: dict[bool, str] = {}
+        self.register_load_state_dict_post_hook(_forget_keys)
+
+    def train(self, mode: bool = True) -> Parts:
+        """Training mode, but for batch norm of a frozen base, which keeps to its statistics."""
+        super().train(mode)
+        if self.frozen:
+            for name, module in self.named_modules():
+                if isinstance(module, NORM) and not name.startswith(self.mask_part):
+                    module.eval()
+        return self
+
+    def base_key(self) -> str:
+        """Digest of a frozen base: bases with the same key say the same of an image."""
+        return self._digest(whole=False)
+
+    def key(self) -> str:
+        """Digest of all weights and buffers, of a network that is not trained any further."""
+        return self._digest(whole=True)
+
+    def _digest(self, whole: bool) -> str:
+        if whole not in self._keys:
+            found = hashlib.sha256()
+            for name, value in self.state_dict().items():
+                if whole or not (name.startswith(self.mask_part) or name == "iteration"):
+                    found.update(name.encode())
+                    found.update(value.cpu().contiguous().numpy().tobytes())
+            self._keys[whole] = found.hexdigest()
+        return self._keys[whole]
+
+
+def _forget_keys(module: Parts, _: object) -> None:
+    """Other weights have been loaded."""
+    module._keys.clear()
