@@ -4,7 +4,9 @@ A kind is a method, or a part of one that is trained alone (`model.trained`). It
 a few steps on a few images of its own data, predicts and is evaluated; what that takes is multiplied by the
 recipe's iterations and images. A network that is hardly trained detects nothing, so that every image gets
 DETECTIONS of its best ones; the masks that a Mask R-CNN learns are the annotated ones. Beside seconds stand
-multiples of the calibration's unit: what ablations/scales/tiny.yaml declares as `step` and `run`.
+multiples of the calibration's unit: what ablations/scales/tiny.yaml declares as `step` and `run`. A row on a
+frozen base is told as the second and later ones of a process, which find what the base makes of their images;
+`first` is what it costs the first one more.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ from wsis.plan import Plan, make_plan
 
 PARTS = ("data", "forward", "backward", "optimiser", "prediction", "evaluation", "fixed")
 TRAIN, EVAL = 64, 12  # images that are drawn
-WARM, STEPS, SECONDS = 3, 20, 2.0  # steps before those that are timed, at most as many, for about so long
+WARM, STEPS, SECONDS = 3, 14, 1.2  # steps before those that are timed, at most as many, for about so long
 DETECTIONS = 10  # an image, as of a trained network
 
 
@@ -55,10 +57,10 @@ def bench(scale: str, as_json: bool) -> None:
         print(json.dumps(result, indent=1))
         return
     title = f"{result['cpu']} ({', '.join(result['flags'])}; torch {result['torch']}, {result['capability']})"
-    table = Table("kind", "steps", *PARTS, "CPU s", "units", "units/image", "units/run", title=title)
+    table = Table("kind", "steps", *PARTS, "CPU s", "units", "units/image", "units/run", "first", title=title)
     for kind, row in result["rows"].items():
         parts = [f"{row['seconds'][part]:.1f}" for part in PARTS]
-        units = (f"{row['units']:.1f}", f"{row['step']:.4f}", f"{row['run']:.2f}")
+        units = (f"{row['units']:.1f}", f"{row['step']:.4f}", f"{row['run']:.2f}", f"{row['first']:.1f}")
         table.add_row(kind, str(row["iterations"]), *parts, f"{sum(row['seconds'].values()):.1f}", *units)
     Console(width=150).print(table)
     print(
@@ -80,7 +82,7 @@ def kinds(plan: Plan) -> dict[str, str]:
 
 
 def measured(scale: str = "tiny") -> dict[str, Any]:
-    """Seconds by part, units a row, `step` units a training image and `run` units, of every kind of row."""
+    """Seconds by part, units a row, `step` units a training image, `run` units and `first`, of every kind."""
     unit = measure()
     plan = make_plan(scale, seeds=(0,))
     rows, drawn = {}, []
@@ -119,14 +121,17 @@ def _row(plan: Plan, run: str, folder: Path, unit: float, drawn: list[float]) ->
     with _timed(seconds, "fixed"):
         root = open_root(recipe, place)
         fabric = make_fabric(recipe.schedule, "cpu", [0])
-        seed_process("weights", recipe.seed)
-        method = build_method(recipe, root.num_classes)
-        if hasattr(method, "begin"):
-            method.begin()
-    if plan.runs[run].iterations:
-        steps = _trained(recipe, method, root, fabric, salient_place(recipe, folder, plan.scale.name, None))
+        method = _built(recipe, root)
+    iterations, first = plan.runs[run].iterations, 0.0
+    if iterations:
+        salient = salient_place(recipe, folder, plan.scale.name, None)
+        steps = _trained(recipe, method, root, fabric, salient)
+        if recipe.model.trained == "masks":
+            first = sum(steps.values()) * iterations
+            method = _built(recipe, root)
+            steps = _trained(recipe, method, root, fabric, salient)
         for part, each in steps.items():
-            seconds[part] = each * plan.runs[run].iterations
+            seconds[part] = each * iterations
     out = folder / "runs" / run
     out.mkdir(parents=True)
     write_json(out / "recipe.json", {"id": run})
@@ -136,15 +141,25 @@ def _row(plan: Plan, run: str, folder: Path, unit: float, drawn: list[float]) ->
     with _timed(seconds, "evaluation", shapes.val_images / root.eval_images):
         evaluate_run(out, eval_annotations(root, folder), plan.protocols(run), groups)
     training = sum(seconds[part] for part in ("data", "forward", "backward", "optimiser"))
-    images = plan.runs[run].iterations * recipe.schedule.batch
+    images = iterations * recipe.schedule.batch
     return {
         "id": run,
-        "iterations": plan.runs[run].iterations,
+        "iterations": iterations,
         "seconds": seconds,
+        "first": max(first - training, 0.0) / unit if first else 0.0,
         "units": sum(seconds.values()) / unit,
         "step": training / unit / images if images else 0.0,
         "run": (sum(seconds.values()) - training) / unit,
     }
+
+
+def _built(recipe: Recipe, root: Root) -> nn.Module:
+    """The recipe's method with its first weights."""
+    seed_process("weights", recipe.seed)
+    method = build_method(recipe, root.num_classes)
+    if hasattr(method, "begin"):
+        method.begin()
+    return method
 
 
 def _small(recipe: Recipe) -> Recipe:
@@ -200,6 +215,8 @@ def _predicted(
 ) -> float:
     """CPU seconds of predicting `images`, of which what does not grow with them (a threshold) is a part."""
     few = recipe.model_copy(update={"data": recipe.data.model_copy(update={"eval_images": EVAL // 3})})
+    if recipe.model.trained == "masks":  # what a former row of the process leaves
+        predict(recipe, method, root, folder / "predictions.json", fabric, show=False)
     times: dict[str, float] = {}
     for name, asked, there in (("few", few, open_root(few, root.path)), ("all", recipe, root)):
         with _timed(times, name):
