@@ -69,6 +69,8 @@ class Watch:
         """'12 of 96 rows, about 11 min left'."""
         left = self.left(elapsed)
         text = f"{self.done} of {len(self.shown)} rows"
+        if not self.rows:
+            return f"{text}, the report is next"
         return text if left is None else f"{text}, about {spoken(left)} left"
 
     def left(self, elapsed: float) -> float | None:
