@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-CORES ?= $(shell nproc)
+CORES ?= $(shell env -u OMP_NUM_THREADS nproc)
 SCALE ?= tiny
 TARGET ?= headline
 CONFIG ?=# more --config entries, e.g. CONFIG="data_root=/data/coco"
@@ -90,13 +90,7 @@ lint: $(STAMP)
 
 # A failed job does not lose the others' results: the report then shows what there is.
 reproduce: $(STAMP)
-	@start=$$SECONDS; status=0; \
-	$(BIN)/snakemake --cores $(CORES) --config scale=$(SCALE) $(CONFIG) -- $(TARGET) || status=$$?; \
-	if [ $$status != 0 ]; then $(BIN)/snakemake --quiet all --cores 1 --config scale=$(SCALE) $(CONFIG) -- report || true; fi; \
-	took=$$((SECONDS - start)); \
-	echo; echo "report: $(CURDIR)/reports/$(SCALE)/index.html"; \
-	echo "took:   $$((took / 60)) min $$((took % 60)) s on $(CORES) cores"; \
-	exit $$status
+	@$(BIN)/wsis reproduce --scale $(SCALE) --cores $(CORES) $(TARGET) $(CONFIG)
 
 smoke: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) -- smoke

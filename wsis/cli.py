@@ -44,6 +44,7 @@ def main() -> None:
 
 
 def planned(scale: str, seeds: str | None, overrides: list[str] | None) -> Plan:
+    from wsis.bench.calibrate import known_unit
     from wsis.plan import make_plan
 
     chosen = None
@@ -52,7 +53,7 @@ def planned(scale: str, seeds: str | None, overrides: list[str] | None) -> Plan:
             chosen = tuple(int(seed) for seed in seeds.split(","))
         except ValueError:
             raise WsisError(f"--seeds {seeds}: expected whole numbers such as 11,12,13") from None
-    return make_plan(scale, chosen, parsed_overrides(overrides))
+    return make_plan(scale, chosen, parsed_overrides(overrides), unit=known_unit(RESULTS))
 
 
 def parsed_overrides(overrides: list[str] | None) -> dict[str, Any]:
@@ -79,6 +80,25 @@ def plan(
 
     found = planned(scale, seeds, set_)
     print(json.dumps(plan_as_json(found), indent=1)) if as_json else show_plan(found)
+
+
+@app.command()
+def reproduce(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="targets (boxinst_1a, boxinst, all) and key=value of the configuration"),
+    ] = None,
+    scale: ScaleOption = "tiny",
+    cores: Annotated[int | None, typer.Option(help="default: all that this process may use")] = None,
+    config: Annotated[list[str] | None, typer.Option(help="key=value, e.g. seeds=[31]")] = None,
+) -> None:
+    """Train, evaluate and render targets (default: the headline tables): a line for every finished row."""
+    from wsis.estimate import core_count
+    from wsis.reproduce import reproduce as follow
+
+    entries = [*(config or []), *(word for word in words or [] if "=" in word)]
+    names = [word for word in words or [] if "=" not in word]
+    raise typer.Exit(follow(names, scale, cores or core_count(), entries, RESULTS))
 
 
 @app.command()
@@ -292,11 +312,23 @@ def report(
     reference: Annotated[
         bool, typer.Option(help="also write results/ and reports/reference/<scale>")
     ] = False,
+    if_changed: Annotated[bool, typer.Option(help="only if there is something that it doesn't show")] = False,
 ) -> None:
-    """Tables, plots, claims and errata of a scale -> reports/<scale>/; half-finished results are fine."""
-    from wsis.jobs import write_report
+    """Tables, plots, claims and errata of a scale -> reports/<scale>/; half-finished results are fine.
 
-    print(write_report(planned(scale, seeds, set_), results, reports, data_root, reference))
+    Writes results/<scale>/metrics.csv as well.
+    """
+    from wsis.report.rendered import alone, note_shown, shown, signature
+
+    folder, page = results / scale, reports / scale / "index.html"
+    with alone(folder):
+        now = signature(folder, [seeds, set_, data_root])
+        if not (if_changed and shown(folder, page, now)):
+            from wsis.jobs import write_report
+
+            write_report(planned(scale, seeds, set_), results, reports, data_root, reference)
+            note_shown(folder, now)
+    print(page)
 
 
 @app.command()

@@ -140,12 +140,13 @@ def _scenes(recipe: Recipe, root) -> Iterator:
 
 
 def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, reference: bool = False) -> Path:
-    """Everything under reports/<scale>/; returns the path of index.html.
+    """Everything under reports/<scale>/ and results/<scale>/metrics.csv; returns the path of index.html.
 
     reference: also write results/reference/<scale>/ (metrics.csv, claims.json) and copy the rendered tables,
     plots and diff.json to reports/reference/<scale>/, what later runs are compared with.
     """
     from wsis.report.build import build_report
+    from wsis.report.collect import write_metrics
     from wsis.report.diff import write_diff, write_reference
     from wsis.report.render import render_report
 
@@ -159,6 +160,7 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
         if shapes_root(recipe := plan.runs[id].recipe) or recipe.data.dataset in given
     }
     out.mkdir(parents=True, exist_ok=True)
+    write_metrics(report, results / scale / "metrics.csv")
     write_diff(report, out / "diff.json")
     page = render_report(report, results, out, roots)
     if reference:

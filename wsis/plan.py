@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsis.declare.load import ROOT, DeclarationError, load_tables
+from wsis.declare.load import ROOT, load_tables
 from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve, with_seed
 from wsis.declare.scale import Scale, load_scale
 from wsis.declare.table import Table
+from wsis.packing import Job, pack
+from wsis.packing import shapes_root as shapes_root  # part of what others ask a plan for
 
 METHODS = frozenset(
     {"condinst", "boxinst", "sim", "boxcaseg", "baiseg", "mask_rcnn", "bbtp", "grabcut", "boxes"}
@@ -35,7 +36,7 @@ class Run:
     recipe: Recipe
     published: Recipe
     rows: list[tuple[str, str]] = field(default_factory=list)  # (table key, row label)
-    device_hours: float = 0.0  # device-hours of the scale's device
+    device_hours: float = 0.0  # device-hours of the scale's device, or CPU hours of this machine
     disk_gb: float = 0.0
     ancestors: tuple[Recipe, ...] = ()
 
@@ -63,16 +64,6 @@ class Run:
         return deviations(self.published, self.recipe, self.ancestors)
 
 
-@dataclass(frozen=True)
-class Job:
-    """Runs that one process trains in this order; `needs` are parents that other jobs train."""
-
-    id: str
-    runs: tuple[str, ...]
-    needs: tuple[str, ...]
-    data: str | None  # folder name of the generated data root, None for a root of the user's
-
-
 @dataclass
 class Plan:
     scale: Scale
@@ -83,8 +74,14 @@ class Plan:
     asked: bool = False  # the user chose the seeds
     root: Path = ROOT
     overrides: dict[str, Any] = field(default_factory=dict)
+    unit: float | None = None  # CPU seconds of a unit of cost on this machine, None where it isn't measured
     _cells: dict[tuple[str, str], dict[int, str]] = field(default_factory=dict)
     _reasons: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def unit_seconds(self) -> float:
+        """Seconds of what the scale's costs are counted in: a unit, or a second of its device."""
+        return self.unit or self.scale.cost.unit or 1.0
 
     def seeds_of(self, paper: str) -> tuple[int, ...]:
         """The seeds of a paper's rows: the scale's (which may have some for a paper alone), or the user's."""
@@ -171,11 +168,13 @@ def make_plan(
     seeds: tuple[int, ...] | None = None,
     overrides: dict[str, Any] | None = None,
     root: Path = ROOT,
+    unit: float | None = None,
 ) -> Plan:
     """Resolve every trained row at `scale`.
 
     seeds: null for the scale's own, which may differ by paper. overrides: dotted recipe keys laid on every
-    recipe, e.g. {"model.weights": "none"}. Raises DeclarationError for anything that can't be resolved.
+    recipe, e.g. {"model.weights": "none"}. unit: CPU seconds of a unit of cost (wsis.bench.calibrate); null
+    for the scale's nominal ones. Raises DeclarationError for what can't be resolved, or has no cost.
     """
     declared = load_scale(scale, root)
     plan = Plan(
@@ -185,6 +184,7 @@ def make_plan(
         asked=bool(seeds),
         root=root,
         overrides=dict(overrides or {}),
+        unit=unit,
     )
     for table in plan.tables.values():
         for row in table.rows:
@@ -204,10 +204,10 @@ def make_plan(
                     break
                 for recipe in (*resolved.ancestors, resolved.recipe):
                     if recipe.id not in plan.runs:
-                        plan.runs[recipe.id] = _run(recipe, resolved, declared)
+                        plan.runs[recipe.id] = _run(recipe, resolved, plan)
                 plan.runs[resolved.recipe.id].rows.append(cell)
                 plan._cells.setdefault(cell, {})[seed] = resolved.recipe.id
-    plan.jobs = _jobs(plan)
+    plan.jobs = pack(plan)
     return plan
 
 
@@ -239,71 +239,19 @@ def missing_part(recipe: Recipe) -> str | None:
     return None
 
 
-def shapes_root(recipe: Recipe) -> str | None:
-    """Folder name of the generated data root that `recipe` trains on; None for other data sets."""
-    if recipe.data.dataset != "shapes":
-        return None
-    identity = f"{recipe.data.shapes.model_dump_json()} {recipe.seed}"
-    return f"shapes-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-
-
 def _iterations(recipe: Recipe) -> int:
     return recipe.schedule.end - ((recipe.init.iteration or 0) if recipe.init else 0)
 
 
-def _run(recipe: Recipe, resolved: Resolved, scale: Scale) -> Run:
-    seconds = scale.cost.seconds_per_image.get(recipe.model.backbone, 0.0)
-    seconds *= scale.cost.methods.get(recipe.method, 1.0)
-    hours = _iterations(recipe) * recipe.schedule.batch * seconds / 3600
+def _run(recipe: Recipe, resolved: Resolved, plan: Plan) -> Run:
+    cost = plan.scale.cost
     return Run(
         recipe.id,
         recipe,
         resolved.declared.get(recipe.id, resolved.published),
-        device_hours=hours,
-        disk_gb=scale.cost.megabytes.get(recipe.model.backbone, 0.0) / 1024,
+        device_hours=cost.of_run(recipe, _iterations(recipe) * recipe.schedule.batch)
+        * plan.unit_seconds
+        / 3600,
+        disk_gb=cost.disk(recipe) / 1024,
         ancestors=resolved.ancestors,
     )
-
-
-def _jobs(plan: Plan) -> list[Job]:
-    """Runs of one family (a warm-up and what forks from it) share processes, `runs_per_job` at most each.
-
-    Where that leaves room, families that read the same generated images share them too.
-    """
-    families: dict[str, list[str]] = {}
-    family: dict[str, str] = {}
-    for run in plan.runs.values():  # what a run needs comes before it
-        for needed in run.needs:
-            if needed not in plan.runs:
-                raise DeclarationError(f"{run.id}: no recipe has the id {needed}, which it needs")
-        family[run.id] = family[run.needs[0]] if run.needs else run.id
-        families.setdefault(family[run.id], []).append(run.id)
-    jobs = []
-    for runs in _packed(list(families.values()), plan):
-        parents = {needed for run in runs for needed in plan.runs[run].needs} - set(runs)
-        name = f"{runs[0]}-{len(runs)}" if len(runs) > 1 else runs[0]
-        jobs.append(Job(name, tuple(runs), tuple(sorted(parents)), shapes_root(plan.runs[runs[0]].recipe)))
-    return jobs
-
-
-def _packed(families: list[list[str]], plan: Plan) -> list[list[str]]:
-    """Families cut into lists of at most `runs_per_job`; small ones are joined.
-
-    Only families that need nothing from outside, so that no two jobs wait for each other, with the same data
-    and method, whose rows stand in the same tables, so that a target does not train what it doesn't show.
-    """
-    size, packed = plan.scale.runs_per_job, []
-    room: dict[tuple, list[str]] = {}  # what joined families have in common -> the list that still has room
-    for members in families:
-        recipe = plan.runs[members[0]].recipe
-        data, tables = shapes_root(recipe), {table for run in members for table, _ in plan.runs[run].rows}
-        key = (data, recipe.method, frozenset(tables))
-        alone = data is not None and {need for run in members for need in plan.runs[run].needs} <= {*members}
-        if alone and key in room and len(room[key]) + len(members) <= size:
-            room[key] += members
-            continue
-        parts = [members[start : start + size] for start in range(0, len(members), size)]
-        packed += parts
-        if alone and len(parts) == 1:
-            room[key] = parts[0]
-    return packed

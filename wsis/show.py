@@ -10,9 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
+from wsis.estimate import core_count, seconds_of, spoken
 from wsis.evaluation.files import read_json
 from wsis.plan import Plan, Run
 from wsis.report.diff import compare, read_reference
+from wsis.work import HEADLINE, targets, work
 
 
 def tables_as_json(plan: Plan) -> list[dict[str, Any]]:
@@ -108,12 +110,33 @@ def show_plan(plan: Plan) -> None:
         f"seeds {', '.join(map(str, plan.seeds))}: {totals['runs']} runs in {len(plan.jobs)} jobs serve "
         f"{totals['rows_served']} rows; {totals['device_hours']:.3g} device-hours, {totals['disk_gb']:.3g} GB"
     )
+    counted = cost.seconds_per_image or cost.step or {}
+    what = "seconds" if cost.seconds_per_image else "units"
     console.print(
-        f"assumed: {cost.device}, seconds a training image "
-        f"{', '.join(f'{k} {v:g}' for k, v in cost.seconds_per_image.items())} ({cost.source})"
+        f"assumed: {cost.device}, {what} a training image "
+        f"{', '.join(f'{k} {v:g}' for k, v in counted.items())} ({cost.source})"
     )
+    for line in estimates(plan, HEADLINE, "all"):
+        console.print(line)
     for reason, count in Counter(entry["reason"] for entry in _absent(plan)).most_common():
         console.print(f"not run: {count} rows: {reason}")
+
+
+def estimates(plan: Plan, *names: str) -> list[str]:
+    """What targets take from the beginning on this machine's cores; nothing of scales for other machines."""
+    if plan.scale.cost.step is None:
+        return []
+    cores, there = core_count(), targets(plan)
+    known = (
+        "" if plan.unit else f", if a unit takes {plan.unit_seconds:g} s; to measure it: wsis bench calibrate"
+    )
+    lines = []
+    for name in names:
+        todo = work(plan, there[name], Path(), cores, anew=True)
+        lines.append(
+            f"{name}: about {spoken(seconds_of(plan, todo, cores))} on this machine ({cores} cores){known}"
+        )
+    return lines
 
 
 def show_tables(plan: Plan) -> None:

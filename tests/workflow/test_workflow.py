@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from wsis.bench.overhead import overhead
+from wsis.packing import pack
 from wsis.plan import Plan, make_plan
+from wsis.work import work, write_work
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = ["paper", "table", "row", "seed", "metric", "value", "published", "recipe", "scale"]
@@ -73,16 +75,13 @@ def clean(tmp_path_factory) -> Path:
     return copied(tmp_path_factory.mktemp("clean"))
 
 
-def needed(plan: Plan, tables: list[str]) -> set[str]:
-    """Ids of the plan's jobs that train what `tables` show, and of those they fork from."""
-    wanted, todo = set(), list(plan.wanted(tables))
-    of = {run: job for job in plan.jobs for run in job.runs}
-    while todo:
-        job = of[todo.pop()]
-        if job.id not in wanted:
-            wanted.add(job.id)
-            todo += job.needs
-    return wanted
+def planned(plan: Plan, tables: list[str]) -> set[str]:
+    """Names of the rules that train what `tables` show where nothing is finished."""
+    return {f"train_{job.id}" for job in pack(plan, tables, cores=2)}
+
+
+def training(listed: dict[str, int]) -> set[str]:
+    return {name for name in listed if name.startswith("train_")}
 
 
 @pytest.mark.parametrize("scale", ["smoke", "tiny", "mini", "paper"])
@@ -91,9 +90,8 @@ def test_a_dry_run_of_everything_trains_every_available_row(clean, scale):
     listed = dry(clean, "--config", f"scale={scale}", "--", "all")
     print(f"\nsnakemake -n all at {scale}: {time.perf_counter() - start:.1f} s, {sum(listed.values())} jobs")
     plan = make_plan(scale)
-    trained = {name.removeprefix("train_") for name in listed if name.startswith("train_")}
-    assert trained == needed(plan, list(plan.tables))
-    served = {run for job in plan.jobs if job.id in trained for run in job.runs}
+    assert training(listed) == planned(plan, list(plan.tables))
+    served = {run for job in pack(plan, list(plan.tables), cores=2) for run in job.runs}
     rows = 0
     for key, table in plan.tables.items():
         for row in table.rows:
@@ -103,7 +101,8 @@ def test_a_dry_run_of_everything_trains_every_available_row(clean, scale):
                 assert set(runs.values()) <= served, (key, row.label)
                 rows += table.paper == "boxinst"
     assert rows > 20
-    assert listed["render_all"] == listed["affinity"] == listed["complexity"] == 1
+    assert listed["affinity"] == listed["complexity"] == 1
+    assert {f"render_{key.replace('/', '_')}" for key in plan.tables} <= set(listed)
 
 
 def test_a_target_trains_only_what_its_tables_show(clean):
@@ -114,9 +113,11 @@ def test_a_target_trains_only_what_its_tables_show(clean):
         (None, [key for key, table in plan.tables.items() if table.headline]),
     ):
         listed = dry(clean, *(["--", target] if target else []))
-        trained = {name.removeprefix("train_") for name in listed if name.startswith("train_")}
-        assert trained == needed(plan, tables), target
-    assert not any(name.startswith("train_") for name in dry(clean, "--", "figure4"))
+        assert training(listed) == planned(plan, tables), target
+        assert {name for name in listed if name.startswith("render_")} == {
+            f"render_{key.replace('/', '_')}" for key in tables
+        }
+    assert not training(dry(clean, "--", "figure4"))
 
 
 def test_proxy_masks_are_measured_for_the_tables_that_show_them(clean):
@@ -124,9 +125,9 @@ def test_proxy_masks_are_measured_for_the_tables_that_show_them(clean):
     runs = [plan.runs[run] for key in ("boxcaseg/7", "boxcaseg/8") for run in plan.wanted([key])]
     stages = {run.recipe.proxy.parent for run in runs if run.recipe.proxy}
     stages |= {run.id for run in runs if run.recipe.method in ("boxes", "grabcut")}
-    measuring = {f"proxy_quality_{job.id}" for job in plan.jobs if stages & {*job.runs}}
     listed = dry(clean, "--config", "scale=smoke", "--", "boxcaseg_7", "boxcaseg_8")
-    assert {name for name in listed if name.startswith("proxy_quality")} == measuring
+    measuring = {name for name in listed if name.startswith("proxy_quality")}
+    assert measuring and measuring <= {f"proxy_quality_{stage}" for stage in stages}
     listed = dry(clean, "--config", "scale=smoke", "--", "boxcaseg_3")
     assert not any(name.startswith("proxy_quality") for name in listed)
 
@@ -134,9 +135,9 @@ def test_proxy_masks_are_measured_for_the_tables_that_show_them(clean):
 def test_boundary_maps_and_costs_are_measured_for_the_tables_that_show_them(clean):
     plan = make_plan("smoke")
     shown = {*plan.wanted(["baiseg/3"])}
-    measuring = {f"boundary_quality_{job.id}" for job in plan.jobs if shown & {*job.runs}}
     listed = dry(clean, "--config", "scale=smoke", "--", "baiseg_3")
-    assert {name for name in listed if name.startswith("boundary_quality")} == measuring
+    measuring = {name for name in listed if name.startswith("boundary_quality")}
+    assert measuring and measuring <= {f"boundary_quality_{run}" for run in shown}
     assert listed["complexity"] == 1 and listed["pictures"] == 2
     listed = dry(clean, "--config", "scale=smoke", "--", "baiseg_7")
     assert not any(name.startswith("boundary_quality") for name in listed) and "complexity" not in listed
@@ -254,15 +255,21 @@ def test_a_second_call_does_nothing(smoke):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("target", ["boxinst_3", "boxinst", "boxcaseg_8", "headline"])
+def test_another_target_which_groups_runs_in_another_way_does_nothing_either(smoke, target):
+    assert set(dry(smoke, "--config", "scale=smoke", "--", target)) <= {target}
+
+
+@pytest.mark.slow
 def test_a_lost_metrics_file_is_evaluated_again_and_nothing_trained(smoke):
     plan = make_plan("smoke")
     run = plan.wanted(["boxinst/1b"])[0]
-    (job,) = (job.id for job in plan.jobs if run in job.runs)
     file = smoke / f"results/smoke/runs/{run}/metrics.json"
     hidden = file.with_suffix(".hidden")
     file.rename(hidden)
     try:
-        assert set(dry(smoke, *SMOKE)) == {f"evaluate_{job}", "render_all", "all"}
+        renders = {f"render_{table.replace('/', '_')}" for table, _ in plan.runs[run].rows}
+        assert set(dry(smoke, *SMOKE)) == {f"evaluate_{run}-trained-1", "all"} | renders
     finally:
         hidden.rename(file)
     assert dry(smoke, *SMOKE) == {}
@@ -286,3 +293,21 @@ def test_the_overhead_of_the_smoke_run_was_recorded(smoke):
     assert entries[-1].finished and all(entry.cores == 2 for entry in entries)
     assert sum(entry.runs for entry in entries) == len(list(smoke.glob("results/smoke/runs/*/train.json")))
     assert all(entry.ratio > 1 for entry in entries)
+
+
+def test_a_job_s_own_process_finds_the_jobs_that_the_workflow_began_with(clean):
+    """As on a cluster, where it starts when more is finished than when the workflow began."""
+    plan = make_plan("smoke")
+    tables = ["boxinst/1b"]
+    began = work(plan, tables, clean / "results")
+    write_work(began, clean / "results" / "smoke")
+    job = began.trainings[0]
+    try:
+        printed = snakemake(
+            clean,
+            *("--mode", "remote", "--dry-run", "--config", "scale=smoke", "--target-jobs"),
+            *(f"train_{job.id}:", "--allowed-rules", f"train_{job.id}", "shapes", "--"),
+        )
+        assert job.id in printed
+    finally:
+        shutil.rmtree(clean / "results")

@@ -1,6 +1,8 @@
 # Boundary maps of BAISeg's runs, measured on contacts between objects of one class, interiors and texture edges,
-# for tables with such `measures`: one rule a job of the plan, since starting Python takes as long as measuring a
-# run of it. Nothing is trained for it.
+# for tables with such `measures`: one rule for all that are measured together, since starting Python takes as
+# long as measuring a run of it. Nothing is trained for it.
+from functools import partial
+
 from wsis.declare.table import BOUNDARY_MEASURES
 from wsis.probe.boundary_job import boundary_runs
 
@@ -10,22 +12,19 @@ def boundaries_for(tables):
     return [f"{RESULTS}/boundary/{id}.json" for id in boundary_runs(PLAN, tables)]
 
 
-for job in PLAN.jobs:
-    if not (ids := [run for run in boundary_runs(PLAN, PLAN.tables) if run in job.runs]):
-        continue
+for ids in measured_together(partial(boundary_runs, PLAN)):
 
     rule:
         name:
-            f"boundary_quality_{job.id}"
+            f"boundary_quality_{ids[0]}"
         input:
             [f"{RESULTS}/runs/{id}/train.json" for id in ids],
-            [f"{RESULTS}/data/{job.data}/stats.json"]
-            if job.data
-            else user_root(PLAN.runs[ids[0]].recipe.data.dataset),
+            root_of(ids[0]),
         output:
             [f"{RESULTS}/boundary/{id}.json" for id in ids],
         log:
-            f"{RESULTS}/logs/boundary/{job.id}.log",
+            f"{RESULTS}/logs/boundary/{ids[0]}.log",
+        priority: priority_of(min((RANKS[run] for run in ids if run in RANKS), default=0), "measure")
         conda:
             "../../environment.yml"
         threads: 4 if GPUS else 1
@@ -38,6 +37,6 @@ for job in PLAN.jobs:
             ids=" ".join(ids),
             measures=BOUNDARY_MEASURES,  # a new one makes it again
         message:
-            f"Measure the boundary maps of {len(ids)} run(s), {job.id}"
+            f"Measure the boundary maps of {len(ids)} run(s), {ids[0]}"
         shell:
             f"python -m wsis boundary-quality {FLAGS} {DEVICE}{{params.ids}} > {{log}} 2>&1"

@@ -4,31 +4,63 @@ import os
 import shlex
 import sys
 import time
+from pathlib import Path
 
-import yaml
+from snakemake.cli import parse_args
 from snakemake.exceptions import WorkflowError
 
+from wsis.bench.calibrate import known_unit
 from wsis.bench.overhead import record
+from wsis.configuration import known, overrides, seeds
 from wsis.data.places import named_roots
 from wsis.declare.load import ROOT as DECLARATIONS
 from wsis.errors import WsisError
+from wsis.packing import shapes_root, table_ranks
 from wsis.plan import make_plan
 from wsis.probe.pictures_job import without_ppc
+from wsis.work import HEADLINE, read_work, tables_of, targets, work, write_work
 
 STARTED = time.time()
-KEYS = {"scale", "seeds", "data_root", "weights", "set", "gpus"}
 
 
 def planned():
     """The plan that the configuration asks for."""
-    if unknown := set(config) - KEYS:
-        raise WorkflowError(
-            f"unknown configuration: {', '.join(sorted(unknown))} (there are: {', '.join(sorted(KEYS))})"
-        )
     try:
-        return make_plan(config["scale"], seeds=SEEDS, overrides=OVERRIDES)
+        known(config)
+        return make_plan(
+            config["scale"],
+            seeds=seeds(config),
+            overrides=overrides(config),
+            unit=known_unit(Path("results")),
+        )
     except WsisError as error:
         raise WorkflowError(str(error)) from None
+
+
+def arguments():
+    """Snakemake's own arguments, None where it is no command: they are not in `workflow` yet when this is read."""
+    program = Path(sys.argv[0])
+    if program.stem != "snakemake" and program.parent.name != "snakemake":
+        return None
+    return parse_args(sys.argv[1:])[1]
+
+
+def wanted_work():
+    """What the targets asked for need of what is there; in a job's own process, what the workflow began with.
+
+    Where a rule is forced, everything that is finished has its job as well.
+    """
+    if not workflow.is_main_process:
+        return read_work(Path(RESULTS))
+    given = arguments()
+    names = ["all"] if given is None else given.targets or [HEADLINE]
+    anew = given is not None and bool(given.force or given.forceall or given.forcerun)
+    return work(PLAN, tables_of(PLAN, names), Path("results"), workflow.resource_settings.cores or 1, anew)
+
+
+def priority_of(rank, stage):
+    """Jobs of earlier tables first, and within a table the stages' order, so that tables are complete early."""
+    return len(STAGES) * (len(WORK.tables) - rank) + STAGES.index(stage)
 
 
 def user_root(dataset):
@@ -42,6 +74,28 @@ def user_root(dataset):
         return []
 
     return nothing
+
+
+def root_of(run):
+    """Input of what reads the images of a run: its generated root, or a function that asks for the user's."""
+    recipe = PLAN.runs[run].recipe
+    root = shapes_root(recipe)
+    return [f"{RESULTS}/data/{root}/stats.json"] if root else user_root(recipe.data.dataset)
+
+
+def measured_together(runs_of):
+    """Lists of runs that one process measures: of one data root and seed, shown by the same tables.
+
+    runs_of: tables -> the runs that are measured for them. So the lists do not depend on the target, and none is
+    measured again when another one is asked for.
+    """
+    groups = {}
+    shown = {key: {*runs_of([key])} for key in PLAN.tables}
+    for run in runs_of(PLAN.tables):
+        tables = frozenset(key for key, runs in shown.items() if run in runs)
+        recipe = PLAN.runs[run].recipe
+        groups.setdefault((shapes_root(recipe), recipe.seed, tables), []).append(run)
+    return list(groups.values())
 
 
 def needs_salient(job):
@@ -61,35 +115,6 @@ def pictures_need(wildcards):
     proxy, other = PLAN.runs[wildcards.run].recipe.proxy, without_ppc(PLAN, wildcards.run)
     runs = [wildcards.run, *([proxy.parent] if proxy else []), *([other] if other else [])]
     return [f"{RESULTS}/runs/{run}/train.json" for run in runs]
-
-
-def seeds():
-    """The seeds asked for: `seeds=11`, `seeds=[11,12]` or `seeds=11,12`; None for the scale's own."""
-    given = config["seeds"]
-    if given is None:
-        return None
-    words = given if isinstance(given, list) else str(given).split(",")
-    try:
-        return tuple(int(word) for word in words)
-    except ValueError:
-        raise WorkflowError(f"seeds={given}: expected whole numbers such as [11,12]") from None
-
-
-def overrides():
-    """Recipe keys for every run: `set`, and `weights` as a short form of one of them."""
-    given = typed(config["set"] or {})
-    if config["weights"] is not None:
-        given["model.weights"] = config["weights"]
-    return given
-
-
-def typed(value):
-    """What a configuration file would hold: Snakemake leaves text inside of --config's lists and mappings."""
-    if isinstance(value, dict):
-        return {key: typed(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [typed(item) for item in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
 
 
 def flags():
@@ -113,14 +138,22 @@ def quoted(words):
     return shlex.join(words).replace("{", "{{").replace("}", "}}")
 
 
-SEEDS = seeds()
-OVERRIDES = overrides()
 PLAN = planned()
+SEEDS = PLAN.seeds if PLAN.asked else None
+OVERRIDES = PLAN.overrides
 SCALE = PLAN.scale.name
 GENERATED = PLAN.scale.data == "generated"
 RESULTS = f"results/{SCALE}"
+WORK = wanted_work()
+RANKS = table_ranks(PLAN, WORK.tables)  # run -> position of the first wanted table that needs it
+STAGES = ["draw pictures", "measure", "evaluate", "train", "data", "render"]  # the last is the most urgent
+RUNS = "$(basename -a $(dirname {output}))"  # in a shell command: ids of the runs whose files are its outputs
 RECIPE_FLAGS = flags()
 FLAGS = f"{RECIPE_FLAGS} {root_flags()}".strip()
+
+# Reports are written one at a time. A limit of the workflow's own, which no profile or command line forgets.
+workflow.register_resource("report", 1)
+
 
 # The interpreter that runs Snakemake runs its jobs, whether its environment is activated or not.
 if not (workflow.deployment_settings and workflow.deployment_settings.deployment_method):

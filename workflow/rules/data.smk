@@ -1,6 +1,9 @@
 # Data roots that are generated, one a seed and kind of images. A root is whole when it has its stats.json; whatever lies there
 # without it (Snakemake itself makes the folder before the job starts) is removed.
-ROOTS = {job.data: PLAN.runs[job.runs[0]].seed for job in PLAN.jobs if job.data}
+ROOTS = {root: run.seed for run in PLAN.runs.values() if (root := shapes_root(run.recipe))}
+FIRST = {}  # root -> position of the first table that is trained on it
+for job in WORK.trainings:
+    FIRST[job.data] = min(job.rank, FIRST.get(job.data, job.rank))
 
 
 rule shapes:
@@ -10,7 +13,7 @@ rule shapes:
         f"{RESULTS}/logs/data/{{root}}.log",
     wildcard_constraints:
         root="|".join(ROOTS) or "none",
-    priority: 100  # before any training, or a core idles while the last seed's images are drawn
+    priority: lambda wildcards: priority_of(FIRST.get(wildcards.root, 0), "data")  # or a core idles meanwhile
     localrule: True
     conda:
         "../../environment.yml"

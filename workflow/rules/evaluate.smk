@@ -1,7 +1,7 @@
 # What needs no training: metrics of predictions (a rule a job of the plan, since starting Python and its
-# libraries takes longer than evaluating a small run), the costs of the papers' networks, and the colour affinity
+# libraries takes longer than evaluating a small run; as in trainings, without parameters), the costs of the papers' networks, and the colour affinity
 # of ground-truth masks.
-for job in PLAN.jobs:
+for job in WORK.evaluations:
 
     rule:
         name:
@@ -12,18 +12,17 @@ for job in PLAN.jobs:
             [f"{RESULTS}/runs/{run}/metrics.json" for run in job.runs],
         log:
             f"{RESULTS}/logs/evaluate/{job.id}.log",
+        priority: priority_of(job.rank, "evaluate")
         conda:
             "../../environment.yml"
         threads: 1
         resources:
             mem_mb=2000 if GENERATED else 16000,
             runtime=30,
-        params:
-            runs=" ".join(job.runs),
         message:
             f"Evaluate {len(job.runs)} run(s), {job.id}"
         shell:
-            f"python -m wsis evaluate {FLAGS} {{params.runs}} > {{log}} 2>&1"
+            f"python -m wsis evaluate {FLAGS} {RUNS} > {{log}} 2>&1"
 
 
 rule complexity:
@@ -33,6 +32,7 @@ rule complexity:
         f"{RESULTS}/complexity.json",
     log:
         f"{RESULTS}/logs/complexity.log",
+    priority: priority_of(0, "measure")
     conda:
         "../../environment.yml"
     threads: 1
@@ -52,6 +52,7 @@ rule affinity:
         f"{RESULTS}/affinity.json",
     log:
         f"{RESULTS}/logs/affinity.log",
+    priority: priority_of(0, "measure")
     conda:
         "../../environment.yml"
     threads: 1

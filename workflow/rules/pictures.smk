@@ -14,17 +14,14 @@ ILLUSTRATED = [run for row in ILLUSTRATED_ROWS for run in list(PLAN.row_runs(*ro
 rule pictures:
     input:
         pictures_need,
-        [
-            f"{RESULTS}/data/{job.data}/stats.json"
-            for job in PLAN.jobs
-            if job.data and {*job.runs} & {*ILLUSTRATED}
-        ],
+        lambda wildcards: root_of(wildcards.run),
     output:
         f"{RESULTS}/runs/{{run}}/pictures/pictures.json",
     log:
         f"{RESULTS}/logs/pictures/{{run}}.log",
     wildcard_constraints:
         run="|".join(ILLUSTRATED) or "none",
+    priority: lambda wildcards: priority_of(RANKS.get(wildcards.run, 0), "draw pictures")
     conda:
         "../../environment.yml"
     threads: 1

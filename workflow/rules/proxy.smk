@@ -1,5 +1,6 @@
-# Quality of BoxCaseg's proxy masks, of the first stages that tables with such `measures` are about: one rule a
-# job of the plan, since starting Python takes longer than measuring. Nothing is trained or predicted for it.
+# Quality of BoxCaseg's proxy masks, of the first stages that tables with such `measures` are about: one rule
+# for all that are measured together, since starting Python takes longer than measuring. Nothing is trained or
+# predicted for it.
 from wsis.declare.table import PROXY_MEASURES
 from wsis.probe.proxy_job import proxy_specs, rules_of
 from wsis.probe.proxy_setting import setting
@@ -19,22 +20,19 @@ def proxies_for(tables):
     return [f"{RESULTS}/proxy/{id}.json" for id in masked(tables)]
 
 
-for job in PLAN.jobs:
-    if not (ids := [run for run in masked(PLAN.tables) if run in job.runs]):
-        continue
+for ids in measured_together(masked):
 
     rule:
         name:
-            f"proxy_quality_{job.id}"
+            f"proxy_quality_{ids[0]}"
         input:
             [f"{RESULTS}/runs/{id}/train.json" for id in ids],
-            [f"{RESULTS}/data/{job.data}/stats.json"]
-            if job.data
-            else user_root(PLAN.runs[ids[0]].recipe.data.dataset),
+            root_of(ids[0]),
         output:
             [f"{RESULTS}/proxy/{id}.json" for id in ids],
         log:
-            f"{RESULTS}/logs/proxy/{job.id}.log",
+            f"{RESULTS}/logs/proxy/{ids[0]}.log",
+        priority: priority_of(min((RANKS[run] for run in ids if run in RANKS), default=0), "measure")
         conda:
             "../../environment.yml"
         threads: 1
@@ -46,6 +44,6 @@ for job in PLAN.jobs:
             settings=sorted({setting(spec) for id in ids for spec in SPECS[id]}),  # a new one makes it again
             measures=PROXY_MEASURES,  # and a new measure
         message:
-            f"Measure the proxy masks of {len(ids)} run(s), {job.id}"
+            f"Measure the proxy masks of {len(ids)} run(s), {ids[0]}"
         shell:
             f"python -m wsis proxy-quality {FLAGS} {{params.ids}} > {{log}} 2>&1"

@@ -4,7 +4,6 @@ from wsis.probe.pseudo_job import warmups
 
 WARMUPS = warmups(PLAN)
 DEVICE = "" if GPUS else "--accelerator cpu "
-DATA = {run: job.data for job in PLAN.jobs for run in job.runs}
 
 
 def pseudo_for(tables):
@@ -20,13 +19,12 @@ for id, rows in WARMUPS.items():
             f"pseudo_{id}"
         input:
             f"{RESULTS}/runs/{id}/train.json",
-            [f"{RESULTS}/data/{DATA[id]}/stats.json"]
-            if DATA[id]
-            else user_root(PLAN.runs[id].recipe.data.dataset),
+            root_of(id),
         output:
             f"{RESULTS}/pseudo/{id}.json",
         log:
             f"{RESULTS}/logs/pseudo/{id}.log",
+        priority: priority_of(min((RANKS[run] for run in rows if run in RANKS), default=0), "measure")
         conda:
             "../../environment.yml"
         threads: 4 if GPUS else 1

@@ -1,57 +1,63 @@
 # The targets. Each is a set of wanted tables. The report is one a scale and shows every table with
-# whatever results there are, so that a target decides only what has to be there before it is rendered.
-# Hence a rule `render_<target>` each, whose output is a mark, so that several targets can be asked for at
-# once; a target names the metrics itself as well, because Snakemake makes a missing file again only where it
-# is asked for.
+# whatever results there are. It is written as soon as a table is complete, hence a rule `render_<table>` each, whose
+# output is a mark; what was shown already is not shown again. A target names the metrics itself as well, because
+# Snakemake makes a missing file again only where it is asked for.
 from wsis.declare.table import COST_MEASURES
 
-TARGETS = {
-    "headline": [key for key, table in PLAN.tables.items() if table.headline],
-    "all": list(PLAN.tables),
-    "figure4": [],
-}
-for key, table in PLAN.tables.items():
-    TARGETS.setdefault(table.paper, []).append(key)
-    TARGETS[f"{table.paper}_{table.table}"] = [key]
-
+TARGETS = targets(PLAN)
 MEASURED = {key for key, table in PLAN.tables.items() if "prop" in table.columns}
 COUNTED = {key for key, table in PLAN.tables.items() if {"GFLOPs", *COST_MEASURES} & {*table.metrics}}
 
-for target, tables in TARGETS.items():
-    wanted = [f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.wanted(tables)]
+
+def shown_by(target):
+    """Every file that the report shows of a target's tables."""
+    tables = TARGETS[target]
+    files = [f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.wanted(tables)]
     if target == "figure4" or MEASURED & set(tables):
-        wanted.append(f"{RESULTS}/affinity.json")
+        files.append(f"{RESULTS}/affinity.json")
     if COUNTED & set(tables):
-        wanted.append(f"{RESULTS}/complexity.json")
-    wanted += pseudo_for(tables)
-    wanted += proxies_for(tables)
-    wanted += boundaries_for(tables)
-    wanted += pictures_for(tables)
+        files.append(f"{RESULTS}/complexity.json")
+    return files + [
+        *pseudo_for(tables),
+        *proxies_for(tables),
+        *boundaries_for(tables),
+        *pictures_for(tables),
+    ]
+
+
+for target in ["figure4", *(key.replace("/", "_") for key in PLAN.tables)]:
 
     rule:
         name:
             f"render_{target}"
         input:
-            wanted,
+            shown_by(target),
             [str(path) for path in sorted(DECLARATIONS.glob("*/*.yaml"))],
         output:
             touch(f"{RESULTS}/rendered/{target}"),
         log:
             f"{RESULTS}/logs/report-{target}.log",
+        priority: 0 if SCALE == "smoke" else priority_of(0, "render")  # nobody waits for smoke's numbers
         localrule: True
         conda:
             "../../environment.yml"
+        resources:
+            report=1,
         message:
             f"Render reports/{SCALE}/index.html"
         shell:
-            f"(python -m wsis collect {FLAGS} && python -m wsis report {FLAGS}) > {{log}} 2>&1"
+            f"python -m wsis report {FLAGS} --if-changed > {{log}} 2>&1"
+
+
+for target, tables in TARGETS.items():
 
     rule:
         name:
             target
         input:
-            wanted,
-            getattr(rules, f"render_{target}").output,
+            shown_by(target),
+            [f"{RESULTS}/rendered/{key.replace('/', '_')}" for key in tables]
+            or f"{RESULTS}/rendered/{target}",
         localrule: True
 
 
@@ -65,7 +71,7 @@ rule report:
     message:
         f"Render what there is to reports/{SCALE}/index.html"
     shell:
-        f"(python -m wsis collect {FLAGS} && python -m wsis report {FLAGS}) > {{log}} 2>&1"
+        f"python -m wsis report {FLAGS} > {{log}} 2>&1"
 
 
 rule plan:

@@ -1,16 +1,17 @@
 # One rule a job of the plan: a process that trains its runs one after another and predicts with each.
 #
-# The only parameter is the ids of the runs, which stand for everything that determines them, so that
-# neither edited code nor a moved data root trains anything again. Of a run's files only train.json, its last,
-# is declared: Snakemake deletes what is declared before a job starts again, and a new row in a family must
-# not cost the weights of the others. The trainer skips what is finished and writes its train.json again.
+# There are no parameters: the path of a run's output holds its id, which stands for everything that determines
+# it, so that neither edited code nor a moved data root nor another grouping of the runs trains anything again.
+# Of a run's files only train.json, its last, is declared: Snakemake deletes what is declared before a job starts
+# again, and a new row in a family must not cost the weights of the others. The trainer skips what is finished
+# and writes its train.json again.
 #
 # Snakemake lowers `gpu` to its limit without a word. The trainer gets what is left of it and keeps the
 # recipe's batch by accumulating gradients; the deviation shows under the table.
 GPUS = 0 if GENERATED else config["gpus"]
 DEVICES = "--devices {resources.gpu} " if GPUS else "--accelerator cpu "
 
-for job in PLAN.jobs:
+for job in WORK.trainings:
     hours = sum(PLAN.runs[run].device_hours for run in job.runs)
 
     rule:
@@ -26,7 +27,7 @@ for job in PLAN.jobs:
             [f"{RESULTS}/runs/{run}/train.json" for run in job.runs],
         log:
             f"{RESULTS}/logs/train/{job.id}.log",
-        priority: len(job.runs)  # the longest first, metrics last: no core waits at the end
+        priority: priority_of(job.rank, "train")
         conda:
             "../../environment.yml"
         threads: 4 * GPUS or 1
@@ -35,9 +36,7 @@ for job in PLAN.jobs:
             nodes=1,
             mem_mb=16000 + 8000 * GPUS if GPUS else 4000,
             runtime=60 + round(90 * hours / max(GPUS, 1)),  # minutes: half as much again as planned
-        params:
-            runs=" ".join(job.runs),
         message:
             f"Train {len(job.runs)} run(s), {job.id}; watch {RESULTS}/logs/train/{job.id}.log"
         shell:
-            f"python -m wsis train {FLAGS} {DEVICES}--cores {{threads}} {{params.runs}} > {{log}} 2>&1"
+            f"python -m wsis train {FLAGS} {DEVICES}--cores {{threads}} {RUNS} > {{log}} 2>&1"

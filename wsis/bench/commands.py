@@ -66,3 +66,19 @@ def bench_extract(
     from wsis.bench.extract import bench_extract as bench
 
     bench(images, as_json)
+
+
+@bench_app.command("calibrate")
+def bench_calibrate(results: ResultsOption = RESULTS) -> None:
+    """The speed of this machine: CPU seconds of the unit of estimates, kept under results/."""
+    from wsis.bench.calibrate import calibrated, machine
+
+    print(f"a unit takes {calibrated(results):.3g} CPU seconds on {machine()}")
+
+
+@bench_app.command("default")
+def bench_default(scale: ScaleOption = "tiny", as_json: JsonOption = False) -> None:
+    """CPU seconds of a row of each method at a generated scale, by part, and in units of the calibration."""
+    from wsis.bench.default import bench
+
+    bench(scale, as_json)

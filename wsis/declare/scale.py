@@ -6,10 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wsis.declare.base import Count, Positive, Spec
 from wsis.declare.load import ROOT, DeclarationError, parse, read_yaml
+from wsis.declare.recipe import Recipe
 
 Overrides = dict[str, Any]
 
@@ -36,13 +37,62 @@ class Fork(Spec):
 
 
 class Cost(Spec):
-    """What `wsis plan` multiplies to estimate cost; measured or assumed as `source` says."""
+    """What `wsis plan` multiplies to estimate cost; measured or assumed as `source` says.
+
+    Scales on real images have `seconds_per_image`. Generated ones have `step` and what follows it, units of
+    wsis.bench.calibrate, which take every machine its own time. A key of those is 'method/trained',
+    'method/backbone' or 'method'; the first that is there counts.
+    """
 
     device: str  # the device that one device-hour means
-    seconds_per_image: dict[str, float]  # backbone -> device seconds a training image, all included
+    seconds_per_image: dict[str, float] | None = None  # backbone -> a training image, all included
     methods: dict[str, float] = Field(default={})  # method -> its time an image in units of BoxInst's
+    step: dict[str, float] | None = None  # units a training image
+    run: dict[str, float] | None = None  # units a run: its prediction and evaluation
+    process: float | None = None  # units a process that is started
+    root: float | None = None  # units a root that is drawn
+    report: float | None = None  # units a report
+    unit: float | None = None  # CPU seconds of a unit, where it has not been measured
     megabytes: dict[str, float]  # backbone -> disk of one run: weights, checkpoint, predictions
     source: str
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Cost:
+        units = {name: getattr(self, name) for name in ("step", "run", "process", "root", "report", "unit")}
+        given = [name for name, value in units.items() if value is not None]
+        if (self.seconds_per_image is None) != (len(given) == len(units)) or len(given) not in (
+            0,
+            len(units),
+        ):
+            raise ValueError(f"either seconds_per_image, or all of {', '.join(units)}")
+        return self
+
+    def of_run(self, recipe: Recipe, images: int) -> float:
+        """Device seconds, or units, of a run that trains on `images`, counted with repetition.
+
+        Raises DeclarationError where the recipe's kind has no cost.
+        """
+        if self.seconds_per_image is not None:
+            seconds = self._found("seconds_per_image", recipe, [recipe.model.backbone]) if images else 0.0
+            return images * seconds * self.methods.get(recipe.method, 1.0)
+        keys = [f"{recipe.method}/{recipe.model.trained}", f"{recipe.method}/{recipe.model.backbone}"]
+        keys.append(recipe.method)
+        step = self._found("step", recipe, keys) if images else 0.0
+        return images * step + self._found("run", recipe, keys)
+
+    def disk(self, recipe: Recipe) -> float:
+        """Megabytes of a run; those without a network leave predictions only."""
+        backbone = recipe.model.backbone
+        return 0.0 if backbone == "none" else self._found("megabytes", recipe, [backbone])
+
+    def _found(self, section: str, recipe: Recipe, keys: list[str]) -> float:
+        there = getattr(self, section)
+        for key in keys:
+            if key in there:
+                return there[key]
+        raise DeclarationError(
+            f"cost.{section} of this scale has no {' or '.join(keys)}, which {recipe.id} needs"
+        )
 
 
 class Scale(Spec):

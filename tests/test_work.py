@@ -1,0 +1,85 @@
+"""What a target still needs of what lies in a results folder."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from wsis.errors import WsisError
+from wsis.plan import make_plan
+from wsis.work import read_work, tables_of, targets, work, write_work
+
+TABLES = ["boxinst/1a", "boxinst/3"]
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return make_plan("smoke", (0,))
+
+
+def finish(results, plan, runs, evaluated=True, at=1000):
+    """Files of finished runs, whose times are `at` and later in the order of `runs`."""
+    for time, run in enumerate(runs, at):
+        folder = results / plan.scale.name / "runs" / run
+        (folder / "proxies").mkdir(parents=True, exist_ok=True)
+        names = ["train.json", "metrics.json"] if evaluated else ["train.json"]
+        for name in names:
+            (folder / name).write_text("{}")
+            os.utime(folder / name, (time, time))
+
+
+def trained(found):
+    return [run for job in found.trainings for run in job.runs]
+
+
+def evaluated(found):
+    return [run for job in found.evaluations for run in job.runs]
+
+
+def test_nothing_is_left_of_finished_results(plan, tmp_path):
+    runs = plan.with_needed(plan.wanted(list(plan.tables)))
+    finish(tmp_path, plan, runs)
+    for tables in targets(plan).values():
+        found = work(plan, tables, tmp_path)
+        assert not found.trainings and not found.evaluations
+    assert trained(work(plan, TABLES, tmp_path, anew=True))
+
+
+def test_another_target_trains_what_is_new_only(plan, tmp_path):
+    first = plan.with_needed(plan.wanted(TABLES[:1]))
+    finish(tmp_path, plan, first)
+    found = work(plan, TABLES, tmp_path)
+    assert sorted(trained(found)) == sorted({*plan.with_needed(plan.wanted(TABLES))} - {*first})
+    assert sorted(evaluated(found)) == sorted({*plan.wanted(TABLES)} - {*first})
+
+
+def test_trained_runs_without_metrics_are_evaluated_and_not_trained(plan, tmp_path):
+    finish(tmp_path, plan, plan.with_needed(plan.wanted(TABLES)), evaluated=False)
+    found = work(plan, TABLES, tmp_path)
+    assert not found.trainings
+    assert sorted(evaluated(found)) == sorted(plan.wanted(TABLES))
+
+
+def test_what_starts_from_a_run_that_was_trained_again_is_due(plan, tmp_path):
+    runs = plan.with_needed(plan.wanted(TABLES))
+    finish(tmp_path, plan, runs)
+    parent = next(run for run in runs if any(run in plan.runs[other].needs for other in runs))
+    finish(tmp_path, plan, [parent], at=5000)
+    due = {run for run in runs if parent in plan.with_needed([run])} - {parent}
+    assert due == {*trained(work(plan, TABLES, tmp_path))}
+
+
+def test_a_target_is_its_tables_in_the_papers_order_and_a_file_may_need_all(plan):
+    assert tables_of(plan, ["boxinst_3", "boxinst_1a"]) == TABLES
+    assert tables_of(plan, ["figure4"]) == []
+    assert tables_of(plan, ["results/smoke/metrics.csv"]) == list(plan.tables)
+    assert tables_of(plan, ["sim_3", "boxinst"])[-1] == "sim/3"
+
+
+def test_the_work_that_a_workflow_began_with_is_kept(plan, tmp_path):
+    found = work(plan, TABLES, tmp_path)
+    with pytest.raises(WsisError, match=r"jobs\.json"):
+        read_work(tmp_path / "smoke")
+    write_work(found, tmp_path / "smoke")
+    assert read_work(tmp_path / "smoke") == found

@@ -1,0 +1,106 @@
+"""The speed of this machine: CPU seconds of a fixed piece of work that looks like a tiny training step.
+
+Costs at the generated scales are declared in units of it (ablations/scales), so that an estimate fits the
+machine it is made on. A unit is PASSES forward and backward passes of four 3 x 3 convolutions with batch
+norm and ReLU, 8 images x 48 channels, two at 24 x 24 and two at 12 x 12, on one thread, in the faster of
+float32 and bfloat16. It is measured once and kept in results/calibration.json. torch is imported to measure
+only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from wsis.evaluation.files import write_json
+
+PASSES = 100  # of a unit
+SECONDS = 2.0  # of CPU time to measure for
+IMAGES, CHANNELS, SIDE = 8, 48, 24
+LOWERS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")  # instruction sets
+
+
+def calibrated(results: Path) -> float:
+    """CPU seconds of a unit on this machine: as known, else measured now and kept."""
+    if (known := known_unit(results)) is not None:
+        return known
+    path = results / "calibration.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept[machine()] = measure()
+    results.mkdir(parents=True, exist_ok=True)
+    write_json(path, kept)
+    return kept[machine()]["unit"]
+
+
+def known_unit(results: Path) -> float | None:
+    """CPU seconds of a unit on this machine as it is set up now; None where it has not been measured."""
+    path = results / "calibration.json"
+    if not path.exists():
+        return None
+    return json.loads(path.read_text(encoding="utf-8")).get(machine(), {}).get("unit")
+
+
+def machine() -> str:
+    """What a measured unit is true of: host, processor, torch, and what lowers its instruction sets."""
+    lowered = [f"{name}={os.environ[name]}" for name in LOWERS if os.environ.get(name)]
+    return ", ".join([platform.node(), processor(), f"torch {version('torch')}", *lowered])
+
+
+def processor() -> str:
+    """The processor's name, as the system has it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def flags() -> list[str]:
+    """The vector instructions of this processor that decide how fast a convolution is."""
+    there = _cpuinfo("flags").split()
+    return [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile") if name in there]
+
+
+def _cpuinfo(key: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def measure(seconds: float = SECONDS) -> dict[str, Any]:
+    """{"unit": CPU seconds of it, "precision": which was faster, "passes": how many were timed}."""
+    import torch
+    from torch import nn
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    layers = [
+        part
+        for _ in range(4)
+        for part in (
+            nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False),
+            nn.BatchNorm2d(CHANNELS),
+            nn.ReLU(),
+        )
+    ]
+    fine, coarse = nn.Sequential(*layers[:6]), nn.Sequential(nn.MaxPool2d(2), *layers[6:])
+    images = torch.randn(IMAGES, CHANNELS, SIDE, SIDE)
+    times: dict[str, list[float]] = {"32": [], "bf16": []}
+    try:
+        for precision in times:
+            end = time.process_time() + seconds / len(times)
+            while time.process_time() < end or len(times[precision]) < 3:
+                start = time.process_time()
+                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                    loss = coarse(fine(images)).float().square().mean()
+                loss.backward()
+                times[precision].append(time.process_time() - start)
+    finally:
+        torch.set_num_threads(threads)
+    found = {precision: statistics.median(own[1:]) for precision, own in times.items()}
+    fastest = min(found, key=found.__getitem__)
+    return {"unit": found[fastest] * PASSES, "precision": fastest, "passes": len(times[fastest])}

@@ -1,0 +1,115 @@
+"""What a target of the workflow still needs: its tables, the jobs that train and evaluate, and their order.
+
+What is finished stands in no job, so that another target, which groups runs in another way, trains nothing
+again. Snakemake starts anew for every job on a cluster, when more is finished: the jobs that the workflow
+began with are kept in results/<scale>/jobs.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from wsis.errors import WsisError
+from wsis.packing import Job, pack, shapes_root, table_ranks
+from wsis.plan import Plan
+
+HEADLINE = "headline"  # the target when none is named
+JOBS = "jobs.json"
+
+
+@dataclass(frozen=True)
+class Work:
+    """tables: keys, in the order in which they become complete; trainings, evaluations: jobs to be done."""
+
+    tables: tuple[str, ...]
+    trainings: tuple[Job, ...]
+    evaluations: tuple[Job, ...]
+
+
+def targets(plan: Plan) -> dict[str, list[str]]:
+    """Target -> keys of its tables: headline, all, figure4 (none), a paper, a table (boxinst_1a)."""
+    found = {
+        HEADLINE: [key for key, table in plan.tables.items() if table.headline],
+        "all": list(plan.tables),
+        "figure4": [],
+    }
+    for key, table in plan.tables.items():
+        found.setdefault(table.paper, []).append(key)
+        found[f"{table.paper}_{table.table}"] = [key]
+    return found
+
+
+def tables_of(plan: Plan, names: Iterable[str]) -> list[str]:
+    """The tables of targets, in the papers' order; all for a name that is none, such as a file."""
+    there = targets(plan)
+    wanted = {key for name in names for key in there.get(name, plan.tables)}
+    return [key for key in plan.tables if key in wanted]
+
+
+def work(plan: Plan, tables: Sequence[str], results: Path, cores: int = 1, anew: bool = False) -> Work:
+    """The jobs that `tables` need of what is there in results/<scale>. anew: as if nothing were finished."""
+    folder = results / plan.scale.name / "runs"
+    shown = plan.wanted(list(tables))
+    trained = set() if anew else finished(plan, plan.with_needed(shown), folder)
+    trainings = pack(plan, tables, trained, cores)
+    measured = {run for run in shown if run in trained and _newer(folder / run)}
+    evaluations = []
+    for job in trainings:
+        if own := tuple(run for run in job.runs if run in shown):
+            evaluations.append(Job(job.id, own, (), job.data, job.rank))
+    left = [run for run in shown if run in trained and run not in measured]
+    ranks = table_ranks(plan, tables)
+    for data in dict.fromkeys(shapes_root(plan.runs[run].recipe) for run in left):
+        own = tuple(run for run in left if shapes_root(plan.runs[run].recipe) == data)
+        evaluations.append(Job(f"{own[0]}-trained-{len(own)}", own, (), data, ranks[own[0]]))
+    return Work(tuple(tables), tuple(trainings), tuple(evaluations))
+
+
+def finished(plan: Plan, runs: Collection[str], folder: Path) -> set[str]:
+    """Those of `runs` that need no training: their train.json is there, and none that they need is newer.
+
+    runs: parents first. folder: results/<scale>/runs.
+    """
+    when: dict[str, float] = {}
+    proxied = plan.proxied
+    for run in runs:
+        path = folder / run / "train.json"
+        needs = plan.runs[run].needs
+        if not path.exists() or any(need not in when for need in needs):
+            continue
+        if run in proxied and not (folder / run / "proxies").is_dir():
+            continue  # trained before another run came to learn its masks
+        if all(when[need] <= path.stat().st_mtime for need in needs):
+            when[run] = path.stat().st_mtime
+    return set(when)
+
+
+def _newer(folder: Path) -> bool:
+    """Whether a trained run was evaluated since."""
+    metrics = folder / "metrics.json"
+    return metrics.exists() and metrics.stat().st_mtime >= (folder / "train.json").stat().st_mtime
+
+
+def write_work(work: Work, folder: Path) -> None:
+    """Keep `work` in folder/jobs.json for the processes of its jobs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / JOBS).write_text(json.dumps(asdict(work), indent=1), encoding="utf-8")
+
+
+def read_work(folder: Path) -> Work:
+    """What `write_work` kept; WsisError where there is nothing."""
+    path = folder / JOBS
+    if not path.exists():
+        raise WsisError(f"no {path}: start the workflow with snakemake or make reproduce")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    parts = {
+        name: tuple(
+            Job(entry["id"], tuple(entry["runs"]), tuple(entry["needs"]), entry["data"], entry["rank"])
+            for entry in content[name]
+        )
+        for name in ("trainings", "evaluations")
+    }
+    return Work(tuple(content["tables"]), **parts)
