@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 from wsis.estimate import core_count, seconds_of, spoken
 from wsis.evaluation.files import read_json
 from wsis.plan import Plan, Run
-from wsis.report.diff import compare, read_reference
+from wsis.report.diff import compare, on_edge, read_reference
 from wsis.work import HEADLINE, targets, work
 
 
@@ -175,8 +175,8 @@ def show_run(run: Run) -> None:
 
 
 def show_diff(diff: Path, reference: Path) -> list[str]:
-    """Measured beside published for every measured cell, the verdicts, and what the reference had and
-    this run lost; returns the latter."""
+    """Measured beside published for every measured cell, the verdicts, and where they are other than the
+    reference's; returns the lines of those that neither run has on the edge."""
     tree = read_json(diff)
     console = Console()
     for table in tree["tables"]:
@@ -192,12 +192,16 @@ def show_diff(diff: Path, reference: Path) -> list[str]:
         for claim in table["claims"]:
             console.print(f"{claim['verdict']}: {claim['text']} [{claim['detail']}]", markup=False)
     console.print(", ".join(f"{count} {verdict}" for verdict, count in tree["claims"].items()))
+    edge, judged = on_edge(tree)
+    console.print(f"on the edge: {edge} of {judged} judged ({edge / max(judged, 1):.0%})")
     if not reference.exists():
         console.print(f"no reference at {reference}")
         return []
-    lost = compare(tree, read_reference(reference))
-    for line in lost:
-        console.print(f"lost: {line}", markup=False)
-    if not lost:
-        console.print(f"every claim that {reference} reproduces still holds, or was not run")
-    return lost
+    failures, notes = compare(tree, read_reference(reference))
+    for line in notes:
+        console.print(f"note: {line}", markup=False)
+    for line in failures:
+        console.print(f"differs: {line}", markup=False)
+    if not failures:
+        console.print(f"every verdict of {reference} that is off the edge holds, or was not run")
+    return failures

@@ -98,7 +98,8 @@ def threshold_table() -> TableResult:
 
 def claim(name: str, text: str, verdict: str, published: bool | None, detail: str, table: str = "boxinst/1a"):
     declared = Claim(id=name, text=text, section="3.3", kind="best", metric="AP", row={"row": "x"})
-    return ClaimResult(declared, table, verdict, published, detail, 3 if verdict != "not run" else 0)
+    n = 3 if verdict != "not run" else 0
+    return ClaimResult(declared, table, verdict, published, detail, n, edge=verdict == "contradicted")
 
 
 def erratum(name: str, about: tuple[str, ...]) -> Erratum:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from wsis.declare.table import Claim, Table
 from wsis.errors import WsisError
 from wsis.report.claims import judge
 from wsis.report.model import CellResult, ClaimResult, TableResult
+from wsis.report.noise import Noise
 from wsis.report.stats import published_interval
 
 ROWS = {"a": 30.1, "b": 30.7, "c": 30.7, "d": 29.0}  # label -> published AP
@@ -43,13 +46,13 @@ def result(values: dict[str, list[float]], runs: dict[str, str] | None = None, *
 
 
 def verdict(
-    values: dict[str, list[float]], scale: str = "tiny", runs=None, quoted=(), **claim
+    values: dict[str, list[float]], scale: str = "tiny", runs=None, quoted=(), noise=None, **claim
 ) -> ClaimResult:
     found = result(values, runs, quoted=quoted, columns=(claim.get("metric", "AP"),))
     declared = Claim.model_validate(
         {"id": "c", "text": "t", "section": "3", "metric": "AP", **claim}, strict=False
     )
-    return judge(declared, found.table, {found.table.key: found}, scale)
+    return judge(declared, found.table, {found.table.key: found}, scale, noise=noise)
 
 
 GREATER = {"kind": "greater", "row": "b", "than": "a"}
@@ -85,6 +88,68 @@ def test_margin(by: float, expected: str) -> None:
 def test_at_small_scales_only_a_reversed_sign_contradicts_a_margin(row, than, by, expected) -> None:
     """Points are the paper's: 1.2 AP of 31 say nothing about a network that has 7."""
     assert verdict(CLEAR, kind="greater", row=row, than=than, by=by, scale="tiny").verdict == expected
+
+
+def quiet(spread: float) -> dict[tuple[str, str], Noise]:
+    """An ensemble of 24 contrasts over three seeds that all have this standard deviation."""
+    shapes = [(1, -1, 0), (1, 0, -1), (0, 1, -1), (1, 1, -2), (1, -2, 1), (-2, 1, 1)] * 4
+    sizes = [spread * math.sqrt(2 / sum(x * x for x in shape)) for shape in shapes]
+    differences = [
+        dict(enumerate(size * x for x in shape)) for size, shape in zip(sizes, shapes, strict=True)
+    ]
+    return {("boxinst", "AP"): Noise(differences)}
+
+
+UNSURE = {"a": [20.0, 26.0, 14.0], "b": [21.0, 28.0, 17.0]}  # + 2 +- 1 on average
+
+
+def test_the_noise_of_the_papers_other_differences_decides_with() -> None:
+    alone = verdict(UNSURE, **GREATER)
+    assert alone.verdict == "inconclusive" and "n = 3, df 2" in alone.detail
+    helped = verdict(UNSURE, **GREATER, noise=quiet(1.0))
+    assert helped.verdict == "reproduced" and "n = 3, df 48" in helped.detail
+    assert verdict(CLEAR, **GREATER).verdict == "reproduced"
+    assert verdict(CLEAR, **GREATER, noise=quiet(5.0)).verdict == "inconclusive"
+    # differences of another kind, and other papers and metrics, have no part in it
+    other = {("sim", "AP"): quiet(1.0)["boxinst", "AP"]}
+    assert verdict(UNSURE, **GREATER, noise=other).verdict == "inconclusive"
+    own = {"b": [31.0, 32.0, 33.2]}  # against a printed 30.1
+    quoted = verdict(own, scale="paper", quoted=("a",), **GREATER, noise=quiet(1.0))
+    assert quoted.verdict == "inconclusive" and "df 2" in quoted.detail
+    assert "exactly, n = 2" in verdict({"a": [1.0, 2.0], "b": [2.0, 3.0]}, **GREATER, noise=quiet(1.0)).detail
+
+
+def test_on_the_edge_without_one_seed() -> None:
+    """Differences of 2.0, 2.4 and 1.8 are enough in three seeds, not in two that have nobody's help."""
+    narrow = {"a": [20.0, 26.0, 14.0], "b": [22.0, 28.4, 15.8]}
+    judged = verdict(narrow, **GREATER)
+    assert judged.verdict == "reproduced"
+    assert judged.edge and judged.detail.endswith("; on the edge: without one seed it would be inconclusive")
+    firm = verdict(narrow, **GREATER, noise=quiet(0.2))
+    assert firm.verdict == "reproduced" and not firm.edge and "edge" not in firm.detail
+    outlier = {"a": [0.0] * 3, "b": [2.0, 2.2, -1.0]}
+    judged = verdict(outlier, **GREATER, noise=quiet(0.2))
+    assert (judged.verdict, judged.edge) == ("inconclusive", True) and "would be reproduced" in judged.detail
+
+
+def test_on_the_edge_within_two_standard_errors() -> None:
+    """No single seed makes the difference significant, but it lies just inside the noise."""
+    near = {"a": [0.0] * 3, "b": [0.9, 1.0, 1.1]}
+    judged = verdict(near, **GREATER, noise=quiet(1.0))
+    assert (judged.verdict, judged.edge) == ("inconclusive", True)
+    assert "2 standard errors away it would be reproduced" in judged.detail
+    assert not verdict({"a": [0.0] * 3, "b": [1.0, -1.0, 0.1]}, **GREATER).edge
+
+
+def test_the_edge_of_few_seeds_and_of_exact_numbers() -> None:
+    two = verdict({"a": [20.0, 26.0], "b": [22.0, 28.1]}, **GREATER)
+    assert (two.verdict, two.edge) == ("reproduced", True)
+    assert not verdict({"a": [1.0], "b": [50.0]}, **GREATER).edge  # inconclusive, and no seed to leave out
+    assert not verdict({}, **GREATER).edge
+    assert not verdict({"a": [90.0], "b": [98.0]}, **GREATER, metric="prop").edge
+    same = {"a": "shared", "b": "shared"}
+    near = {"kind": "near", "row": "a", "than": "b", "within": 0.5}
+    assert not verdict({"a": [7.0, 8.0, 9.0], "b": [7.0, 8.0, 9.0]}, runs=same, **near).edge
 
 
 def test_one_seed_is_never_significant() -> None:

@@ -10,10 +10,12 @@ import pytest
 from results_folder import make_plan, make_results
 
 from wsis.errors import WsisError
+from wsis.evaluation.files import write_json
 from wsis.report.build import build_report
 from wsis.report.collect import collect, read_metrics
-from wsis.report.diff import compare, make_diff, read_reference, write_diff, write_reference
+from wsis.report.diff import compare, make_diff, on_edge, read_reference, write_diff, write_reference
 from wsis.report.model import VERDICTS, Report
+from wsis.show import show_diff
 
 
 @pytest.fixture
@@ -69,42 +71,106 @@ def test_reference_round_trip(report: Report, reference: dict, tmp_path: Path) -
     assert read_metrics(tmp_path / "reference/metrics.csv").equals(collect(report))
     expected = [(r.table.key, c.claim.id, c.verdict) for r in report.tables for c in r.claims]
     assert [(c["table"], c["id"], c["verdict"]) for c in reference["claims"]] == expected
-    assert all(set(c) == {"table", "id", "verdict", "detail"} for c in reference["claims"])
+    assert [c["edge"] for c in reference["claims"]] == [c.edge for r in report.tables for c in r.claims]
+    assert all(set(c) == {"table", "id", "verdict", "edge", "detail"} for c in reference["claims"])
+
+
+def on_no_edge(content: dict) -> dict:
+    """A copy of a diff or a reference in which nothing is on the edge."""
+    content = copy.deepcopy(content)
+    for claims in [t["claims"] for t in content.get("tables", ())] or [content["claims"]]:
+        for entry in claims:
+            entry["edge"] = False
+    return content
+
+
+def old(reference: dict, name: str) -> dict:
+    return next(c for c in reference["claims"] if c["id"] == name)
 
 
 def test_a_run_agrees_with_itself(report: Report, reference: dict) -> None:
-    assert compare(make_diff(report), reference) == []
+    assert compare(make_diff(report), reference) == ([], [])
 
 
 @pytest.mark.parametrize("verdict", ["contradicted", "inconclusive", "not run"])
-def test_each_lost_claim_is_named(report: Report, reference: dict, verdict: str) -> None:
-    diff = make_diff(report)
+def test_each_other_verdict_is_named(report: Report, reference: dict, verdict: str) -> None:
+    diff = on_no_edge(make_diff(report))
     claim(diff, "1a", "low-above-middle")["verdict"] = verdict
-    (line,) = compare(diff, reference)
-    assert "boxinst/1a" in line and "low-above-middle" in line and verdict in line
+    (line,), notes = compare(diff, on_no_edge(reference))
+    assert "boxinst/1a low-above-middle" in line and f"was reproduced, is {verdict}" in line and not notes
 
 
-def test_only_what_the_reference_reproduces_counts(report: Report, reference: dict) -> None:
-    diff = make_diff(report)
-    claim(diff, "1a", "middle-above-low")["verdict"] = "not run"  # contradicted in the reference
+@pytest.mark.parametrize("side", ["was", "is"])
+def test_another_verdict_on_the_edge_is_a_note(report: Report, reference: dict, side: str) -> None:
+    diff, reference = on_no_edge(make_diff(report)), on_no_edge(reference)
+    new, before = claim(diff, "1a", "low-above-middle"), old(reference, "low-above-middle")
+    new["verdict"] = "inconclusive"
+    (before if side == "was" else new)["edge"] = True
+    failures, (note,) = compare(diff, reference)
+    assert not failures and f"it {side} on the edge" in note
+    new["verdict"] = "not run"  # that is no noise
+    new["edge"] = False
+    failures, notes = compare(diff, reference)
+    assert len(failures) == 1 and not notes
+
+
+def test_all_that_was_judged_counts(report: Report, reference: dict) -> None:
+    diff, reference = on_no_edge(make_diff(report)), on_no_edge(reference)
+    claim(diff, "1a", "middle-above-low")["verdict"] = "reproduced"  # contradicted in the reference
     claim(diff, "1a", "high-is-best")["verdict"] = "contradicted"  # not run in the reference
-    assert compare(diff, reference) == []
-    gained = copy.deepcopy(reference)
-    gained["claims"] = [c | {"verdict": "inconclusive"} for c in gained["claims"]]
-    assert compare(make_diff(report), gained) == []
+    (line,), notes = compare(diff, reference)
+    assert "middle-above-low" in line and not notes
+
+
+def test_an_undecided_verdict_that_is_decided_now_counts_too(report: Report, reference: dict) -> None:
+    diff, reference = on_no_edge(make_diff(report)), on_no_edge(reference)
+    old(reference, "low-above-middle")["verdict"] = "inconclusive"
+    (line,), notes = compare(diff, reference)
+    assert "was inconclusive, is reproduced" in line and not notes
+    claim(diff, "1a", "low-above-middle")["edge"] = True
+    assert [len(lines) for lines in compare(diff, reference)] == [0, 1]
+    claim(diff, "1a", "low-above-middle").update(verdict="not run", edge=False)  # nothing decided is lost
+    assert [len(lines) for lines in compare(diff, reference)] == [0, 1]
+
+
+def test_a_reference_from_before_the_edge_is_read(report: Report, reference: dict) -> None:
+    for entry in reference["claims"]:
+        del entry["edge"]
+    diff = on_no_edge(make_diff(report))
+    assert compare(diff, reference) == ([], [])
+    claim(diff, "1a", "low-above-middle")["verdict"] = "inconclusive"
+    assert [len(lines) for lines in compare(diff, reference)] == [1, 0]
+
+
+def test_the_share_on_the_edge_is_of_what_was_judged(report: Report) -> None:
+    judged = [c for r in report.tables for c in r.claims if c.verdict != "not run"]
+    assert on_edge(make_diff(report)) == (sum(c.edge for c in judged), len(judged))
+    assert on_edge(on_no_edge(make_diff(report))) == (0, len(judged))
+
+
+def test_the_terminal_says_what_fails_and_what_is_noted(report, reference, tmp_path, capsys) -> None:
+    diff, path = on_no_edge(make_diff(report)), tmp_path / "reference/claims.json"
+    claim(diff, "1a", "low-above-middle").update(verdict="inconclusive", edge=True)
+    claim(diff, "1a", "middle-above-low").update(verdict="inconclusive")
+    write_json(path, on_no_edge(reference))
+    write_json(tmp_path / "diff.json", diff)
+    (failure,) = show_diff(tmp_path / "diff.json", path)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"differs: {failure}" in said and "note: boxinst/1a low-above-middle: was reproduced" in said
+    assert f"on the edge: 1 of {on_edge(diff)[1]} judged" in said
 
 
 def test_a_table_nobody_ran_is_not_a_loss(reference: dict, tmp_path: Path) -> None:
     plan = make_plan()
     nothing = build_report(plan, tmp_path / "nothing", figures={}, errata={})
-    assert compare(make_diff(nothing), reference) == []
+    assert compare(make_diff(nothing), reference) == ([], [])
     # a measurement of the data is no run of the table either
     make_results(plan, tmp_path / "measured")
     for path in (tmp_path / "measured/tiny/runs").glob("*/metrics.json"):
         path.unlink()
     only = make_diff(build_report(plan, tmp_path / "measured", figures={}, errata={}))
     assert claim(only, "1a", "prop-rises")["verdict"] == "reproduced"
-    assert compare(only, reference) == []
+    assert compare(only, reference) == ([], [])
 
 
 def test_one_table_run_without_a_row_of_its_claim_is_a_loss(reference: dict, tmp_path: Path) -> None:
@@ -112,14 +178,15 @@ def test_one_table_run_without_a_row_of_its_claim_is_a_loss(reference: dict, tmp
     make_results(plan, tmp_path / "part")
     for run in plan.row_runs("boxinst/1a", "middle").values():
         (tmp_path / "part/tiny/runs" / run / "metrics.json").unlink()
-    lines = compare(make_diff(build_report(plan, tmp_path / "part", figures={}, errata={})), reference)
-    assert len(lines) == 1 and "low-above-middle" in lines[0] and "not run" in lines[0]
+    diff = make_diff(build_report(plan, tmp_path / "part", figures={}, errata={}))
+    lines, _ = compare(diff, reference)
+    assert len(lines) == 2 and all("above" in line and "is not run" in line for line in lines)
 
 
 def test_removed_claims_are_named(report: Report, reference: dict) -> None:
     diff = make_diff(report)
     diff["tables"] = [table for table in diff["tables"] if table["table"] != "2"]
-    assert compare(diff, reference) == ["boxinst/2 r4-best: no longer declared"]
+    assert compare(diff, reference) == (["boxinst/2 r4-best: no longer declared"], [])
 
 
 def test_scales_do_not_mix(report: Report, reference: dict) -> None:

@@ -38,6 +38,13 @@ def test_every_published_number_and_every_claim_is_on_the_page(rendered):
         assert erratum.follows in words
 
 
+def test_the_share_of_verdicts_on_the_edge_is_on_the_page(rendered):
+    report, _, text = rendered
+    claims = [claim for result in report.tables for claim in result.claims if claim.verdict != "not run"]
+    edge = sum(claim.edge for claim in claims)
+    assert edge and f"{edge} of {len(claims)} judged are" in " ".join(" ".join(_Tags(text).texts).split())
+
+
 def test_nothing_is_fetched_and_nothing_hostile_runs(rendered):
     _, _, text = rendered
     page = _Tags(text)

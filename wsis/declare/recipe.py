@@ -68,7 +68,7 @@ class ModelSpec(Spec):
     tower_convs: Positive = 4
     mask_channels: Positive | None = None  # C_m, mask branch output
     head_channels: Positive | None = None  # h, hidden channels of the dynamic head (Sec. 3.1: 8 -> 16)
-    # What the training changes: everything, the base alone (a detector or features, which masks come from),
+    # What the training changes: everything, the base alone (a detector or features, which masks use),
     # or the masks' part alone on a frozen base, which rows with one parent then share.
     trained: Literal["all", "base", "masks"] = "all"
 

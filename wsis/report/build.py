@@ -19,6 +19,7 @@ from wsis.report.cost_cells import COSTS, cost_cell, read_costs
 from wsis.report.measure_cells import measure_cell
 from wsis.report.measures import NO_DETECTOR, BoundaryMaps, ProxyMasks, PseudoMasks, is_measure
 from wsis.report.model import CellResult, FigureResult, Report, TableResult, Trend
+from wsis.report.noise import gather
 from wsis.report.stale import boundary_hash, code_hash, proxy_hash, pseudo_hash
 from wsis.report.stats import decimals, kendall_tau_b, published_interval
 
@@ -44,8 +45,9 @@ def build_report(
     errata = load_errata() if errata is None else errata
     tables = {key: _table(table, plan, found, errata) for key, table in plan.tables.items()}
     images = {run.id: _images(run) for run in plan.runs.values()}
+    noise, scale = gather(tables, images), plan.scale.name
     for result in tables.values():
-        result.claims = [judge(c, result.table, tables, plan.scale.name, images) for c in result.table.claims]
+        result.claims = [judge(c, result.table, tables, scale, images, noise) for c in result.table.claims]
     return Report(
         scale=plan.scale.name,
         seeds=tuple(plan.seeds),

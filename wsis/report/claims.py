@@ -1,9 +1,9 @@
 """Judge a paper's claims, on the numbers it prints and on the numbers we measured.
 
 A claim falls apart into comparisons of two cells, a difference d = row - than - by each. Measured
-differences are paired by seed, and a 95 % Student-t interval of their mean decides: all of it on the
-claim's side reproduces, all of it on the other side contradicts, anything else is inside the noise. The
-level is that of one comparison; a claim made of several needs each of them.
+differences are paired by seed, and a 95 % interval of their mean (moderated Student-t: `wsis.report.noise`)
+decides: all of it on the claim's side reproduces, all of it on the other side contradicts, anything else is
+inside the noise. The level is that of one comparison; a claim made of several needs each of them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ from typing import Literal
 from wsis.declare.table import COST_MEASURES, Cell, Claim, Table
 from wsis.errors import WsisError
 from wsis.report.measures import readable
-from wsis.report.model import CellResult, ClaimResult, TableResult, Verdict
-from wsis.report.stats import Interval, paired, t_interval
+from wsis.report.model import VERDICTS, CellResult, ClaimResult, TableResult, Verdict
+from wsis.report.noise import Noise, same_images
+from wsis.report.stats import Interval, paired
 
 # Metrics that no training decides: measured once, they have no noise over seeds.
 EXACT = ("prop", "GFLOPs", "params", *COST_MEASURES)
 State = Literal["holds", "fails", "open", "missing"]
+# Standard errors that a repetition may move a difference by. Leaving out a seed tells what is only just
+# decided, but not what is only just undecided: of 176 verdicts drawn twice with three other seeds, 5.5 differ
+# without being on the edge in either by that rule alone, 1.2 by both.
+RERUN = 2.0
 _SHOWN = 4  # comparisons spelt out in a detail
 
 
@@ -62,30 +67,55 @@ def judge(
     results: Mapping[str, TableResult],
     scale: str,
     images: Mapping[str, str] | None = None,
+    noise: Mapping[tuple[str, str], Noise] | None = None,
 ) -> ClaimResult:
     """The claim's verdict at `scale`. `results` holds every table's cells by '<paper>/<table>'.
 
     images: run id -> which images it is trained and evaluated on; a comparison across two of them is not run.
+    noise: by (paper, metric), as `wsis.report.noise.gather`; plain t-intervals where it has none.
 
     One seed is inconclusive. A significantly failing comparison contradicts the claim even where others
     were not run; otherwise a missing one leaves it 'not run'. Measured and quoted numbers are compared at
     the scale `paper` only. Raises WsisError for a `peak` whose row is not strictly inside its rows.
+
+    A verdict is on the edge when it is another without any one of the seeds, or when all its differences
+    move by RERUN standard errors, up or down. `noise` stays that of all seeds: the question is whether the
+    claim's own differences hang on one of them, and how noisy such differences are has been said by all. So
+    with two seeds whatever is decided is on the edge (one seed decides nothing), unless it has no noise; what
+    was measured under one seed alone stays, and is on no edge.
     """
     comparisons = list(_comparisons(claim, table, results))
-    outcomes = [_measured(comparison, scale, images or {}) for comparison in comparisons]
+    ensemble = (noise or {}).get((table.paper, claim.metric), Noise())
+
+    def outcomes(without: int | None = None, shift: float = 0.0) -> list[Outcome]:
+        return [_measured(c, scale, images or {}, ensemble, without, shift) for c in comparisons]
+
+    cells = [side.result for c in comparisons for side in (c.high, c.low) if side.result]
+    seeds = {seed for cell in cells for seed in cell.values}
+    whole = outcomes()
+    verdict, edge = _verdict(whole), ""
+    if verdict != "not run":
+        fewer = {_verdict(outcomes(without=seed)) for seed in seeds} - {verdict}
+        moved = {_verdict(outcomes(shift=shift)) for shift in (-RERUN, RERUN)} - {verdict}
+        if found := fewer or moved:
+            how = "without one seed" if fewer else f"{RERUN:g} standard errors away"
+            words = " or ".join(other for other in VERDICTS if other in found)
+            edge = f"; on the edge: {how} it would be {words}"
     printed = [_printed(comparison) for comparison in comparisons]
     published = None if None in printed or not printed else True
     return ClaimResult(
         claim=claim,
         table=table.key,
-        verdict=_verdict([outcome.state for outcome in outcomes]),
+        verdict=verdict,
         published=False if False in printed else published,
-        detail=_detail(outcomes),
-        n=min((outcome.n for outcome in outcomes if outcome.n), default=0),
+        detail=_detail(whole) + edge,
+        n=min((outcome.n for outcome in whole if outcome.n), default=0),
+        edge=bool(edge),
     )
 
 
-def _verdict(states: list[State]) -> Verdict:
+def _verdict(outcomes: list[Outcome]) -> Verdict:
+    states = [outcome.state for outcome in outcomes]
     if "fails" in states:
         return "contradicted"
     if "missing" in states or not states:
@@ -165,7 +195,15 @@ def _printed(comparison: Comparison) -> bool | None:
     return False if most <= comparison.by else None
 
 
-def _measured(comparison: Comparison, scale: str, images: Mapping[str, str]) -> Outcome:
+def _measured(
+    comparison: Comparison,
+    scale: str,
+    images: Mapping[str, str],
+    noise: Noise,
+    without: int | None,
+    shift: float,
+) -> Outcome:
+    """What the differences say: without a seed's, if there are others; moved by `shift` standard errors."""
     high, low = comparison.high, comparison.low
     pair = f"{high.name} and {low.name}"
     if missing := [side.name for side in (high, low) if side.result is None]:
@@ -181,8 +219,7 @@ def _measured(comparison: Comparison, scale: str, images: Mapping[str, str]) -> 
             )
         if side.quoted and side.result.published is None:
             return Outcome("missing", f"the paper prints no {side.metric} for {side.name}")
-    shared = high.result.runs.keys() & low.result.runs.keys()
-    if any(images.get(high.result.runs[s]) != images.get(low.result.runs[s]) for s in shared):
+    if not same_images(high.result, low.result, images):
         return Outcome("missing", f"{pair} are measured on different images")
     if absent := tuple(side.name for side in (high, low) if not side.quoted and not side.result.values):
         return Outcome("missing", absent=absent)
@@ -190,7 +227,11 @@ def _measured(comparison: Comparison, scale: str, images: Mapping[str, str]) -> 
     differences = {seed: round(d, 9) for seed, d in paired(*values).items()}
     if not differences:
         return Outcome("missing", f"{pair} share no seed")
-    return _decide(comparison, differences, values, scale)
+    if len(differences) > 1:
+        differences.pop(without, None)
+    if high.metric != low.metric or high.quoted or low.quoted:
+        noise = Noise()  # of another kind than the differences of two rows in one metric
+    return _decide(comparison, differences, values, scale, noise, shift)
 
 
 def _values(side: Side, other: CellResult) -> dict[int, float]:
@@ -199,7 +240,12 @@ def _values(side: Side, other: CellResult) -> dict[int, float]:
 
 
 def _decide(
-    comparison: Comparison, differences: dict[int, float], values: list[dict[int, float]], scale: str
+    comparison: Comparison,
+    differences: dict[int, float],
+    values: list[dict[int, float]],
+    scale: str,
+    noise: Noise,
+    shift: float,
 ) -> Outcome:
     high, low, n = comparison.high, comparison.low, len(differences)
     text = f"{high.name} - {low.name} = {sum(differences.values()) / n:+.2f}"
@@ -212,9 +258,13 @@ def _decide(
     same = all(high.result.runs.get(s, "") == low.result.runs.get(s) for s in differences)
     if n == 1 and not (same and high.metric == low.metric) and not {high.metric, low.metric} <= set(EXACT):
         return Outcome("open", f"{text}, one seed", n)
-    bounds = t_interval(differences.values()) if n > 1 else (*differences.values(), *differences.values())
-    spread = "exactly" if bounds[0] == bounds[1] else f"[{bounds[0]:+.2f}, {bounds[1]:+.2f}]"
-    return Outcome(_state(bounds, comparison, scale), f"{text} {spread}, n = {n}", n)
+    bounds = noise.interval(differences.values()) if n > 1 else tuple(differences.values()) * 2
+    if shift and n > 1:
+        bounds = tuple(bound + shift * noise.error(differences.values()) for bound in bounds)
+    spread = f"[{bounds[0]:+.2f}, {bounds[1]:+.2f}], n = {n}, df {noise.freedom_of(n):.2g}"
+    if bounds[0] == bounds[1]:
+        spread = f"exactly, n = {n}"
+    return Outcome(_state(bounds, comparison, scale), f"{text} {spread}", n)
 
 
 def _state(bounds: Interval, comparison: Comparison, scale: str) -> State:

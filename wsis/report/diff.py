@@ -22,7 +22,8 @@ def make_diff(report: Report) -> dict[str, Any]:
        "rows": [{"label", "kind", "ours", "recipe": id of the first seed's run or null, "cells": {metric: {
          "published", "interval": [low, high], "mean", "std", "n", "difference", "reason", "stale"}}}],
        "trend": {"tau_b", "n", "metric", "best_published", "best_measured"} or null,
-       "claims": [{"id", "text", "section", "kind", "metric", "verdict", "published", "detail", "n"}]}]}
+       "claims": [{"id", "text", "section", "kind", "metric", "verdict", "published", "detail", "n",
+         "edge"}]}]}
     Absent numbers are null.
     """
     counts = Counter(claim.verdict for result in report.tables for claim in result.claims)
@@ -61,6 +62,7 @@ def _table(result: TableResult) -> dict[str, Any]:
                 "published": judged.published,
                 "detail": judged.detail,
                 "n": judged.n,
+                "edge": judged.edge,
             }
             for judged in result.claims
         ],
@@ -95,11 +97,18 @@ def _row(result: TableResult, label: str) -> dict[str, Any]:
 def write_reference(report: Report, folder: Path) -> None:
     """Write `folder`/metrics.csv and `folder`/claims.json, what later runs are compared with.
 
-    claims.json: {"scale", "seeds", "claims": [{"table": '<paper>/<table>', "id", "verdict", "detail"}]}
+    claims.json: {"scale", "seeds", "claims": [{"table": '<paper>/<table>', "id", "verdict", "edge",
+    "detail"}]}
     """
     write_metrics(report, folder / "metrics.csv")
     claims = [
-        {"table": judged.table, "id": judged.claim.id, "verdict": judged.verdict, "detail": judged.detail}
+        {
+            "table": judged.table,
+            "id": judged.claim.id,
+            "verdict": judged.verdict,
+            "edge": judged.edge,
+            "detail": judged.detail,
+        }
         for result in report.tables
         for judged in result.claims
     ]
@@ -115,26 +124,43 @@ def read_reference(path: Path) -> dict[str, Any]:
     return content
 
 
-def compare(diff: dict[str, Any], reference: dict[str, Any]) -> list[str]:
-    """A line for each claim that the reference reproduces and this run does not; empty when all still hold.
+def compare(diff: dict[str, Any], reference: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What fails and what is only noted, a line for each claim whose verdict is another than the reference's.
 
-    diff: as `make_diff`; reference: as claims.json. A claim that was not run counts, unless nothing that
-    its table trains was run. Raises WsisError when the two are of different scales.
+    diff: as `make_diff`; reference: as claims.json. Verdicts are compared, not digits. Another verdict fails,
+    unless it is on the edge here or there: another CPU's rounding is as good as another seed, and a verdict
+    that hangs on one is no promise. One that was not run is no noise: it fails where the reference decides,
+    on the edge or not, unless nothing that its table trains was run. An old reference without `edge` has no
+    verdict on it. Raises WsisError when the two are of different scales.
     """
     if diff["scale"] != reference["scale"]:
         raise WsisError(f"the run is of scale {diff['scale']}, the reference of scale {reference['scale']}")
     tables = {f"{table['paper']}/{table['table']}": table for table in diff["tables"]}
-    lines = []
+    failures: list[str] = []
+    notes: list[str] = []
     for old in reference["claims"]:
-        if old["verdict"] != "reproduced":
+        if old["verdict"] == "not run":
             continue
         table = tables.get(old["table"], {"claims": [], "rows": []})
         new = next((claim for claim in table["claims"] if claim["id"] == old["id"]), None)
+        decided, name = old["verdict"] != "inconclusive", f"{old['table']} {old['id']}"
         if new is None:
-            lines.append(f"{old['table']} {old['id']}: no longer declared")
-        elif new["verdict"] != "reproduced" and (new["verdict"] != "not run" or _was_run(table)):
-            lines.append(f"{old['table']} {old['id']}: {new['verdict']} ({new['detail']})")
-    return lines
+            (failures if decided else notes).append(f"{name}: no longer declared")
+        elif new["verdict"] == old["verdict"] or (new["verdict"] == "not run" and not _was_run(table)):
+            continue
+        else:
+            edges = [side for side, claim in (("was", old), ("is", new)) if claim.get("edge")]
+            excused = not decided if new["verdict"] == "not run" else bool(edges)
+            why = f"; it {' and '.join(edges)} on the edge" if edges and excused else ""
+            line = f"{name}: was {old['verdict']}, is {new['verdict']}{why} ({new['detail']})"
+            (notes if excused else failures).append(line)
+    return failures, notes
+
+
+def on_edge(diff: dict[str, Any]) -> tuple[int, int]:
+    """How many verdicts of a diff.json are on the edge, and of how many: all but those not run."""
+    judged = [c for table in diff["tables"] for c in table["claims"] if c["verdict"] != "not run"]
+    return sum(bool(claim.get("edge")) for claim in judged), len(judged)
 
 
 def _was_run(table: dict[str, Any]) -> bool:

@@ -83,6 +83,7 @@ class ClaimResult:
                leaves it open
     detail     the numbers behind the verdict, in words
     n          number of seeds compared (the fewest of all pairs)
+    edge       whether it would be another without a seed, or a little away; the detail says which
     """
 
     claim: Claim
@@ -91,6 +92,7 @@ class ClaimResult:
     published: bool | None
     detail: str
     n: int
+    edge: bool = False
 
 
 @dataclass

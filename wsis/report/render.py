@@ -112,6 +112,7 @@ def _context(report: Report, papers: list[Paper]) -> dict[str, Any]:
         "papers": [p for p in papers if p.measured or p.unrun or p.figures],
         "claims": claims,
         "counts": {verdict: counts[verdict] for verdict in VERDICTS},
+        "edge": sum(claim.edge for claim in claims),
         "marks": MARKS,
         "views": {s.view.key: s.view for paper in papers for s in (*paper.measured, *paper.unrun)},
         "paper_titles": PAPER_TITLES,

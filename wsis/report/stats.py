@@ -70,12 +70,13 @@ def t_interval(values: Iterable[float], level: float = 0.95) -> Interval:
     if spread == 0:
         return values[0], values[0]
     centre = _centre(values)
-    half = _t_quantile((1 + level) / 2, len(values) - 1) * spread / math.sqrt(len(values))
+    half = t_quantile((1 + level) / 2, len(values) - 1) * spread / math.sqrt(len(values))
     return centre - half, centre + half
 
 
 @cache
-def _t_quantile(probability: float, freedom: int) -> float:
+def t_quantile(probability: float, freedom: float) -> float:
+    """Student's t at a cumulative probability."""
     from scipy.special import stdtrit  # imported late: scipy costs a second
 
     return float(stdtrit(freedom, probability))
