@@ -103,7 +103,7 @@ def test_nothing_planned_is_missing_a_part(plan):
 
 def test_tables_as_json_are_what_the_readme_says(plan):
     tables = tables_as_json(plan)
-    assert len(tables) == 32
+    assert sum(not all(row["ours"] for row in table["rows"]) for table in tables) == 32
     assert sum(not row["ours"] for table in tables for row in table["rows"]) == 224
     cells = [
         v for table in tables for row in table["rows"] for v in row["published"].values() if v is not None
