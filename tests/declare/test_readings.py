@@ -4,7 +4,7 @@ import pytest
 
 from wsis import plan as planning
 from wsis.declare.load import load_tables
-from wsis.declare.recipe import BaisegSpec
+from wsis.declare.recipe import BaisegSpec, InitSpec
 from wsis.declare.resolve import deviations, flatten, resolve
 from wsis.declare.scale import load_scale
 from wsis.declare.stages import EXTRACTION
@@ -20,6 +20,8 @@ SAME_TRAINING = [
     ("baiseg/3", "colour gradient"),
     ("baiseg/1", "BAISeg (Semantic_gd)*"),
 ]
+# Keys of the backbone and the semantic branch, which the rows of one network start from.
+OF_BASE = {"multi_scale", "stage_dim", "hardest", "weight_semantic", "crop"}
 OTHER_TRAININGS = ["none", "CFM", "CFM + DMA"]  # without refinement, too
 SCALES = ("smoke", "tiny", "mini", "paper")
 
@@ -46,13 +48,14 @@ def differing(a, b):
 @pytest.mark.parametrize("scale", ["smoke", "tiny"])
 def test_rows_that_only_extract_otherwise_are_readings_of_the_full_model(tables, scale):
     full = at(tables, *FULL, scale)
-    assert full.recipe.schedule.total > 0 and full.recipe.init is None and full.ancestors == ()
+    (base,) = full.ancestors
+    assert full.recipe.schedule.total > 0 and full.recipe.init == InitSpec(parent=base.id)
     ids = {full.recipe.id}
     for row in SAME_TRAINING:
         found = at(tables, *row, scale)
         assert found.recipe.schedule.total == 0, row
         assert found.recipe.init.parent == full.recipe.id and found.recipe.init.iteration is None
-        assert [ancestor.id for ancestor in found.ancestors] == [full.recipe.id]
+        assert [ancestor.id for ancestor in found.ancestors] == [base.id, full.recipe.id]
         changed = differing(found.recipe, full.recipe)
         own = {key for key in changed if key.startswith("baiseg.")}
         assert changed - own <= {"init", "init.parent", "init.iteration", "schedule.iterations"}
@@ -69,16 +72,19 @@ def test_a_given_semantic_map_is_one_reading_in_all_tables(tables):
 
 
 def test_rows_without_refinement_read_trainings_that_have_none_of_their_settings(tables):
-    parents = set()
+    parents, bases = set(), set()
     for label in OTHER_TRAININGS:
         found = at(tables, "baiseg/3", label)
-        (trained,) = found.ancestors
+        base, trained = found.ancestors
+        assert trained.init.parent == base.id
         assert found.recipe.schedule.total == 0 and found.recipe.init.parent == trained.id
         assert not found.recipe.baiseg.refine and trained.baiseg.refine
         for switch in ("cfm", "dma", "ppc"):
             assert getattr(trained.baiseg, switch) == getattr(found.published.baiseg, switch)
         parents.add(trained.id)
-    assert len(parents | {at(tables, *FULL).recipe.id}) == 4
+        bases.add(base.id)
+    full = at(tables, *FULL)
+    assert len(parents | {full.recipe.id}) == 4 and bases == {full.ancestors[0].id}
 
 
 @pytest.mark.parametrize(
@@ -86,9 +92,11 @@ def test_rows_without_refinement_read_trainings_that_have_none_of_their_settings
     [("baiseg/3", "instance contours"), ("baiseg/4", "1"), ("baiseg/5", "32"), ("baiseg/7", "0.5")],
 )
 def test_rows_that_train_otherwise_are_trainings(tables, key, label):
-    found, full = at(tables, key, label).recipe, at(tables, *FULL).recipe
-    assert found.schedule.total == full.schedule.total and found.init is None
-    assert len(differing(found, full)) == 1
+    found, full = at(tables, key, label), at(tables, *FULL)
+    assert found.recipe.schedule.total == full.recipe.schedule.total > 0
+    assert [ancestor.id for ancestor in found.ancestors] == [found.recipe.init.parent]
+    assert found.recipe.init == full.recipe.init, "both start from one base"
+    assert len(differing(found.recipe, full.recipe)) == 1
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -117,8 +125,10 @@ def test_every_extraction_key_alone_makes_a_reading(tables):
         found = resolve(table, row.model_copy(update={"train": {f"baiseg.{key}": value}}), free, 1)
         assert (found.recipe.schedule.total == 0) == (key in EXTRACTION), key
         usual = resolve(table, row, free, 1)
-        trained = found.ancestors[0] if key in EXTRACTION else found.recipe
+        trained = found.ancestors[-1] if key in EXTRACTION else found.recipe
         assert (trained.id == usual.recipe.id) == (key in EXTRACTION), key
+        same_base = key not in OF_BASE
+        assert (found.ancestors[0].id == usual.ancestors[0].id) == same_base, key
     assert full.baiseg.closing == 3, "what a scale sets is no reading either"
 
 
@@ -134,13 +144,14 @@ def test_every_extraction_key_alone_makes_a_reading(tables):
 def test_a_users_extraction_is_the_trainings_own(tables, wanted):
     """It holds for every row: the full model needs no reading, and rows that differ in it alone are one."""
     full = at(tables, *FULL, overrides=wanted)
-    assert full.recipe.schedule.total > 0 and full.ancestors == ()
+    assert full.recipe.schedule.total > 0
+    assert [(a.id, a.model.trained) for a in full.ancestors] == [(full.recipe.init.parent, "base")]
     assert all(tree(full.recipe)[key] == value for key, value in flatten(wanted).items())
     for row in SAME_TRAINING:
         found = at(tables, *row, overrides=wanted)
         varied = {k for k in differing(found.published, full.published) if k.startswith("baiseg.")}
         if varied <= flatten(wanted).keys():
-            assert found.recipe.id == full.recipe.id and found.ancestors == ()
+            assert found.recipe.id == full.recipe.id and found.ancestors == full.ancestors
         else:
             assert found.recipe.schedule.total == 0 and found.recipe.init.parent == full.recipe.id
 
@@ -151,7 +162,8 @@ def test_a_readings_deviations_are_its_trainings_without_the_zero_iterations(tab
         of_full = set(deviations(full.published, full.recipe, full.ancestors))
         of_reading = set(deviations(found.published, found.recipe, found.ancestors))
         assert of_reading == {d for d in of_full if not d.startswith("schedule.iterations")}
-        assert not any("forked" in d or d.startswith("schedule.iterations") for d in of_reading)
+        forked = any(d.startswith("forked") for d in of_reading)
+        assert forked == any(a.model.trained == "base" for a in full.ancestors), scale
 
 
 def test_box_masks_are_readings_of_a_fork_and_no_users_key_trains_them_again(tables):
@@ -175,9 +187,13 @@ def test_the_mask_rcnn_learns_from_the_full_model_by_its_own_recipe(tables, scal
     assert recipe.method == "mask_rcnn" and recipe.baiseg is None and recipe.data.supervision == "proxy"
     assert (recipe.proxy.parent, recipe.proxy.instances, recipe.proxy.drop) == (full.id, True, None)
     assert full.id in {ancestor.id for ancestor in found.ancestors}
-    assert recipe.schedule.total > 0 and recipe.init is None
-    for key in ("dataset", "train", "eval", "shapes"):
-        assert getattr(recipe.data, key) == getattr(full.data, key), key
+    assert recipe.schedule.total > 0
+    bases = [a for a in found.ancestors if a.method == "mask_rcnn"]
+    assert [a.id for a in bases] == ([] if recipe.init is None else [recipe.init.parent])
+    assert (recipe.init is None) == (load_scale(scale).fork is None)
+    for learner in (recipe, *bases):  # a base sees the boxes of the data, not those of another network
+        for key in ("dataset", "train", "eval", "shapes"):
+            assert getattr(learner.data, key) == getattr(full.data, key), key
     assert found.declared[full.id].baiseg.eval_semantics == "predicted"
     assert found.published.model.backbone == "resnet50"
 

@@ -27,13 +27,16 @@ OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=F
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Both stages of boxcaseg/7's 'PASCAL, merge', and of the row without merging, trained."""
+    """Both stages of boxcaseg/7's 'PASCAL, merge', and of the row without merging, with all they start from.
+
+    ids: the first stage's warm-up, the first stage, the second, and the second without merging.
+    """
     plan, results = make_plan("smoke"), tmp_path_factory.mktemp("results")
     second, raw = (plan.row_runs("boxcaseg/7", row)[0] for row in ("PASCAL, merge", "PASCAL"))
-    (first,) = plan.runs[second].needs
+    first = plan.runs[second].recipe.proxy.parent
     ids = [plan.runs[first].parent, first, second, raw]
     make_data(plan, results, shapes_root(plan.runs[first].recipe))
-    train_runs(plan, ids, results, None, OPTIONS)
+    train_runs(plan, plan.with_needed(ids), results, None, OPTIONS)
     folders = {
         name: results / "smoke" / "runs" / id for name, id in zip(("first", "second"), ids[1:3], strict=True)
     }
@@ -60,7 +63,9 @@ def test_every_training_object_has_a_raw_mask_inside_its_box(trained):
 
 
 def test_rows_that_differ_in_merging_share_the_first_stage_and_see_other_masks(trained):
-    assert trained.plan.runs[trained.raw].needs == (trained.ids[1],)
+    second, raw = (trained.plan.runs[id] for id in trained.ids[2:])
+    assert raw.recipe.proxy.parent == second.recipe.proxy.parent == trained.ids[1]
+    assert raw.parent == second.parent, "their detector is one, too"
     merged, stats = masks_of(trained, trained.ids[2])
     plain, _ = masks_of(trained, trained.raw)
     assert merged.keys() == plain.keys() and stats["drop_rate"] == 0
@@ -82,14 +87,17 @@ def test_boxes_alone_are_learnt_where_every_mask_is_dropped(trained):
     overrides = {"boxcaseg.drop": 1.0}
     plan = make_plan("smoke", overrides=overrides)
     (id,) = plan.row_runs("boxcaseg/7", "PASCAL, merge").values()
-    assert plan.runs[id].needs == (trained.ids[1],)
+    assert plan.runs[id].recipe.proxy.parent == trained.ids[1]
+    assert plan.runs[id].parent == trained.plan.runs[trained.ids[2]].parent
     train_runs(plan, [id], trained.results, None, OPTIONS)
     recorded = json.loads((trained.results / "smoke" / "runs" / id / "train.json").read_text())
     assert recorded["proxy"]["drop_rate"] == 1 and recorded["losses"]["loss_mask"] == 0
     assert any("proxy masks were dropped" in text for text in recorded["deviations"])
     others = json.loads((trained.second / "train.json").read_text())["deviations"]
     assert not any("proxy masks were dropped" in text for text in others)
-    assert all(recorded["losses"][name] > 0 for name in ("loss_cls", "loss_rpn_cls", "loss_rpn_box"))
+    base = trained.results / "smoke" / "runs" / plan.runs[id].parent
+    losses = recorded["losses"] | json.loads((base / "train.json").read_text())["losses"]
+    assert all(losses[name] > 0 for name in ("loss_cls", "loss_rpn_cls", "loss_rpn_box"))
     evaluate_runs(plan, [id], trained.results, None)
     metrics = json.loads((trained.results / "smoke" / "runs" / id / "metrics.json").read_text())
     assert metrics["also"]["voc"]["metrics"]["AP50"] >= 0

@@ -12,7 +12,7 @@ from wsis.data.structures import Targets
 from wsis.losses.detection import RADIUS, assign, centerness_targets, detection_losses
 from wsis.nn.backbones import build_pyramid
 from wsis.nn.dynamic_head import dynamic_masks, parameter_count
-from wsis.nn.fcos import FCOSHead, locations
+from wsis.nn.fcos import FCOSHead, locations, neighbourhoods
 from wsis.nn.layout import RESNET, TINY
 
 
@@ -148,3 +148,48 @@ def test_prior_probability_of_an_untrained_head_is_one_per_cent():
     head = FCOSHead(16, 1, 3, 10, TINY)
     outputs = head({"p3": torch.zeros(1, 16, 4, 4), "p4": torch.zeros(1, 16, 2, 2)})
     assert outputs["logits"].sigmoid().mean().item() == pytest.approx(0.01, rel=0.05)
+
+
+@pytest.mark.parametrize("layout", [TINY, RESNET])
+@pytest.mark.parametrize("size", [(96, 64), (72, 104)], ids=str)
+def test_the_controller_at_chosen_locations_is_its_convolution_there(layout, size):
+    """At all locations of all levels, borders and corners too, in any order and more than once."""
+    torch.manual_seed(0)
+    head = FCOSHead(16, 1, 3, 10, layout)
+    torch.nn.init.normal_(head.controller.bias)
+    features = {
+        f"p{3 + i}": torch.randn(2, 16, -(-size[0] // s), -(-size[1] // s))
+        for i, s in enumerate(layout.strides)
+    }
+    weights = (head.controller.weight, head.controller.bias, *features.values())
+    for value in features.values():
+        value.requires_grad_()
+    dense = []
+    for level in features.values():
+        grid = F.conv2d(head.box_tower(level), head.controller.weight, head.controller.bias, padding=1)
+        dense += [grid[:, :, y, x] for y in range(grid.shape[2]) for x in range(grid.shape[3])]
+    dense = torch.stack(dense, 1)  # B x P x T
+    around = neighbourhoods(*size, layout, torch.device("cpu"))
+    assert len(around) == dense.shape[1] == len(locations(*size, layout, torch.device("cpu"))[0])
+    image = torch.arange(2).repeat_interleave(len(around))
+    location = torch.arange(len(around)).repeat(2)
+    order = torch.cat([torch.randperm(len(image)), torch.randint(len(image), (7,))])
+    image, location = image[order], location[order]
+    expected = dense[image, location]
+    found = head.controller(head(features)["tower"], image, around[location])
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    weighting = torch.randn_like(expected) / len(image)
+    gradients = [torch.autograd.grad((value * weighting).sum(), weights) for value in (expected, found)]
+    assert all(gradient.abs().max() > 1e-5 for gradient in gradients[0][:3])
+    for theirs, ours in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_the_controller_without_any_location_has_zero_gradients():
+    head = FCOSHead(16, 1, 3, 10, TINY)
+    outputs = head({"p3": torch.zeros(1, 16, 4, 4), "p4": torch.zeros(1, 16, 2, 2)})
+    none = torch.zeros(0, dtype=torch.int64)
+    found = head.controller(outputs["tower"], none, none.reshape(0, 9))
+    assert found.shape == (0, 10)
+    found.sum().backward()
+    assert (head.controller.weight.grad == 0).all() and (head.controller.bias.grad == 0).all()

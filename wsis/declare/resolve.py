@@ -212,7 +212,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] = ()) -> tuple[str, ...]:
     """What differs between the recipe that runs and the paper's: 'key: paper -> here', sorted by key.
 
-    ancestors: what the recipe starts from, through which a run that continues another one is followed.
+    ancestors: what it starts from, through which a run that continues or reads another one is followed.
     """
     paper, here = (flatten(r.settled().model_dump(mode="json")) for r in (published, recipe))
     apart = {"seed", "init", "init.parent", "init.iteration", "proxy.parent"}
@@ -225,10 +225,12 @@ def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] 
         f"{key}: {_brief(paper.get(key))} -> {_brief(here.get(key))}" for key in keys if key not in apart
     ]
     known, first = {ancestor.id: ancestor for ancestor in ancestors}, recipe
-    while first.init and first.init.iteration and first.init.parent in known:
+    if reading:
+        first = known.get(recipe.init.parent)
+    while first and first.init and first.init.iteration and first.init.parent in known:
         first = known[first.init.parent]
-    forked = first.init and not first.init.iteration
-    if forked and not published.init and not reading:
+    forked = first and first.init and not first.init.iteration
+    if forked and not published.init:
         found.append("forked from a shared warm-up instead of trained from scratch")
     return tuple(found)
 

@@ -146,16 +146,20 @@ def load_model(path: Path) -> dict[str, Any]:
         raise WsisError(f"{path}: can't be read as a run's weights: {error}") from None
 
 
-def init_from_parent(model: nn.Module, path: Path) -> list[str]:
+def init_from_parent(model: nn.Module, path: Path, own: tuple[str, ...] = ()) -> list[str]:
     """Start `model` from the weights of a parent run (`Recipe.init`).
 
     The buffer `iteration` stays the child's own, whose schedule and ramps begin anew. Names that only one
     of the two has are left alone (a child may add parts) and returned, sorted, as "+ name" (only the
-    child's) and "- name" (only the parent's). Raises WsisError naming every key whose shape differs, and
-    when the two have no name in common.
+    child's) and "- name" (only the parent's). Names that begin with one of `own` count as such where the
+    shapes differ. Raises WsisError naming every other key whose shape differs, and when the two have no name
+    in common.
     """
     parent = load_model(path)["model"]
     parent.pop(COUNTER, None)
+    for name, value in model.state_dict().items():
+        if name.startswith(own) and name in parent and _shape(parent[name]) != _shape(value):
+            del parent[name]
     return _load_shared(model, parent, path)
 
 

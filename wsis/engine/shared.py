@@ -8,6 +8,7 @@ base's weights, so that a run that finds nothing kept (a resumed one) computes t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import count
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from wsis.data.patches import uses_boxes
 from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot
 from wsis.data.structures import Memo
@@ -30,19 +32,29 @@ def images_key(recipe: Recipe, root: Root, salient: SalientRoot | None) -> Hasha
     data, schedule = recipe.data.model_dump(mode="json"), recipe.schedule
     drawn = {"supervision"} if recipe.boxcaseg is None else set()  # salient images or none
     data = str({key: value for key, value in data.items() if key not in drawn})
-    cut = None if recipe.baiseg is None else recipe.baiseg.crop
+    cut = None
+    if recipe.baiseg is not None:  # VOC lists pictures by their maps, or by their objects
+        cut = (recipe.baiseg.crop, tuple(picture.id for picture in root.train))
     if recipe.boxcaseg is not None:
         spec = recipe.boxcaseg
         cut = (spec.ratio, spec.salient_images, spec.shift, spec.normalise, spec.patch, spec.side)
+        cut += (uses_boxes(recipe),)  # heads of salient images alone see no others
     # Instances that another network found have boxes of their own.
-    instances = recipe.proxy.parent if recipe.proxy and recipe.proxy.instances else None
+    instances = _made(root) if recipe.proxy and recipe.proxy.instances else None
     found = None if salient is None else salient.fingerprint
     return str(root.path), root.fingerprint, found, data, recipe.seed, schedule.batch, cut, instances
 
 
-def masks_key(recipe: Recipe) -> Hashable:
+def masks_key(recipe: Recipe, root: Root) -> Hashable:
     """What else determines the batches: their masks."""
-    return recipe.data.supervision, recipe.proxy and recipe.proxy.model_dump_json()
+    return recipe.data.supervision, _made(root)
+
+
+def _made(root: Root) -> str | None:
+    """Digest of the masks or objects that another network made, which may have been trained again."""
+    if root.proxies is None:
+        return None
+    return hashlib.sha256(repr(sorted(root.proxies.items())).encode()).hexdigest()
 
 
 def shared_stream(key: Hashable, masks: Hashable, start: int, make: Make) -> Iterator[list[M]]:

@@ -51,7 +51,7 @@ def batches(
 
     if recipe.model.trained == "masks" and world == 1:
         key = (images_key(recipe, root, salient), micro)
-        return shared_stream(key, masks_key(recipe), start, stream)
+        return shared_stream(key, masks_key(recipe, root), start, stream)
     return stream(start)
 
 

@@ -26,9 +26,9 @@ def begin(recipe: Recipe, method: nn.Module, parent: Path | None) -> tuple[dict[
     if parent is not None and recipe.init is not None and recipe.init.iteration:
         started, odd = continue_parent(method, parent, recipe.init.iteration)
     elif parent is not None:
-        odd = init_from_parent(method, parent)
-        if recipe.model.trained == "masks":  # a base has no masks' part, or another one
-            odd = [name for name in odd if not name[2:].startswith(method.mask_part)]
+        own = method.mask_part if recipe.model.trained == "masks" else ()
+        odd = init_from_parent(method, parent, own)
+        odd = [name for name in odd if not name[2:].startswith(own)]  # a base's masks' part may be another
     if hasattr(method, "begin"):
         method.begin()
     parts = Counter(name.split(".")[0] for name in odd)

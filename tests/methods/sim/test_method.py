@@ -1,6 +1,7 @@
 """SIM as a whole: which losses it has and when, what they are made of, and what it refuses."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from tests.engine.sim_toy import sim_recipe
 from tests.methods.scenes import batch, empty, generator
 from wsis.data.structures import Batch, Sample, Targets
 from wsis.methods import build_method
+from wsis.methods.sim.paste import Composite
 from wsis.methods.sim.view import ltrb_iou
 from wsis.nn.dynamic_head import dynamic_masks
 
@@ -285,3 +287,35 @@ def test_each_switch_of_the_released_code_is_a_key_of_its_own():
         "paste_mask", "paste_average", "paste_boxes", "composites",
     }  # fmt: skip
     assert sim_recipe(variant="released", sim__mu=2.0).sim.mu == 2.0
+
+
+# On a frozen detector
+
+
+@pytest.mark.parametrize("touched", [[], [1], [0, 2], [0, 1, 2]], ids=str)
+def test_only_images_that_were_pasted_onto_are_looked_at_again(touched):
+    """What is seen of a composite is what the detector sees of the whole batch after pasting."""
+    method = sim(model__trained="masks", init={"parent": "base"})
+    original, other = batch(0, images=3), batch(1, images=3)
+    images = original.images.clone()
+    images[touched, :, 10:40, 20:50] = other.images[touched, :, 10:40, 20:50]
+    after = replace(original, images=images)
+    flags = torch.tensor([image in touched for image in range(3)])
+    looked = []
+    detect = method.detect
+    method.detect = lambda pixels: looked.append(len(pixels)) or detect(pixels)
+    found = method._composite_scene(original, Composite(after if touched else original, [], [], flags))
+    expected, before = detect(images), detect(original.images)
+    seen = [3, len(touched)] if touched else [3]
+    assert looked == seen
+    for part in ("pyramid", "outputs"):
+        ours, theirs, old = (getattr(scene, part) for scene in (found, expected, before))
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-5)
+            assert torch.equal(ours[name][~flags], old[name][~flags]), "the others are as they were"
+    for name in ("points", "levels", "around"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+    again = method.scene(original)  # the note on the batch is that of its own images
+    assert looked == seen
+    assert all(torch.equal(again.outputs[name], value) for name, value in before.outputs.items())
