@@ -83,6 +83,40 @@ def test_the_warm_up_is_a_detector_that_no_mask_loss_has_touched(tables):
     )
 
 
+@pytest.mark.parametrize("scale", ["smoke", "tiny"])
+def test_what_only_the_masks_part_is_about_leaves_a_base_as_it_is(tables, scale):
+    """Rows of one network, data and schedule have one base a seed, and learn nothing but masks on it."""
+    detector, settings = ("boxinst", "condinst", "sim"), {}
+    for table in tables.values():
+        for row in (row for row in table.rows if row.kind == "train"):
+            found = at(tables, table.key, row.label, scale)
+            for base in (a for a in found.ancestors if a.model.trained == "base"):
+                assert base.init is None and base.proxy is None
+                assert base.data.supervision == ("semantic" if base.method == "baiseg" else "boxes")
+                own = base.baiseg and (base.baiseg.multi_scale, base.baiseg.stage_dim, base.baiseg.crop)
+                network = (base.method, base.model, own, base.data.shapes, base.schedule)
+                settings.setdefault(network, set()).add(base.id)
+                rows = [r for r in (*found.ancestors, found.recipe) if r.init and r.init.parent == base.id]
+                assert rows and all(recipe.model.trained == "masks" for recipe in rows)
+                for recipe in rows:
+                    assert recipe.method == base.method or {recipe.method, base.method} <= {*detector}
+                    assert recipe.model == base.model.model_copy(update={"trained": "masks"})
+    assert all(len(ids) == 1 for ids in settings.values())
+    assert {network[0] for network in settings} == {"boxinst", "mask_rcnn", "baiseg"}
+
+
+def test_masks_alone_need_a_base_and_the_message_names_the_key(tables):
+    with pytest.raises(
+        DeclarationError, match=r"boxinst/3, row .*\n?.*model.trained 'masks' needs .*init.parent"
+    ):
+        at(tables, "boxinst/3", "projection", "mini", overrides={"model.trained": "masks"})
+    with pytest.raises(ValueError, match=r"model\.trained"):
+        Recipe(method="boxinst", model={"trained": "masks"})
+    found = at(tables, "boxinst/3", "projection", "tiny", overrides={"model.trained": "all"})
+    (base,) = found.ancestors
+    assert (found.recipe.model.trained, base.model.trained) == ("all", "base"), "the base stays a base"
+
+
 def test_a_term_that_is_off_stays_off_whatever_the_scale_sets(tables):
     for scale in ("smoke", "tiny", "mini"):
         assert at(tables, "boxinst/3", "projection", scale).recipe.loss.pairwise is None

@@ -19,7 +19,7 @@ from wsis.data.roots import open_root
 from wsis.data.salient import open_salient
 from wsis.data.semantic_batches import semantic_batches
 from wsis.data.shapes import write_shapes
-from wsis.data.structures import Memo
+from wsis.data.structures import Memo, Sample
 from wsis.declare.load import merged
 from wsis.declare.recipe import Recipe, ShapesSpec
 from wsis.engine import shared, stages
@@ -329,6 +329,7 @@ class Note:
 def test_bytes_are_counted_through_everything_that_is_noted():
     three, five = torch.zeros(3), torch.zeros(5, dtype=torch.uint8)
     assert shared.size_of({"a": [three, (five, None, "text")], 2: Note(three)}) == 12 + 5 + 12
+    assert shared.size_of([np.zeros((2, 3), np.float32)]) == 24
     kept = Memo()
     kept.once("key", lambda: [five])
     assert shared.size_of(kept) == 5
@@ -370,3 +371,28 @@ def test_images_of_a_split_are_shared_by_what_a_network_gets_of_them(place):
     assert all(sample.memo == {"note": sample.id} for sample in seen(recipe(seed=5)))
     for other, split in [(row, "train"), (recipe(data__eval_short_side=48), "val")]:
         assert not any(sample.memo for sample in seen(other, split))
+
+
+def test_notes_on_images_keep_to_the_limit_whoever_leaves_them(monkeypatch):
+    """A group of them is given to a network at once, which notes something on the first."""
+    note, images = np.zeros(1000, np.uint8), list(range(100))
+    monkeypatch.setattr(shared, "LIMIT", 30 * len(note))
+
+    def run(name, key="split"):
+        found, group = [], []
+        samples = shared.shared_samples(key, (Sample(torch.zeros(3, 2, 2), (2, 2), n) for n in images))
+        for sample in samples:
+            group.append(sample)
+            if len(group) == 4 or sample.id == images[-1]:
+                found += [s.memo.get(name) is not None for s in group]
+                for s in group:
+                    s.once(name, note.copy)
+                group.clear()
+        return found
+
+    assert run("first") == [False] * 100
+    kept = run("first")
+    assert kept == sorted(kept, reverse=True) and 30 <= sum(kept) <= 30 + shared.GROUP + 4
+    assert not any(run("second")) and run("first") == kept, "the others find no room, and take none"
+    assert sum(run("second")) <= shared.GROUP
+    assert run("first", "another split") == [False] * 100 and not any(run("first", "another split"))

@@ -9,11 +9,13 @@ base's weights, so that a run that finds nothing kept (a resumed one) computes t
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import count
 from typing import Any, TypeVar
 
+import numpy as np
 from torch import Tensor
 
 from wsis.data.patches import uses_boxes
@@ -22,7 +24,8 @@ from wsis.data.salient import SalientRoot
 from wsis.data.structures import Memo
 from wsis.declare.recipe import Recipe
 
-LIMIT = 2**30  # bytes of batches and notes on them that a process keeps
+LIMIT = 2**30  # bytes that a process keeps of batches with notes on them, and as many of notes on samples
+GROUP = 16  # samples that a network may be given at a time, before it notes anything on the first
 M = TypeVar("M", bound=Memo)
 Make = Callable[[int], Iterator[list[M]]]  # iteration -> the stream of batches from there on
 
@@ -92,9 +95,15 @@ def samples_key(recipe: Recipe, root: Root, split: str) -> Hashable:
 
 def shared_samples(key: Hashable, samples: Iterable[M]) -> Iterator[M]:
     """Evaluation images with the notes of earlier runs on them; key: `samples_key`."""
-    kept = _SAMPLES.of(key)
+    kept, behind = _SAMPLES.of(key), deque()
     for sample in samples:
-        sample.memo = kept.setdefault(sample.id, {})
+        sample.memo = dict(kept.get(sample.id, {}))
+        if _SAMPLES.size < LIMIT:
+            kept[sample.id] = sample.memo
+            behind.append((sample.memo, size_of(sample.memo)))
+        if len(behind) > GROUP:
+            memo, before = behind.popleft()
+            _SAMPLES.size += size_of(memo) - before
         yield sample
 
 
@@ -119,7 +128,7 @@ class _Kept:
         if key not in self.notes:
             while len(self.notes) >= self.keys:
                 self.notes.pop(next(iter(self.notes)))
-                self.size = 0
+                self.size = size_of(self.notes)
             self.notes[key] = {}
         return self.notes[key]
 
@@ -128,8 +137,8 @@ _STREAMS, _SAMPLES = _Kept(1), _Kept(3)
 
 
 def size_of(value: Any) -> int:
-    """Bytes of all tensors in nested containers and dataclasses."""
-    if isinstance(value, Tensor):
+    """Bytes of all tensors and arrays in nested containers and dataclasses."""
+    if isinstance(value, Tensor | np.ndarray):
         return value.nbytes
     if isinstance(value, dict):
         return sum(map(size_of, value.values()))
