@@ -10,7 +10,7 @@ from wsis.bench.calibrate import PASSES, calibrated, known_unit, machine, measur
 
 def test_a_measurement_is_of_work_that_was_done():
     found = measure(seconds=0.1)
-    assert found["unit"] > 0 and found["passes"] >= 3 and found["precision"] in ("32", "bf16")
+    assert found["unit"] > 0 and found["passes"] >= 3
     assert found["unit"] > PASSES * 1e-6
 
 

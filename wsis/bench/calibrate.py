@@ -2,9 +2,9 @@
 
 Costs at the generated scales are declared in units of it (ablations/scales), so that an estimate fits the
 machine it is made on. A unit is PASSES forward and backward passes of four 3 x 3 convolutions with batch
-norm and ReLU, 8 images x 48 channels, two at 24 x 24 and two at 12 x 12, on one thread, in the faster of
-float32 and bfloat16. It is measured once and kept in results/calibration.json. torch is imported to measure
-only.
+norm and ReLU, 8 images x 48 channels, two at 24 x 24 and two at 12 x 12, on one thread, in float32, which
+generated scales train in. It is measured once and kept in results/calibration.json. torch is imported to
+measure only.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _cpuinfo(key: str) -> str:
 
 
 def measure(seconds: float = SECONDS) -> dict[str, Any]:
-    """{"unit": CPU seconds of it, "precision": which was faster, "passes": how many were timed}."""
+    """{"unit": CPU seconds of it, "passes": how many were timed}."""
     import torch
     from torch import nn
 
@@ -89,18 +89,13 @@ def measure(seconds: float = SECONDS) -> dict[str, Any]:
     ]
     fine, coarse = nn.Sequential(*layers[:6]), nn.Sequential(nn.MaxPool2d(2), *layers[6:])
     images = torch.randn(IMAGES, CHANNELS, SIDE, SIDE)
-    times: dict[str, list[float]] = {"32": [], "bf16": []}
+    times: list[float] = []
     try:
-        for precision in times:
-            end = time.process_time() + seconds / len(times)
-            while time.process_time() < end or len(times[precision]) < 3:
-                start = time.process_time()
-                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                    loss = coarse(fine(images)).float().square().mean()
-                loss.backward()
-                times[precision].append(time.process_time() - start)
+        end = time.process_time() + seconds
+        while time.process_time() < end or len(times) < 3:
+            start = time.process_time()
+            coarse(fine(images)).square().mean().backward()
+            times.append(time.process_time() - start)
     finally:
         torch.set_num_threads(threads)
-    found = {precision: statistics.median(own[1:]) for precision, own in times.items()}
-    fastest = min(found, key=found.__getitem__)
-    return {"unit": found[fastest] * PASSES, "precision": fastest, "passes": len(times[fastest])}
+    return {"unit": statistics.median(times[1:]) * PASSES, "passes": len(times)}

@@ -64,8 +64,8 @@ def bench(scale: str, as_json: bool) -> None:
         table.add_row(kind, str(row["iterations"]), *parts, f"{sum(row['seconds'].values()):.1f}", *units)
     Console(width=150).print(table)
     print(
-        f"CPU seconds of the first row of each kind at {scale}; a unit takes {result['unit']:.3g} s"
-        f" ({result['precision']}), a process {result['process']:.1f} units, a data root {result['root']:.1f}"
+        f"CPU seconds of the first row of each kind at {scale}; a unit takes {result['unit']:.3g} s,"
+        f" a process {result['process']:.1f} units, a data root {result['root']:.1f}"
     )
 
 
