@@ -119,7 +119,7 @@ def _at_scale(
         _shorten_warmup(tree, laid(laid(published.model_dump(mode="json"), fixed), {}))
     ancestors: list[Recipe] = []
     if scale.fork and published.method in scale.fork.methods:
-        tree, warmup = _forked(tree, scale, users, where)
+        tree, warmup = _forked(tree, table.paper, scale, users, where)
         ancestors.append(warmup)
     if published.method == "sim" and (low := _low_level_warmup(tree, where)):
         ancestors.append(low)
@@ -180,7 +180,7 @@ def _fixed_by_scale(row: Row, fixed: Overrides, scale: Scale) -> str | None:
 
 
 def _forked(
-    tree: dict[str, Any], scale: Scale, overrides: Overrides, where: str
+    tree: dict[str, Any], paper: str, scale: Scale, overrides: Overrides, where: str
 ) -> tuple[dict[str, Any], Recipe]:
     """The row's tree as a fork, and its warm-up. The user's overrides win over what the fork sets.
 
@@ -188,6 +188,8 @@ def _forked(
     """
     supervision = tree["data"]["supervision"]
     for warmup in scale.fork.warmups:
+        if warmup.papers and paper not in warmup.papers:
+            continue
         if tree["method"] in warmup.methods and supervision in warmup.supervision:
             plain = merged(tree, {"predict.masks": "predicted"})
             own = {key for key in flatten(warmup.set) if not key.startswith("schedule.")}

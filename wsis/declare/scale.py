@@ -18,6 +18,7 @@ Overrides = dict[str, Any]
 class Warmup(Spec):
     """The run that recipes of these methods and supervisions fork from: the recipe with `set` laid on it."""
 
+    papers: tuple[str, ...] = ()  # of rows of these papers' tables alone; empty: of any
     methods: tuple[str, ...]
     supervision: tuple[str, ...]
     set: Overrides
