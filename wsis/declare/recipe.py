@@ -202,6 +202,10 @@ class Recipe(Spec):
     def _frozen_has_a_source(self) -> Recipe:
         if self.model.trained == "masks" and self.init is None:
             raise ValueError("model.trained 'masks' needs a trained base to start from (init.parent)")
+        if self.model.trained == "base" and self.method not in ("condinst", "boxinst", "mask_rcnn", "baiseg"):
+            raise ValueError(
+                f"model.trained 'base': method '{self.method}' has no base that is trained alone"
+            )
         return self
 
     @model_validator(mode="after")

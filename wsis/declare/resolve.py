@@ -118,7 +118,9 @@ def _at_scale(
     if tree["sim"] is not None and "sim.warmup" in fixed and "sim.warmup" not in users:
         _shorten_warmup(tree, laid(laid(published.model_dump(mode="json"), fixed), {}))
     ancestors: list[Recipe] = []
-    if scale.fork and published.method in scale.fork.methods:
+    # A base learns from annotated boxes, which a Mask R-CNN on another network's instances never sees.
+    instances = published.proxy is not None and published.proxy.instances
+    if scale.fork and published.method in scale.fork.methods and not instances:
         tree, warmup = _forked(tree, table.paper, scale, users, where)
         ancestors.append(warmup)
     if published.method == "sim" and (low := _low_level_warmup(tree, where)):

@@ -7,6 +7,7 @@ At small scales the base is trained once a seed, and the rows of its tables lear
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 from torch import nn
 
@@ -32,8 +33,8 @@ class Parts(nn.Module):
         for name, parameter in self.named_parameters():
             part = "masks" if name.startswith(self.mask_part) else "base"
             parameter.requires_grad_(parameter.requires_grad and trained in ("all", part))
-        self._keys: dict[bool, str] = {}
-        self.register_load_state_dict_post_hook(_forget_keys)
+        self._base_key: str | None = None
+        self.register_load_state_dict_post_hook(_forget_key)
 
     def train(self, mode: bool = True) -> Parts:
         """Training mode, but for batch norm of a frozen base, which keeps to its statistics."""
@@ -45,24 +46,24 @@ class Parts(nn.Module):
         return self
 
     def base_key(self) -> str:
-        """Digest of a frozen base: bases with the same key say the same of an image."""
-        return self._digest(whole=False)
+        """Digest of a frozen base, computed once: bases with the same key say the same of an image."""
+        if self._base_key is None:
+            self._base_key = self._digest(lambda name: not name.startswith((*self.mask_part, "iteration")))
+        return self._base_key
 
     def key(self) -> str:
-        """Digest of all weights and buffers, of a network that is not trained any further."""
-        return self._digest(whole=True)
+        """Digest of all weights and buffers as they are now."""
+        return self._digest(lambda name: True)
 
-    def _digest(self, whole: bool) -> str:
-        if whole not in self._keys:
-            found = hashlib.sha256()
-            for name, value in self.state_dict().items():
-                if whole or not (name.startswith(self.mask_part) or name == "iteration"):
-                    found.update(name.encode())
-                    found.update(value.cpu().contiguous().numpy().tobytes())
-            self._keys[whole] = found.hexdigest()
-        return self._keys[whole]
+    def _digest(self, chosen: Callable[[str], bool]) -> str:
+        found = hashlib.sha256()
+        for name, value in self.state_dict().items():
+            if chosen(name):
+                found.update(name.encode())
+                found.update(value.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
 
-def _forget_keys(module: Parts, _: object) -> None:
+def _forget_key(module: Parts, _: object) -> None:
     """Other weights have been loaded."""
-    module._keys.clear()
+    module._base_key = None
