@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from wsis.declare.recipe import Recipe
 from wsis.engine.checkpoint import load_model
 from wsis.engine.predict import groups
 from wsis.engine.seeding import seed_process
+from wsis.engine.shared import samples_key, shared_samples
 from wsis.errors import WsisError
 from wsis.evaluation.boundary import BoundaryScores, instance_map, pixel_groups, separated
 from wsis.evaluation.guard import read_predictions, read_truth
@@ -28,14 +28,18 @@ from wsis.methods import build_method
 def boundary_maps(
     recipe: Recipe, root: Root, weights: Path, device: Any
 ) -> Iterator[tuple[int, np.ndarray | None]]:
-    """Image id and boundary map (h x w float32 in [0, 1], None: the row has none) of evaluation images."""
+    """Image id and boundary map (h x w float32 in [0, 1], None: the row has none) of evaluation images.
+
+    Readings of one network share its maps with each other.
+    """
     seed_process("weights", recipe.seed)
     method = build_method(recipe, root.num_classes)
     method.load_state_dict(load_model(weights)["model"])
     method.to(device).eval()
-    for group in groups(semantic_samples(recipe, root)):
+    samples = shared_samples(samples_key(recipe, root, recipe.data.eval), semantic_samples(recipe, root))
+    for group in groups(samples):
         with torch.no_grad():
-            drawn = method.maps([replace(sample, image=sample.image.to(device)) for sample in group])
+            drawn = method.maps(group)
         for sample, maps in zip(group, drawn, strict=True):
             yield sample.id, maps.boundary
 
