@@ -141,8 +141,11 @@ class Plan:
         row = self.tables[table].row(label)
         return None if row.kind == "quote" else published_recipe(self.tables[table], row, self.root).id
 
-    def wanted(self, tables: list[str]) -> list[str]:
-        """Ids of the available runs that these tables' rows and claims show, those of other tables too."""
+    def shown(self, tables: Iterable[str]) -> dict[str, tuple[str, str, int]]:
+        """Run -> (table, row, seed) that shows it first, in these tables' rows or where their claims read.
+
+        Claims read rows of other tables, too. Only runs that are available.
+        """
         cells = [
             (key, row.label, metric)
             for key in tables
@@ -155,12 +158,15 @@ class Plan:
             for claim in self.tables[key].claims
             for cell in claim.cells
         ]
-        ids = (
-            self.measured_by(run, metric)
-            for key, label, metric in cells
-            for run in self.row_runs(key, label).values()
-        )
-        return list(dict.fromkeys(ids))
+        found: dict[str, tuple[str, str, int]] = {}
+        for key, label, metric in cells:
+            for seed, run in self.row_runs(key, label).items():
+                found.setdefault(self.measured_by(run, metric), (key, label, seed))
+        return found
+
+    def wanted(self, tables: Iterable[str]) -> list[str]:
+        """Ids of the runs that these tables show."""
+        return list(self.shown(tables))
 
 
 def make_plan(

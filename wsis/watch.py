@@ -29,13 +29,9 @@ class Shown:
 def shown_runs(plan: Plan, tables: tuple[str, ...]) -> dict[str, Shown]:
     """Run -> where it is shown first; every run of `plan.wanted(tables)`."""
     found: dict[str, Shown] = {}
-    for key in tables:
-        for row in plan.tables[key].rows:
-            for seed, run in plan.row_runs(key, row.label).items():
-                for metric in plan.tables[key].columns:
-                    stage = plan.measured_by(run, metric)
-                    label = row.label if stage == run else f"{row.label}, first stage"
-                    found.setdefault(stage, Shown(key, label, seed))
+    for run, (key, label, seed) in plan.shown(tables).items():
+        own = run == plan.row_runs(key, label)[seed]
+        found[run] = Shown(key, label if own else f"{label}, first stage", seed)
     return found
 
 
