@@ -344,8 +344,8 @@ def diff(
     """Measured against published, and the claims' verdicts against the reference run's.
 
     Verdicts are compared, not digits. One that is on the edge in either run (it would be another without one
-    of the seeds, or two standard errors away) is only noted where it differs. One that the reference decides
-    and this run has not run differs, unless nothing of its table was run.
+    of the seeds, or two standard errors away) is only noted where it differs, as is one that was not
+    run in a table of which something was.
     """
     from wsis.show import show_diff
 
