@@ -296,3 +296,14 @@ def test_boxes_in_place_of_masks_are_read_from_the_same_detections():
     told(net, given)
     boxes.pyramid.forward = refuse
     assert told(boxes, given) != told(net, given)
+
+
+@pytest.mark.parametrize("name", ["boxinst", "mask_rcnn"])
+def test_detections_under_other_settings_are_not_taken(name):
+    tree = json.loads(spec(name).model_dump_json())
+    fewer = Recipe.model_validate(merged(tree, {"predict.detections": 1}), strict=False)
+    net, other = build(name).eval(), build_method(fewer, 3).eval()
+    other.load_state_dict(net.state_dict())
+    given = samples(name)
+    told(net, given)
+    assert told(other, given) == told(other, samples(name)) != told(net, given)

@@ -1,6 +1,6 @@
 # What needs no training: metrics of predictions (a rule a job of the plan, since starting Python and its
-# libraries takes longer than evaluating a small run; as in trainings, without parameters), the costs of the papers' networks, and the colour affinity
-# of ground-truth masks.
+# libraries takes longer than evaluating a small run; as in trainings, without parameters), the costs of the
+# papers' networks, and the colour affinity of ground-truth masks.
 for job in WORK.evaluations:
 
     rule:

@@ -89,7 +89,8 @@ class MaskRCNN(Parts):
     def predict(self, samples: list[Sample]) -> list[Instances]:
         """Instances of each image, best first, in the frame of the original image."""
         if self.frozen:
-            key = (self.base_key(), *(sample.id for sample in samples))
+            spec = self.recipe.predict.model_copy(update={"masks": "predicted"})  # boxes don't depend on it
+            key = (self.base_key(), spec.model_dump_json(), *(sample.id for sample in samples))
             regions, detected = samples[0].once(key, lambda: self._detections(samples))
         else:
             regions, detected = self._detections(samples)
