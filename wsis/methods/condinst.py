@@ -93,9 +93,7 @@ class CondInst(Parts):
 
     def scene(self, batch: Batch) -> Scene:
         """`detect` of a batch; of a frozen detector it is computed once a batch for all runs on it."""
-        if not self.frozen:
-            return self.detect(batch.images)
-        return batch.once(self.base_key(), lambda: self.detect(batch.images))
+        return self.of_base(batch, lambda: self.detect(batch.images))
 
     def positives(self, batch: Batch, scene: Scene) -> Positives:
         """The batch's positive locations; they depend on its boxes alone."""
@@ -190,11 +188,9 @@ class CondInst(Parts):
 
     def _detections(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
         """The scene of some images and the detections in each; as a batch's, once for all runs if frozen."""
-        if not self.frozen:
-            return self._detect_samples(samples)
         spec = self.recipe.predict.model_copy(update={"masks": "predicted"})  # boxes don't depend on it
-        key = (self.base_key(), spec.model_dump_json(), *(sample.id for sample in samples))
-        return samples[0].once(key, lambda: self._detect_samples(samples))
+        key = (spec.model_dump_json(), *(sample.id for sample in samples))
+        return self.of_base(samples[0], lambda: self._detect_samples(samples), *key)
 
     def _detect_samples(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
         device = self.iteration.device

@@ -7,12 +7,16 @@ At small scales the base is trained once a seed, and the rows of its tables lear
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import TypeVar
 
+import torch
 from torch import nn
 
+from wsis.data.structures import Memo
 from wsis.declare.recipe import Recipe
 
+T = TypeVar("T")
 NORM = nn.modules.batchnorm._BatchNorm
 
 
@@ -44,6 +48,16 @@ class Parts(nn.Module):
                 if isinstance(module, NORM) and not name.startswith(self.mask_part):
                     module.eval()
         return self
+
+    def of_base(self, images: Memo, compute: Callable[[], T], *what: Hashable) -> T:
+        """compute(): what the base says of some images; of a frozen one without gradients, and noted on them.
+
+        Other networks on the same base then find it there. what: what else it depends on.
+        """
+        if not self.frozen:
+            return compute()
+        with torch.no_grad():
+            return images.once((self.base_key(), *what), compute)
 
     def base_key(self) -> str:
         """Digest of a frozen base, computed once: bases with the same key say the same of an image."""

@@ -96,11 +96,7 @@ class BAISeg(Parts):
 
     def _features(self, batch: SemanticBatch) -> Tensor:
         """The backbone's features of a batch."""
-        compute = lambda: self.backbone(self._normalised(batch.images))  # noqa: E731
-        if not self.frozen:
-            return compute()
-        with torch.no_grad():
-            return batch.once(self.base_key(), compute)
+        return self.of_base(batch, lambda: self.backbone(self._normalised(batch.images)))
 
     def _contrast(
         self, embedded: Tensor, logits: Tensor, edge: Tensor, valid: Tensor, generator: torch.Generator
@@ -155,7 +151,7 @@ class BAISeg(Parts):
             pixels = network_input(sample.image.to(self.iteration.device))
             return self.backbone(self._normalised(pixels[None]))
 
-        return sample.once((self.base_key(), "features"), compute) if self.frozen else compute()
+        return self.of_base(sample, compute, "features")
 
     def _boundary_map(self, features: Tensor, size: tuple[int, int]) -> np.ndarray:
         return _to_size(self.boundary(features)[0], size).sigmoid()[0, 0].cpu().numpy()

@@ -74,11 +74,7 @@ class BoxCaseg(Parts):
         A term whose head or whose patches are absent is zero, with a gradient path to every parameter that
         it would train.
         """
-        if self.frozen:
-            with torch.no_grad():
-                features = batch.once(self.base_key(), lambda: self.backbone(batch.images))
-        else:
-            features = self.backbone(batch.images)
+        features = self.of_base(batch, lambda: self.backbone(batch.images))
         mil, smooth = self._weak_losses(features, batch)
         return {"loss_mil": mil, "loss_smooth": smooth, "loss_pixel": self._pixel_loss(features, batch)}
 

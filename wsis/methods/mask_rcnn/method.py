@@ -62,14 +62,12 @@ class MaskRCNN(Parts):
         loss_mask is 0 without any mask. Which anchors and RoIs are sampled depends on `generator` alone.
         """
         targets = [_torchvision(target) for target in batch.targets]
-        if self.frozen:
-            key = (self.base_key(), generator.initial_seed())
-            with torch.no_grad():
-                regions, _ = batch.once(key, lambda: self._regions(batch, targets, generator))
-            return {"loss_mask": self.roi_heads.loss_mask(regions, targets)}
-        regions, losses = self._regions(batch, targets, generator)
+        sample = lambda: self._regions(batch, targets, generator)  # noqa: E731
+        regions, losses = self.of_base(batch, sample, generator.initial_seed())
         if self.recipe.model.trained == "base":
             return losses
+        if self.frozen:
+            losses = {}
         return losses | {"loss_mask": self.roi_heads.loss_mask(regions, targets)}
 
     def _regions(
@@ -88,12 +86,9 @@ class MaskRCNN(Parts):
     @torch.no_grad()
     def predict(self, samples: list[Sample]) -> list[Instances]:
         """Instances of each image, best first, in the frame of the original image."""
-        if self.frozen:
-            spec = self.recipe.predict.model_copy(update={"masks": "predicted"})  # boxes don't depend on it
-            key = (self.base_key(), spec.model_dump_json(), *(sample.id for sample in samples))
-            regions, detected = samples[0].once(key, lambda: self._detections(samples))
-        else:
-            regions, detected = self._detections(samples)
+        spec = self.recipe.predict.model_copy(update={"masks": "predicted"})  # boxes don't depend on it
+        key = (spec.model_dump_json(), *(sample.id for sample in samples))
+        regions, detected = self.of_base(samples[0], lambda: self._detections(samples), *key)
         found = self.roi_heads.masked(regions, detected)
         return [_original(f, s, self.recipe.predict) for f, s in zip(found, samples, strict=True)]
 
