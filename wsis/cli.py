@@ -218,7 +218,7 @@ def pictures(
     results: ResultsOption = RESULTS,
 ) -> None:
     """Maps, labels, masks and boundaries of runs of SIM, BoxCaseg and BAISeg, after the papers' figures."""
-    from wsis.probe.pictures_job import picture_runs
+    from wsis.pictures.job import picture_runs
 
     for path in picture_runs(planned(scale, seeds, set_), ids, results, data_root):
         print(path)
@@ -238,7 +238,7 @@ def pseudo(
     accelerator: AcceleratorOption = None,
 ) -> None:
     """Quality of SIM's pseudo masks for every row's settings, at the warm-up and without training."""
-    from wsis.probe.pseudo_job import measure_pseudo
+    from wsis.methods.sim.measures import measure_pseudo
 
     measure_pseudo(planned(scale, seeds, set_), ids, results, data_root, batches, accelerator)
 
@@ -253,7 +253,7 @@ def proxy_quality(
     results: ResultsOption = RESULTS,
 ) -> None:
     """Quality of BoxCaseg's proxy masks under every row's merging and dropping, on evaluation images."""
-    from wsis.probe.proxy_job import measure_proxies
+    from wsis.methods.boxcaseg.measures import measure_proxies
 
     measure_proxies(planned(scale, seeds, set_), ids, results, data_root)
 
@@ -269,7 +269,7 @@ def boundary_quality(
     accelerator: AcceleratorOption = None,
 ) -> None:
     """Response of BAISeg's boundary maps on contacts, interiors and texture edges, and pairs split."""
-    from wsis.probe.boundary_job import measure_boundaries
+    from wsis.methods.baiseg.measures import measure_boundaries
 
     measure_boundaries(planned(scale, seeds, set_), ids, results, data_root, accelerator)
 
@@ -277,7 +277,7 @@ def boundary_quality(
 @app.command()
 def complexity(scale: ScaleOption = "tiny", results: ResultsOption = RESULTS) -> None:
     """Operations and parameters of the papers' networks -> results/<scale>/complexity.json; no training."""
-    from wsis.probe.complexity_job import measure_complexity
+    from wsis.methods.baiseg.complexity_job import measure_complexity
 
     path = results / scale / "complexity.json"
     measure_complexity(planned(scale, None, None).tables, path)
@@ -377,7 +377,7 @@ def data_check(
     decode: Annotated[bool, typer.Option(help="read every pixel, also of large roots")] = False,
 ) -> None:
     """Say what is wrong with a data root; exit code 1 when something is."""
-    from wsis.data.check import check_root
+    from wsis.data.check.report import check_root
 
     found = check_root(root, decode=decode or None)
     print(found)

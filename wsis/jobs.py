@@ -10,7 +10,7 @@ from wsis.data.places import Roots, named_roots, run_root
 from wsis.declare.load import load_figures
 from wsis.declare.recipe import DataSpec, Recipe
 from wsis.errors import WsisError
-from wsis.evaluation.files import read_json
+from wsis.files import read_json
 from wsis.plan import Plan, shapes_root
 
 
@@ -19,7 +19,7 @@ def make_data(plan: Plan, results: Path, root: str | None = None) -> list[Path]:
 
     root: a folder name. Raises WsisError when no run reads it.
     """
-    from wsis.data.shapes import write_shapes
+    from wsis.data.shapes.write import write_shapes
 
     roots = {name: run.recipe for run in plan.runs.values() if (name := shapes_root(run.recipe))}
     if root is not None and root not in roots:
@@ -78,8 +78,8 @@ def measure_affinity(
     from rich.table import Table
 
     from wsis.data.roots import open_root
-    from wsis.evaluation.affinity import Affinity, colour_affinity
-    from wsis.evaluation.files import write_json
+    from wsis.files import write_json
+    from wsis.methods.boxinst.affinity import Affinity, colour_affinity
 
     recipe = _affinity_recipe(plan, short_side, images)
     root = open_root(recipe, run_root(recipe, results, plan.scale.name, data_root))
@@ -128,7 +128,7 @@ def _scenes(recipe: Recipe, root) -> Iterator:
 
     from wsis.data.loading import annotated
     from wsis.data.transforms import network_size, read_image, resize
-    from wsis.evaluation.affinity import Scene
+    from wsis.methods.boxinst.affinity import Scene
 
     for picture in root.train:
         h, w = picture.height, picture.width

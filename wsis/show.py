@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from wsis.estimate import core_count, seconds_of, spoken
-from wsis.evaluation.files import read_json
+from wsis.files import read_json
 from wsis.plan import Plan, Run
 from wsis.report.diff import compare, on_edge, read_reference
 from wsis.work import HEADLINE, targets, work

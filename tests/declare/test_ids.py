@@ -1,7 +1,7 @@
 """Ids of the declared recipes are frozen: they name the folders of finished trainings.
 
-A change here gives finished runs away. Where that is meant, `python tests/declare/test_ids.py` writes the file
-anew, and the commit says which rows changed and why.
+A change here gives finished runs away. Where that is meant, `python tests/declare/test_ids.py` writes the
+file anew, and the commit says which rows changed and why.
 """
 
 from pathlib import Path

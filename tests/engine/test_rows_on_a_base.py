@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from tests.engine.sim_toy import TOTAL, WARMUP, sim_recipe
+from tests.methods.sim.toy import TOTAL, WARMUP, sim_recipe
 from wsis.data.loading import train_batches
 from wsis.data.roots import open_root
-from wsis.data.shapes import write_shapes
+from wsis.data.shapes.write import write_shapes
 from wsis.declare.load import merged
 from wsis.declare.recipe import Recipe, ShapesSpec
 from wsis.engine import shared, stages

@@ -10,19 +10,19 @@ import pytest
 import torch
 from pycocotools import mask as rle
 
-from tests.engine.sim_toy import sim_recipe
 from tests.methods.baiseg import scenes as baiseg
 from tests.methods.boxcaseg import scenes as boxcaseg
+from tests.methods.sim.toy import sim_recipe
 from wsis.data.loading import eval_samples, train_batches
-from wsis.data.patches import patch_batches
 from wsis.data.roots import open_root
 from wsis.data.salient import open_salient
-from wsis.data.semantic_batches import semantic_batches
-from wsis.data.shapes import write_shapes
+from wsis.data.shapes.write import write_shapes
 from wsis.data.structures import Memo, Sample
 from wsis.declare.load import merged
 from wsis.declare.recipe import Recipe, ShapesSpec
 from wsis.engine import shared, stages
+from wsis.methods.baiseg.batches import semantic_batches
+from wsis.methods.boxcaseg.patches import patch_batches
 
 SHAPES = ShapesSpec(size=64, train_images=10, val_images=3, salient_images=6)
 READ = {

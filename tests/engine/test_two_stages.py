@@ -12,7 +12,6 @@ from wsis.data.roots import open_root
 from wsis.data.salient import open_salient
 from wsis.engine.checkpoint import load_model
 from wsis.engine.launch import make_fabric, set_threads
-from wsis.engine.proxies import load_proxies, proxies_complete, proxy_files
 from wsis.engine.run import RunOptions, train_runs
 from wsis.engine.stages import batches
 from wsis.engine.train import TrainOptions, train
@@ -21,6 +20,7 @@ from wsis.jobs import evaluate_runs, make_data
 from wsis.methods import build_method
 from wsis.plan import make_plan, shapes_root
 from wsis.proxy.generate import read_proxies
+from wsis.proxy.run import load_proxies, proxies_complete, proxy_files
 
 OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=False))
 

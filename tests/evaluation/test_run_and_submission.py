@@ -11,11 +11,11 @@ import pytest
 
 from wsis.errors import WsisError
 from wsis.evaluation.coco import evaluate
-from wsis.evaluation.files import write_json
 from wsis.evaluation.guard import GuardError
 from wsis.evaluation.run import evaluate_run
 from wsis.evaluation.submission import write_submission
 from wsis.evaluation.voc import evaluate_voc
+from wsis.files import write_json
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ import pytest
 import torch
 from pycocotools import mask as rle
 
-from wsis.data.crops import pixel_box
-from wsis.data.patches import object_samples
 from wsis.data.roots import eval_annotations, open_root
 from wsis.data.structures import BoxSample
 from wsis.declare.recipe import Recipe
@@ -22,6 +20,8 @@ from wsis.evaluation.class_agnostic import overlap_metrics, paired_ious
 from wsis.evaluation.rle import truth_rle
 from wsis.jobs import evaluate_runs, make_data
 from wsis.methods import build_method
+from wsis.methods.boxcaseg.crops import pixel_box
+from wsis.methods.boxcaseg.patches import object_samples
 from wsis.plan import make_plan, shapes_root
 
 H, W = 60, 80

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.engine.sim_toy import sim_recipe
 from tests.methods.baiseg import scenes as baiseg
 from tests.methods.boxcaseg import scenes as boxcaseg
 from tests.methods.scenes import batch, generator, recipe
+from tests.methods.sim.toy import sim_recipe
 from wsis.data.structures import BoxSample, Sample
 from wsis.declare.load import merged
 from wsis.declare.recipe import Recipe, ScheduleSpec

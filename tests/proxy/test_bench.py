@@ -1,6 +1,6 @@
 """The benchmark's two ways agree, and its numbers are there."""
 
-from wsis.bench.proxy import measure, plain_merge, scene
+from wsis.methods.boxcaseg.bench import measure, plain_merge, scene
 
 
 def test_it_measures_and_checks_both_ways():

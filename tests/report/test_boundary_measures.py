@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from results_folder import SEEDS, add_run, table, write
 
+from tests.report.results_folder import SEEDS, add_run, table, write
 from wsis.declare.load import parse
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Cost, Scale
 from wsis.declare.table import BOUNDARY_MEASURES, PROXY_MEASURES
 from wsis.errors import WsisError
+from wsis.measures.words import measures_note, readable
 from wsis.plan import Plan
+from wsis.provenance import ROOT, boundary_hash
 from wsis.report import build
 from wsis.report.build import build_report
-from wsis.report.measures import measures_note, readable
 from wsis.report.model import CellResult, Report
-from wsis.report.stale import ROOT, boundary_hash
 from wsis.report.view import table_view
 
 DATA = {"root_name": "shapes-0", "fingerprint": "0f"}
@@ -195,7 +195,7 @@ def test_the_hash_covers_the_method_its_extraction_and_what_measures(tmp_path):
         path = tmp_path / "wsis" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("N = 1\n")
-    used = "from wsis.extract.seeds import N as M\nfrom wsis.extract import N\n"
+    used = "from wsis.methods.baiseg.extract.seeds import N as M\nfrom wsis.extract import N\n"
     (tmp_path / "wsis" / files[0]).write_text(used)
     codes = [boundary_hash(tmp_path)]
     for name in files:
@@ -205,7 +205,7 @@ def test_the_hash_covers_the_method_its_extraction_and_what_measures(tmp_path):
     for name in others:
         (tmp_path / "wsis" / name).write_text("N = 2\n")
     assert boundary_hash(tmp_path) == codes[-1]
-    (tmp_path / "wsis/probe/boundary_quality.py").unlink()
+    (tmp_path / "wsis/methods/baiseg/boundary_quality.py").unlink()
     with pytest.raises(WsisError, match=r"wsis\.probe\.boundary_quality"):
         boundary_hash(tmp_path)
     assert len(boundary_hash(ROOT)) == 16

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from results_folder import add_run, make_plan, make_results, measured, recipe, table, write
 
+from tests.report.results_folder import add_run, make_plan, make_results, measured, recipe, table, write
 from wsis.declare.table import Curve, Erratum, Figure
 from wsis.errors import WsisError
 from wsis.report import build

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas
 import pytest
 from pandas.testing import assert_frame_equal
-from results_folder import make_plan, make_results, measured
 
+from tests.report.results_folder import make_plan, make_results, measured
 from wsis.errors import WsisError
 from wsis.report.build import build_report
 from wsis.report.collect import COLUMNS, collect, read_metrics, write_metrics

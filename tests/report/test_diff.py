@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-from results_folder import make_plan, make_results
 
+from tests.report.results_folder import make_plan, make_results
 from wsis.errors import WsisError
-from wsis.evaluation.files import write_json
+from wsis.files import write_json
 from wsis.report.build import build_report
 from wsis.report.collect import collect, read_metrics
 from wsis.report.diff import compare, make_diff, on_edge, read_reference, write_diff, write_reference

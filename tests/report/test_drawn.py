@@ -2,9 +2,9 @@
 
 import json
 
-import fabricated
 import pytest
 
+from tests.report import fabricated
 from wsis.report import drawn, render
 from wsis.report.drawn import Drawings, Panel, Plot, Strip, stamp
 

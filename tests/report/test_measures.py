@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from results_folder import SEEDS, add_run, table, write
 
+from tests.report.results_folder import SEEDS, add_run, table, write
 from wsis.declare.load import parse
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Cost, Scale
 from wsis.errors import WsisError
+from wsis.measures.words import readable
+from wsis.methods.sim.measures import BATCHES
 from wsis.plan import Plan
-from wsis.probe.pseudo_job import BATCHES
 from wsis.report import build
 from wsis.report.build import build_report
 from wsis.report.collect import collect
 from wsis.report.diff import compare, make_diff
-from wsis.report.measures import readable
 from wsis.report.model import Report
 from wsis.report.view import table_view
 

@@ -7,11 +7,11 @@ import json
 import re
 from base64 import b64decode
 
-import fabricated
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.report import fabricated
 from wsis.errors import WsisError
 from wsis.report.curves import curves_plot, read_log, smooth
 from wsis.report.masks import COLOURS, GAP, _colours, mask_panel

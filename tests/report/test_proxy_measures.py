@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from results_folder import SEEDS, add_run, table, write
 
+from tests.report.results_folder import SEEDS, add_run, table, write
 from wsis.declare.load import parse
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Cost, Scale
 from wsis.declare.table import PROXY_MEASURES, PSEUDO_MEASURES
 from wsis.errors import WsisError
+from wsis.measures.words import ProxyMasks, measures_note, readable
+from wsis.methods.boxcaseg.proxy_setting import setting
 from wsis.plan import Plan
-from wsis.probe.proxy_setting import setting
 from wsis.report import build
 from wsis.report.build import build_report
-from wsis.report.measures import ProxyMasks, measures_note, readable
 from wsis.report.model import Report
 from wsis.report.view import table_view
 

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fabricated
 import pytest
-from test_tables import _Tags
 
+from tests.report import fabricated
+from tests.report.test_tables import _Tags
 from wsis.errors import WsisError
 from wsis.report.model import Report
 from wsis.report.pictures import read_pictures

@@ -6,10 +6,10 @@ import io
 import re
 from html.parser import HTMLParser
 
-import fabricated
 import pandas as pd
 import pytest
 
+from tests.report import fabricated
 from wsis.report.model import CellResult
 from wsis.report.tables import md_escape, tex_escape, to_csv, to_html, to_markdown, to_tex
 from wsis.report.view import signed, table_view

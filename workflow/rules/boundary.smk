@@ -4,7 +4,7 @@
 from functools import partial
 
 from wsis.declare.table import BOUNDARY_MEASURES
-from wsis.probe.boundary_job import boundary_runs
+from wsis.methods.baiseg.measures import boundary_runs
 
 
 def boundaries_for(tables):

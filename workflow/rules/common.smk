@@ -17,7 +17,7 @@ from wsis.declare.load import ROOT as DECLARATIONS
 from wsis.errors import WsisError
 from wsis.packing import shapes_root, table_ranks
 from wsis.plan import make_plan
-from wsis.probe.pictures_job import without_ppc
+from wsis.pictures.job import without_ppc
 from wsis.work import HEADLINE, read_work, tables_of, targets, work, write_work
 
 STARTED = time.time()

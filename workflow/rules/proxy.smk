@@ -2,8 +2,8 @@
 # for all that are measured together, since starting Python takes longer than measuring. Nothing is trained or
 # predicted for it.
 from wsis.declare.table import PROXY_MEASURES
-from wsis.probe.proxy_job import proxy_specs, rules_of
-from wsis.probe.proxy_setting import setting
+from wsis.methods.boxcaseg.measures import proxy_specs, rules_of
+from wsis.methods.boxcaseg.proxy_setting import setting
 
 SPECS = proxy_specs(PLAN)
 

@@ -1,6 +1,6 @@
 # Quality of SIM's pseudo masks: one rule a warm-up, which measures every row that continues it. Nothing of
 # those rows is trained for it. Tables with `measures` want the files of the warm-ups of their rows.
-from wsis.probe.pseudo_job import warmups
+from wsis.methods.sim.measures import warmups
 
 WARMUPS = warmups(PLAN)
 DEVICE = "" if GPUS else "--accelerator cpu "

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wsis.evaluation.files import write_json
+from wsis.files import write_json
 
 PASSES = 100  # of a unit
 SECONDS = 2.0  # of CPU time to measure for

@@ -17,7 +17,7 @@ def bench_pairwise(
     as_json: JsonOption = False,
 ) -> None:
     """Pairwise loss against the plain formulation: time, peak memory, agreement."""
-    from wsis.bench.pairwise import bench
+    from wsis.methods.boxinst.bench import bench
 
     bench(device, as_json)
 
@@ -41,7 +41,7 @@ def bench_step(
     as_json: JsonOption = False,
 ) -> None:
     """Time and peak memory of a training step of SIM beside BoxInst's, and the size of its bank."""
-    from wsis.bench.step import bench
+    from wsis.methods.sim.bench import bench
 
     bench(scale, steps, device, images, as_json)
 
@@ -52,7 +52,7 @@ def bench_proxy(
     as_json: JsonOption = False,
 ) -> None:
     """Merging, dropping and writing proxy masks: masks a second on one core, peak memory."""
-    from wsis.bench.proxy import bench
+    from wsis.methods.boxcaseg.bench import bench
 
     bench(seconds, as_json)
 
@@ -63,7 +63,7 @@ def bench_extract(
     as_json: JsonOption = False,
 ) -> None:
     """BAISeg's mask extraction at 500 x 375: images a second on one core, by step and number of objects."""
-    from wsis.bench.extract import bench_extract as bench
+    from wsis.methods.baiseg.bench import bench_extract as bench
 
     bench(images, as_json)
 

@@ -31,15 +31,15 @@ from wsis.bench.calibrate import flags, measure, processor
 from wsis.data.places import salient_place
 from wsis.data.roots import Root, eval_annotations, open_root, voc_category_ids
 from wsis.data.salient import open_salient
-from wsis.data.shapes import write_shapes
+from wsis.data.shapes.write import write_shapes
 from wsis.declare.recipe import Recipe
 from wsis.engine.launch import make_fabric
 from wsis.engine.schedule import build_optimizer
 from wsis.engine.seeding import seed_process
 from wsis.engine.stages import batches, predict
 from wsis.engine.step import Item, Losses
-from wsis.evaluation.files import write_json
 from wsis.evaluation.run import evaluate_run
+from wsis.files import write_json
 from wsis.methods import build_method
 from wsis.packing import shapes_root
 from wsis.plan import Plan, make_plan

@@ -3,7 +3,7 @@
 A root is either COCO's layout (<split>/*.jpg, annotations/instances_<split>.json; `shapes` has it too) or
 VOC2012's (see wsis.data.voc). Boxes are xyxy in original pixels. Where the supervision hides an instance's
 mask, its segmentation is dropped while the annotation is read: no later code can see it. Under supervision
-'semantic' training pictures have no instances at all (their semantic maps: wsis.data.semantic).
+'semantic' training pictures have no instances at all (their semantic maps: wsis.methods.baiseg.semantic).
 """
 
 from __future__ import annotations

@@ -31,15 +31,15 @@ from wsis.engine.devices import lease, visible_devices
 from wsis.engine.environment import environment
 from wsis.engine.folder import COPY, finished, restored
 from wsis.engine.launch import launch, make_fabric, set_threads
-from wsis.engine.proxies import load_proxies, make_proxies, proxies_complete
 from wsis.engine.seeding import seed_process
 from wsis.engine.signals import Interrupted
 from wsis.engine.stages import batches, predict
-from wsis.engine.threshold import restore_threshold
 from wsis.engine.train import TrainOptions, train
 from wsis.errors import WsisError
 from wsis.methods import build_method
-from wsis.report.stale import code_hash
+from wsis.methods.baiseg.threshold import restore_threshold
+from wsis.provenance import code_hash
+from wsis.proxy.run import load_proxies, make_proxies, proxies_complete
 
 if TYPE_CHECKING:
     from wsis.plan import Plan

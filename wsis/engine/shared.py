@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from wsis.data.patches import uses_boxes
 from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot
 from wsis.data.structures import Memo
 from wsis.declare.recipe import Recipe
+from wsis.methods.boxcaseg.patches import uses_boxes
 
 LIMIT = 2**30  # bytes that a process keeps of batches with notes on them, and as many of notes on samples
 GROUP = 16  # samples that a network may be given at a time, before it notes anything on the first

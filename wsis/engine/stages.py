@@ -15,15 +15,15 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from wsis.data.loading import eval_samples, train_batches
-from wsis.data.patches import object_samples, patch_batches
 from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot
-from wsis.data.semantic_batches import semantic_batches, semantic_samples
 from wsis.declare.recipe import Recipe
-from wsis.engine.objects import predict_objects
+from wsis.engine.fill import predict_objects
 from wsis.engine.predict import predict_run
 from wsis.engine.shared import images_key, masks_key, samples_key, shared_samples, shared_stream
-from wsis.engine.threshold import set_threshold
+from wsis.methods.baiseg.batches import semantic_batches, semantic_samples
+from wsis.methods.baiseg.threshold import set_threshold
+from wsis.methods.boxcaseg.patches import object_samples, patch_batches
 
 
 def batches(

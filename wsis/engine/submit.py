@@ -14,8 +14,8 @@ from wsis.engine.checkpoint import load_model
 from wsis.engine.launch import make_fabric
 from wsis.engine.predict import predict_run
 from wsis.errors import WsisError
-from wsis.evaluation.files import read_json
 from wsis.evaluation.submission import write_submission
+from wsis.files import read_json
 from wsis.methods import build_method
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from wsis.errors import WsisError
-from wsis.evaluation.files import read_json
 from wsis.evaluation.rle import check_size, decode_runs, foreground
+from wsis.files import read_json
 
 
 class GuardError(WsisError):

@@ -9,8 +9,8 @@ from typing import Any
 from wsis.errors import WsisError
 from wsis.evaluation.class_agnostic import evaluate_class_agnostic
 from wsis.evaluation.coco import evaluate
-from wsis.evaluation.files import read_json, write_json
 from wsis.evaluation.voc import evaluate_voc
+from wsis.files import read_json, write_json
 
 
 def evaluate_run(

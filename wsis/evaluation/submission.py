@@ -9,8 +9,8 @@ import zipfile
 from pathlib import Path
 
 from wsis.errors import WsisError
-from wsis.evaluation.files import write_bytes
 from wsis.evaluation.guard import read_predictions, read_truth
+from wsis.files import write_bytes
 
 SPLIT = "test-dev2017"
 

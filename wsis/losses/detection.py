@@ -88,7 +88,7 @@ def detection_losses(outputs: dict[str, Tensor], positives: Positives) -> dict[s
     """loss_cls (focal), loss_box (GIoU weighted by centerness) and loss_ctr (binary cross-entropy).
 
     Normalised by the number of positives and by their centerness, averaged over processes.
-    outputs: of `wsis.nn.fcos.FCOSHead`.
+    outputs: of `wsis.methods.condinst.fcos.FCOSHead`.
     """
     where = (positives.image, positives.location)
     onehot = torch.zeros_like(outputs["logits"])

@@ -1,36 +1,45 @@
-"""Methods: nn.Modules with two faces, `losses(batch, generator)` and `predict(samples)`.
+"""Methods: what there is to train. A method's name stands here, on one line, and in its own folder.
 
-Those that make masks of given boxes (BoxCaseg's first stage, baselines) have `fill(sample)` instead of the
-second: a BoxMask for each box of a BoxSample.
+Every folder has an `info.py`, which says without torch what the plan, the workflow and the report need to know
+of the method, and the code that trains it. Everybody else asks the method's Info.
 """
 
-from torch import nn
+from __future__ import annotations
 
-from wsis.declare.recipe import Recipe
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from wsis.errors import WsisError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from wsis.declare.recipe import Recipe
+    from wsis.methods.info import Info
+
+METHODS = {  # name -> the module of its INFO
+    "condinst": "wsis.methods.condinst.info",
+    "boxinst": "wsis.methods.boxinst.info",
+    "sim": "wsis.methods.sim.info",
+    "boxcaseg": "wsis.methods.boxcaseg.info",
+    "baiseg": "wsis.methods.baiseg.info",
+    "mask_rcnn": "wsis.methods.mask_rcnn.info",
+    "bbtp": "wsis.methods.bbtp.info",
+    "grabcut": "wsis.methods.grabcut.info",
+    "boxes": "wsis.methods.boxes.info",
+}
+
+
+@cache
+def info_of(name: str) -> Info:
+    """What a method says of itself; WsisError for a name that no method has."""
+    if name not in METHODS:
+        raise WsisError(f"method {name} does not exist (there are: {', '.join(METHODS)})")
+    return import_module(METHODS[name]).INFO
 
 
 def build_method(recipe: Recipe, num_classes: int) -> nn.Module:
     """The network and losses of a recipe. num_classes: C, contiguous labels 0 to C - 1."""
-    match recipe.method:  # each imports its own only: torchvision's detectors take a second
-        case "condinst":
-            from wsis.methods.condinst import CondInst as Method
-        case "boxinst":
-            from wsis.methods.boxinst import BoxInst as Method
-        case "sim":
-            from wsis.methods.sim.method import SIM as Method
-        case "boxcaseg":
-            from wsis.methods.boxcaseg.method import BoxCaseg as Method
-        case "baiseg":
-            from wsis.methods.baiseg.method import BAISeg as Method
-        case "mask_rcnn":
-            from wsis.methods.mask_rcnn.method import MaskRCNN as Method
-        case "bbtp":
-            from wsis.methods.bbtp import BBTP as Method
-        case "grabcut":
-            from wsis.methods.grabcut import GrabCut as Method
-        case "boxes":
-            from wsis.methods.boxes import Boxes as Method
-        case other:
-            raise WsisError(f"method {other} does not exist yet")
-    return Method(recipe.settled(), num_classes)
+    module, name = info_of(recipe.method).network.split(":")  # each imports its own only
+    return getattr(import_module(module), name)(recipe.settled(), num_classes)

@@ -12,15 +12,15 @@ from typing import Any
 from wsis.declare.load import load_errata, load_figures
 from wsis.declare.table import Curve, Erratum, Figure, Row, Table
 from wsis.errors import WsisError
-from wsis.evaluation.files import read_json
+from wsis.files import read_json
+from wsis.measures.words import NO_DETECTOR, BoundaryMaps, ProxyMasks, PseudoMasks, is_measure
 from wsis.plan import FILLS_BOXES, Plan, Run, protocol_of
+from wsis.provenance import boundary_hash, code_hash, proxy_hash, pseudo_hash
 from wsis.report.claims import judge
 from wsis.report.cost_cells import COSTS, cost_cell, read_costs
 from wsis.report.measure_cells import measure_cell
-from wsis.report.measures import NO_DETECTOR, BoundaryMaps, ProxyMasks, PseudoMasks, is_measure
 from wsis.report.model import CellResult, FigureResult, Report, TableResult, Trend
 from wsis.report.noise import gather
-from wsis.report.stale import boundary_hash, code_hash, proxy_hash, pseudo_hash
 from wsis.report.stats import decimals, kendall_tau_b, published_interval
 
 MIN_TREND_ROWS = 4

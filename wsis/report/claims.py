@@ -15,7 +15,7 @@ from typing import Literal
 
 from wsis.declare.table import COST_MEASURES, Cell, Claim, Table
 from wsis.errors import WsisError
-from wsis.report.measures import readable
+from wsis.measures.words import readable
 from wsis.report.model import VERDICTS, CellResult, ClaimResult, TableResult, Verdict
 from wsis.report.noise import Noise, same_images
 from wsis.report.stats import Interval, paired

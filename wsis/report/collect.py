@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsis.errors import WsisError
-from wsis.evaluation.files import write_bytes
+from wsis.files import write_bytes
 from wsis.report.model import Report
 
 if TYPE_CHECKING:  # pandas takes a second to import; only these functions need it

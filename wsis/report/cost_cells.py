@@ -7,7 +7,7 @@ from typing import Any
 
 from wsis.declare.table import COST_MEASURES, Row, Table
 from wsis.errors import WsisError
-from wsis.evaluation.files import read_json
+from wsis.files import read_json
 from wsis.report.model import CellResult
 
 COSTS = frozenset({"GFLOPs", "params", *COST_MEASURES})

@@ -8,7 +8,7 @@ from typing import Any
 
 from wsis.declare.table import MEASURES
 from wsis.errors import WsisError
-from wsis.evaluation.files import read_json, write_json
+from wsis.files import read_json, write_json
 from wsis.report.claims import EXACT
 from wsis.report.collect import write_metrics
 from wsis.report.model import VERDICTS, Report, TableResult

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wsis.evaluation.files import write_bytes
+from wsis.files import write_bytes
 
 CODE = ("curves.py", "drawn.py", "masks.py", "plots.py", "style.py")  # beside this file: what draws
 

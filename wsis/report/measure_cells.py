@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from wsis.declare.table import BOUNDARY_MEASURES, PSEUDO_MEASURES, Table
+from wsis.measures.words import NO_BOUNDARY, NO_MASKS, NO_PROXIES, NO_WARMUP, readable
+from wsis.methods.boxcaseg.measures import rules_of
 from wsis.plan import Plan, Run
-from wsis.probe.proxy_job import rules_of
-from wsis.report.measures import NO_BOUNDARY, NO_MASKS, NO_PROXIES, NO_WARMUP, readable
 from wsis.report.model import CellResult
 
 if TYPE_CHECKING:

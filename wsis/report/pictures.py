@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsis.errors import WsisError
-from wsis.evaluation.files import read_json
+from wsis.files import read_json
 from wsis.report.markup import data_uri
 
 _KINDS = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}

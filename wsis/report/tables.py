@@ -10,8 +10,8 @@ import re
 
 from tabulate import tabulate
 
+from wsis.measures.words import GROUP
 from wsis.report.markup import templates
-from wsis.report.measures import GROUP
 from wsis.report.model import CellResult, TableResult
 from wsis.report.view import CellView, RowView, table_view
 

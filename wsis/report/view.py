@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wsis.declare.table import Row
-from wsis.report.measures import NOT_MEANT, is_measure, measures_note, readable
+from wsis.measures.words import NOT_MEANT, is_measure, measures_note, readable
 from wsis.report.model import CellResult, TableResult
 
 PAPER_TITLES = {"boxinst": "BoxInst", "sim": "SIM", "boxcaseg": "BoxCaseg", "baiseg": "BAISeg"}

@@ -17,8 +17,8 @@ from tests.methods.baiseg.scenes import (
     touching,
 )
 from wsis.errors import WsisError
-from wsis.losses.contrast import contrast_loss
 from wsis.methods.baiseg import method as module
+from wsis.methods.baiseg.contrast import contrast_loss
 from wsis.methods.baiseg.method import BAISeg
 
 KEYS = {"loss_boundary", "loss_semantic", "loss_contrast"}

@@ -9,7 +9,7 @@ from pycocotools import mask as rle
 from tests.methods.baiseg.scenes import SIDE, VOID, network, sample, scene, touching
 from wsis.data.structures import SemanticSample
 from wsis.errors import WsisError
-from wsis.extract.gradient import colour_gradient
+from wsis.methods.baiseg.extract.gradient import colour_gradient
 
 SIZES = [(64, 32), (37, 53), (50, 97), (33, 31), (5, 70)]
 

@@ -9,7 +9,7 @@ from tests.methods.boxcaseg.scenes import batch, generator, network, recipe
 from wsis.data.structures import PatchBatch
 from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
-from wsis.losses.mil import mil_loss, smoothness
+from wsis.methods.boxcaseg.losses import mil_loss, smoothness
 from wsis.methods.boxcaseg.method import BoxCaseg
 
 KEYS = {"loss_mil", "loss_smooth", "loss_pixel"}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wsis.data.crops import normalise_patch
+from wsis.methods.boxcaseg.crops import normalise_patch
 from wsis.plan import make_plan
 
 

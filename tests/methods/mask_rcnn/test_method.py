@@ -9,7 +9,7 @@ from pycocotools import mask as rle
 from tests.methods.scenes import batch, empty, generator, recipe
 from wsis.data.structures import Batch, Sample, Targets
 from wsis.errors import WsisError
-from wsis.methods.bbtp import BBTP
+from wsis.methods.bbtp.method import BBTP
 from wsis.methods.mask_rcnn.layout import RESNET, TINY
 from wsis.methods.mask_rcnn.method import MaskRCNN
 from wsis.methods.mask_rcnn.roi_heads import roi_targets

@@ -8,13 +8,13 @@ import torch
 from pydantic import ValidationError
 from torchvision.ops import box_iou
 
-from tests.engine.sim_toy import sim_recipe
 from tests.methods.scenes import batch, empty, generator
+from tests.methods.sim.toy import sim_recipe
 from wsis.data.structures import Batch, Sample, Targets
 from wsis.methods import build_method
+from wsis.methods.condinst.dynamic_head import dynamic_masks
 from wsis.methods.sim.paste import Composite
 from wsis.methods.sim.view import ltrb_iou
-from wsis.nn.dynamic_head import dynamic_masks
 
 LOSSES = {"loss_cls", "loss_box", "loss_ctr", "loss_proj", "loss_pair", "loss_pseudo", "loss_paste"}
 

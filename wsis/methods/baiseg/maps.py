@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsis.errors import WsisError
-from wsis.extract.gradient import colour_gradient
-from wsis.losses.boundary import contours
+from wsis.methods.baiseg.boundary_loss import contours
+from wsis.methods.baiseg.extract.gradient import colour_gradient
 
 MULTIPLE = 32  # sides of the network's input: HRNet's coarsest stride
 

@@ -18,15 +18,15 @@ from torch import Tensor
 from wsis.data.structures import Instances, SemanticBatch, SemanticSample
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
-from wsis.extract.pipeline import Extracted, Extraction, extract
-from wsis.losses.boundary import boundary_loss, contours
-from wsis.losses.contrast import contrast_loss
-from wsis.losses.semantic import semantic_loss
+from wsis.methods.baiseg.boundary_loss import boundary_loss, contours
+from wsis.methods.baiseg.cascade import BoundaryModule
+from wsis.methods.baiseg.contrast import contrast_loss
+from wsis.methods.baiseg.dense import build_dense
+from wsis.methods.baiseg.extract.pipeline import Extracted, Extraction, extract
 from wsis.methods.baiseg.maps import Maps, boundary_of, network_input
+from wsis.methods.baiseg.semantic_head import WIDTH, Projection, SemanticHead
+from wsis.methods.baiseg.semantic_loss import semantic_loss
 from wsis.methods.parts import Parts
-from wsis.nn.cascade import BoundaryModule
-from wsis.nn.dense import build_dense
-from wsis.nn.semantic_head import WIDTH, Projection, SemanticHead
 from wsis.nn.weights import MEAN, STD
 
 TINY_WIDTH = 32  # hidden channels of the semantic head and of the contrast's embedding, where d is small

@@ -2,5 +2,5 @@
 
 method.py     the network with its three heads, and the losses of Eqs. 1 to 4
 box_masks.py  from its logits on object patches to masks of an image's boxes
-The losses are in wsis/losses/mil.py, the heads in wsis/nn/boxcaseg_heads.py.
+The losses are in wsis/methods/boxcaseg/losses.py, the heads in wsis/methods/boxcaseg/heads.py.
 """

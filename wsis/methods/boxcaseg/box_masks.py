@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from pycocotools import mask as rle
 from torch import Tensor, nn
 
-from wsis.data.crops import PixelBox, crop_patch, normalise_patch, pixel_box
 from wsis.data.structures import BoxSample
 from wsis.declare.recipe import BoxCasegSpec
+from wsis.methods.boxcaseg.crops import PixelBox, crop_patch, normalise_patch, pixel_box
 
 CHUNK = 2**21  # pixels of patches that pass the network at a time
 

@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsis.data.patches import salient_share
 from wsis.data.structures import BoxSample, PatchBatch
 from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.errors import WsisError
-from wsis.losses.mil import fuse, mil_loss, pixel_loss, smoothness
 from wsis.methods.boxcaseg.box_masks import BoxMask, predict_boxes
+from wsis.methods.boxcaseg.heads import SegmentationHead, TransferredHead, released_initialisation
+from wsis.methods.boxcaseg.losses import fuse, mil_loss, pixel_loss, smoothness
+from wsis.methods.boxcaseg.patches import salient_share
 from wsis.methods.parts import Parts
-from wsis.nn.boxcaseg_heads import SegmentationHead, TransferredHead, released_initialisation
 from wsis.nn.hrnet import MOMENTUM, build_hrnet
 
 

@@ -7,7 +7,3 @@ roi_heads.py  box and mask heads; a dropped mask is out of the mask loss only
 paste.py      RoI masks to run-length codes of the original image
 method.py     losses and inference
 """
-
-from wsis.methods.mask_rcnn.method import MaskRCNN
-
-__all__ = ["MaskRCNN"]

@@ -5,5 +5,5 @@ pseudo.py      Eqs. 6, 7, 11: the instance map M_I, self-correction, thresholds
 bank.py, paste.py   Sec. 3.3: the memory bank and online copy-paste
 momentum.py, view.py   Sec. 3.4: the momentum network, and what it sees of a batch
 method.py      Eq. 10: all losses together
-The losses of Eqs. 8 and 9 are in wsis/losses/pseudo_mask.py, Eq. 3 in wsis/losses/sinkhorn.py.
+The losses of Eqs. 8 and 9 are in wsis/methods/sim/losses.py, Eq. 3 in wsis/methods/sim/sinkhorn.py.
 """

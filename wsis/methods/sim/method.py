@@ -18,10 +18,10 @@ from torch import Tensor
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
 from wsis.losses.detection import Positives, detection_losses
-from wsis.losses.pseudo_mask import paste_loss, pseudo_loss
-from wsis.methods.boxinst import BoxInst
-from wsis.methods.condinst import MaskPredictions, Scene
+from wsis.methods.boxinst.method import BoxInst
+from wsis.methods.condinst.method import MaskPredictions, Scene
 from wsis.methods.sim.bank import Bank, entries
+from wsis.methods.sim.losses import paste_loss, pseudo_loss
 from wsis.methods.sim.momentum import MomentumNetwork
 from wsis.methods.sim.paste import Composite, compose
 from wsis.methods.sim.prototypes import Prototypes, capped

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from wsis.declare.recipe import ModelSpec
-from wsis.methods.condinst import CondInst, Scene
+from wsis.methods.condinst.dynamic_head import parameter_count
+from wsis.methods.condinst.fcos import FCOSHead
+from wsis.methods.condinst.mask_branch import MaskBranch
+from wsis.methods.condinst.method import CondInst, Scene
 from wsis.nn.backbones import build_pyramid
-from wsis.nn.dynamic_head import parameter_count
-from wsis.nn.fcos import FCOSHead
-from wsis.nn.mask_branch import MaskBranch
 
 
 class MomentumNetwork(nn.Module):

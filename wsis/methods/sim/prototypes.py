@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsis.declare.recipe import SimSpec
-from wsis.losses.sinkhorn import sinkhorn
+from wsis.methods.sim.sinkhorn import sinkhorn
 
 PAIRS = 16  # classes of images whose scores (L x H x W each) are held at a time
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from wsis.data.structures import Targets
 from wsis.losses.detection import Positives
 from wsis.losses.projection import grid_rectangles, shadows
+from wsis.methods.condinst.dynamic_head import dynamic_masks
 from wsis.methods.sim.pseudo import accumulate, positive_weights
-from wsis.nn.dynamic_head import dynamic_masks
 from wsis.nn.layout import Layout
 
 CHUNK = 64  # mask maps of positives held at a time

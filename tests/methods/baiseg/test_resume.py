@@ -1,0 +1,148 @@
+"""BAISeg's trainings that break off, and that two processes share, at scale smoke."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tests.engine.test_resume import start, wait_for
+from wsis.data.places import run_root
+from wsis.data.roots import open_root
+from wsis.data.shapes import write as shapes
+from wsis.engine import stages
+from wsis.engine.checkpoint import load_model
+from wsis.engine.launch import launch, make_fabric, set_threads
+from wsis.engine.train import TrainOptions, train
+from wsis.jobs import make_data
+from wsis.methods import build_method
+from wsis.methods.baiseg import threshold
+from wsis.plan import make_plan, shapes_root
+from wsis.proxy.generate import read_proxies
+from wsis.proxy.run import make_proxies, proxy_files
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The full model's recipe and its images."""
+    plan, results = make_plan("smoke"), tmp_path_factory.mktemp("results")
+    recipe = plan.runs[plan.row_runs("baiseg/3", "CFM + DMA + PPC + refinement")[0]].recipe.settled()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "DEV_IMAGES", 8)
+        make_data(plan, results, shapes_root(recipe))
+    return SimpleNamespace(recipe=recipe, results=results)
+
+
+def train_in(folder, recipe, root, devices=1, crash=None, every=2):
+    """Train the recipe on the CPU as the engine does; its stream breaks off at iteration `crash`."""
+    set_threads(1)
+    torch.manual_seed(0)
+    method = build_method(recipe, root.num_classes)
+
+    def stream(*arguments):
+        for t, micros in enumerate(stages.batches(recipe, root, None, *arguments, 0), arguments[0]):
+            if t == crash:
+                raise RuntimeError("crash")
+            yield micros
+
+    options = TrainOptions(checkpoint_iterations=every, progress=False)
+    fabric = make_fabric(recipe.schedule, "cpu", range(devices))
+    return method, train(recipe, method, stream, folder, fabric, None, options)
+
+
+def longer(drawn, iterations=6, **data):
+    recipe = drawn.recipe
+    schedule = recipe.schedule.model_copy(update={"iterations": iterations})
+    spec = recipe.baiseg.model_copy(update={"contrast_warmup": 2, "threshold": 0.3})
+    kept = recipe.data.model_copy(update=data)
+    return recipe.model_copy(update={"schedule": schedule, "baiseg": spec, "data": kept})
+
+
+def weights(folder):
+    return load_model(folder / "model.pt")["model"]
+
+
+def assert_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("supervision", ["semantic", "masks"])
+def test_a_crash_and_a_resume_change_nothing(drawn, tmp_path, supervision):
+    recipe = longer(drawn, supervision=supervision)
+    root = open_root(recipe, run_root(recipe, drawn.results, "smoke", None))
+    train_in(tmp_path / "whole", recipe, root)
+    steps = [json.loads(line)["losses"] for line in (tmp_path / "whole" / "log.jsonl").open()]
+    assert [step["loss_contrast"] > 0 for step in steps] == [False] * 2 + [True] * 4
+    assert weights(tmp_path / "whole")["iteration"] == 6
+    for crash in (3, 5):
+        with pytest.raises(RuntimeError, match="crash"):
+            train_in(tmp_path / f"{crash}", recipe, root, crash=crash)
+        assert train_in(tmp_path / f"{crash}", recipe, root)[1]["resumed"] == 1
+        assert_equal(weights(tmp_path / f"{crash}"), weights(tmp_path / "whole"))
+
+
+def test_killed_for_real_in_the_middle(drawn, tmp_path):
+    recipe = longer(drawn, 12)
+    root = open_root(recipe, run_root(recipe, drawn.results, "smoke", None))
+    process, _ = start(train_in, tmp_path / "killed", recipe, root, 1, None, 1)
+    wait_for(tmp_path / "killed" / "checkpoints" / "previous.pt", process)
+    process.kill()
+    process.join()
+    assert not (tmp_path / "killed" / "model.pt").exists(), "killed too late"
+    assert train_in(tmp_path / "killed", recipe, root)[1]["resumed"] == 1
+    train_in(tmp_path / "whole", recipe, root)
+    assert_equal(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+
+
+def shared_work(folder, recipe, root, devices, crash=None):
+    """Train, choose a threshold, predict, and make proxies; each process notes its threshold."""
+    method, _ = train_in(folder, recipe, root, devices, crash)
+    return finish(folder, recipe, root, method, devices)
+
+
+def finish(folder, recipe, root, method, devices):
+    set_threads(1)
+    fabric = make_fabric(recipe.schedule, "cpu", range(devices))
+    spec = recipe.baiseg.model_copy(update={"threshold": None, "eval_semantics": "ground_truth"})
+    recipe = recipe.model_copy(update={"baiseg": spec})
+    if fabric.global_rank == 1:  # maps that differ between processes, as cards' may
+        threshold.average_precision = lambda pictures, found: -float(sum(map(len, found)))
+    method.threshold = None
+    told = stages.predict(recipe, method, root, folder / "predictions.json", fabric, False)
+    (folder / f"threshold-{fabric.global_rank}").write_text(json.dumps([method.threshold, told]))
+    make_proxies(method, root, folder, fabric, False)
+    return told
+
+
+def proxies_in(folder):
+    images = list(read_proxies(*proxy_files(folder)))
+    return sorted((image["image_id"], json.dumps(image["objects"])) for image in images)
+
+
+def test_two_processes_resume_exactly_and_predict_each_image_once(drawn, tmp_path):
+    recipe = longer(drawn)
+    root = open_root(recipe, run_root(recipe, drawn.results, "smoke", None))
+    folders = [tmp_path / name for name in ("whole", "crashed")]
+    launch(shared_work, (folders[0], recipe, root, 2), 2, "fork")
+    with pytest.raises(Exception, match="crash"):
+        launch(shared_work, (folders[1], recipe, root, 2, 5), 2, "fork")
+    launch(shared_work, (folders[1], recipe, root, 2), 2, "fork")
+    assert_equal(weights(folders[1]), weights(folders[0]))
+
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(folders[0] / "model.pt", alone)
+    method = build_method(recipe, root.num_classes)
+    method.load_state_dict(weights(alone))
+    told = finish(alone, recipe, root, method, 1)
+    expected = [told["threshold"]["value"], told]
+    for folder in folders:
+        assert [json.loads((folder / f"threshold-{rank}").read_text()) for rank in (0, 1)] == [expected] * 2
+        assert (folder / "predictions.json").read_bytes() == (alone / "predictions.json").read_bytes()
+        assert len(proxy_files(folder)) == 2 and proxies_in(folder) == proxies_in(alone)
+    assert {entry["image_id"] for entry in json.loads((alone / "predictions.json").read_text())} == {
+        p.id for p in root.eval
+    }

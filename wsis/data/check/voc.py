@@ -1,0 +1,114 @@
+"""Check VOC2012 roots, whose masks are palette PNG files."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from wsis.data.check.report import CheckReport, Images, official_count, read_png
+from wsis.data.roots import OFFICIAL
+from wsis.data.voc import CATEGORIES, VOID
+
+FETCH = "fetch the file again"
+
+
+def check_voc(root: Path, report: CheckReport, images: Images) -> None:
+    """Add what is wrong with a VOC2012 root to the report."""
+    listings = sorted((root / "ImageSets" / "Segmentation").glob("*.txt"))
+    if not listings:
+        where = root / "ImageSets" / "Segmentation"
+        report.problem("split", where, "holds no <split>.txt", "put VOC's train.txt and val.txt there")
+    for folder in ("JPEGImages", "SegmentationClass", "SegmentationObject"):
+        if not (root / folder).is_dir():
+            report.problem("folder", root / folder, "missing", "give VOC2012's folder of this name")
+    names: set[str] = set()
+    for listing in listings:
+        listed = read_names(listing, report)
+        names.update(listed)
+        official_count(report, listing, len(listed), OFFICIAL["voc"].get(listing.stem))
+    wanted, bare, unlabelled = [], [], []
+    for name in sorted(names):
+        size, found = _segmentation(root, name, report)
+        wanted.append((root / "JPEGImages" / f"{name}.jpg", name, size))
+        if found == 0:
+            bare.append(name)
+        annotation = root / "Annotations" / f"{name}.xml"
+        if annotation.exists():
+            _xml(annotation, size, name, report)
+        else:
+            unlabelled.append(name)
+    images.check(wanted)
+    if bare:
+        text = f"{len(bare)} image(s) without an instance, for example {bare[0]}"
+        report.note("no annotation", root, text, "handled: left out of training, kept in evaluation")
+    if unlabelled:
+        text = f"{len(unlabelled)} image(s) without XML, for example {unlabelled[0]}"
+        report.note("xml", root / "Annotations", text, "handled: boxes are taken from the masks")
+
+
+def read_names(listing: Path, report: CheckReport) -> list[str]:
+    """Names listed in a file, one a line; those that are no names of files are reported and left out."""
+    try:
+        listed = listing.read_text(encoding="utf-8").split()
+    except (OSError, ValueError) as error:
+        report.problem("split", listing, f"can't be read ({error})", FETCH)
+        return []
+    unsafe = [name for name in listed if "/" in name or "\\" in name or name.startswith(".")]
+    for name in unsafe:
+        report.problem(
+            "split", listing, f"'{name}' is not an image's name", "one name a line, without folder", name
+        )
+    for name in sorted(name for name, times in Counter(listed).items() if times > 1):
+        report.problem("split", listing, "listed twice", "list each image once", name)
+    return [name for name in listed if name not in unsafe]
+
+
+def _segmentation(root: Path, name: str, report: CheckReport) -> tuple[tuple[int, int] | None, int]:
+    """((height, width) or None, number of instances; -1 where it can't be told)."""
+    maps = {}
+    for folder in ("SegmentationObject", "SegmentationClass"):
+        path = root / folder / f"{name}.png"
+        maps[folder] = read_png(path)
+        if isinstance(maps[folder], str):
+            report.problem("mask", path, maps[folder], "put VOC's palette PNG there", name)
+    objects, classes = maps["SegmentationObject"], maps["SegmentationClass"]
+    if isinstance(objects, str) or isinstance(classes, str):
+        return None, -1
+    path = root / "SegmentationObject" / f"{name}.png"
+    if objects.shape != classes.shape:
+        report.problem("mask", path, "its size differs from that of SegmentationClass", FETCH, name)
+        return None, -1
+    unknown = set(np.unique(classes).tolist()) - {0, VOID, *CATEGORIES}
+    if unknown:
+        text = f"SegmentationClass has values {sorted(unknown)[:5]} that are no VOC class"
+        report.problem(
+            "class", root / "SegmentationClass" / f"{name}.png", text, "use 0, 1 to 20 and 255", name
+        )
+    instances = [value for value in np.unique(objects).tolist() if value not in (0, VOID)]
+    for value in instances:
+        if not np.isin(classes[objects == value], list(CATEGORIES)).any():
+            report.problem("class", path, f"instance {value} has no class", "mend SegmentationClass", name)
+    report.count("instances", len(instances))
+    return objects.shape, len(instances)
+
+
+def _xml(path: Path, size: tuple[int, int] | None, name: str, report: CheckReport) -> None:
+    try:
+        tree = ElementTree.parse(path).getroot()
+        boxes = [
+            [float(obj.findtext(f"bndbox/{key}", "nan")) for key in ("xmin", "ymin", "xmax", "ymax")]
+            for obj in tree.iter("object")
+        ]
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        report.problem("xml", path, f"not valid ({error})", FETCH, name)
+        return
+    for box in boxes:
+        x0, y0, x1, y1 = box
+        inside = size is None or (x0 >= 0 and y0 >= 0 and x1 <= size[1] + 1 and y1 <= size[0] + 1)
+        if not (x1 > x0 and y1 > y0 and inside):
+            report.problem(
+                "box", path, f"box {box} is empty, not a number, or leaves the image", "correct it", name
+            )

@@ -1,0 +1,217 @@
+"""Crops with semantic maps for BAISeg's training, and its evaluation and development images (Sec. 4.2).
+
+Which image is at place p of iteration t, and how it is cut, depends on the recipe's seed, t and p alone, as
+in wsis.data.loading. Nothing of a batch depends on which pixels are one object, unless data.supervision is
+'masks', the control that is trained on the contours of instances.
+B crops of a batch, S their side, h x w image, H x W resized image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wsis.data import transforms
+from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, check_split, image_tensor, stream
+from wsis.data.roots import Picture, Root, open_root
+from wsis.data.structures import PADDING, SemanticBatch, SemanticSample
+from wsis.declare.recipe import Recipe
+from wsis.errors import WsisError
+from wsis.methods.baiseg.semantic import VOID, SemanticMaps, paint_instances
+
+DEV = "dev"  # the split of development images, where a generated root has one
+MULTIPLE, TINY_MULTIPLE = (
+    32,
+    16,
+)  # the coarsest strides of backbones (wsis.methods.baiseg.dense), which a crop must suit
+
+Example = tuple[
+    np.ndarray, ...
+]  # image h x w x 3 uint8, semantic map, and the instance map where it is given
+
+
+def semantic_batches(
+    recipe: Recipe,
+    root: Root | Path,
+    start: int,
+    rank: int = 0,
+    world: int = 1,
+    micro: int = 1,
+    workers: int = 0,
+) -> Iterator[list[SemanticBatch]]:
+    """Yield iterations start, start + 1, ... without end: `micro` batches each, for `rank` of `world`.
+
+    The global batch of recipe.schedule.batch crops is split as in `wsis.data.loading.train_batches`. A crop
+    is baiseg.crop x baiseg.crop pixels at random of the image resized to one of data.short_side (its long
+    side at most data.max_side), padded at random where that is smaller, then mirrored as data.augment says.
+    Raises WsisError where the batch can't be split evenly, supervision gives no maps, the crop does not suit
+    the backbone, or a file can't be read.
+    """
+    size = recipe.schedule.batch
+    check_split(size, "images", world, micro)
+    _check(recipe)
+    source = _Source(recipe, root if isinstance(root, Root) else open_root(recipe, root))
+    return stream(source, size, start, rank, world, micro, workers)
+
+
+def semantic_samples(
+    recipe: Recipe, root: Root | Path, rank: int = 0, world: int = 1
+) -> Iterator[SemanticSample]:
+    """Every world-th evaluation image from the rank-th on, in id order, with the map of eval_semantics."""
+    root = root if isinstance(root, Root) else open_root(recipe, root)
+    maps, known = _given(recipe, root, recipe.data.eval), {}
+    if recipe.baiseg.boundary == "truth":
+        known = {picture.id: picture for picture in root.with_masks(recipe.data.eval)}
+    return (_sample(picture, maps, known.get(picture.id)) for picture in root.eval[rank::world])
+
+
+def dev_samples(recipe: Recipe, root: Root | Path) -> list[tuple[Picture, SemanticSample]]:
+    """The development images, in id order, on which thresholds are chosen, and their pictures with masks.
+
+    They are the first baiseg.dev_images of split 'dev', in a generated root that has it, else of the training
+    pictures (their instances are read for this alone). Pictures are as in Root.eval, crowd regions marked,
+    but with segmentations. Raises WsisError where masks or maps are missing.
+    """
+    root = root if isinstance(root, Root) else open_root(recipe, root)
+    if root.dataset == "shapes" and (root.path / "annotations" / f"instances_{DEV}.json").exists():
+        split, pictures = DEV, root.with_masks(DEV)[: recipe.baiseg.dev_images]
+    else:
+        split = recipe.data.train
+        chosen = {picture.id for picture in root.train[: recipe.baiseg.dev_images]}
+        pictures = root.with_masks(split, chosen)
+    maps, truth = _given(recipe, root, split), recipe.baiseg.boundary == "truth"
+    return [(picture, _sample(picture, maps, picture if truth else None)) for picture in pictures]
+
+
+def training_samples(
+    recipe: Recipe, root: Root, pictures: Sequence[Picture]
+) -> Iterator[tuple[Picture, SemanticSample]]:
+    """Training pictures with the maps that the training saw, for masks that another network learns from.
+
+    In them VOC's objects have no bands of void, which would part touching ones of a class.
+    """
+    maps = SemanticMaps(root, recipe.data.train, recipe.baiseg.train_semantics)
+    for picture in pictures:
+        yield picture, replace(_sample(picture, None), semantic=maps.labels(picture))
+
+
+def _check(recipe: Recipe) -> None:
+    supervision, crop, backbone = recipe.data.supervision, recipe.baiseg.crop, recipe.model.backbone
+    if supervision not in ("semantic", "masks"):
+        raise WsisError(
+            f"data.supervision '{supervision}' gives no semantic maps: set 'semantic', or 'masks' for the"
+            " control that sees instances"
+        )
+    multiple = TINY_MULTIPLE if backbone.startswith("tiny") else MULTIPLE
+    if crop % multiple:
+        raise WsisError(
+            f"baiseg.crop {crop} is no multiple of {multiple}, as backbone '{backbone}' needs: set it to"
+            f" {max(round(crop / multiple), 1) * multiple}"
+        )
+
+
+def _given(recipe: Recipe, root: Root, split: str) -> SemanticMaps | None:
+    """The maps that inference is given, None where it uses its own."""
+    source = recipe.baiseg.eval_semantics
+    return None if source == "predicted" else SemanticMaps(root, split, source)
+
+
+def _sample(picture: Picture, maps: SemanticMaps | None, masked: Picture | None = None) -> SemanticSample:
+    """masked: the picture with its masks, where the true boundaries are asked for."""
+    size = picture.height, picture.width
+    image = image_tensor(transforms.read_image(picture.path, *size))
+    semantic = None if maps is None else maps.read(picture)
+    return SemanticSample(image, size, picture.id, semantic, None if masked is None else objects(masked))
+
+
+def objects(picture: Picture) -> np.ndarray:
+    """The instance map of a picture's objects, h x w int16; crowd regions are none."""
+    return paint_instances(replace(picture, instances=[i for i in picture.instances if not i.crowd]))
+
+
+class _Source:
+    """The training pictures, their order, and a cache of what was decoded where they are few and small."""
+
+    def __init__(self, recipe: Recipe, root: Root) -> None:
+        self.recipe, self.pictures = recipe, root.train
+        self.maps = SemanticMaps(root, recipe.data.train, recipe.baiseg.train_semantics)
+        self.instances = recipe.data.supervision == "masks"
+        total = sum(p.height * p.width * (6 if self.instances else 4) for p in self.pictures)
+        self.cache: dict[int, Example] | None = {} if total <= CACHE_BYTES else None
+        self.order = lru_cache(maxsize=4)(self._order)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """Positions of the pictures in one epoch, each once."""
+        return np.random.default_rng([self.recipe.seed, ORDER, epoch]).permutation(len(self.pictures))
+
+    def batch(self, t: int, first: int, crops: int) -> SemanticBatch:
+        """Places first, first + 1, ... of global batch t."""
+        examples, ids = [], []
+        for place in range(first, first + crops):
+            epoch, position = divmod(t * self.recipe.schedule.batch + place, len(self.pictures))
+            index = int(self.order(epoch)[position])
+            rng = np.random.default_rng([self.recipe.seed, AUGMENT, t, place])
+            examples.append(augmented(self._example(index), self.recipe, rng))
+            ids.append(self.pictures[index].id)
+        images, *maps = (torch.from_numpy(np.stack(parts)) for parts in zip(*examples, strict=True))
+        return SemanticBatch(images.permute(0, 3, 1, 2).contiguous(), *maps, ids=ids)
+
+    def _example(self, index: int) -> Example:
+        if self.cache is not None and index in self.cache:
+            return self.cache[index]
+        picture = self.pictures[index]
+        image = transforms.read_image(picture.path, picture.height, picture.width)
+        maps = (self.maps.read(picture), *([paint_instances(picture)] if self.instances else []))
+        example = (image, *self.maps.filled(*maps))
+        if self.cache is not None:
+            self.cache[index] = example
+        return example
+
+
+def augmented(example: Example, recipe: Recipe, rng: np.random.Generator) -> Example:
+    """One S x S crop of an example: resized, cut or padded, mirrored; the arrays stay aligned.
+
+    The image is resized bilinearly, the maps by nearest pixels, so that no value arises that they don't have.
+    """
+    data, side = recipe.data, recipe.baiseg.crop
+    image, *maps = example
+    short = data.short_side[int(rng.integers(len(data.short_side)))]
+    height, width, _ = transforms.network_size(*image.shape[:2], short, data.max_side)
+    rows, columns = (_nearest(*sizes) for sizes in zip(image.shape[:2], (height, width), strict=True))
+    (top, into_top), (left, into_left) = _window(height, side, rng), _window(width, side, rng)
+    cut = [transforms.resize_image(image, height, width)[top, left]]
+    cut += [array[rows[top, None], columns[left]] for array in maps]
+    crops = []
+    for array, outside in zip(cut, (PADDING, VOID, 0)[: len(cut)], strict=True):
+        crop = np.empty((side, side, *array.shape[2:]), array.dtype)
+        crop[:] = outside
+        crop[into_top, into_left] = array
+        crops.append(crop)
+    return _turned(crops, data.augment, rng)
+
+
+def _nearest(size: int, length: int) -> np.ndarray:
+    """Which of `size` pixels is nearest to each pixel of a line resized to `length`."""
+    return (2 * np.arange(length) + 1) * size // (2 * length)
+
+
+def _window(length: int, side: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Along one axis: what is cut out of the resized image, and where in the crop it goes."""
+    start = int(rng.integers(abs(length - side) + 1))
+    whole, part = slice(0, min(length, side)), slice(start, start + min(length, side))
+    return (part, whole) if length >= side else (whole, part)
+
+
+def _turned(crops: list[np.ndarray], kind: str, rng: np.random.Generator) -> Example:
+    """`flip`: left-right in half of the cases; `dihedral`: any symmetry of the square; `none`."""
+    transpose, horizontal, vertical = rng.random(3) < 0.5
+    step = (slice(None, None, -1 if vertical and kind == "dihedral" else 1),)
+    step += (slice(None, None, -1 if horizontal and kind != "none" else 1),)
+    if transpose and kind == "dihedral":
+        crops = [crop.swapaxes(0, 1) for crop in crops]
+    return tuple(crop[step] for crop in crops)

@@ -1,0 +1,5 @@
+"""What is known of BAISeg without torch."""
+
+from wsis.methods.info import Info
+
+INFO = Info(name="baiseg", network="wsis.methods.baiseg.method:BAISeg")

@@ -1,0 +1,86 @@
+"""The threshold of BAISeg's boundary map: chosen on development images, once the network is trained.
+
+The balanced loss leaves the map uncalibrated, so that one number can't serve networks that are compared; the
+paper gives none (erratum watershed-seeds).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from wsis.data.roots import Picture, Root
+from wsis.declare.recipe import Recipe
+from wsis.engine.shared import samples_key, shared_samples
+from wsis.evaluation.rle import truth_rle
+from wsis.evaluation.voc import class_aps
+from wsis.files import read_json
+from wsis.methods.baiseg.batches import DEV, dev_samples
+
+if TYPE_CHECKING:  # the extraction's libraries take long to import, and only BAISeg needs them
+    from wsis.methods.baiseg.extract.pipeline import Extracted
+
+GRID = (
+    0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9,
+)  # fmt: skip
+CRITERION = "AP50"  # of VOC's protocol, on the development images
+
+
+def set_threshold(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
+    """Give `method` its threshold, chosen where the recipe has none; returns what train.json says of it.
+
+    The one with the best AP50 on the development images, the lowest of equals. Of several processes the first
+    one chooses for all: on graphics cards, their maps may differ in the last digits.
+    """
+    spec = recipe.baiseg
+    if spec.threshold is not None or spec.boundary == "none":
+        method.threshold = spec.threshold
+        return {}
+    shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+    found = [_choice(recipe, method, root) if not shared or torch.distributed.get_rank() == 0 else None]
+    if shared:
+        torch.distributed.broadcast_object_list(found)
+    method.threshold = found[0]["value"]
+    return {"threshold": found[0]}
+
+
+def _choice(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
+    """The best threshold, the number of development images, and every candidate's AP50 on them."""
+    dev = dev_samples(recipe, root)
+    method.eval()
+    samples = shared_samples(samples_key(recipe, root, DEV), (sample for _, sample in dev))
+    maps = method.maps(list(samples))
+    scores = {}
+    for value in GRID:
+        found = [method.extracted(m, method.extraction_at(value)) for m in maps]
+        scores[value] = round(average_precision([picture for picture, _ in dev], found), 3)  # as it is told
+    return {
+        "value": max(GRID, key=lambda value: (scores[value], -value)),
+        "images": len(dev),
+        CRITERION: {f"{value:g}": score for value, score in scores.items()},
+    }
+
+
+def restore_threshold(method: nn.Module, folder: Path) -> None:
+    """Give a finished run's network the threshold that was chosen for it; nothing for other methods."""
+    if hasattr(method, "threshold") and method.threshold is None:
+        method.threshold = read_json(folder / "train.json").get("threshold", {}).get("value")
+
+
+def average_precision(pictures: list[Picture], found: list[list[Extracted]]) -> float:
+    """AP50 in per cent by VOC's protocol, mean over the classes that the pictures have; 0 without objects."""
+    targets, entries = defaultdict(list), defaultdict(list)
+    for picture, extracted in zip(pictures, found, strict=True):
+        for instance in (i for i in picture.instances if not i.crowd):
+            rle = truth_rle(instance.segmentation, (picture.height, picture.width))
+            targets[instance.label, picture.id].append(rle)
+        for e in extracted:
+            entries[e.label, picture.id].append({"score": e.score, "segmentation": e.mask})
+    images, labels = [picture.id for picture in pictures], sorted({label for label, _ in targets})
+    aps = [class_aps(label, images, targets, entries)[CRITERION] for label in labels]
+    return 100.0 * float(np.mean(aps)) if aps else 0.0

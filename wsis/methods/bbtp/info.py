@@ -1,0 +1,5 @@
+"""What is known of BBTP without torch."""
+
+from wsis.methods.info import Info
+
+INFO = Info(name="bbtp", network="wsis.methods.bbtp.method:BBTP")

@@ -1,0 +1,5 @@
+"""What is known of BoxCaseg without torch."""
+
+from wsis.methods.info import Info
+
+INFO = Info(name="boxcaseg", network="wsis.methods.boxcaseg.method:BoxCaseg")

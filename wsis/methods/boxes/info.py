@@ -1,0 +1,5 @@
+"""What is known of Boxes without torch."""
+
+from wsis.methods.info import Info
+
+INFO = Info(name="boxes", network="wsis.methods.boxes.method:Boxes")

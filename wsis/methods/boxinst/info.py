@@ -1,0 +1,5 @@
+"""What is known of BoxInst without torch."""
+
+from wsis.methods.info import Info
+
+INFO = Info(name="boxinst", network="wsis.methods.boxinst.method:BoxInst")

@@ -1,0 +1,97 @@
+"""BoxInst: CondInst with mask losses that need no masks (Tian et al., CVPR 2021).
+
+L_mask = L_proj + L_pairwise (Eq. 6), the latter ramped up. Where masks are given (fully or semi-supervised),
+`loss.full` says what is done with them. `variant: paper` follows the equations, `released` the official code;
+the differences B1 to B9 of errata.yaml are keys of `loss` and `loss.pairwise`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wsis.data.structures import Batch
+from wsis.losses.colour import ColourEdges, colour_edges, lab_on_grid
+from wsis.losses.pairwise import pairwise_loss
+from wsis.losses.projection import grid_rectangles, projection_loss
+from wsis.methods.condinst.method import CondInst, MaskPredictions
+
+
+class BoxInst(CondInst):
+    """CondInst's network and inference; only the mask losses differ."""
+
+    def supervised(self, masked: Tensor) -> Tensor:
+        """Instances whose kind of annotation has a loss; the others are discarded (Sec. 3.6)."""
+        spec = self.recipe.loss
+        boxed = spec.projection or spec.pairwise is not None
+        return (masked & (spec.full != "none")) | (~masked & boxed)
+
+    def mask_losses(
+        self, batch: Batch, masks: MaskPredictions, features: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """loss_proj and loss_pair on boxes; loss_dice or both with true edge labels on given masks.
+
+        Every instance of the batch weighs the same, whatever its annotation (the paper is silent). Edges with
+        true labels need no warm-up. features: see `wsis.losses.colour.colour_edges`.
+        """
+        spec = self.recipe.loss
+        boxed = ~masks.masked
+        losses = {}
+        if self.recipe.data.supervision != "boxes" and spec.full == "dice":
+            losses["loss_dice"] = self.dice(batch, masks, masks.masked)
+        projected = boxed if spec.projection else torch.zeros_like(boxed)
+        if spec.full == "proposed":
+            projected = projected | masks.masked
+            losses["loss_edge"] = self.pairwise(batch, masks, masks.masked, true_labels=True)
+        if spec.projection or spec.full == "proposed":
+            losses["loss_proj"] = self.projection(masks, projected)
+        if spec.pairwise is not None:
+            losses["loss_pair"] = self.ramp() * self.pairwise(batch, masks, boxed, features=features)
+        return losses
+
+    def projection(self, masks: MaskPredictions, chosen: Tensor) -> Tensor:
+        """L_proj (Eq. 3) of the chosen instances (N bool), averaged over all N."""
+        if not chosen.any():
+            return masks.logits.sum() * 0.0
+        logits = masks.logits[chosen]
+        rectangles = grid_rectangles(masks.boxes[chosen], self.layout.out_stride, *logits.shape[1:])
+        return (projection_loss(logits, rectangles) * masks.weights[chosen]).sum()
+
+    def pairwise(
+        self,
+        batch: Batch,
+        masks: MaskPredictions,
+        chosen: Tensor,
+        true_labels: bool = False,
+        features: Tensor | None = None,
+    ) -> Tensor:
+        """L_pairwise of the chosen instances (N bool): Eq. 8, or Eq. 5 when the true labels are known."""
+        spec = self.recipe.loss.pairwise
+        if not chosen.any():
+            return masks.logits.sum() * 0.0
+        logits = masks.logits[chosen]
+        stride = self.layout.out_stride
+        edges = self.edges(batch, features)
+        return pairwise_loss(
+            logits,
+            grid_rectangles(masks.boxes[chosen], stride, *logits.shape[1:]),
+            masks.image[chosen],
+            edges,
+            spec.edges,
+            spec.normalise,
+            masks.weights[chosen],
+            self.target_masks(batch, masks, chosen) if true_labels else None,
+        )
+
+    def edges(self, batch: Batch, features: Tensor | None = None) -> ColourEdges:
+        """The batch's edges of similar colour (Eq. 8); colours on the grid are computed once a batch."""
+        spec, stride = self.recipe.loss.pairwise, self.layout.out_stride
+        colour = spec.colour or "image"
+        with torch.autocast(batch.images.device.type, enabled=False):
+            lab = batch.once(("lab", stride, colour), lambda: lab_on_grid(batch.images, stride, colour))
+        return colour_edges(batch.images, batch.valid, batch.scales, stride, spec, features, lab)
+
+    def ramp(self) -> Tensor:
+        """Linear warm-up of the pairwise term, 1 / T in the first step; the paper is silent (B6)."""
+        steps = self.recipe.loss.pairwise.warmup
+        return ((self.iteration + 1) / max(steps, 1)).clamp(max=1.0)

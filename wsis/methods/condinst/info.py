@@ -1,0 +1,5 @@
+"""What is known of CondInst without torch."""
+
+from wsis.methods.info import Info
+
+INFO = Info(name="condinst", network="wsis.methods.condinst.method:CondInst")

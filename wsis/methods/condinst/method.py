@@ -1,0 +1,220 @@
+"""CondInst: FCOS detects, a controller at each location writes the weights of a small mask head.
+
+Shapes: B images, P locations, N kept instances, H x W network input, s the stride of the mask logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wsis.data.structures import PADDING, Batch, Instances, Sample, Targets
+from wsis.declare.recipe import Recipe
+from wsis.losses.detection import Positives, assign, detection_losses
+from wsis.losses.dice import dice_loss
+from wsis.losses.projection import grid_masks
+from wsis.methods.condinst.dynamic_head import dynamic_masks, parameter_count
+from wsis.methods.condinst.fcos import FCOSHead, locations, neighbourhoods
+from wsis.methods.condinst.inference import Detections, decode, encode_masks
+from wsis.methods.condinst.mask_branch import MaskBranch
+from wsis.methods.condinst.proposals import average_weights, keep_proposals, object_index
+from wsis.methods.parts import Parts
+from wsis.nn.backbones import build_pyramid
+
+
+@dataclass
+class Scene:
+    """What the detector sees in some images: all that the masks' part reads.
+
+    pyramid: named features (`wsis.nn.backbones.Pyramid`); outputs: of the FCOS head
+    points: P x 2 float (x, y) pixels, levels: P int64, of every location
+    around: P x 9 int64, the tower's cells around it (`wsis.methods.condinst.fcos.neighbourhoods`)
+    """
+
+    pyramid: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    points: Tensor
+    levels: Tensor
+    around: Tensor
+
+
+@dataclass
+class MaskPredictions:
+    """Mask logits of the kept positives of a batch, with what is needed to supervise them.
+
+    logits: N x H/s x W/s; image, target: N int64, ground truth `target` of image `image`;
+    weights: N float that sum to 1, of an average over instances or locations (erratum B5);
+    boxes: N x 4 xyxy input pixels; masked: N bool, whether a mask is given
+    """
+
+    logits: Tensor
+    image: Tensor
+    target: Tensor
+    weights: Tensor
+    boxes: Tensor
+    masked: Tensor
+
+
+class CondInst(Parts):
+    """The network, its detection losses, the dice loss on given masks, and inference.
+
+    Its base is the detector. Alone, it is trained without computing masks; frozen, what it sees in a batch is
+    kept on the batch, so that runs on the same detector compute it once.
+    """
+
+    mask_part = ("mask_branch.", "head.controller.")
+
+    def __init__(self, recipe: Recipe, num_classes: int) -> None:
+        super().__init__()
+        spec = recipe.model
+        self.recipe, self.num_classes = recipe, num_classes
+        self.pyramid = build_pyramid(spec)
+        self.layout = self.pyramid.layout
+        self.mask_branch = MaskBranch(self.pyramid.channels, spec.mask_channels, self.layout)
+        parameters = parameter_count(spec.mask_channels, spec.head_channels)
+        self.head = FCOSHead(spec.channels, spec.tower_convs, num_classes, parameters, self.layout)
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))  # of ramps; part of checkpoints
+        self.set_trained(recipe)
+
+    def on_step_end(self, iteration: int) -> None:
+        """The engine calls this after every optimiser step."""
+        self.iteration += 1
+
+    def detect(self, images: Tensor) -> Scene:
+        """B x 3 x H x W uint8 -> what the detector sees, without gradients where it is frozen."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            pyramid = self.pyramid(images)
+            outputs = self.head(pyramid)
+        size, device = images.shape[-2:], images.device
+        points, levels = locations(*size, self.layout, device)
+        return Scene(pyramid, outputs, points, levels, neighbourhoods(*size, self.layout, device))
+
+    def scene(self, batch: Batch) -> Scene:
+        """`detect` of a batch; of a frozen detector it is computed once a batch for all runs on it."""
+        return self.of_base(batch, lambda: self.detect(batch.images))
+
+    def positives(self, batch: Batch, scene: Scene) -> Positives:
+        """The batch's positive locations; they depend on its boxes alone."""
+        find = lambda: assign(scene.points, scene.levels, self.layout, batch.targets)  # noqa: E731
+        return batch.once(("positives", self.layout), find)
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Named scalar losses of a training batch, of what the recipe trains."""
+        scene = self.scene(batch)
+        positives = self.positives(batch, scene)
+        losses = {} if self.frozen else detection_losses(scene.outputs, positives)
+        if self.recipe.model.trained == "base":
+            return losses
+        features = self.mask_branch(scene.pyramid)
+        masks = self.mask_predictions(batch, scene, features, positives, generator)
+        return losses | self.mask_losses(batch, masks)
+
+    def mask_predictions(
+        self,
+        batch: Batch,
+        scene: Scene,
+        features: Tensor,
+        positives: Positives,
+        generator: torch.Generator,
+    ) -> MaskPredictions:
+        """Keep some of the positives that have mask supervision and compute their mask logits."""
+        boxes = [t.boxes for t in batch.targets]
+        starts = torch.tensor([0, *(len(b) for b in boxes)], device=positives.image.device).cumsum(0)
+        masked = torch.cat([_given(t) for t in batch.targets])
+        positives = positives.where(self.supervised(masked[starts[positives.image] + positives.target]))
+        where, outputs = (positives.image, positives.location), scene.outputs
+        scores = outputs["logits"][where].sigmoid().amax(1) * outputs["centerness"][where].sigmoid()
+        images = len(batch.targets)
+        positives = positives.where(keep_proposals(positives, scores, self.recipe.loss, images, generator))
+        image, location, target = positives.image, positives.location, positives.target
+        logits = self.mask_logits(features, image, location, scene)
+        objects, flat = object_index(positives), starts[image] + target
+        weights = average_weights(objects, self.recipe.loss.average)
+        return MaskPredictions(logits, image, target, weights, torch.cat(boxes)[flat], masked[flat])
+
+    def supervised(self, masked: Tensor) -> Tensor:
+        """Which instances get a mask loss, given which have a mask; N bool -> N bool."""
+        return masked
+
+    def mask_logits(self, features: Tensor, image: Tensor, location: Tensor, scene: Scene) -> Tensor:
+        """N x H/s x W/s float32 logits of instances given by image and location, N int64 each.
+
+        Without instances the result is empty but still depends on the features: every parameter must get a
+        gradient on every device, or several of them would wait for each other.
+        """
+        parameters = self.head.controller(scene.outputs["tower"], image, scene.around[location])
+        points = scene.points[location]
+        radii = features.new_tensor(self.layout.radii, dtype=torch.float32)[scene.levels[location]]
+        hidden, stride = self.recipe.model.head_channels, self.layout.mask_stride
+        height, width = features.shape[-2:]
+        if len(image) == 0:
+            none = parameters.new_zeros(0, 2 * height, 2 * width)
+            return none + (features.sum() + parameters.sum()) * 0.0
+        return dynamic_masks(features.float(), image, parameters, points, radii, stride, hidden)
+
+    def mask_losses(self, batch: Batch, masks: MaskPredictions) -> dict[str, Tensor]:
+        """loss_dice on the instances whose mask is given; the others are discarded."""
+        return {"loss_dice": self.dice(batch, masks, masks.masked)}
+
+    def dice(self, batch: Batch, masks: MaskPredictions, chosen: Tensor) -> Tensor:
+        """Dice loss of the chosen instances (N bool), summed and divided by N (CondInst: a mean over N).
+
+        Zero, with a gradient path, when there is none.
+        """
+        if not chosen.any():
+            return masks.logits.sum() * 0.0
+        target = self.target_masks(batch, masks, chosen)
+        return dice_loss(masks.logits[chosen].sigmoid(), target).sum() / len(chosen)
+
+    def target_masks(self, batch: Batch, masks: MaskPredictions, chosen: Tensor) -> Tensor:
+        """Given masks of the chosen instances on the logits' grid: K x H/s x W/s bool."""
+        grids = [grid_masks(t.masks, self.layout.out_stride) for t in batch.targets]  # once an object
+        counts = torch.tensor([0, *(len(t.boxes) for t in batch.targets)], device=masks.image.device)
+        return torch.cat(grids)[counts.cumsum(0)[masks.image[chosen]] + masks.target[chosen]]
+
+    @torch.no_grad()
+    def predict(self, samples: list[Sample]) -> list[Instances]:
+        """Instances of each image, best first, in the frame of the original image."""
+        scene, detections = self._detections(samples)
+        features = self.mask_branch(scene.pyramid)
+        results = []
+        for index, (sample, found) in enumerate(zip(samples, detections, strict=True)):
+            image = torch.full_like(found.location, index)
+            logits = self.mask_logits(features, image, found.location, scene)
+            results.append(encode_masks(found, logits, self.layout.out_stride, sample, self.recipe.predict))
+        return results
+
+    def _detections(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
+        """The scene of some images and the detections in each; as a batch's, once for all runs if frozen."""
+        spec = self.recipe.predict.model_copy(update={"masks": "predicted"})  # boxes don't depend on it
+        key = (spec.model_dump_json(), *(sample.id for sample in samples))
+        return self.of_base(samples[0], lambda: self._detect_samples(samples), *key)
+
+    def _detect_samples(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
+        device = self.iteration.device
+        height = _padded(max(s.image.shape[1] for s in samples))
+        width = _padded(max(s.image.shape[2] for s in samples))
+        padding = torch.tensor(PADDING, dtype=torch.uint8, device=device)
+        images = padding[:, None, None].repeat(len(samples), 1, height, width)
+        for slot, sample in zip(images, samples, strict=True):
+            slot[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image.to(device)
+        scene = self.detect(images)
+        found = []
+        for index, sample in enumerate(samples):
+            own = {name: values[index] for name, values in scene.outputs.items()}
+            size, spec = sample.image.shape[1:], self.recipe.predict
+            found.append(decode(own, scene.points, scene.levels, self.layout, size, spec))
+        return scene, found
+
+
+def _given(target: Targets) -> Tensor:
+    """Which instances of an image have a mask: N bool."""
+    if target.has_mask is not None:
+        return target.has_mask
+    return torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
+
+
+def _padded(length: int) -> int:
+    return -(-length // 32) * 32

@@ -1,0 +1,5 @@
+"""What is known of GrabCut without torch."""
+
+from wsis.methods.info import Info
+
+INFO = Info(name="grabcut", network="wsis.methods.grabcut.method:GrabCut")

@@ -1,0 +1,5 @@
+"""What is known of MaskRCNN without torch."""
+
+from wsis.methods.info import Info
+
+INFO = Info(name="mask_rcnn", network="wsis.methods.mask_rcnn.method:MaskRCNN")

@@ -1,0 +1,5 @@
+"""What is known of SIM without torch."""
+
+from wsis.methods.info import Info
+
+INFO = Info(name="sim", network="wsis.methods.sim.method:SIM")

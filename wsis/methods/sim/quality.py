@@ -1,0 +1,203 @@
+"""Quality of SIM's pseudo masks at its warm-up, for many settings at once and without training any.
+
+The network is the warm-up's, student and momentum network alike. Prototypes are estimated from some training
+batches; then M_S (Eq. 1), M_I (Eq. 6), M_prob (Eq. 7) and the pseudo labels of every setting are compared
+with ground-truth masks of other images, inside the box (`pseudo_quality`). The network runs once an
+image; maps that several settings share are computed and scored once.
+
+Shapes: B images, G objects, H x W mask grid, D channels of mask features, P cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsis.data.structures import Batch
+from wsis.declare.recipe import SimSpec
+from wsis.losses.projection import grid_masks
+from wsis.methods.sim.prototypes import Prototypes
+from wsis.methods.sim.pseudo import CONFIDENT, correct, label
+from wsis.methods.sim.pseudo_quality import SUBSETS, Cells, LabelScores, MapScores, overlapping
+
+if TYPE_CHECKING:
+    from wsis.methods.sim.method import SIM
+    from wsis.methods.sim.view import View
+
+# What each map depends on, beside the network; the labels' keys are those that matter inside the box.
+PROTOTYPES = (
+    "prototypes", "mu", "prototype_norm", "assign", "prototype_momentum",
+    "sinkhorn_eps", "sinkhorn_iterations", "pixel_cap",
+)  # fmt: skip
+INSTANCE = ("mu",)
+SEMANTIC = (*PROTOTYPES, "temperature")
+PSEUDO = (*SEMANTIC, "alpha")
+LABELS = (*PSEUDO, "tau_low", "tau_high", "adaptive", "labels")
+MAPS = {"semantic": SEMANTIC, "instance": INSTANCE, "pseudo": PSEUDO}
+
+Key = tuple[Hashable, ...]
+
+
+def key(spec: SimSpec, names: tuple[str, ...]) -> Key:
+    """The values of `names` in a setting: settings with equal keys share what depends on nothing else."""
+    return tuple(getattr(spec, name) for name in names)
+
+
+def measure(
+    method: SIM,
+    specs: Mapping[str, SimSpec],
+    training: Iterable[list[Batch]],
+    evaluation: Iterable[Batch],
+    seed: int,
+) -> dict[str, Any]:
+    """Scores of every setting's maps.
+
+    Args:
+        method: with the weights at hand as its momentum network
+        specs: settled settings by run id
+        training: the batches of one step each, which move the prototypes
+        evaluation: images with ground-truth masks
+        seed: of the prototypes' start and of random choices among cells
+
+    Returns:
+        images, objects, overlapping (objects), uncovered (objects without a positive location): numbers
+        batches: steps that moved prototypes;  stride: of the mask grid, pixels
+        runs: {id: {map: {subset: scores}}}; map: "semantic", "instance" or "pseudo"; subset: "all" or
+            "overlap"; scores: those of `MapScores`, and for "pseudo" of `LabelScores` too
+
+    Objects without a positive location are left out of what depends on M_I, those of a class without
+    prototypes out of "semantic".
+    """
+    prototypes, batches = estimate(method, specs.values(), training, seed)
+    scores = _Scores(specs.values(), prototypes)
+    for batch in evaluation:
+        scores.add(batch, method.view(batch), method.layout.out_stride)
+    counts = {"images": scores.images, "objects": scores.objects, "overlapping": scores.overlapping}
+    return {
+        **counts,
+        "uncovered": scores.uncovered,
+        "batches": batches,
+        "stride": method.layout.out_stride,
+        "runs": {run: scores.result(spec) for run, spec in specs.items()},
+    }
+
+
+def estimate(
+    method: SIM, specs: Iterable[SimSpec], training: Iterable[list[Batch]], seed: int
+) -> tuple[dict[Key, Prototypes], int]:
+    """Prototypes of every distinct `PROTOTYPES` key after all steps, and the number of steps.
+
+    A step moves them once (Eqs. 2 to 5), by the cells with M_I > 0.7 in the box of a class's objects, each
+    once, whatever the setting's own choice of cells is: there is no pseudo label before there are prototypes.
+    The seed alone decides start and draws, so that settings do not depend on their company.
+    """
+    device = next(method.parameters()).device
+    found, generators = {}, {}
+    for spec in specs:
+        name = key(spec, PROTOTYPES)
+        if name not in found:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                dim = method.recipe.model.mask_channels
+                found[name] = Prototypes(method.num_classes, dim, spec).to(device)
+            generators[name] = torch.Generator().manual_seed(seed)
+    mus = sorted({prototypes.spec.mu for prototypes in found.values()})
+    steps = 0
+    for parts in training:
+        chosen: dict[float, list[tuple[Tensor, Tensor]]] = {mu: [] for mu in mus}
+        for part in parts:
+            view = method.view(part)
+            for mu, instance in zip(mus, view.instances(mus), strict=True):
+                chosen[mu].append(confident(view, instance))
+        cells = {mu: tuple(map(torch.cat, zip(*pairs, strict=True))) for mu, pairs in chosen.items()}
+        for name, prototypes in found.items():
+            prototypes.update(*cells[prototypes.spec.mu], generators[name])
+        steps += 1
+    return found, steps
+
+
+def confident(view: View, instance: Tensor) -> tuple[Tensor, Tensor]:
+    """Features P x D and classes P of the cells with M_I > 0.7 in a box, each once a class.
+
+    instance: G x H x W, M_I.
+    """
+    own = (instance > CONFIDENT) & view.inside() & view.covered[:, None, None]
+    image, classes, y, x = view.cells(own)
+    return view.features[image, :, y, x], classes
+
+
+class _Scores:
+    """The accumulators of all distinct maps and labels."""
+
+    def __init__(self, specs: Iterable[SimSpec], prototypes: Mapping[Key, Prototypes]) -> None:
+        specs = list(specs)
+        self.settings = {kind: {key(s, names): s for s in specs} for kind, names in MAPS.items()}
+        self.maps = {kind: {name: MapScores() for name in found} for kind, found in self.settings.items()}
+        self.labelled = {key(spec, LABELS): spec for spec in specs}
+        self.labels = {name: LabelScores() for name in self.labelled}
+        self.prototypes = {  # their own temperature, the vectors of all that share them
+            name: _with(prototypes[key(spec, PROTOTYPES)], spec)
+            for name, spec in self.settings["semantic"].items()
+        }
+        self.images = self.objects = self.overlapping = self.uncovered = 0
+
+    def add(self, batch: Batch, view: View, stride: int) -> None:
+        """Score every map and label of one batch."""
+        self.images += len(batch.targets)
+        if len(view.labels) == 0:
+            return
+        box = view.inside()
+        cells = _cells(batch, box, stride)
+        covered = view.covered.cpu().numpy()
+        self.objects += len(covered)
+        self.overlapping += int(cells.overlap.sum())
+        self.uncovered += int((~covered).sum())
+
+        mus = [spec.mu for spec in self.settings["instance"].values()]
+        instances = dict(zip(self.settings["instance"], view.instances(mus), strict=True))
+        semantics = {
+            name: prototypes.semantic(view.features, view.owner, view.labels)
+            for name, prototypes in self.prototypes.items()
+        }
+        corrected = {
+            name: correct(*semantics[key(spec, SEMANTIC)], instances[key(spec, INSTANCE)], spec.alpha)
+            for name, spec in self.settings["pseudo"].items()
+        }
+        # All maps on the same objects: those with a positive, of classes whose prototypes were ever moved.
+        known = [found.cpu().numpy() for _, found in semantics.values()]
+        scored = np.logical_and.reduce([covered, *known])
+        only = {name: values for name, (values, _) in semantics.items()}
+        for kind, found in (("semantic", only), ("instance", instances), ("pseudo", corrected)):
+            for name, values in found.items():
+                self.maps[kind][name].add(values[box].cpu().numpy(), cells, scored)
+        for name, spec in self.labelled.items():
+            instance = instances[key(spec, INSTANCE)]
+            labels = label(corrected[key(spec, PSEUDO)], instance, view.rectangles, view.covered, spec)
+            target, weight = (part[box].cpu().numpy() for part in (labels.target, labels.weight))
+            self.labels[name].add(target, weight, cells, covered)
+
+    def result(self, spec: SimSpec) -> dict[str, Any]:
+        """The scores of one setting."""
+        found = {kind: self.maps[kind][key(spec, names)].result() for kind, names in MAPS.items()}
+        labels = self.labels[key(spec, LABELS)].result()
+        found["pseudo"] = {subset: found["pseudo"][subset] | labels[subset] for subset in SUBSETS}
+        return found
+
+
+def _with(prototypes: Prototypes, spec: SimSpec) -> Prototypes:
+    """The same prototypes under another setting."""
+    found = copy(prototypes)
+    found.spec = spec
+    return found
+
+
+def _cells(batch: Batch, box: Tensor, stride: int) -> Cells:
+    """Ground truth of the cells in every object's box; G x H x W bool."""
+    truth = torch.cat([grid_masks(t.masks, stride) for t in batch.targets])
+    overlap = [overlapping(t.boxes.cpu().numpy(), t.labels.cpu().numpy()) for t in batch.targets]
+    return Cells(truth[box].cpu().numpy(), box.nonzero()[:, 0].cpu().numpy(), np.concatenate(overlap))
