@@ -1,11 +1,13 @@
-"""Read and write the files that evaluation touches."""
+"""The one reader of JSON and the one writer of files: a file is the old one or the whole new one."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from wsis.errors import WsisError
 
@@ -16,23 +18,43 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise WsisError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WsisError(f"{path}: can't be read as JSON: {error}") from None
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` so that `path` is either the old file or the whole new one, never a part of it."""
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A binary file to write to, which becomes `path` when the block ends, and vanishes when it fails.
+
+    Folders above `path` are made. Its temporary name, .<name>.<process>.tmp, belongs to this process alone.
+    The content is on the disk before the file has its name. Raises WsisError when it can't be written.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise WsisError(f"{path}: can't be written: {error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with atomic(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """In UTF-8, newlines as they are."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write strict JSON (a NaN is an error, not an extension), indented, with a final newline."""
-    write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

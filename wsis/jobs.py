@@ -91,7 +91,6 @@ def measure_affinity(
     content["short_side"] = recipe.data.eval_short_side
     content["data"] = {"root_name": root.name, "fingerprint": root.fingerprint}
     path = results / plan.scale.name / "affinity.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
     table = Table("tau", *(f"{name}: {what}" for name in content["definitions"] for what in ("prop", "kept")))
     for i, tau in enumerate(thresholds):

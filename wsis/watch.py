@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from wsis.estimate import spoken
+from wsis.files import read_json
 from wsis.plan import Plan, protocol_of
 from wsis.work import Work
 
@@ -80,7 +80,7 @@ class Watch:
 
     def number(self, run: str) -> str:
         """The first metric of the run's table that it has: 'AP 41.2'."""
-        content = json.loads((self.folder / "runs" / run / "metrics.json").read_text(encoding="utf-8"))
+        content = read_json(self.folder / "runs" / run / "metrics.json")
         under = {content.get("protocol"): content, **content.get("also", {})}
         table = self.plan.tables[self.shown[run].table]
         for metric in table.columns:

@@ -7,12 +7,12 @@ began with are kept in results/<scale>/jobs.json.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wsis.errors import WsisError
+from wsis.files import read_json, write_json
 from wsis.packing import Job, pack, shapes_root, table_ranks
 from wsis.plan import Plan
 
@@ -95,8 +95,7 @@ def _newer(folder: Path) -> bool:
 
 def write_work(work: Work, folder: Path) -> None:
     """Keep `work` in folder/jobs.json for the processes of its jobs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / JOBS).write_text(json.dumps(asdict(work), indent=1), encoding="utf-8")
+    write_json(folder / JOBS, asdict(work))
 
 
 def read_work(folder: Path) -> Work:
@@ -104,7 +103,7 @@ def read_work(folder: Path) -> Work:
     path = folder / JOBS
     if not path.exists():
         raise WsisError(f"no {path}: start the workflow with snakemake or make reproduce")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     parts = {
         name: tuple(
             Job(entry["id"], tuple(entry["runs"]), tuple(entry["needs"]), entry["data"], entry["rank"])

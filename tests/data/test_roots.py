@@ -85,7 +85,7 @@ def test_a_broken_annotation_is_one_clear_error(coco_root, recipe, change):
 def test_truncated_json_is_one_clear_error(coco_root, recipe):
     file = coco_root.root / "annotations" / "instances_val2017.json"
     file.write_text(file.read_text()[:-20])
-    with pytest.raises(WsisError, match=r"instances_val2017\.json: not valid JSON"):
+    with pytest.raises(WsisError, match=r"instances_val2017\.json: can't be read as JSON"):
         open_root(recipe("coco"), coco_root.root)
 
 

@@ -12,7 +12,6 @@ from wsis.engine.checkpoint import (
     load_model,
     save_checkpoint,
     save_model,
-    write_json,
 )
 from wsis.engine.seeding import rng_state, seed_of, seed_process, set_rng_state
 from wsis.errors import WsisError
@@ -123,10 +122,3 @@ def test_init_from_something_unrelated_is_refused(tmp_path):
         init_from_parent(nn.Linear(2, 3), tmp_path / "model.pt")
     with pytest.raises(WsisError, match="no such file"):
         init_from_parent(nn.Linear(2, 3), tmp_path / "absent.pt")
-
-
-def test_json_keeps_the_old_file_when_the_new_content_is_refused(tmp_path):
-    write_json({"a": 1}, tmp_path / "x.json")
-    with pytest.raises(ValueError):
-        write_json({"a": float("nan")}, tmp_path / "x.json")
-    assert '"a": 1' in (tmp_path / "x.json").read_text()

@@ -60,7 +60,7 @@ def test_a_failed_evaluation_leaves_the_old_metrics(run):
         write_json(folder / "metrics.json", {"AP": float("nan")})
     assert (folder / "metrics.json").read_bytes() == before
     with pytest.raises(WsisError, match="can't be written"):
-        write_json(folder / "absent" / "metrics.json", {})
+        write_json(folder / "predictions.json" / "metrics.json", {})
 
 
 def test_submission(run, tmp_path):

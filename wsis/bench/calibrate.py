@@ -9,7 +9,6 @@ measure only.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
@@ -18,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wsis.files import write_json
+from wsis.files import read_json, write_json
 
 PASSES = 100  # of a unit
 SECONDS = 2.0  # of CPU time to measure for
@@ -31,9 +30,8 @@ def calibrated(results: Path) -> float:
     if (known := known_unit(results)) is not None:
         return known
     path = results / "calibration.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept = read_json(path) if path.exists() else {}
     kept[machine()] = measure()
-    results.mkdir(parents=True, exist_ok=True)
     write_json(path, kept)
     return kept[machine()]["unit"]
 
@@ -43,7 +41,7 @@ def known_unit(results: Path) -> float | None:
     path = results / "calibration.json"
     if not path.exists():
         return None
-    return json.loads(path.read_text(encoding="utf-8")).get(machine(), {}).get("unit")
+    return read_json(path).get(machine(), {}).get("unit")
 
 
 def machine() -> str:

@@ -133,7 +133,6 @@ def _row(plan: Plan, run: str, folder: Path, unit: float, drawn: list[float]) ->
         for part, each in steps.items():
             seconds[part] = each * iterations
     out = folder / "runs" / run
-    out.mkdir(parents=True)
     write_json(out / "recipe.json", {"id": run})
     seconds["prediction"] = _predicted(recipe, method, root, fabric, out, shapes.val_images)
     voc = voc_category_ids(root)

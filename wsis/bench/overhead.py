@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsis.errors import WsisError
+from wsis.files import read_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +67,7 @@ def overhead(results: Path) -> list[Overhead]:
 
 def _entries(log: Path) -> list[Overhead]:
     trained = [
-        (file.with_name("model.pt").stat().st_mtime, json.loads(file.read_text(encoding="utf-8"))["seconds"])
+        (file.with_name("model.pt").stat().st_mtime, read_json(file)["seconds"])
         for file in sorted(log.parent.glob("runs/*/train.json"))
         if file.with_name("model.pt").exists()
     ]

@@ -9,8 +9,6 @@ mask, its segmentation is dropped while the annotation is read: no later code ca
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +20,7 @@ import numpy as np
 from wsis.data import voc
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
+from wsis.files import read_json, write_json
 
 OFFICIAL = {"coco": {"train2017": 118287, "val2017": 5000}, "voc": {"train_aug": 10582, "val": 1449}}
 OFFICIAL_SALIENT = 7991  # DUTS-Single
@@ -246,10 +245,7 @@ def eval_annotations(root: Root, folder: Path) -> Path:
         return root.path / "annotations" / f"instances_{split}.json"
     file = Path(folder) / f"instances_{root.name}_{split}_{root.fingerprint}.json"
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(read_split(root.path, root.dataset, split)))
-        os.replace(temporary, file)
+        write_json(file, read_split(root.path, root.dataset, split))
     return file
 
 
@@ -265,12 +261,12 @@ def read_split(path: Path, dataset: str, split: str, masks: bool = True, ids: Se
     if dataset == "voc":
         return voc.read_voc(path, split, masks, ids)
     file = path / "annotations" / f"instances_{split}.json"
+    if not file.exists():
+        raise WsisError(f"{file}: missing; {_layout(dataset, split)}")
     try:
-        content = json.loads(file.read_text())
-    except FileNotFoundError:
-        raise WsisError(f"{file}: missing; {_layout(dataset, split)}") from None
-    except ValueError as error:
-        raise WsisError(f"{file}: not valid JSON ({error}); it may be cut short: fetch it again") from None
+        content = read_json(file)
+    except WsisError as error:
+        raise WsisError(f"{error}; it may be cut short: fetch it again") from None
     if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(content):
         raise WsisError(f"{file}: expected a COCO instances file with images, annotations and categories")
     return content

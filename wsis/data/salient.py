@@ -13,8 +13,6 @@ h x w: original size.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from wsis.errors import WsisError
+from wsis.files import read_json, write_json
 
 FOLDERS = (("images", "masks"), ("DUTS-TR-Image", "DUTS-TR-Mask"))
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -159,8 +158,8 @@ def _single(path: Path, names: list[str], masks: list[Path], cache: Path | None,
 def _read_listing(file: Path | None) -> set[str] | None:
     """The names kept by the rule; None where there is no listing yet, or none that can be read."""
     try:
-        return None if file is None else set(json.loads(file.read_text())["names"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return None if file is None else set(read_json(file)["names"])
+    except (WsisError, KeyError, TypeError):
         return None
 
 
@@ -168,11 +167,5 @@ def _write_listing(file: Path, names: list[str], found: list[bool]) -> None:
     """Keep the listing; where the folder can't be written to it is made anew the next time."""
     kept = [name for name, one in zip(names, found, strict=True) if one]
     content = {"rule": RULE, "of": len(names), "count": len(kept), "names": kept}
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, indent=1))
-        os.replace(temporary, file)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
+    with suppress(WsisError):
+        write_json(file, content)

@@ -6,7 +6,6 @@ Everything stored is a tensor or a plain type, so that `torch.load(weights_only=
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import warnings
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from wsis.errors import WsisError
+from wsis.files import atomic
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
 COUNTER = "iteration"  # a method's buffer of steps done, which ramps of losses read
@@ -23,31 +23,15 @@ KEYS = {"recipe", "iteration", "model", "optimizer", "scaler", "rng", "resumed",
 
 
 def save_atomically(content: Any, path: Path) -> None:
-    """`torch.save` to a temporary name beside `path`, flushed to the disk, then renamed onto it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
+    """`torch.save`; `path` is never half a file."""
+    with atomic(path) as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def digest(path: Path) -> str:
     """16 hex digits of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def write_json(content: Any, path: Path, indent: int | None = 1) -> None:
-    """Write `content` as JSON atomically; NaN and infinity are refused."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=indent, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:

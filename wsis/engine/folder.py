@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsis.engine.checkpoint import write_json
+from wsis.files import read_json, write_json
 
 MODEL, PREDICTIONS, RECORD = "model.pt", "predictions.json", "train.json"
 COPY = Path("checkpoints") / "finished.json"
@@ -17,7 +16,7 @@ def finished(folder: Path, run: str, predicts: bool = True) -> bool:
     """Whether `folder` holds all that `run`'s training leaves, and its prediction where it predicts."""
     if not _left(folder, predicts) or not (folder / RECORD).exists():
         return False
-    return json.loads((folder / RECORD).read_text(encoding="utf-8")).get("recipe") == run
+    return read_json(folder / RECORD).get("recipe") == run
 
 
 def _left(folder: Path, predicts: bool) -> bool:
@@ -34,7 +33,7 @@ def restored(folder: Path, run: str, parents: Sequence[Path] = (), predicts: boo
     copy = folder / COPY
     if not copy.exists() or not _left(folder, predicts):
         return False
-    content = json.loads(copy.read_text(encoding="utf-8"))
+    content = read_json(copy)
     if content.get("recipe") != run:
         return False
     began = {entry["id"]: entry["weights"] for key in ("parent", "proxy") if (entry := content.get(key))}
@@ -45,7 +44,7 @@ def restored(folder: Path, run: str, parents: Sequence[Path] = (), predicts: boo
                 f"{run}: {parent.name}, which it starts from, was trained again", file=sys.stderr, flush=True
             )
             return False
-    write_json(content, folder / "train.json")
+    write_json(folder / "train.json", content)
     return True
 
 
@@ -53,5 +52,5 @@ def _trained_weights(folder: Path) -> str | None:
     """Digest of the weights of a finished run's model.pt, as its train.json (or the copy of it) has it."""
     for name in (Path("train.json"), COPY):
         if (folder / name).exists():
-            return json.loads((folder / name).read_text(encoding="utf-8")).get("weights")
+            return read_json(folder / name).get("weights")
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import nn
 from wsis.data.structures import Instances, Sample
 from wsis.engine.progress import Progress
 from wsis.errors import WsisError
+from wsis.files import read_json, write_text
 
 MAX_IMAGES = 16  # images a call of `predict`
 MAX_PIXELS = 2_000_000  # pixels a call, padding included
@@ -118,7 +118,7 @@ def _merge(entries: list[dict[str, Any]], path: Path, fabric: Fabric) -> list[di
     fabric.barrier()
     if fabric.global_rank:
         return entries
-    merged = [entry for part in parts for entry in json.loads(part.read_text(encoding="utf-8"))]
+    merged = [entry for part in parts for entry in read_json(part)]
     for part in parts:
         part.unlink()
     return sorted(merged, key=lambda entry: entry["image_id"])
@@ -126,10 +126,5 @@ def _merge(entries: list[dict[str, Any]], path: Path, fabric: Fabric) -> list[di
 
 def _write(entries: list[dict[str, Any]], path: Path) -> None:
     """A line a detection, atomically."""
-    temporary = path.with_name(f"{path.name}.tmp")
     lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(f"[{lines}]\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_text(path, f"[{lines}]\n")

@@ -7,7 +7,6 @@ of train.json and nothing else.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import traceback
@@ -26,7 +25,7 @@ from wsis.data.roots import Root, official, open_root
 from wsis.data.salient import SalientRoot, open_salient
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
-from wsis.engine.checkpoint import digest, load_model, write_json
+from wsis.engine.checkpoint import digest, load_model
 from wsis.engine.devices import lease, visible_devices
 from wsis.engine.environment import environment
 from wsis.engine.folder import COPY, finished, restored
@@ -36,6 +35,7 @@ from wsis.engine.signals import Interrupted
 from wsis.engine.stages import batches, predict
 from wsis.engine.train import TrainOptions, train
 from wsis.errors import WsisError
+from wsis.files import read_json, write_json
 from wsis.methods import build_method
 from wsis.methods.baiseg.threshold import restore_threshold
 from wsis.provenance import code_hash
@@ -214,7 +214,7 @@ def execute(job: Job) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tree = recipe.model_dump(mode="json")
         parent = recipe.init.parent if recipe.init else None
-        write_json({"id": run, "scale": job.scale, "recipe": tree, "parent": parent}, folder / "recipe.json")
+        write_json(folder / "recipe.json", {"id": run, "scale": job.scale, "recipe": tree, "parent": parent})
         for name in ("train.json", "environment.json", COPY):  # of a run that is being repeated
             (folder / name).unlink(missing_ok=True)
     if first:
@@ -247,7 +247,7 @@ def _train(job: Job, method: nn.Module, root: Root, fabric: Fabric) -> dict[str,
 
     summary = train(job.recipe, method, stream, job.folder, fabric, job.parent, job.options.train)
     if fabric.global_rank == 0:
-        write_json({"recipe": job.recipe.id, "summary": summary}, job.folder / "checkpoints" / "trained.json")
+        write_json(job.folder / "checkpoints" / "trained.json", {"recipe": job.recipe.id, "summary": summary})
     return summary
 
 
@@ -256,7 +256,7 @@ def _trained(job: Job, method: nn.Module) -> dict[str, Any] | None:
     note, weights = job.folder / "checkpoints" / "trained.json", job.folder / "model.pt"
     if not (note.exists() and weights.exists()):
         return None
-    content, model = json.loads(note.read_text(encoding="utf-8")), load_model(weights)
+    content, model = read_json(note), load_model(weights)
     if not content["recipe"] == model["recipe"] == job.recipe.id:
         return None
     method.load_state_dict(model["model"])
@@ -267,14 +267,14 @@ def _forget_other_origins(job: Job, proxies: str | None) -> None:
     """Drop an interrupted training that started from other weights or learnt other masks than there are."""
     parent = digest(job.parent) if job.parent is not None else None
     note, now = job.folder / "checkpoints" / "origin.json", {"parent": parent, "proxies": proxies}
-    if note.exists() and json.loads(note.read_text(encoding="utf-8")) != now:
+    if note.exists() and read_json(note) != now:
         print(
             f"{job.recipe.id}: what it starts from was trained again: starts afresh",
             file=sys.stderr,
             flush=True,
         )
         shutil.rmtree(note.parent)
-    write_json(now, note)
+    write_json(note, now)
 
 
 def _salient(job: Job) -> SalientRoot | None:
@@ -291,7 +291,7 @@ def _finish(
     code: str,
     proxies: dict[str, Any] | None,
 ) -> None:
-    write_json(environment(device), job.folder / "environment.json")
+    write_json(job.folder / "environment.json", environment(device))
     data = {
         "root_name": root.name,
         "train_images": root.train_images,
@@ -312,8 +312,8 @@ def _finish(
     if proxies is not None:
         content["proxy"] = {"id": job.origin.name, **proxies}
     _clear_checkpoints(job)
-    write_json(content, job.folder / COPY)
-    write_json(content, job.folder / "train.json")
+    write_json(job.folder / COPY, content)
+    write_json(job.folder / "train.json", content)
 
 
 def _clear_checkpoints(job: Job) -> None:

@@ -45,6 +45,5 @@ def write_submission(predictions: Path, image_info: Path, name: str, folder: Pat
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr(member, json.dumps(results), zipfile.ZIP_DEFLATED)
     path = Path(folder) / f"{stem}.zip"
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, packed.getvalue())
     return path

@@ -17,7 +17,6 @@ def write_measured(base: Path, kind: str, id: str, content: dict[str, Any], code
     base: results/<scale>, which holds the run's folder; code: fingerprint of what measures.
     """
     path = base / kind / f"{id}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = read_json(base / "runs" / id / "train.json").get("weights")
     data = {"root_name": root.name, "fingerprint": root.fingerprint}
     write_json(path, {"recipe": id, "code": code, "weights": weights, **content, "data": data})

@@ -7,17 +7,17 @@ class are learnt, its mask is not (BoxCaseg, Sec. 3.4). Memory holds one image, 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from pycocotools import mask as masks
 
+from wsis.files import atomic
 from wsis.proxy.agreement import Convention, agreements, dropped
 from wsis.proxy.merge import Order, merge
 
@@ -126,14 +126,11 @@ def write_annotations(
     categories: COCO's, id and name. The file's "info" is `info`, the rules and the statistics: "images",
     "objects", "kept", "empty", "drop_rate" (0 to 1, None without objects).
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     stats = ProxyStats()
-    temporary = path.with_name(f"{path.name}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
+    with atomic(path) as file:
         # COCO's keys may stand in any order: the images wait in a file of their own.
-        with tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent) as listing:
-            file.write(f'{{"categories":{_json(list(categories))},\n"annotations":[')
+        with tempfile.TemporaryFile(dir=Path(path).parent) as listing:
+            file.write(f'{{"categories":{_json(list(categories))},\n"annotations":['.encode())
             first = True
             for image in images:
                 entry = {"id": image["image_id"], **{key: image[key] for key in _IMAGE}}
@@ -141,24 +138,21 @@ def write_annotations(
                 annotations = proxy_annotations(image, rules, stats)
                 _append(file, annotations, first)
                 first = first and not annotations
-            file.write('],\n"images":[')
+            file.write(b'],\n"images":[')
             listing.seek(0)
             shutil.copyfileobj(listing, file, 1 << 14)
         content = {**(info or {}), "rules": asdict(rules), "stats": stats.content()}
-        file.write(f'],\n"info":{_json(content)}}}\n')
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+        file.write(f'],\n"info":{_json(content)}}}\n'.encode())
     return stats.content()
 
 
 _IMAGE = ("file_name", "height", "width")
 
 
-def _append(file: IO[str], entries: list[dict[str, Any]], first: bool) -> None:
+def _append(file: BinaryIO, entries: list[dict[str, Any]], first: bool) -> None:
     """More elements of a JSON list, a line each."""
     if entries:
-        file.write(("\n" if first else ",\n") + ",\n".join(map(_json, entries)))
+        file.write((("\n" if first else ",\n") + ",\n".join(map(_json, entries))).encode())
 
 
 def _text(counts: str | bytes) -> str:

@@ -27,6 +27,7 @@ from typing import IO, Any, BinaryIO
 from wsis.engine.progress import Progress
 from wsis.errors import WsisError
 from wsis.evaluation.rle import check_size, decode_runs
+from wsis.files import atomic
 
 VERSION = 1
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, ValueError)
@@ -168,13 +169,12 @@ def _finish(part: Path, path: Path) -> None:
     if path.suffix != ".gz":
         os.replace(part, path)
         return
-    temporary = path.with_name(f"{path.name}.tmp")
-    with open(part, "rb") as source, open(temporary, "wb") as file:
-        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as target:
-            shutil.copyfileobj(source, target)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with (
+        open(part, "rb") as source,
+        atomic(path) as file,
+        gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as target,
+    ):
+        shutil.copyfileobj(source, target)
     part.unlink()
 
 

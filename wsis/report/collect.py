@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsis.errors import WsisError
-from wsis.files import write_bytes
+from wsis.files import write_text
 from wsis.report.model import Report
 
 if TYPE_CHECKING:  # pandas takes a second to import; only these functions need it
@@ -58,8 +58,7 @@ def write_metrics(report: Report, path: Path) -> int:
     lines, text = _lines(report), io.StringIO()
     writer = csv.writer(text, lineterminator="\n")  # as pandas writes it, which takes a second to import
     writer.writerows([COLUMNS, *lines])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, text.getvalue().encode())
+    write_text(path, text.getvalue())
     return len(lines)
 
 

@@ -37,7 +37,6 @@ def make_diff(report: Report) -> dict[str, Any]:
 
 def write_diff(report: Report, path: Path) -> None:
     """Write `make_diff(report)` atomically; parents of `path` are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, make_diff(report))
 
 

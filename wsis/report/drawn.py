@@ -15,7 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wsis.files import write_bytes
+from wsis.errors import WsisError
+from wsis.files import read_json, write_json
 
 CODE = ("curves.py", "drawn.py", "masks.py", "plots.py", "style.py")  # beside this file: what draws
 
@@ -90,11 +91,11 @@ class Drawings:
         path = self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
         self._used.add(path.name)
         try:
-            return json.loads(path.read_bytes())
-        except (OSError, ValueError):  # not drawn yet, or cut short
+            return read_json(path)
+        except WsisError:  # not drawn yet, or cut short
             made = draw()
             tree = None if made is None else plain(made)
-            write_bytes(path, json.dumps(tree).encode())
+            write_json(path, tree)
             return tree
 
 

@@ -6,7 +6,6 @@ H, W: height and width of an image in pixels. A strip is one row of tiles; a til
 from __future__ import annotations
 
 import io
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
@@ -19,6 +18,7 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as rle
 
 from wsis.errors import WsisError
+from wsis.files import read_json
 from wsis.report.drawn import Panel, Strip
 from wsis.report.markup import data_uri
 
@@ -76,7 +76,7 @@ def mask_panel(
 @cache
 def _chosen(annotations: Path) -> tuple[list[dict[str, Any]], dict[int, list[np.ndarray]]]:
     """The images drawn and their ground-truth masks (H, W) uint8; crowd regions are left out."""
-    tree = _json(annotations)
+    tree = read_json(annotations)
     objects = defaultdict(list)
     for annotation in tree["annotations"]:
         if not annotation.get("iscrowd"):
@@ -92,17 +92,10 @@ def _chosen(annotations: Path) -> tuple[list[dict[str, Any]], dict[int, list[np.
 def _predictions(path: Path, ids: tuple[int, ...]) -> dict[int, list[np.ndarray]]:
     """Image id -> predicted masks (H, W) uint8 with a score above 0.3, best first."""
     chosen: dict[int, list[np.ndarray]] = {image: [] for image in ids}
-    for item in sorted(_json(path), key=lambda item: -item["score"]):
+    for item in sorted(read_json(path), key=lambda item: -item["score"]):
         if item["image_id"] in chosen and item["score"] > MIN_SCORE:
             chosen[item["image_id"]].append(rle.decode(item["segmentation"]))
     return chosen
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WsisError(f"{path}: cannot be read for the mask panels: {error}") from None
 
 
 def _read(path: Path) -> Image.Image:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +11,7 @@ from typing import Any
 
 from wsis.declare.load import PAPERS
 from wsis.declare.table import Erratum
+from wsis.files import read_json, write_bytes, write_text
 from wsis.report.drawn import Drawings, Panel, Plot, stamp
 from wsis.report.markup import templates
 from wsis.report.model import VERDICTS, FigureResult, Report, TableResult
@@ -94,12 +92,12 @@ def render_report(report: Report, results: Path, out: Path, roots: Mapping[str, 
         redrawn = FigureSection(figure, drawings.plot(figure, partial(_figure_plot, figure)))
         papers[figure.figure.paper].figures.append(redrawn)
         if redrawn.plot and redrawn.plot.png:
-            _write(out / figure.figure.paper / f"figure{figure.figure.figure}.png", redrawn.plot.png)
+            write_bytes(out / figure.figure.paper / f"figure{figure.figure.figure}.png", redrawn.plot.png)
     ordered = sorted(
         papers.values(), key=lambda paper: not (paper.measured or any(f.plot for f in paper.figures))
     )
     page = templates().get_template("index.html").render(_context(report, ordered))
-    _write(out / "index.html", page.encode("utf-8"))
+    write_text(out / "index.html", page)
     drawings.forget_others()
     return out / "index.html"
 
@@ -225,7 +223,7 @@ def _seed_runs(result: TableResult, row: RowView) -> dict[int, str]:
 
 def _eval_split(run: Path) -> str:
     """The split that a run is evaluated on, from its recipe.json; `shapes` roots call it val."""
-    data = json.loads((run / "recipe.json").read_text(encoding="utf-8"))["recipe"].get("data", {})
+    data = read_json(run / "recipe.json")["recipe"].get("data", {})
     return "val" if data.get("dataset") == "shapes" else data.get("eval", "val2017")
 
 
@@ -237,23 +235,9 @@ def _default_roots(report: Report, results: Path) -> dict[str, Path]:
 def _write_table(section: Section, report: Report, folder: Path) -> None:
     result, stem = section.result, f"table{section.result.table.table}"
     page = templates().get_template("table_page.html").render(section=section, report=report)
-    _write(folder / f"{stem}.md", to_markdown(result, report.scale).encode("utf-8"))
-    _write(folder / f"{stem}.csv", to_csv(result, report.scale).encode("utf-8"))
-    _write(folder / f"{stem}.tex", to_tex(result, report.scale).encode("utf-8"))
-    _write(folder / f"{stem}.html", page.encode("utf-8"))
+    write_text(folder / f"{stem}.md", to_markdown(result, report.scale))
+    write_text(folder / f"{stem}.csv", to_csv(result, report.scale))
+    write_text(folder / f"{stem}.tex", to_tex(result, report.scale))
+    write_text(folder / f"{stem}.html", page)
     if section.plot and section.plot.png:
-        _write(folder / f"{stem}.png", section.plot.png)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Atomically: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+        write_bytes(folder / f"{stem}.png", section.plot.png)

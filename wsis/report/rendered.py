@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wsis.declare.load import ROOT
+from wsis.files import read_json, write_json
 
 MEASURED = ("pseudo/*.json", "proxy/*.json", "boundary/*.json", "affinity.json", "complexity.json")
 OF_RUNS = ("metrics.json", "train.json", "pictures/pictures.json")
@@ -28,12 +29,12 @@ def signature(results: Path, options: object, declarations: Path = ROOT) -> str:
 def shown(results: Path, page: Path, now: str) -> bool:
     """Whether `page` was written when the signature was `now`."""
     note = results / "rendered.json"
-    return page.exists() and note.exists() and json.loads(note.read_text(encoding="utf-8")) == now
+    return page.exists() and note.exists() and read_json(note) == now
 
 
 def note_shown(results: Path, then: str) -> None:
     """Keep the signature of what was read for the report that is written now."""
-    (results / "rendered.json").write_text(json.dumps(then), encoding="utf-8")
+    write_json(results / "rendered.json", then)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ an edge is positive when both ends lie on the same side of the instance's mask. 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from wsis.data.colour import rgb_to_lab
+from wsis.files import read_json
 
 OFFSETS = ((0, 2), (2, 0), (2, 2), (2, -2))
 TAUS = (0.0, 0.1, 0.2, 0.3)
@@ -28,7 +28,7 @@ def separability(root: Path, split: str = "val", limit: int = 150) -> dict:
     "prop": [...], "kept": [...]}: prop is the share, in per cent, of positive edges among those of E_in with
     S_e >= tau; kept the share of all positive edges that S_e >= tau keeps.
     """
-    content = json.loads((root / "annotations" / f"instances_{split}.json").read_text())
+    content = read_json(root / "annotations" / f"instances_{split}.json")
     by_image: dict[int, list[dict]] = {}
     for annotation in content["annotations"]:
         by_image.setdefault(annotation["image_id"], []).append(annotation)

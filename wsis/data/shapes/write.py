@@ -35,6 +35,7 @@ from wsis.data.shapes.separability import separability
 from wsis.data.shapes.texture import draw_texture, texture_edges, touching_pairs
 from wsis.declare.recipe import ShapesSpec
 from wsis.errors import WsisError
+from wsis.files import read_json
 
 VERSION = 1  # of the drawing: raise it when the same seed draws something else
 REFERENCE_SIDE = 216  # pixels; see above
@@ -75,8 +76,8 @@ def _complete(folder: Path, made: dict) -> bool:
         return False
     advice = "remove the folder to have it drawn anew, or name another one"
     try:
-        stats = json.loads((folder / "stats.json").read_text())
-    except (OSError, ValueError):
+        stats = read_json(folder / "stats.json")
+    except WsisError:
         raise WsisError(f"{folder}: exists, but is not a complete `shapes` root; {advice}") from None
     if isinstance(stats.get("spec"), dict):  # a key that the root is older than has its default
         stats["spec"] = ShapesSpec().model_dump(mode="json") | stats["spec"]

@@ -43,5 +43,4 @@ def measure_complexity(tables: dict[str, Table], path: Path, root: Path = ROOT) 
             )
         rows = [row for row in table.rows if row.kind == "train"]
         found[key] = {row.label: complexity(published_recipe(table, row, root), KINDS[key]) for row in rows}
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, found)
