@@ -1,25 +1,35 @@
-"""A method's code hash changes with its code, and with nothing else."""
+"""A method's code hash changes with the code that trains it, and with nothing else."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from wsis import provenance
 from wsis.errors import WsisError
-from wsis.provenance import ROOT, code_hash, proxy_hash, pseudo_hash
+from wsis.methods import METHODS
+from wsis.methods.info import Info
+from wsis.provenance import ROOT, code_hash, hash_of, network_module, sources
 
 SOURCES = {
     "methods/__init__.py": "from wsis.methods import alpha, beta\n",
-    "methods/alpha.py": (
-        '"""Alpha."""\nimport os\nfrom wsis.nn import layers\nfrom wsis.losses.dice import dice\n\n\n'
+    "methods/alpha/__init__.py": "",
+    "methods/alpha/info.py": "NAME = 1\n",
+    "methods/alpha/method.py": (
+        '"""Alpha."""\nimport os\nfrom wsis.nn import layers\nfrom wsis.losses.dice import dice\n'
+        "from wsis.methods.alpha.info import NAME\n\n\n"
         'class Alpha:\n    """Doc."""\n\n    def step(self, x):\n        """Doc."""\n'
-        "        return dice(x) + 1\n"
+        "        from wsis.data import crops\n\n        return dice(x) + 1\n\n"
+        "    def draw(self):\n        from wsis.methods.alpha.pictures import draw\n\n        draw()\n"
     ),
-    "methods/beta/__init__.py": "from ..shared import x\nfrom .inner import Beta\n",
+    "methods/alpha/pictures.py": "WIDTH = 1180\n",
+    "methods/alpha/late.py": "LATE = 1\n",
+    "methods/beta/__init__.py": "",
+    "methods/beta/method.py": "from ..shared import x\nfrom . import inner\nimport wsis.methods\n",
+    "methods/beta/inner.py": "from ..alpha.method import Alpha\n\n\nclass Beta(Alpha):\n    pass\n",
     "methods/shared.py": "x = 6\n",
-    "methods/beta/inner.py": "from ..alpha import Alpha\n\n\nclass Beta(Alpha):\n    pass\n",
-    "methods/beta/late.py": "LATE = 1\n",
     "nn/__init__.py": "",
     "nn/layers.py": "WIDTH = 3\n",
     "nn/other.py": "DEPTH = 4\n",
@@ -27,53 +37,66 @@ SOURCES = {
     "losses/dice.py": "from wsis.losses import smooth\n\n\ndef dice(x):\n    return x\n",
     "losses/smooth.py": "def smooth(x):\n    return x * 2\n",
     "data/__init__.py": "",
+    "data/crops.py": "from wsis.report import page\n\nSIDE = 8\n",
+    "report/page.py": "TITLE = 9\n",
 }
+
+
+def written(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for name, text in SOURCES.items():
-        path = tmp_path / "wsis" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    written(tmp_path / "wsis", SOURCES)
     return tmp_path
+
+
+def hashes(root: Path) -> dict[str, str]:
+    return {method: hash_of([f"wsis.methods.{method}.method"], root) for method in ("alpha", "beta")}
 
 
 def changed_by(root: Path, name: str, old: str, new: str) -> set[str]:
     """Methods whose hash an edit of one file changes."""
-    before = {method: code_hash(method, root) for method in ("alpha", "beta")}
-    path = root / "wsis" / name
+    before, path = hashes(root), root / "wsis" / name
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    return {method for method, code in before.items() if code_hash(method, root) != code}
+    now = hashes(root)
+    return {method for method in before if now[method] != before[method]}
 
 
-def test_comments_docstrings_and_layout_do_not_count(root: Path) -> None:
-    assert changed_by(root, "methods/alpha.py", '"""Doc."""', '"""Another."""') == set()
-    assert changed_by(root, "methods/alpha.py", '"""Alpha."""\n', "# a comment\n\n") == set()
-    assert (
-        changed_by(
-            root,
-            "methods/alpha.py",
-            "dice(x) + 1",
-            "(\n            dice(x)\n            + 1  # one\n        )",
-        )
-        == set()
-    )
-    assert changed_by(root, "methods/alpha.py", '        """Another."""\n', "") == set()
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""Doc."""', '"""Another."""'),
+        ('"""Alpha."""\n', "# a comment\n\n"),
+        ("dice(x) + 1", "(\n            dice(x)\n            + 1  # one\n        )"),
+        ('        """Doc."""\n', ""),
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_count(root: Path, old: str, new: str) -> None:
+    assert changed_by(root, "methods/alpha/method.py", old, new) == set()
 
 
 @pytest.mark.parametrize(
     ("name", "old", "new", "methods"),
     [
-        ("methods/alpha.py", "+ 1", "+ 2", {"alpha", "beta"}),  # beta imports alpha
-        ("methods/beta/inner.py", "pass", "x = 1", {"beta"}),
-        ("methods/beta/late.py", "1", "2", {"beta"}),  # part of the method's folder, imported or not
-        ("methods/shared.py", "6", "7", {"beta"}),  # a relative import of a package's __init__
+        ("methods/alpha/method.py", "+ 1", "+ 2", {"alpha", "beta"}),  # beta imports alpha
+        ("methods/beta/inner.py", "pass", "x = 1", {"beta"}),  # from the package itself
+        ("methods/shared.py", "6", "7", {"beta"}),  # a relative import
         ("nn/layers.py", "3", "5", {"alpha", "beta"}),
         ("losses/smooth.py", "2", "3", {"alpha", "beta"}),  # through dice
-        ("nn/other.py", "4", "5", set()),  # nobody imports it
+        ("data/crops.py", "8", "9", {"alpha", "beta"}),  # in a function
+        ("methods/alpha/late.py", "1", "2", set()),  # nobody imports it
+        ("nn/other.py", "4", "5", set()),
+        ("methods/alpha/pictures.py", "1180", "900", set()),  # what shows and tells, not what trains
+        ("methods/alpha/info.py", "1", "2", set()),
         ("methods/__init__.py", "alpha, beta", "beta, alpha", set()),
+        ("report/page.py", "9", "8", set()),  # outside of the rooms
     ],
 )
 def test_code_counts_where_the_method_uses_it(
@@ -83,78 +106,53 @@ def test_code_counts_where_the_method_uses_it(
 
 
 def test_hash_is_short_hex_and_does_not_depend_on_the_place(root: Path, tmp_path_factory) -> None:
-    code = code_hash("alpha", root)
-    assert len(code) == 16 and int(code, 16) >= 0
+    codes = hashes(root)
+    assert all(len(code) == 16 and int(code, 16) >= 0 for code in codes.values())
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (root / "wsis").rename(elsewhere / "wsis")
-    assert code_hash("alpha", elsewhere) == code
+    assert hashes(elsewhere) == codes
 
 
 def test_unknown_and_broken_sources(root: Path) -> None:
-    with pytest.raises(WsisError, match="gamma"):
-        code_hash("gamma", root)
+    with pytest.raises(WsisError, match=r"no sources of wsis\.methods\.gamma\.method"):
+        hash_of(["wsis.methods.gamma.method"], root)
+    with pytest.raises(WsisError, match="method gamma does not exist"):
+        code_hash("gamma")
     (root / "wsis/nn/layers.py").write_text("def (")
-    with pytest.raises(WsisError, match=r"layers\.py"):
-        code_hash("alpha", root)
+    with pytest.raises(WsisError, match=r"layers\.py: not valid Python"):
+        hash_of(["wsis.methods.alpha.method"], root)
 
 
-MEASURING = {
-    "methods/sim/__init__.py": "from wsis.losses.dice import dice\n",
-    "methods/sim/quality.py": "from wsis.nn import other\n\nMU = 5\n",
-    "methods/sim/sheets.py": "WIDTH = 1180\n",
-    "methods/sim/pseudo_quality.py": "SUBSETS = 2\n",
-}
+def test_several_modules_count_together_wherever_they_lie(root: Path) -> None:
+    alone = hash_of(["wsis.nn.other"], root)
+    both = hash_of(["wsis.nn.other", "wsis.report.page"], root)
+    assert both != alone and both == hash_of(["wsis.report.page", "wsis.nn.other"], root)
+    changed_by(root, "report/page.py", "9", "8")
+    assert hash_of(["wsis.nn.other", "wsis.report.page"], root) != both
+    assert hash_of(["wsis.nn.other"], root) == alone
 
 
-@pytest.mark.parametrize(
-    ("name", "old", "new", "counts"),
-    [
-        ("methods/sim/__init__.py", "import dice", "import dice as loss", True),
-        ("losses/smooth.py", "2", "3", True),  # what SIM imports
-        ("methods/sim/quality.py", "5", "6", True),
-        ("methods/sim/quality.py", "MU", "\n# a comment\nMU", False),
-        ("nn/other.py", "4", "5", True),  # what only the measuring code imports
-        ("methods/sim/pseudo_quality.py", "2", "3", True),
-        ("methods/sim/sheets.py", "1180", "900", False),
-        ("methods/alpha.py", "+ 1", "+ 2", False),  # another method
-    ],
-)
-def test_measures_of_pseudo_masks_have_a_hash_of_their_own(root, name, old, new, counts) -> None:
-    for file, text in MEASURING.items():
-        path = root / "wsis" / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    before = pseudo_hash(root)
-    path = root / "wsis" / name
-    assert old in path.read_text() and before != code_hash("sim", root)
-    path.write_text(path.read_text().replace(old, new))
-    assert (pseudo_hash(root) != before) == counts
+def test_a_method_from_outside_counts_with_its_own_package(tmp_path: Path, monkeypatch) -> None:
+    written(tmp_path / "zoo", {"__init__.py": "", "net.py": "import zoo.loss\nfrom wsis.nn import weights\n"})
+    written(tmp_path / "zoo", {"loss.py": "import json\n\nMU = 5\n"})
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(provenance, "info_of", lambda name: Info(name=name, network="zoo.net:Net"))
+    code = code_hash("zoo")
+    names = [*sources(["zoo.net"])]
+    assert {"zoo.net", "zoo.loss", "wsis.nn.weights"} <= {*names} and "json" not in names
+    (tmp_path / "zoo/loss.py").write_text("import json\n\nMU = 6\n")
+    assert code_hash("zoo") != code
+    sys.modules.pop("zoo", None)
 
 
-def test_the_measuring_code_is_where_the_hash_looks_for_it(root) -> None:
-    assert len(pseudo_hash(ROOT)) == 16
-    with pytest.raises(WsisError, match=r"wsis\.probe\.quality"):
-        pseudo_hash(root)
+@pytest.mark.parametrize("method", METHODS)
+def test_what_trains_a_method_is_followed_in_the_package(method: str) -> None:
+    names = sources([network_module(method)], ROOT)
+    assert f"wsis.methods.{method}.method" in names
+    apart = (".info", ".spec", ".bench", ".measures", ".pictures", ".sheets", "_quality", "_pictures")
+    assert not [name for name in names if name.endswith(apart) or name.startswith("wsis.engine")]
 
 
-def test_measures_of_proxy_masks_depend_on_what_measures_them_alone(root) -> None:
-    with pytest.raises(WsisError, match=r"wsis\.probe\.proxy_rows"):
-        proxy_hash(root)
-    names = [
-        "methods/boxcaseg/proxy_rows.py",
-        "methods/boxcaseg/proxy_quality.py",
-        "evaluation/class_agnostic.py",
-        "evaluation/rle.py",
-    ]
-    names += ["proxy/merge.py", "proxy/agreement.py"]
-    for name in names:
-        path = root / "wsis" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("N = 1\n")
-    codes = [proxy_hash(root)]
-    for name in names:
-        (root / "wsis" / name).write_text("N = 2\n")
-        codes.append(proxy_hash(root))
-    assert len(set(codes)) == len(codes)
-    (root / "wsis/methods/alpha.py").write_text("N = 2\n")
-    assert proxy_hash(root) == codes[-1] and len(proxy_hash(ROOT)) == 16
+def test_patches_and_crops_and_batches_and_the_threshold_count() -> None:
+    names = sources([network_module("boxcaseg")])
+    assert {"wsis.methods.boxcaseg.patches", "wsis.methods.boxcaseg.crops", "wsis.data.salient"} <= {*names}

@@ -1,26 +1,27 @@
 """Fingerprint of the code behind a method, so that a report can say which numbers old code produced.
 
-Only what decides a training's numbers counts: the method's own sources and what they import from
-`wsis.methods`, `wsis.nn`, `wsis.losses` and `wsis.extract`; for pseudo masks and boundary maps also
-what measures them, for proxy masks that alone. Sources are parsed, never imported, and compared without
-comments, docstrings and layout.
+Only what decides numbers counts: the module of a method's network and what that imports, anywhere in it and
+in what it imports, of the rooms below (a method's words, pictures, measures and benches are apart). Sources
+are parsed, never imported, and compared without comments, docstrings and layout.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from wsis.errors import WsisError
+from wsis.methods import info_of
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder that holds the package `wsis`
-_COUNTED = ("wsis.methods", "wsis.nn", "wsis.losses", "wsis.extract")
-# What decides a method's numbers outside of its own sources: labels, and the choice of a threshold.
-_BESIDE = {
-    "baiseg": ("wsis.methods.baiseg.threshold", "wsis.methods.baiseg.semantic", "wsis.methods.baiseg.batches")
-}
+ROOMS = ("methods", "nn", "losses", "data", "proxy", "evaluation")
+_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+APART = frozenset({"info", "spec", "pictures", "sheets", "measures", "bench"})  # modules of a method's room
 _MEASURING = ("wsis.methods.sim.quality", "wsis.methods.sim.pseudo_quality")
 _MEASURING_PROXIES = (
     "wsis.methods.boxcaseg.proxy_rows", "wsis.methods.boxcaseg.proxy_quality",
@@ -35,119 +36,123 @@ _MEASURING_BOUNDARIES = (
 
 
 def code_hash(method: str, root: Path = ROOT) -> str:
-    """16 hex digits over the sources of `wsis/methods/<method>` (file or folder) and of what they import.
+    """`hash_of` the code that trains a method; WsisError for a name that no method has."""
+    return hash_of([network_module(method)], root)
 
-    Equal before and after an edit of comments, docstrings or layout, and after one of another method.
-    Raises WsisError when the method has no sources or one of them is not valid Python.
-    """
-    return _hash(_method(method, root), root)
+
+def network_module(method: str) -> str:
+    """The module of a method's network, with which its training begins."""
+    return info_of(method).network.partition(":")[0]
 
 
 def pseudo_hash(root: Path = ROOT) -> str:
     """The same for the measures of SIM's pseudo masks: SIM's code, and that which measures."""
-    measuring = _there(_MEASURING, root)
-    return _hash([*_method("sim", root), *measuring], root)
+    return hash_of([network_module("sim"), *_MEASURING], root)
 
 
 def proxy_hash(root: Path = ROOT) -> str:
     """The same for the measures of proxy masks: what measures them. A run has written the masks."""
-    return _hash(_there(_MEASURING_PROXIES, root), root)
+    return hash_of(_MEASURING_PROXIES, root)
 
 
 def boundary_hash(root: Path = ROOT) -> str:
     """The same for the measures of boundary maps: BAISeg's code, and that which measures."""
-    measuring = _there(_MEASURING_BOUNDARIES, root)
-    return _hash([*_method("baiseg", root), *measuring], root)
+    return hash_of([network_module("baiseg"), *_MEASURING_BOUNDARIES], root)
 
 
-def _there(names: Sequence[str], root: Path) -> list[str]:
-    for name in names:
-        if _file(name, root) is None:
-            raise WsisError(f"{root}: no sources of {name}")
-    return [*names]
+def hash_of(modules: Iterable[str], root: Path = ROOT) -> str:
+    """16 hex digits over the sources of these modules and of all that they import (`sources`).
 
-
-def _method(method: str, root: Path) -> list[str]:
-    start = f"wsis.methods.{method}"
-    if _file(start, root) is None:
-        raise WsisError(f"{root / 'wsis' / 'methods'}: no sources of a method '{method}'")
-    beside = [name for name in _BESIDE.get(method, ()) if _file(name, root)]
-    return [*_modules(start, root), *beside]
-
-
-def _hash(todo: list[str], root: Path) -> str:
-    """Over these modules and all counted ones that they import."""
-    texts: dict[str, str] = {}
-    while todo:
-        name = todo.pop()
-        if name in texts:
-            continue
-        tree = _parse(_file(name, root))
-        todo += [found for found in _imports(tree, name, root) if found not in texts]
-        texts[name] = _bare(tree)
+    Equal before and after an edit of comments, docstrings or layout.
+    """
     digest = hashlib.sha256()
-    for name in sorted(texts):
-        digest.update(f"{name}\n{texts[name]}\n".encode())
+    for name, path in sorted(sources(modules, root).items()):
+        digest.update(f"{name}\n{_parsed(path).code}\n".encode())
     return digest.hexdigest()[:16]
 
 
+def sources(modules: Iterable[str], root: Path = ROOT) -> dict[str, Path]:
+    """Module -> file of these modules and of what they import from the rooms that count.
+
+    Of a module from outside of `wsis` its own package counts, too. Raises WsisError for a module without
+    sources, and for one that is not valid Python.
+    """
+    todo = list(modules)
+    counted = {*(f"wsis.{room}" for room in ROOMS), *(name.split(".")[0] for name in todo)} - {"wsis"}
+    files: dict[str, Path] = {}
+    while todo:
+        name = todo.pop()
+        path = _file(name, root)
+        if path is None:
+            raise WsisError(f"{root}: no sources of {name}")
+        files[name] = path
+        for candidates in _imported(name, path):
+            there = (each for each in candidates if _counts(each, counted) and _file(each, root))
+            module = next(there, None)
+            if module is not None and module not in files:
+                todo.append(module)
+    return files
+
+
+def _counts(name: str, counted: set[str]) -> bool:
+    if name == "wsis.methods" or (name.startswith("wsis.methods.") and name.rpartition(".")[2] in APART):
+        return False  # the package of all methods finds them: following it would tie each to all others
+    return any(name == top or name.startswith(f"{top}.") for top in counted)
+
+
 def _file(name: str, root: Path) -> Path | None:
+    """The file of a module below `root`, or of one that is installed; None where there is none."""
     base = root.joinpath(*name.split("."))
     for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
         if path.is_file():
             return path
-    return None
+    return None if name.split(".")[0] == "wsis" else _installed(name)
 
 
-def _modules(name: str, root: Path) -> list[str]:
-    """`name` and, where it is a package, every module below it."""
-    folder = root.joinpath(*name.split("."))
-    below = sorted(folder.rglob("*.py")) if (folder / "__init__.py").is_file() else []
-    inner = (path.relative_to(root).with_suffix("").as_posix().replace("/", ".") for path in below)
-    return [name, *(module for module in inner if not module.endswith(".__init__"))]
-
-
-def _parse(path: Path) -> ast.Module:
+@cache
+def _installed(name: str) -> Path | None:
     try:
-        return ast.parse(path.read_text(encoding="utf-8"))
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    path = Path(spec.origin) if spec and spec.origin else None
+    return path if path and path.suffix == ".py" else None
+
+
+def _imported(name: str, path: Path) -> list[Sequence[str]]:
+    """What the module `name` imports: for each import the modules that it may mean, the likeliest first."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    found: list[Sequence[str]] = []
+    for level, source, names in _parsed(path).imports:
+        if level:
+            parts = package[: len(package) - level + 1]
+            source = ".".join([*parts, source] if source else parts)
+        # `from package import module` names a module, `from module import name` does not.
+        found += [(f"{source}.{each}", source) if each else (source,) for each in names]
+    return found
+
+
+class _Parsed(NamedTuple):
+    code: str  # without docstrings, comments and layout
+    imports: list[tuple[int, str, list[str]]]  # level, source, names ('' for a plain import)
+
+
+def _parsed(path: Path) -> _Parsed:
+    return _parsed_at(path, path.stat().st_mtime_ns, path.stat().st_size)
+
+
+@cache
+def _parsed_at(path: Path, time: int, size: int) -> _Parsed:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise WsisError(f"{path}: not valid Python: {error}") from None
-
-
-def _imports(tree: ast.Module, name: str, root: Path) -> list[str]:
-    """Counted modules that the module `name` imports, anywhere in it."""
-    package = _file(name, root).name == "__init__.py"
-    found = []
+    imports: list[tuple[int, str, list[str]]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            imports += [(0, alias.name, [""]) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            source = node.module or ""
-            if node.level:
-                parts = name.split(".")
-                parts = parts[: len(parts) - node.level + package]
-                source = ".".join([*parts, source]).rstrip(".")
-            # `from package import module` names a module, `from module import name` does not.
-            inner = [f"{source}.{alias.name}" for alias in node.names]
-            found += [module if _file(module, root) else source for module in inner]
-    # The package of all methods only dispatches between them: following it would tie each to all others.
-    return sorted({module for module in found if _counted(module) and _file(module, root)})
-
-
-def _counted(name: str) -> bool:
-    return name != "wsis.methods" and any(name == top or name.startswith(f"{top}.") for top in _COUNTED)
-
-
-def _bare(tree: ast.Module) -> str:
-    """The code without docstrings, comments and layout."""
-    for node in ast.walk(tree):
-        if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            continue
-        first = node.body[0] if node.body else None
-        if (
-            isinstance(first, ast.Expr)
-            and isinstance(first.value, ast.Constant)
-            and isinstance(first.value.value, str)
-        ):
+            imports.append((node.level, node.module or "", [alias.name for alias in node.names]))
+        elif isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(ast.fix_missing_locations(tree))
+    return _Parsed(ast.unparse(ast.fix_missing_locations(tree)), imports)
