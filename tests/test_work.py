@@ -7,6 +7,7 @@ import os
 import pytest
 
 from wsis.errors import WsisError
+from wsis.files import write_json
 from wsis.plan import make_plan
 from wsis.work import read_work, tables_of, targets, work, write_work
 
@@ -83,3 +84,20 @@ def test_the_work_that_a_workflow_began_with_is_kept(plan, tmp_path):
         read_work(tmp_path / "smoke")
     write_work(found, tmp_path / "smoke")
     assert read_work(tmp_path / "smoke") == found
+
+
+def test_a_run_of_other_settings_is_not_finished_nor_what_starts_from_it(plan, tmp_path, capsys):
+    runs = plan.with_needed(plan.wanted(TABLES))
+    finish(tmp_path, plan, runs)
+    parent = next(run for run in runs if any(run in plan.runs[other].needs for other in runs))
+    tree = plan.runs[parent].recipe.settled().model_dump(mode="json")
+    stored = tmp_path / "smoke" / "runs" / parent / "recipe.json"
+    write_json(stored, {"recipe": tree})
+    assert not work(plan, TABLES, tmp_path).trainings
+    tree["predict"]["nms"] = 0.55
+    write_json(stored, {"recipe": tree})
+    due = {run for run in runs if parent in plan.with_needed([run])}
+    assert due == {*trained(work(plan, TABLES, tmp_path))}
+    assert (
+        capsys.readouterr().err == f"{parent}: trained with predict.nms 0.55 (planned: 0.6): not finished\n"
+    )

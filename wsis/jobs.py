@@ -9,6 +9,7 @@ from pathlib import Path
 from wsis.data.places import Roots, named_roots, run_root
 from wsis.declare.load import load_figures
 from wsis.declare.recipe import DataSpec, Recipe
+from wsis.declare.stored import difference
 from wsis.errors import WsisError
 from wsis.files import read_json
 from wsis.plan import Plan, shapes_root
@@ -40,6 +41,8 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
         if id not in plan.runs:
             raise WsisError(f"no run {id} at scale {plan.scale.name} with these seeds; see `wsis plan`")
         recipe, folder = plan.runs[id].recipe, results / plan.scale.name / "runs" / id
+        if text := difference(folder, recipe):
+            raise WsisError(f"{folder}: {text}; train it again")
         wanted = run_root(recipe, results, plan.scale.name, data_root), recipe.data
         if wanted != opened:  # runs of a job mostly have one root
             opened, root = wanted, open_root(recipe, wanted[0])

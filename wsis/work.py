@@ -7,10 +7,12 @@ began with are kept in results/<scale>/jobs.json.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from wsis.declare.stored import difference
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 from wsis.packing import Job, pack, shapes_root, table_ranks
@@ -71,9 +73,10 @@ def work(plan: Plan, tables: Sequence[str], results: Path, cores: int = 1, anew:
 def finished(plan: Plan, runs: Collection[str], folder: Path) -> set[str]:
     """Those of `runs` that need no training: their train.json is there, and none that they need is newer.
 
-    runs: parents first. folder: results/<scale>/runs.
+    runs: parents first. folder: results/<scale>/runs. Says on stderr which were trained with other settings.
     """
     when: dict[str, float] = {}
+    differing: dict[str, list[str]] = {}  # how the settings differ -> runs
     proxied = plan.proxied
     for run in runs:
         path = folder / run / "train.json"
@@ -82,8 +85,14 @@ def finished(plan: Plan, runs: Collection[str], folder: Path) -> set[str]:
             continue
         if run in proxied and not (folder / run / "proxies").is_dir():
             continue  # trained before another run came to learn its masks
+        if text := difference(folder / run, plan.runs[run].recipe):
+            differing.setdefault(text, []).append(run)
+            continue
         if all(when[need] <= path.stat().st_mtime for need in needs):
             when[run] = path.stat().st_mtime
+    for text, others in differing.items():
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        print(f"{others[0]}{more}: {text}: not finished", file=sys.stderr)
     return set(when)
 
 

@@ -17,6 +17,7 @@ from wsis.engine.run import RunOptions, finished, train_runs
 from wsis.engine.signals import Interrupted
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
+from wsis.files import write_json
 
 OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=False))
 
@@ -119,7 +120,22 @@ def test_finished_runs_are_skipped_and_roots_opened_once(tmp_path, toys):
     train_runs(plan, [first.id, second.id], tmp_path, tmp_path / "d", OPTIONS)
     assert toys.built == [first.id, second.id] and toys.opened == 1
     (tmp_path / "smoke" / "runs" / first.id / "predictions.json").unlink()
-    assert not finished(tmp_path / "smoke" / "runs" / first.id, first.id)
+    assert not finished(tmp_path / "smoke" / "runs" / first.id, first)
+
+
+def test_a_run_of_other_settings_is_trained_anew_though_its_id_is_the_same(tmp_path, toys, capsys):
+    recipe = recipe_of()
+    folder = tmp_path / "smoke" / "runs" / recipe.id
+    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    declared = read(folder, "recipe.json")
+    declared["recipe"]["predict"]["nms"] = 0.55
+    write_json(folder / "recipe.json", declared)
+    write_json(folder / "checkpoints" / "trained.json", {"recipe": recipe.id, "summary": {}})
+    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert toys.built == [recipe.id, recipe.id] and finished(folder, recipe)
+    text = f"{recipe.id}: trained with predict.nms 0.55 (planned: 0.6): starts afresh"
+    assert text in capsys.readouterr().err
+    assert read(folder, "train.json")["iterations"] == 4
 
 
 def test_a_run_whose_train_json_alone_was_deleted_is_not_trained_again(tmp_path, toys):
@@ -182,7 +198,7 @@ def test_a_failing_run_stops_only_what_starts_from_it(tmp_path, toys, capsys):
     assert f"{bad.id}: " in str(error.value) and "not finite at iteration 0" in str(error.value)
     assert f"{child.id}: its parent {bad.id} failed" in str(error.value)
     assert good.id not in str(error.value)
-    assert finished(tmp_path / "smoke" / "runs" / good.id, good.id)
+    assert finished(tmp_path / "smoke" / "runs" / good.id, good)
     assert f"{bad.id} failed" in capsys.readouterr().err
 
 
@@ -201,7 +217,7 @@ def test_a_training_that_was_stopped_before_its_prediction_is_not_repeated(tmp_p
     monkeypatch.setattr(engine_run, "train", None)
     train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
     assert (folder / "model.pt").stat().st_mtime_ns == trained and (folder / "log.jsonl").read_bytes() == log
-    assert finished(folder, recipe.id) and read(folder, "train.json")["iterations"] == 4
+    assert finished(folder, recipe) and read(folder, "train.json")["iterations"] == 4
 
 
 def test_a_signal_stops_the_following_runs_too(tmp_path, toys, monkeypatch):

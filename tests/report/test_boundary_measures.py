@@ -17,7 +17,7 @@ from wsis.errors import WsisError
 from wsis.measures.words import measures_note, readable
 from wsis.plan import Plan
 from wsis.provenance import ROOT, boundary_hash
-from wsis.report import build
+from wsis.report import results as report_results
 from wsis.report.build import build_report
 from wsis.report.model import CellResult, Report
 from wsis.report.view import table_view
@@ -48,8 +48,8 @@ def retrained(seed: int) -> Recipe:
 
 @pytest.fixture
 def plan(monkeypatch) -> Plan:
-    monkeypatch.setattr(build, "code_hash", lambda method: "now")
-    monkeypatch.setattr(build, "boundary_hash", lambda: "now")
+    monkeypatch.setattr(report_results, "code_hash", lambda method: "now")
+    monkeypatch.setattr(report_results, "boundary_hash", lambda: "now")
     cost = Cost(device="a device", seconds_per_image={}, megabytes={}, source="s")
     scale = Scale(name="tiny", title="t", seeds=SEEDS, cost=cost, data="generated")
     rows = [{"label": label, "values": [40.0], "train": {}} for label in (*ROWS, "Mask R-CNN")]

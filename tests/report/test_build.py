@@ -11,8 +11,9 @@ import pytest
 from tests.report.results_folder import add_run, make_plan, make_results, measured, recipe, table, write
 from wsis.declare.table import Curve, Erratum, Figure
 from wsis.errors import WsisError
-from wsis.report import build
+from wsis.report import results as report_results
 from wsis.report.build import build_report
+from wsis.report.markup import mark_command
 from wsis.report.model import Report, TableResult
 
 FIGURE = Figure(
@@ -28,7 +29,7 @@ def plan():
 
 @pytest.fixture
 def report(plan, tmp_path, monkeypatch) -> Report:
-    monkeypatch.setattr(build, "code_hash", lambda method: "now")
+    monkeypatch.setattr(report_results, "code_hash", lambda method: "now")
     make_results(plan, tmp_path)
     return report_of(plan, tmp_path)
 
@@ -258,3 +259,30 @@ def test_rows_trained_on_different_data_are_named(plan, tmp_path) -> None:
     found = [text for text in first(report_of(plan, tmp_path)).deviations if "different data" in text]
     assert len(found) == len(plan.seeds)
     assert "other (ff): low; shapes-0 (0f): middle" in found[0]
+
+
+def test_a_run_of_other_settings_is_not_shown_but_told(plan, report: Report, tmp_path) -> None:
+    runs = plan.row_runs("boxinst/1a", "low")
+    text = "trained with predict.nms 0.55 (planned: 0.6)"
+    for count, (seed, run) in enumerate(runs.items(), 1):
+        tree = plan.runs[run].recipe.model_dump(mode="json")
+        tree["predict"]["nms"] = 0.55
+        write(tmp_path / "tiny" / "runs" / run / "recipe.json", {"recipe": tree})
+        result = first(report_of(plan, tmp_path))
+        cell = result.cells["low", "AP"]
+        assert seed not in cell.values and cell.n == len(runs) - count
+        assert any(text in deviation for deviation in result.deviations)
+    assert cell.reason.startswith(f"{text}; not run: snakemake")
+    assert str(mark_command(cell.reason)).startswith(f"{text}; not run: <code>snakemake")
+    assert result.cells["middle", "AP"].values == first(report).cells["middle", "AP"].values
+
+
+def test_what_starts_from_a_run_of_other_settings_is_stale(plan, report: Report, tmp_path) -> None:
+    run = plan.runs[plan.row_runs("boxinst/1a", "low")[plan.seeds[0]]]
+    tree = plan.runs[run.parent].recipe.model_dump(mode="json")
+    tree["schedule"]["warmup"] = 7
+    write(tmp_path / "tiny" / "runs" / run.parent / "recipe.json", {"recipe": tree})
+    assert (
+        not first(report).cells["low", "AP"].stale
+        and first(report_of(plan, tmp_path)).cells["low", "AP"].stale
+    )

@@ -16,7 +16,7 @@ from wsis.errors import WsisError
 from wsis.measures.words import readable
 from wsis.methods.sim.measures import BATCHES
 from wsis.plan import Plan
-from wsis.report import build
+from wsis.report import results as report_results
 from wsis.report.build import build_report
 from wsis.report.collect import collect
 from wsis.report.diff import compare, make_diff
@@ -122,8 +122,8 @@ def plan(monkeypatch) -> Plan:
 
 def unchanged(monkeypatch) -> None:
     """All code is that which made the results."""
-    monkeypatch.setattr(build, "code_hash", lambda method: "now")
-    monkeypatch.setattr(build, "pseudo_hash", lambda: "now")
+    monkeypatch.setattr(report_results, "code_hash", lambda method: "now")
+    monkeypatch.setattr(report_results, "pseudo_hash", lambda: "now")
 
 
 def test_a_measure_is_read_from_the_warm_up_that_a_run_continues(plan, tmp_path):

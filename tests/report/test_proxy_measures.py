@@ -17,7 +17,7 @@ from wsis.errors import WsisError
 from wsis.measures.words import ProxyMasks, measures_note, readable
 from wsis.methods.boxcaseg.proxy_setting import setting
 from wsis.plan import Plan
-from wsis.report import build
+from wsis.report import results as report_results
 from wsis.report.build import build_report
 from wsis.report.model import Report
 from wsis.report.view import table_view
@@ -64,8 +64,8 @@ def second(seed: int, rules: dict[str, Any] | None) -> Recipe:
 
 @pytest.fixture
 def plan(monkeypatch) -> Plan:
-    monkeypatch.setattr(build, "code_hash", lambda method: "now")
-    monkeypatch.setattr(build, "proxy_hash", lambda: "now")
+    monkeypatch.setattr(report_results, "code_hash", lambda method: "now")
+    monkeypatch.setattr(report_results, "proxy_hash", lambda: "now")
     cost = Cost(device="a device", seconds_per_image={}, megabytes={}, source="s")
     scale = Scale(name="tiny", title="t", seeds=SEEDS, cost=cost, data="generated")
     declared = table("7", ["AP", "mIoU"], ROWS, CLAIMS)

@@ -6,24 +6,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from wsis.declare.recipe import Recipe
+from wsis.declare.stored import difference
 from wsis.files import read_json, write_json
 
 MODEL, PREDICTIONS, RECORD = "model.pt", "predictions.json", "train.json"
 COPY = Path("checkpoints") / "finished.json"
 
 
-def finished(folder: Path, run: str, predicts: bool = True) -> bool:
-    """Whether `folder` holds all that `run`'s training leaves, and its prediction where it predicts."""
-    if not _left(folder, predicts) or not (folder / RECORD).exists():
+def finished(folder: Path, recipe: Recipe, predicts: bool = True) -> bool:
+    """Whether `folder` holds all that a training of `recipe` leaves, and a prediction where it predicts."""
+    if not _left(folder, recipe, predicts) or not (folder / RECORD).exists():
         return False
-    return read_json(folder / RECORD).get("recipe") == run
+    return read_json(folder / RECORD).get("recipe") == recipe.id
 
 
-def _left(folder: Path, predicts: bool) -> bool:
-    return (folder / MODEL).exists() and (not predicts or (folder / PREDICTIONS).exists())
+def _left(folder: Path, recipe: Recipe, predicts: bool) -> bool:
+    there = (folder / MODEL).exists() and (not predicts or (folder / PREDICTIONS).exists())
+    return there and difference(folder, recipe) is None
 
 
-def restored(folder: Path, run: str, parents: Sequence[Path] = (), predicts: bool = True) -> bool:
+def restored(folder: Path, recipe: Recipe, parents: Sequence[Path] = (), predicts: bool = True) -> bool:
     """Whether a finished run lacked train.json only, which is then written again from its copy.
 
     Snakemake deletes a job's declared outputs before it starts the job again, and train.json is the one that
@@ -31,18 +34,17 @@ def restored(folder: Path, run: str, parents: Sequence[Path] = (), predicts: boo
     run whose parent's folder holds other weights than it started from is.
     """
     copy = folder / COPY
-    if not copy.exists() or not _left(folder, predicts):
+    if not copy.exists() or not _left(folder, recipe, predicts):
         return False
     content = read_json(copy)
-    if content.get("recipe") != run:
+    if content.get("recipe") != recipe.id:
         return False
     began = {entry["id"]: entry["weights"] for key in ("parent", "proxy") if (entry := content.get(key))}
     for parent in parents:
         now, then = _trained_weights(parent), began.get(parent.name)
         if None not in (now, then) and now != then:
-            print(
-                f"{run}: {parent.name}, which it starts from, was trained again", file=sys.stderr, flush=True
-            )
+            text = f"{recipe.id}: {parent.name}, which it starts from, was trained again"
+            print(text, file=sys.stderr, flush=True)
             return False
     write_json(folder / "train.json", content)
     return True

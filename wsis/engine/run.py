@@ -25,6 +25,7 @@ from wsis.data.roots import Root, official, open_root
 from wsis.data.salient import SalientRoot, open_salient
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
+from wsis.declare.stored import difference
 from wsis.engine.checkpoint import digest, load_model
 from wsis.engine.devices import lease, visible_devices
 from wsis.engine.environment import environment
@@ -104,9 +105,9 @@ def train_runs(
     for run in ids:
         needs = plan.runs[run].needs
         fresh = not set(needs) & set(todo)
-        predicts = plan.predicts(run)
-        done = finished(folders[run], run, predicts) or (
-            fresh and restored(folders[run], run, [base / needed for needed in needs], predicts)
+        predicts, recipe = plan.predicts(run), plan.runs[run].recipe
+        done = finished(folders[run], recipe, predicts) or (
+            fresh and restored(folders[run], recipe, [base / needed for needed in needs], predicts)
         )
         if not done or (run in proxied and not proxies_complete(folders[run])):
             todo.append(run)
@@ -203,7 +204,7 @@ def execute(job: Job) -> None:
     first = fabric.global_rank == 0
     proxies, found = load_proxies(job.origin, recipe.proxy, recipe.seed) if job.origin else (None, None)
     root = _opened(recipe, job.root, proxies)
-    if finished(job.folder, run, job.predicts):  # another run has come to need its masks
+    if finished(job.folder, recipe, job.predicts):  # another run has come to need its masks
         seed_process("weights", recipe.seed)
         method = build_method(recipe, root.num_classes)
         method.load_state_dict(load_model(folder / "model.pt")["model"])
@@ -211,7 +212,7 @@ def execute(job: Job) -> None:
         make_proxies(method, root, folder, fabric, job.options.train.progress)
         return
     if first:
-        folder.mkdir(parents=True, exist_ok=True)
+        _forget_other_settings(job)
         tree = recipe.model_dump(mode="json")
         parent = recipe.init.parent if recipe.init else None
         write_json(folder / "recipe.json", {"id": run, "scale": job.scale, "recipe": tree, "parent": parent})
@@ -261,6 +262,13 @@ def _trained(job: Job, method: nn.Module) -> dict[str, Any] | None:
         return None
     method.load_state_dict(model["model"])
     return content["summary"]
+
+
+def _forget_other_settings(job: Job) -> None:
+    """Drop what a training with other settings has left to continue from: its id may be the same."""
+    if text := difference(job.folder, job.recipe):
+        print(f"{job.recipe.id}: {text}: starts afresh", file=sys.stderr, flush=True)
+        shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
 
 
 def _forget_other_origins(job: Job, proxies: str | None) -> None:

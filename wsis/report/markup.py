@@ -13,7 +13,9 @@ from markupsafe import Markup, escape
 from wsis.measures.words import readable
 
 NONE = "\N{EN DASH}"  # stands where there is no value
-_COMMAND = re.compile(r"^(?P<before>not run: )(?P<command>.+?)(?P<after> \(~?[^()]*\))?$", re.DOTALL)
+_COMMAND = re.compile(
+    r"^(?P<before>(?:trained with .+?; )?not run: )(?P<command>.+?)(?P<after> \(~?[^()]*\))?$", re.DOTALL
+)
 
 
 @cache

@@ -16,10 +16,10 @@ from wsis.plan import Plan, Run
 from wsis.report.model import CellResult
 
 if TYPE_CHECKING:
-    from wsis.report.build import Found
+    from wsis.report.results import Results
 
 
-def measure_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
+def measure_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Results) -> CellResult:
     """A measure of a row whose runs are `runs`, by seed."""
     if metric in BOUNDARY_MEASURES:
         cell = _boundary_cell
@@ -40,7 +40,7 @@ def measuring(plan: Plan, command: str, run: str) -> str:
     return shlex.join(words)
 
 
-def _pseudo_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
+def _pseudo_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Results) -> CellResult:
     """Of the masks that a row's settings make with the checkpoint that its runs continue."""
     recipes = [plan.runs[run].recipe for run in runs.values()]
     if not all(recipe.sim and recipe.sim.labels for recipe in recipes):
@@ -60,7 +60,7 @@ def _warmup(run: Run) -> str | None:
     return init.parent if init and init.iteration is not None else None
 
 
-def _proxy_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
+def _proxy_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Results) -> CellResult:
     """Of the masks that a row's Mask R-CNN learns from, as its own rules leave them, or of a baseline's."""
     specs = {seed: rules_of(plan.runs[run].recipe) for seed, run in sorted(runs.items())}
     if None in specs.values():
@@ -73,7 +73,7 @@ def _proxy_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, fou
     return cell
 
 
-def _boundary_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Found) -> CellResult:
+def _boundary_cell(table: Table, metric: str, runs: dict[int, str], plan: Plan, found: Results) -> CellResult:
     """Of the maps and instances of a row's own runs; what a Mask R-CNN has learnt from them has no map."""
     specs = [plan.runs[run].recipe.baiseg for run in runs.values()]
     if None in specs or (metric != "split" and any(spec.boundary == "none" for spec in specs)):
@@ -91,7 +91,7 @@ def _filled(
     runs: dict[int, str],
     values: Mapping[int, float | None],
     parents: Mapping[int, str],
-    found: Found,
+    found: Results,
     problem: Callable,
     command: str,
 ) -> CellResult:

@@ -1,0 +1,47 @@
+"""What a run was trained with, beside what the plan would train.
+
+An id leaves out what is default: a default may change and the id not. The recipe.json in a run's folder has
+every key, and decides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wsis.declare.recipe import Recipe
+from wsis.files import read_json
+
+_ABSENT = object()
+
+
+def difference(folder: Path, recipe: Recipe) -> str | None:
+    """'trained with predict.nms 0.6 (planned: 0.5)' where a run's folder holds other settings than `recipe`.
+
+    None where they are the same, or where there is no recipe.json. A key that recipe.json is older than had
+    its default.
+    """
+    path = folder / "recipe.json"
+    stored = read_json(path).get("recipe") if path.exists() else None
+    if stored is None or stored == (planned := recipe.settled().model_dump(mode="json")):
+        return None
+    chosen = recipe.settled().model_dump(mode="json", exclude_defaults=True)
+    return "trained with " + ", ".join(texts) if (texts := [*_differing(stored, planned, chosen)]) else None
+
+
+def _differing(
+    stored: dict[str, Any], planned: dict[str, Any], chosen: dict[str, Any], above: str = ""
+) -> Iterator[str]:
+    """A text for each key whose values differ. chosen: the part of `planned` that is no default."""
+    for name in stored | planned:
+        then, now = stored.get(name, _ABSENT), planned.get(name, _ABSENT)
+        if isinstance(then, dict) and isinstance(now, dict):
+            yield from _differing(then, now, chosen.get(name, {}), f"{above}{name}.")
+        elif then != now and not (then is _ABSENT and name not in chosen):
+            yield f"{above}{name} {_text(then)} (planned: {_text(now)})"
+
+
+def _text(value: Any) -> str:
+    return "absent" if value is _ABSENT else json.dumps(value)

@@ -1,0 +1,110 @@
+"""The cells of columns that the papers print: which file a row's value stands in, and why there is none."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from wsis.declare.table import Row, Table
+from wsis.measures.words import NO_DETECTOR, is_measure
+from wsis.plan import FILLS_BOXES, Plan, protocol_of
+from wsis.report.cost_cells import COSTS, cost_cell
+from wsis.report.measure_cells import measure_cell
+from wsis.report.model import CellResult
+from wsis.report.results import Results
+
+# Which classes carry no masks under a supervision, as metrics.json names them in `groups`.
+UNSEEN = {"masks-voc": "nonvoc", "masks-nonvoc": "voc"}
+
+
+def cell_of(table: Table, row: Row, metric: str, results: Results) -> CellResult:
+    """What a row has under a metric, measure or cost of its table; without the published number."""
+    plan = results.plan
+    runs = plan.row_runs(table.key, row.label)
+    if row.kind == "quote":
+        return CellResult(reason="quoted")
+    if metric in COSTS:
+        first, command = plan.seeds_of(table.paper)[0], f"wsis complexity --scale {plan.scale.name}"
+        return cost_cell(table, row, metric, first, runs, results.costs, command)
+    if not runs:
+        return CellResult(reason=plan.row_reason(table.key, row.label) or "not part of this plan")
+    if metric == "prop":
+        return _affinity_cell(table, runs, results)
+    if is_measure(metric):
+        return measure_cell(table, metric, runs, plan, results)
+    protocol = protocol_of(metric, row.protocol or table.protocol)
+    methods = {plan.runs[run].recipe.method for run in runs.values()}
+    if protocol != "class-agnostic" and methods <= FILLS_BOXES:
+        return CellResult(reason=NO_DETECTOR)
+    runs = {seed: plan.measured_by(run, metric) for seed, run in runs.items()}
+    if metric == "drop_rate":
+        return _drop_cell(table, runs, results)
+    cell, problems = CellResult(runs=dict(runs)), []
+    for seed, run in sorted(runs.items()):
+        measured = results.metrics.get(run)
+        if measured is None:
+            continue
+        measured = measured.get("also", {}).get(protocol, measured)
+        value = _value(measured, metric, _unseen_group(table, plan))
+        if measured["protocol"] != protocol:
+            problems.append(f"measured under protocol {measured['protocol']}, published under {protocol}")
+        elif value is None or not math.isfinite(value):
+            absent = "is undefined on this data" if metric in measured["metrics"] else "is not measured"
+            problems.append(f"{metric} {absent}")
+        else:
+            cell.values[seed] = float(value)
+    if not cell.values:
+        cell.reason = problems[0] if problems else results.missing(table.key, runs.values())
+    cell.stale = any(results.stale(runs[seed]) for seed in cell.values)
+    return cell
+
+
+def _drop_cell(table: Table, runs: dict[int, str], results: Results) -> CellResult:
+    """Share of the proxy masks that a Mask R-CNN's training left out, from its train.json."""
+    cell = CellResult(runs=dict(runs))
+    for seed, run in sorted(runs.items()):
+        proxies = results.train.get(run, {}).get("proxy")
+        if proxies and proxies["drop_rate"] is not None:
+            cell.values[seed] = float(proxies["drop_rate"])
+    if not cell.values:
+        cell.reason = results.missing(table.key, runs.values())
+    cell.stale = any(results.stale(runs[seed]) for seed in cell.values)
+    return cell
+
+
+def _unseen_group(table: Table, plan: Plan) -> str | None:
+    """The class group that this table calls unseen: the one its semi-supervised rows give boxes only."""
+    ids = (run for row in table.rows for run in plan.row_runs(table.key, row.label).values())
+    return next((UNSEEN[s] for run in ids if (s := plan.runs[run].recipe.data.supervision) in UNSEEN), None)
+
+
+def _value(measured: dict[str, Any], metric: str, unseen: str | None) -> float | None:
+    """A metric of a metrics.json. A run to which no class is unseen has the table's group instead."""
+    value = measured["metrics"].get(metric)
+    if value is None and metric.endswith("_unseen"):
+        return measured.get("groups", {}).get(unseen, {}).get(metric.removesuffix("_unseen"))
+    return value
+
+
+def _affinity_cell(table: Table, runs: dict[int, str], results: Results) -> CellResult:
+    """`prop` at the row's own threshold: measured on the data once, so one value, under the first seed."""
+    seed = min(runs)
+    cell = CellResult(runs={seed: runs[seed]})
+    recipe = results.plan.runs[runs[seed]].recipe.settled()
+    spec = recipe.loss.pairwise
+    if spec is None or recipe.data.supervision == "masks":
+        return CellResult(reason="no threshold: this row does not guess edges from colours")
+    if results.affinity is None:
+        cell.reason = results.missing(table.key, runs.values())
+    else:
+        curve = results.affinity["definitions"]["any"]
+        at = [
+            p
+            for tau, p in zip(curve["tau"], curve["prop"], strict=True)
+            if math.isclose(tau, spec.tau, abs_tol=1e-9)
+        ]
+        if at and at[0] is not None:
+            cell.values = {seed: float(at[0])}
+        else:
+            cell.reason = f"affinity.json has no value at tau = {spec.tau:g}"
+    return cell

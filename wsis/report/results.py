@@ -1,0 +1,153 @@
+"""The files of a scale's results folder, and which of them still hold: half of them may be missing."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from wsis.declare.stored import difference
+from wsis.errors import WsisError
+from wsis.files import read_json
+from wsis.measures.words import BoundaryMaps, ProxyMasks, PseudoMasks
+from wsis.plan import Plan
+from wsis.provenance import boundary_hash, code_hash, proxy_hash, pseudo_hash
+from wsis.report.cost_cells import read_costs
+
+
+class Results:
+    """The files of a scale's results folder, each read once. Dictionaries hold what exists, by run id.
+
+    differing: runs that were trained with other settings than the plan's, and how those differ. They are not
+    read: no number of theirs is a result of the plan.
+    """
+
+    def __init__(self, plan: Plan, results: Path):
+        self.plan = plan
+        self.root = results / plan.scale.name
+        self.differing = self._differing()
+        self.metrics = self._files("metrics.json")
+        self.train = self._files("train.json")
+        self.environment = self._files("environment.json")
+        affinity = self.root / "affinity.json"
+        self.affinity = read_json(affinity) if affinity.exists() else None
+        self.pseudo = PseudoMasks(self.root / "pseudo")
+        self.proxies = ProxyMasks(self.root / "proxy")
+        self.boundaries = BoundaryMaps(self.root / "boundary")
+        self.costs = read_costs(self.root / "complexity.json")
+        self._code: dict[str, str | None] = {}
+        self._masks_code: str | None = None
+        self._proxies_code: str | None = None
+        self._boundaries_code: str | None = None
+
+    def _differing(self) -> dict[str, str]:
+        runs = self.plan.runs.items()
+        texts = {id: difference(self.root / "runs" / id, run.recipe) for id, run in runs}
+        return {run: text for run, text in texts.items() if text}
+
+    def _files(self, name: str) -> dict[str, dict[str, Any]]:
+        paths = {run: self.root / "runs" / run / name for run in self.plan.runs}
+        return {
+            run: read_json(path) for run, path in paths.items() if run not in self.differing and path.exists()
+        }
+
+    def stale(self, run: str) -> bool:
+        """True if retraining this run or an ancestor could change its result.
+
+        Its code or its settings have changed since, or the run that it starts from was trained again.
+        """
+        planned = self.plan.runs.get(run)
+        if planned is None:
+            return False
+        if run in self.differing:
+            return True
+        train = self.train.get(run, {})
+        code = train.get("code")
+        if code is not None and code != self._code_now(planned.recipe.method):
+            return True
+        began = [(train.get(key) or {}).get("weights") for key in ("parent", "proxy")]
+        origins = [planned.parent, planned.recipe.proxy.parent if planned.recipe.proxy else None]
+        return any(
+            self._other_weights(origin, weights) or self.stale(origin)
+            for origin, weights in zip(origins, began, strict=True)
+            if origin
+        )
+
+    def stale_masks(self, warmup: str) -> bool:
+        """The same for the measures of the pseudo masks at a warm-up. A file without its code is old."""
+        measured = self.pseudo.content(warmup)
+        if self._masks_code is None:
+            self._masks_code = pseudo_hash()
+        own = measured.get("code") != self._masks_code
+        return own or self._other_weights(warmup, measured.get("weights")) or self.stale(warmup)
+
+    def stale_proxies(self, parent: str) -> bool:
+        """The same for the measures of the proxy masks of a first stage."""
+        measured = self.proxies.content(parent)
+        if self._proxies_code is None:
+            self._proxies_code = proxy_hash()
+        own = measured.get("code") != self._proxies_code
+        return own or self._other_weights(parent, measured.get("weights")) or self.stale(parent)
+
+    def stale_boundaries(self, run: str) -> bool:
+        """The same for the measures of a run's boundary maps."""
+        measured = self.boundaries.content(run)
+        if self._boundaries_code is None:
+            self._boundaries_code = boundary_hash()
+        own = measured.get("code") != self._boundaries_code
+        return own or self._other_weights(run, measured.get("weights")) or self.stale(run)
+
+    def _other_weights(self, run: str, weights: str | None) -> bool:
+        """Has this run other weights now than these? False where it is not known."""
+        now = self.train.get(run, {}).get("weights")
+        return None not in (weights, now) and weights != now
+
+    def inherited(self, run: str) -> list[str]:
+        """Deviations of the trainings that this run starts from, as they noted them themselves."""
+        texts: dict[str, None] = {}
+        todo = list(self.plan.runs[run].needs) if run in self.plan.runs else []
+        while todo:
+            origin = todo.pop(0)
+            texts |= dict.fromkeys(self.train.get(origin, {}).get("deviations", ()))
+            todo += self.plan.runs[origin].needs if origin in self.plan.runs else ()
+        return list(texts)
+
+    def _code_now(self, method: str) -> str | None:
+        if method not in self._code:
+            try:
+                self._code[method] = code_hash(method)
+            except WsisError:  # the method's sources are gone, so its numbers are old
+                self._code[method] = None
+        return self._code[method]
+
+    def command(self, table: str) -> str:
+        """What fills this table, training only what is missing, with the time that takes."""
+        wanted: set[str] = set()
+        todo = self.plan.wanted([table])
+        while todo:
+            run = self.plan.runs.get(todo.pop())
+            if run is not None and run.id not in wanted and run.id not in self.metrics:
+                wanted.add(run.id)
+                todo += run.needs
+        hours = sum(self.plan.runs[run].device_hours for run in wanted)
+        time = f"{hours:.1f} h" if hours >= 0.1 else f"{max(1, round(hours * 60))} min"
+        return f"{workflow(self.plan, table.replace('/', '_'))} (~{time} on {self.plan.scale.cost.device})"
+
+    def missing(self, table: str, runs: Iterable[str]) -> str:
+        """Why a cell of these runs has no number, and the command that gives it one."""
+        texts = dict.fromkeys(self.differing[run] for run in runs if run in self.differing)
+        return "; ".join([*texts, f"not run: {self.command(table)}"])
+
+
+def workflow(plan: Plan, target: str) -> str:
+    """The command that makes a target of the workflow at this plan's scale and seeds."""
+    config = [f"scale={plan.scale.name}"]
+    if plan.asked:
+        config.append(f"seeds=[{','.join(map(str, plan.seeds))}]")
+    if plan.scale.data == "root":
+        config.append("data_root=PATH")
+    if plan.overrides:
+        config.append(shlex.quote(f"set={json.dumps(plan.overrides)}"))
+    return f"snakemake {target} --cores all --config {' '.join(config)}"
