@@ -189,7 +189,7 @@ def _forked(
     Except in the warm-up's method, data and losses, which make it a warm-up.
     """
     supervision = tree["data"]["supervision"]
-    for warmup in scale.fork.warmups:
+    for warmup in scale.fork.warmups.values():
         if warmup.papers and paper not in warmup.papers:
             continue
         if tree["method"] in warmup.methods and supervision in warmup.supervision:

@@ -1,4 +1,8 @@
-"""A scale: how the papers' recipes are cut down to what a machine can run."""
+"""A scale: how the papers' recipes are cut down to what a machine can run.
+
+A scale's file may say `extends: <scale>` and then holds only what differs: mappings merge key by key, lists and
+values replace, and null removes a key of the base.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +33,12 @@ class Fork(Spec):
     """Ablation rows fork one shared detector warm-up a seed, so that they differ in one thing only."""
 
     set: Overrides  # on the forked row
-    warmups: tuple[Warmup, ...]
+    warmups: dict[str, Warmup]  # by a name for those that extend the scale; the first that fits counts
 
     @property
     def methods(self) -> set[str]:
         """Methods whose rows fork."""
-        return {method for warmup in self.warmups for method in warmup.methods}
+        return {method for warmup in self.warmups.values() for method in warmup.methods}
 
 
 class Cost(Spec):
@@ -118,9 +122,42 @@ class Scale(Spec):
 
 @cache
 def load_scale(name: str, root: Path = ROOT) -> Scale:
-    """The scale `name`; DeclarationError names those there are."""
-    path = root / "scales" / f"{name}.yaml"
+    """The scale `name`, laid on the one that it extends; DeclarationError names those there are."""
+    return parse(Scale, _extended(name, root, ()), str(_path(name, root)))
+
+
+def _path(name: str, root: Path) -> Path:
+    return root / "scales" / f"{name}.yaml"
+
+
+def _extended(name: str, root: Path, extending: tuple[str, ...]) -> dict[str, Any]:
+    """The content of a scale's file, `extends` followed. extending: scales that led here."""
+    path, whence = _path(name, root), f"{_path(extending[-1], root)}: extends: " if extending else ""
+    if name in extending:
+        raise DeclarationError(f"{whence}goes round in a circle: {' -> '.join((*extending, name))}")
     if not path.exists():
         there = ", ".join(sorted(p.stem for p in (root / "scales").glob("*.yaml")))
-        raise DeclarationError(f"no scale '{name}' (there are: {there})")
-    return parse(Scale, read_yaml(path), str(path))
+        raise DeclarationError(f"{whence}no scale '{name}' (there are: {there})")
+    tree = read_yaml(path)
+    if not isinstance(tree, dict):
+        raise DeclarationError(f"{path}: expected a mapping of a scale's keys")
+    base = tree.pop("extends", None)
+    return tree if base is None else _over(_extended(str(base), root, (*extending, name)), tree, str(path))
+
+
+def _over(base: dict[str, Any], tree: dict[str, Any], where: str) -> dict[str, Any]:
+    """`tree` laid on the scale that it extends: mappings merge key by key, a null removes the base's key.
+
+    All else replaces what is there, lists as a whole. A dotted key is a key like any other.
+    """
+    merged = dict(base)
+    for key, value in tree.items():
+        if value is None and key not in base:
+            raise DeclarationError(f"{where}: {key}: there is nothing to remove in the scale that it extends")
+        if value is None:
+            del merged[key]
+        elif isinstance(value, dict) and isinstance(base.get(key), dict):
+            merged[key] = _over(base[key], value, where)
+        else:
+            merged[key] = value
+    return merged

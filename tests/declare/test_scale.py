@@ -1,0 +1,81 @@
+"""A scale that extends another one holds what differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wsis.declare.load import ROOT, DeclarationError
+from wsis.declare.scale import load_scale
+
+COST = {"device": "d", "seconds_per_image": {"a": 1.0, "b": 2.0}, "megabytes": {"a": 1.0}, "source": "s"}
+BASE = {
+    "name": "tiny",
+    "title": "t",
+    "seeds": [1, 2],
+    "set": {"schedule.lr": 0.1, "data.shapes": {"size": 96, "val_seed": 5}},
+    "cost": COST,
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "scales").mkdir()
+    declare(tmp_path, "tiny", BASE)
+    return tmp_path
+
+
+def declare(root: Path, name: str, tree: dict) -> None:
+    (root / "scales" / f"{name}.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+
+
+def extended(root: Path, **tree):
+    declare(root, "smoke", {"extends": "tiny", "name": "smoke", **tree})
+    return load_scale("smoke", root)
+
+
+def test_mappings_merge_key_by_key_and_all_else_replaces(root):
+    scale = extended(root, seeds=[9], set={"data.shapes": {"size": 64}, "schedule.clip": 5.0})
+    assert (scale.name, scale.title, scale.seeds) == ("smoke", "t", (9,))
+    assert scale.set == {
+        "schedule.lr": 0.1,
+        "data.shapes": {"size": 64, "val_seed": 5},
+        "schedule.clip": 5.0,
+    }
+    assert scale.cost == load_scale("tiny", root).cost
+    assert load_scale("tiny", root).set == BASE["set"]
+
+
+def test_null_removes_a_key_that_is_there(root):
+    scale = extended(root, set={"schedule.lr": None, "data.shapes": {"val_seed": None}})
+    assert scale.set == {"data.shapes": {"size": 96}}
+
+
+def test_a_null_with_nothing_to_remove_is_refused(root):
+    with pytest.raises(DeclarationError, match=r"smoke\.yaml: schedule\.iterations: there is nothing to rem"):
+        extended(root, set={"schedule.iterations": None})
+
+
+def test_what_is_extended_is_validated_as_a_whole(root):
+    with pytest.raises(DeclarationError, match=r"smoke\.yaml: sets: unknown key"):
+        extended(root, sets={})
+
+
+def test_an_unknown_scale_and_a_circle_are_named(root):
+    with pytest.raises(DeclarationError, match=r"^no scale 'huge' \(there are: tiny\)"):
+        load_scale("huge", root)
+    declare(root, "mini", {"extends": "huge", "name": "mini"})
+    with pytest.raises(
+        DeclarationError, match=r"mini\.yaml: extends: no scale 'huge' \(there are: mini, tiny\)"
+    ):
+        load_scale("mini", root)
+    declare(root, "tiny", BASE | {"extends": "smoke"})
+    with pytest.raises(DeclarationError, match=r"extends: goes round in a circle: smoke -> tiny -> smoke"):
+        extended(root)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "scales").glob("*.yaml")])
+def test_every_declared_scale_has_its_files_name(name):
+    assert load_scale(name).name == name
