@@ -1,12 +1,21 @@
 """The command line: one line and exit code 1 for what the user can mend, JSON for machines."""
 
 import json
+import re
 import sys
+from collections.abc import Iterator
 
+import click
 import pytest
+import typer
 
-from wsis.cli import main, parsed_overrides
+from wsis.cli import app, main
+from wsis.commands.bench import bench_app, benches
+from wsis.declare.load import ROOT
 from wsis.errors import WsisError
+from wsis.options import parsed_overrides
+
+MEASURING = ("pseudo", "proxy-quality", "boundary-quality")  # commands of one method's measures
 
 
 @pytest.fixture
@@ -70,3 +79,27 @@ def test_overrides_are_yaml_values():
     assert parsed_overrides(words) == {"a.b": 1, "c": "none", "d": [1, 2], "e": 1.5, "f": True}
     with pytest.raises(WsisError):
         parsed_overrides(["nothing"])
+
+
+def help_texts(command: click.Command) -> Iterator[str]:
+    yield command.help or ""
+    yield from (parameter.help or "" for parameter in command.params)
+    for inner in getattr(command, "commands", {}).values():
+        if inner.name not in MEASURING:
+            yield from help_texts(inner)
+
+
+def test_help_names_no_method_and_no_paper_of_ours():
+    texts = [*help_texts(typer.main.get_command(app))]
+    named = "|".join(path.name for path in ROOT.iterdir() if (path / "recipe.yaml").exists())
+    assert len(texts) > 80
+    assert not [text for text in texts if re.search(rf"(?i)\b({named})(?=\b|_)", text)]
+
+
+def test_benches_of_methods_are_commands():
+    group = typer.main.get_command(bench_app)
+    names = group.list_commands(None)
+    assert len(names) == len({*names}) and {*benches()} < {*names}
+    for name in benches():
+        assert group.get_command(None, name).help
+    assert group.get_command(None, "nonsense") is None

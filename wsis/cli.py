@@ -5,33 +5,27 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 
-from wsis.bench.commands import bench_app
+from wsis.commands.bench import bench_app
+from wsis.commands.data import data_app
+from wsis.commands.report import report_app
 from wsis.errors import WsisError
 from wsis.options import (
-    REPORTS,
     RESULTS,
     AcceleratorOption,
     JsonOption,
-    ReportsOption,
     ResultsOption,
     RootOption,
     ScaleOption,
     SeedsOption,
     SetOption,
+    planned,
 )
 
-if TYPE_CHECKING:
-    from wsis.plan import Plan
-
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-data_app = typer.Typer(no_args_is_help=True, help="Make or check data roots.")
-app.add_typer(data_app, name="data")
-app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:
@@ -41,30 +35,6 @@ def main() -> None:
     except WsisError as error:
         print(f"wsis: {error}", file=sys.stderr)
         sys.exit(1)
-
-
-def planned(scale: str, seeds: str | None, overrides: list[str] | None) -> Plan:
-    from wsis.bench.calibrate import known_unit
-    from wsis.plan import make_plan
-
-    chosen = None
-    if seeds:
-        try:
-            chosen = tuple(int(seed) for seed in seeds.split(","))
-        except ValueError:
-            raise WsisError(f"--seeds {seeds}: expected whole numbers such as 11,12,13") from None
-    return make_plan(scale, chosen, parsed_overrides(overrides), unit=known_unit(RESULTS))
-
-
-def parsed_overrides(overrides: list[str] | None) -> dict[str, Any]:
-    """["model.weights=none"] -> {"model.weights": "none"}; values are read as YAML."""
-    tree = {}
-    for text in overrides or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise WsisError(f"--set {text}: expected recipe.key=value")
-        tree[key] = yaml.safe_load(value)
-    return tree
 
 
 @app.command()
@@ -78,15 +48,15 @@ def plan(
     """What there is to run: runs, the rows each serves, parents, device-hours and disk."""
     from wsis.show import plan_as_json, show_plan
 
-    found = planned(scale, seeds, set_)
-    print(json.dumps(plan_as_json(found), indent=1)) if as_json else show_plan(found)
+    chosen = planned(scale, seeds, set_)
+    print(json.dumps(plan_as_json(chosen), indent=1)) if as_json else show_plan(chosen)
 
 
 @app.command()
 def reproduce(
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="targets (boxinst_1a, boxinst, all) and key=value of the configuration"),
+        typer.Argument(help="targets (<paper>_<table>, <paper>, all) and key=value of the configuration"),
     ] = None,
     scale: ScaleOption = "tiny",
     cores: Annotated[int | None, typer.Option(help="default: all that this process may use")] = None,
@@ -109,13 +79,13 @@ def tables(
     """Every declared table with its rows, recipes and published values."""
     from wsis.show import show_tables, tables_as_json
 
-    found = planned(scale, None, None)
-    print(json.dumps(tables_as_json(found), indent=1)) if as_json else show_tables(found)
+    chosen = planned(scale, None, None)
+    print(json.dumps(tables_as_json(chosen), indent=1)) if as_json else show_tables(chosen)
 
 
 @app.command()
 def show(
-    what: Annotated[str, typer.Argument(help="a table (boxinst/1a) or a run id")],
+    what: Annotated[str, typer.Argument(help="a table (<paper>/<table>) or a run id")],
     scale: ScaleOption = "tiny",
     seeds: SeedsOption = None,
     set_: SetOption = None,
@@ -123,13 +93,13 @@ def show(
     """One table as declared, or one run's whole recipe and how it deviates from the paper's."""
     from wsis.show import show_run, show_table
 
-    found = planned(scale, seeds, set_)
-    if what in found.tables:
-        show_table(found, what)
-    elif what in found.runs:
-        show_run(found.runs[what])
+    chosen = planned(scale, seeds, set_)
+    if what in chosen.tables:
+        show_table(chosen, what)
+    elif what in chosen.runs:
+        show_run(chosen.runs[what])
     else:
-        raise WsisError(f"'{what}' is neither a table ({', '.join(found.tables)}) nor a run at {scale}")
+        raise WsisError(f"'{what}' is neither a table ({', '.join(chosen.tables)}) nor a run at {scale}")
 
 
 @app.command()
@@ -202,7 +172,7 @@ def affinity(
     ] = None,
     images: Annotated[int | None, typer.Option(help="only the first N")] = None,
 ) -> None:
-    """Share of positive edges by colour similarity (BoxInst, Figure 4 and column prop. of Table 1a)."""
+    """Share of positive edges by colour similarity: curves of a figure, and a column of a table."""
     from wsis.jobs import measure_affinity
 
     measure_affinity(planned(scale, seeds, set_), results, data_root, stride, short_side, images)
@@ -210,14 +180,14 @@ def affinity(
 
 @app.command()
 def pictures(
-    ids: Annotated[list[str], typer.Argument(help="ids of trained runs of SIM, BoxCaseg or BAISeg")],
+    ids: Annotated[list[str], typer.Argument(help="ids of trained runs")],
     scale: ScaleOption = "tiny",
     seeds: SeedsOption = None,
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """Maps, labels, masks and boundaries of runs of SIM, BoxCaseg and BAISeg, after the papers' figures."""
+    """Maps, labels, masks and boundaries of runs whose method draws them, after the papers' figures."""
     from wsis.pictures.job import picture_runs
 
     for path in picture_runs(planned(scale, seeds, set_), ids, results, data_root):
@@ -284,106 +254,9 @@ def complexity(scale: ScaleOption = "tiny", results: ResultsOption = RESULTS) ->
     print(path)
 
 
-@app.command()
-def collect(
-    scale: ScaleOption = "tiny",
-    seeds: SeedsOption = None,
-    set_: SetOption = None,
-    data_root: RootOption = None,
-    results: ResultsOption = RESULTS,
-) -> None:
-    """All metrics.json of a scale -> results/<scale>/metrics.csv."""
-    from wsis.report.build import build_report
-    from wsis.report.collect import write_metrics
-
-    report = build_report(planned(scale, seeds, set_), results)
-    path = results / scale / "metrics.csv"
-    print(f"{write_metrics(report, path)} values in {path}")
-
-
-@app.command()
-def report(
-    scale: ScaleOption = "tiny",
-    seeds: SeedsOption = None,
-    set_: SetOption = None,
-    data_root: RootOption = None,
-    results: ResultsOption = RESULTS,
-    reports: ReportsOption = REPORTS,
-    reference: Annotated[
-        bool, typer.Option(help="also write results/ and reports/reference/<scale>")
-    ] = False,
-    if_changed: Annotated[bool, typer.Option(help="only if there is something that it doesn't show")] = False,
-) -> None:
-    """Tables, plots, claims and errata of a scale -> reports/<scale>/; half-finished results are fine.
-
-    Writes results/<scale>/metrics.csv as well.
-    """
-    from wsis.report.rendered import alone, note_shown, shown, signature
-
-    folder, page = results / scale, reports / scale / "index.html"
-    with alone(folder):
-        now = signature(folder, [seeds, set_, data_root])
-        if not (if_changed and shown(folder, page, now)):
-            from wsis.jobs import write_report
-
-            write_report(planned(scale, seeds, set_), results, reports, data_root, reference)
-            note_shown(folder, now)
-    print(page)
-
-
-@app.command()
-def diff(
-    scale: ScaleOption = "tiny",
-    strict: Annotated[
-        bool,
-        typer.Option(help="exit 1 when a verdict is another than the reference's and neither is on the edge"),
-    ] = False,
-    reference: Annotated[Path | None, typer.Option(help="default: results/reference/<scale>")] = None,
-    reports: ReportsOption = REPORTS,
-) -> None:
-    """Measured against published, and the claims' verdicts against the reference run's.
-
-    Verdicts are compared, not digits. One that is on the edge in either run (it would be another without one
-    of the seeds, or two standard errors away) is only noted where it differs, as is one that was not
-    run in a table of which something was.
-    """
-    from wsis.show import show_diff
-
-    differing = show_diff(
-        reports / scale / "diff.json", (reference or RESULTS / "reference" / scale) / "claims.json"
-    )
-    if strict and differing:
-        raise typer.Exit(1)
-
-
-@data_app.command("make")
-def data_make(
-    seed: Annotated[int, typer.Option(help="of the training images")],
-    scale: ScaleOption = "tiny",
-    set_: SetOption = None,
-    results: ResultsOption = RESULTS,
-    root: Annotated[str | None, typer.Option(help="folder name of the only one to draw")] = None,
-) -> None:
-    """Draw the synthetic data roots of a seed."""
-    from wsis.jobs import make_data
-
-    for path in make_data(planned(scale, str(seed), set_), results, root):
-        print(path)
-
-
-@data_app.command("check")
-def data_check(
-    root: Annotated[Path, typer.Argument(help="a COCO, VOC or saliency root")],
-    decode: Annotated[bool, typer.Option(help="read every pixel, also of large roots")] = False,
-) -> None:
-    """Say what is wrong with a data root; exit code 1 when something is."""
-    from wsis.data.check.report import check_root
-
-    found = check_root(root, decode=decode or None)
-    print(found)
-    if not found.ok:
-        raise typer.Exit(1)
-
+app.add_typer(report_app)
+app.add_typer(data_app, name="data")
+app.add_typer(bench_app, name="bench")
 
 if __name__ == "__main__":
     main()

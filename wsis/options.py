@@ -1,11 +1,17 @@
-"""Options that several commands of the command line share."""
+"""Options that several commands of the command line share, and the plan that they ask for."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import yaml
+
+from wsis.errors import WsisError
+
+if TYPE_CHECKING:
+    from wsis.plan import Plan
 
 ScaleOption = Annotated[str, typer.Option("--scale", "-s", help="smoke, tiny, mini or paper")]
 SeedsOption = Annotated[str | None, typer.Option(help="e.g. 11,12,13; default: the scale's own")]
@@ -16,5 +22,31 @@ RootOption = Annotated[
 ResultsOption = Annotated[Path, typer.Option(help="where runs are written")]
 ReportsOption = Annotated[Path, typer.Option(help="where reports are written")]
 AcceleratorOption = Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda if there is one")]
+DeviceOption = Annotated[str, typer.Option(help="cpu or cuda")]
 JsonOption = Annotated[bool, typer.Option("--json", help="for machines")]
 RESULTS, REPORTS = Path("results"), Path("reports")
+
+
+def planned(scale: str, seeds: str | None, overrides: list[str] | None) -> Plan:
+    """The plan of --scale, --seeds and --set; WsisError for what it refuses."""
+    from wsis.bench.calibrate import known_unit
+    from wsis.plan import make_plan
+
+    chosen = None
+    if seeds:
+        try:
+            chosen = tuple(int(seed) for seed in seeds.split(","))
+        except ValueError:
+            raise WsisError(f"--seeds {seeds}: expected whole numbers such as 11,12,13") from None
+    return make_plan(scale, chosen, parsed_overrides(overrides), unit=known_unit(RESULTS))
+
+
+def parsed_overrides(overrides: list[str] | None) -> dict[str, Any]:
+    """["model.weights=none"] -> {"model.weights": "none"}; values are read as YAML."""
+    tree = {}
+    for text in overrides or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise WsisError(f"--set {text}: expected recipe.key=value")
+        tree[key] = yaml.safe_load(value)
+    return tree

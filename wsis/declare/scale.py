@@ -1,6 +1,6 @@
 """A scale: how the papers' recipes are cut down to what a machine can run.
 
-A scale's file may say `extends: <scale>` and then holds only what differs: mappings merge key by key, lists and
+A scale's file may say `extends: <scale>` and then holds what differs: mappings merge key by key, lists and
 values replace, and null removes a key of the base.
 """
 

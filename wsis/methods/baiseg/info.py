@@ -2,4 +2,8 @@
 
 from wsis.methods.info import Info
 
-INFO = Info(name="baiseg", network="wsis.methods.baiseg.method:BAISeg")
+INFO = Info(
+    name="baiseg",
+    network="wsis.methods.baiseg.method:BAISeg",
+    benches={"extract": "wsis.methods.baiseg.bench:bench"},
+)

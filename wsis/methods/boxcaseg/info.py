@@ -2,4 +2,8 @@
 
 from wsis.methods.info import Info
 
-INFO = Info(name="boxcaseg", network="wsis.methods.boxcaseg.method:BoxCaseg")
+INFO = Info(
+    name="boxcaseg",
+    network="wsis.methods.boxcaseg.method:BoxCaseg",
+    benches={"proxy": "wsis.methods.boxcaseg.bench:bench"},
+)

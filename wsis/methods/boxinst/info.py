@@ -2,4 +2,8 @@
 
 from wsis.methods.info import Info
 
-INFO = Info(name="boxinst", network="wsis.methods.boxinst.method:BoxInst")
+INFO = Info(
+    name="boxinst",
+    network="wsis.methods.boxinst.method:BoxInst",
+    benches={"pairwise": "wsis.methods.boxinst.bench:bench"},
+)

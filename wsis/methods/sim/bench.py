@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -27,6 +28,7 @@ from wsis.declare.recipe import Recipe
 from wsis.engine.schedule import build_optimizer
 from wsis.methods import build_method
 from wsis.methods.sim.bank import Bank, Entry
+from wsis.options import DeviceOption, JsonOption, ScaleOption
 from wsis.plan import Plan, make_plan
 
 PHASES = ("data", "forward", "backward", "optimiser")
@@ -35,8 +37,14 @@ OBJECTS, CLASSES = 7, 80  # an image of COCO
 MOST_TIME, MOST_MEMORY = 1.6, 1.5  # of a SIM step with copy-paste, in BoxInst's
 
 
-def bench(scale: str, steps: int, device: str, images: int | None, as_json: bool) -> None:
-    """Print time and peak memory of a step of each method, and the size of a full bank."""
+def bench(
+    scale: ScaleOption = "tiny",
+    steps: int = 40,
+    device: DeviceOption = "cpu",
+    images: Annotated[int | None, typer.Option(help="a step; default: the recipe's batch")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time and peak memory of a training step of SIM beside BoxInst's, and the size of its bank."""
     result = measure(scale, steps, device, images)
     if as_json:
         print(json.dumps(result, indent=1))

@@ -2,4 +2,8 @@
 
 from wsis.methods.info import Info
 
-INFO = Info(name="sim", network="wsis.methods.sim.method:SIM")
+INFO = Info(
+    name="sim",
+    network="wsis.methods.sim.method:SIM",
+    benches={"step": "wsis.methods.sim.bench:bench"},
+)
