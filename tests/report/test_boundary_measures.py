@@ -16,7 +16,6 @@ from wsis.declare.table import BOUNDARY_MEASURES, PROXY_MEASURES
 from wsis.errors import WsisError
 from wsis.measures.words import measures_note, readable
 from wsis.plan import Plan
-from wsis.provenance import ROOT, boundary_hash
 from wsis.report import results as report_results
 from wsis.report.build import build_report
 from wsis.report.model import CellResult, Report
@@ -185,27 +184,3 @@ def test_names_and_notes_are_words():
     note = measures_note(BOUNDARY_MEASURES[:1])
     assert "contacts" in note.lower() and note not in measures_note(PROXY_MEASURES[:1])
     assert note in measures_note([*PROXY_MEASURES, "split"])
-
-
-def test_the_hash_covers_the_method_its_extraction_and_what_measures(tmp_path):
-    files = ["methods/baiseg/__init__.py", "extract/__init__.py", "extract/seeds.py", "evaluation/rle.py",
-             "evaluation/boundary.py", "probe/boundary_quality.py"]  # fmt: skip
-    others = ["probe/boundary_job.py", "methods/sim.py", "evaluation/proxy.py"]
-    for name in (*files, *others):
-        path = tmp_path / "wsis" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("N = 1\n")
-    used = "from wsis.methods.baiseg.extract.seeds import N as M\nfrom wsis.extract import N\n"
-    (tmp_path / "wsis" / files[0]).write_text(used)
-    codes = [boundary_hash(tmp_path)]
-    for name in files:
-        (tmp_path / "wsis" / name).write_text((used if "baiseg" in name else "") + "N = 2\n")
-        codes.append(boundary_hash(tmp_path))
-    assert len(set(codes)) == len(codes)
-    for name in others:
-        (tmp_path / "wsis" / name).write_text("N = 2\n")
-    assert boundary_hash(tmp_path) == codes[-1]
-    (tmp_path / "wsis/methods/baiseg/boundary_quality.py").unlink()
-    with pytest.raises(WsisError, match=r"wsis\.probe\.boundary_quality"):
-        boundary_hash(tmp_path)
-    assert len(boundary_hash(ROOT)) == 16

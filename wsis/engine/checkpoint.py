@@ -98,11 +98,12 @@ def prune_local(folder: Path, keep: set[int]) -> None:
     """Remove the ranks' files of all iterations but `keep`, those of the last and the previous checkpoint.
 
     A file can be newer than both: written before an interruption that the checkpoint itself did not survive.
+    What killed processes have left half-written goes, too.
     """
     for path in folder.glob("local-*-*.pt"):
         if int(path.stem.split("-")[1]) not in keep:
             path.unlink(missing_ok=True)
-    for path in folder.glob(".local-*.tmp"):
+    for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
