@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from wsis.declare.load import load_figures
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
@@ -32,16 +33,21 @@ class Work:
 
 
 def targets(plan: Plan) -> dict[str, list[str]]:
-    """Target -> keys of its tables: headline, all, figure4 (none), a paper, a table (boxinst_1a)."""
-    found = {
+    """Target -> keys of its tables: headline, all, a figure (none), a paper, a table (boxinst_1a)."""
+    tables = {
         HEADLINE: [key for key, table in plan.tables.items() if table.headline],
         "all": list(plan.tables),
-        "figure4": [],
+        **{figure: [] for figure in figures(plan)},
     }
     for key, table in plan.tables.items():
-        found.setdefault(table.paper, []).append(key)
-        found[f"{table.paper}_{table.table}"] = [key]
-    return found
+        tables.setdefault(table.paper, []).append(key)
+        tables[f"{table.paper}_{table.table}"] = [key]
+    return tables
+
+
+def figures(plan: Plan) -> list[str]:
+    """The targets that are figures."""
+    return [f"figure{figure.figure}" for figure in load_figures(plan.root).values()]
 
 
 def tables_of(plan: Plan, names: Iterable[str]) -> list[str]:

@@ -70,6 +70,7 @@ def test_a_key_that_is_newer_than_the_run_had_its_default(tmp_path):
     content = json.loads((tmp_path / "recipe.json").read_text())
     del content["recipe"]["predict"]["nms"], content["recipe"]["schedule"]["lr"]
     content["recipe"]["data"]["gone"] = 3
+    content["recipe"]["another"] = None
     (tmp_path / "recipe.json").write_text(json.dumps(content))
     lr, gone = "schedule.lr absent (planned: 0.02)", "data.gone 3 (planned: absent)"
     assert difference(tmp_path, recipe()) == f"trained with {gone}, {lr}"

@@ -3,6 +3,7 @@
 # output is a mark; what was shown already is not shown again. A target names the metrics itself as well, because
 # Snakemake makes a missing file again only where it is asked for.
 from wsis.declare.table import COST_MEASURES
+from wsis.work import figures
 
 TARGETS = targets(PLAN)
 MEASURED = {key for key, table in PLAN.tables.items() if "prop" in table.columns}
@@ -25,7 +26,7 @@ def shown_by(target):
     ]
 
 
-for target in ["figure4", *(key.replace("/", "_") for key in PLAN.tables)]:
+for target in [*figures(PLAN), *(key.replace("/", "_") for key in PLAN.tables)]:
 
     rule:
         name:

@@ -21,7 +21,7 @@ def difference(folder: Path, recipe: Recipe) -> str | None:
     """'trained with predict.nms 0.6 (planned: 0.5)' where a run's folder holds other settings than `recipe`.
 
     None where they are the same, or where there is no recipe.json. A key that recipe.json is older than had
-    its default.
+    its default; a section that is null is none.
     """
     path = folder / "recipe.json"
     stored = read_json(path).get("recipe") if path.exists() else None
@@ -37,9 +37,10 @@ def _differing(
     """A text for each key whose values differ. chosen: the part of `planned` that is no default."""
     for name in stored | planned:
         then, now = stored.get(name, _ABSENT), planned.get(name, _ABSENT)
+        new, gone = then is _ABSENT and name not in chosen, now is _ABSENT and then is None
         if isinstance(then, dict) and isinstance(now, dict):
             yield from _differing(then, now, chosen.get(name, {}), f"{above}{name}.")
-        elif then != now and not (then is _ABSENT and name not in chosen):
+        elif then != now and not new and not gone:
             yield f"{above}{name} {_text(then)} (planned: {_text(now)})"
 
 
