@@ -122,14 +122,14 @@ def _installed(name: str) -> Path | None:
 def _imported(name: str, path: Path) -> list[Sequence[str]]:
     """What the module `name` imports: for each import the modules that it may mean, the likeliest first."""
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-    found: list[Sequence[str]] = []
+    candidates: list[Sequence[str]] = []
     for level, source, names in _parsed(path).imports:
         if level:
             parts = package[: len(package) - level + 1]
             source = ".".join([*parts, source] if source else parts)
         # `from package import module` names a module, `from module import name` does not.
-        found += [(f"{source}.{each}", source) if each else (source,) for each in names]
-    return found
+        candidates += [(f"{source}.{each}", source) if each else (source,) for each in names]
+    return candidates
 
 
 class _Parsed(NamedTuple):

@@ -102,18 +102,18 @@ def opening(plan: Plan, names: Sequence[str], todo: Work, seconds: float | None,
 def failures(plan: Plan, todo: Work, log: Path) -> Iterator[str]:
     """What went wrong: the runs that failed, and the end of their job's log, or of the workflow's."""
     text = log.read_text(encoding="utf-8", errors="replace")
-    shown, found = shown_runs(plan, todo.tables), False
+    shown, told = shown_runs(plan, todo.tables), False
     for rule, block in re.findall(r"^Error in rule (\S+):\n((?:    .*\n)+)", text, re.MULTILINE):
-        own = re.search(r"^    log: (\S+)", block, re.MULTILINE)
-        path = Path(own[1]) if own else log
+        named = re.search(r"^    log: (\S+)", block, re.MULTILINE)
+        path = Path(named[1]) if named else log
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
         yield f"\nfailed: {rule}; the end of {path}:"
         yield from (f"  {line}" for line in lines[-TAIL:])
         for line in lines:
             if (failed := re.match(r"(\S+-[0-9a-f]{10}) failed: (.*)", line)) and failed[1] in plan.runs:
                 yield f"failed: {shown.get(failed[1], 'a warm-up')} ({failed[1]}): {failed[2]}"
-        found = True
-    if not found:
+        told = True
+    if not told:
         yield f"\nfailed; the end of {log}:"
         yield from (f"  {line}" for line in text.splitlines()[-TAIL:])
 

@@ -19,7 +19,7 @@ from wsis.work import HEADLINE, targets, work
 
 def tables_as_json(plan: Plan) -> list[dict[str, Any]]:
     """Tables in the papers' order; `recipe` is the row's run at this scale with the first seed, or null."""
-    found = []
+    trees = []
     for table in plan.tables.values():
         rows = []
         for row in table.rows:
@@ -35,7 +35,7 @@ def tables_as_json(plan: Plan) -> list[dict[str, Any]]:
                     "published": published,
                 }
             )
-        found.append(
+        trees.append(
             {
                 "paper": table.paper,
                 "table": table.table,
@@ -44,7 +44,7 @@ def tables_as_json(plan: Plan) -> list[dict[str, Any]]:
                 "rows": rows,
             }
         )
-    return found
+    return trees
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:

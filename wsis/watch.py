@@ -28,11 +28,11 @@ class Shown:
 
 def shown_runs(plan: Plan, tables: tuple[str, ...]) -> dict[str, Shown]:
     """Run -> where it is shown first; every run of `plan.wanted(tables)`."""
-    found: dict[str, Shown] = {}
+    shown: dict[str, Shown] = {}
     for run, (key, label, seed) in plan.shown(tables).items():
-        own = run == plan.row_runs(key, label)[seed]
-        found[run] = Shown(key, label if own else f"{label}, first stage", seed)
-    return found
+        last = run == plan.row_runs(key, label)[seed]
+        shown[run] = Shown(key, label if last else f"{label}, first stage", seed)
+    return shown
 
 
 class Watch:
@@ -84,9 +84,9 @@ class Watch:
         under = {content.get("protocol"): content, **content.get("also", {})}
         table = self.plan.tables[self.shown[run].table]
         for metric in table.columns:
-            found = under.get(protocol_of(metric, table.protocol), content)["metrics"].get(metric)
-            if found is not None:
-                return f"{metric} {found:.1f}"
+            value = under.get(protocol_of(metric, table.protocol), content)["metrics"].get(metric)
+            if value is not None:
+                return f"{metric} {value:.1f}"
         return "no number"
 
     def _times(self, name: str, keys: Iterable[str]) -> dict[str, int | None]:

@@ -66,13 +66,13 @@ def work(plan: Plan, tables: Sequence[str], results: Path, cores: int = 1, anew:
     measured = {run for run in shown if run in trained and _newer(folder / run)}
     evaluations = []
     for job in trainings:
-        if own := tuple(run for run in job.runs if run in shown):
-            evaluations.append(Job(job.id, own, (), job.data, job.rank))
+        if runs := tuple(run for run in job.runs if run in shown):
+            evaluations.append(Job(job.id, runs, (), job.data, job.rank))
     left = [run for run in shown if run in trained and run not in measured]
     ranks = table_ranks(plan, tables)
     for data in dict.fromkeys(shapes_root(plan.runs[run].recipe) for run in left):
-        own = tuple(run for run in left if shapes_root(plan.runs[run].recipe) == data)
-        evaluations.append(Job(f"{own[0]}-trained-{len(own)}", own, (), data, ranks[own[0]]))
+        runs = tuple(run for run in left if shapes_root(plan.runs[run].recipe) == data)
+        evaluations.append(Job(f"{runs[0]}-trained-{len(runs)}", runs, (), data, ranks[runs[0]]))
     return Work(tuple(tables), tuple(trainings), tuple(evaluations))
 
 

@@ -97,9 +97,9 @@ def judge(
     if verdict != "not run":
         fewer = {_verdict(outcomes(without=seed)) for seed in seeds} - {verdict}
         moved = {_verdict(outcomes(shift=shift)) for shift in (-RERUN, RERUN)} - {verdict}
-        if found := fewer or moved:
+        if others := fewer or moved:
             how = "without one seed" if fewer else f"{RERUN:g} standard errors away"
-            words = " or ".join(other for other in VERDICTS if other in found)
+            words = " or ".join(other for other in VERDICTS if other in others)
             edge = f"; on the edge: {how} it would be {words}"
     printed = [_printed(comparison) for comparison in comparisons]
     published = None if None in printed or not printed else True

@@ -69,11 +69,11 @@ def curves_plot(name: str, rows: Sequence[tuple[str, Sequence[Path]]]) -> Plot |
     has a log.
     """
     logs = [(label, [log for run in runs if (log := read_log(run / "log.jsonl"))]) for label, runs in rows]
-    logs = [(label, found) for label, found in logs if found]
+    logs = [(label, of_seeds) for label, of_seeds in logs if of_seeds]
     if not logs:
         return None
-    names = list(dict.fromkeys(loss for _, found in logs for log in found for loss in log.losses))
-    longest = max(len(log.iterations) for _, found in logs for log in found)
+    names = list(dict.fromkeys(loss for _, of_seeds in logs for log in of_seeds for loss in log.losses))
+    longest = max(len(log.iterations) for _, of_seeds in logs for log in of_seeds)
     window = max(1, longest // 40)
     columns = 2
     legend = 0.2 * -(-len(logs) // 2) + 0.1
@@ -81,9 +81,9 @@ def curves_plot(name: str, rows: Sequence[tuple[str, Sequence[Path]]]) -> Plot |
     margins = Margins(left=0.5, right=0.1, bottom=legend + 0.5, top=0.27, beside=0.5, above=0.55)
     with drawing(5.6, height, -(-len(names) // columns), columns, margins) as (canvas, axes):
         handles = {}
-        for index, (label, found) in enumerate(logs):
+        for index, (label, of_seeds) in enumerate(logs):
             for axis, loss in zip(axes, names, strict=False):
-                line = _mean_line([log for log in found if loss in log.losses], loss, window)
+                line = _mean_line([log for log in of_seeds if loss in log.losses], loss, window)
                 if line is not None:
                     dash = DASHES[index // len(SERIES) % len(DASHES)]
                     (handles[label],) = axis.plot(*line, dash, color=SERIES[index % len(SERIES)], lw=1.4)
@@ -97,7 +97,7 @@ def curves_plot(name: str, rows: Sequence[tuple[str, Sequence[Path]]]) -> Plot |
         labels = [label if len(label) <= 34 else label[:33] + "…" for label in handles]
         canvas.legend(handles.values(), labels, loc="lower center", ncols=2)
         canvas.supxlabel("iteration", fontsize=9, y=legend / height)
-        seeds = max(len(found) for _, found in logs)
+        seeds = max(len(of_seeds) for _, of_seeds in logs)
         caption = f"Losses against iteration, running mean over {window} steps" + (
             f", mean of up to {seeds} seeds." if seeds > 1 else ", one seed."
         )

@@ -104,7 +104,7 @@ def _alike(contrasts: list[dict[int, float]]) -> float:
 
     Two seeds correlate always, so it takes three; 1 where no two contrasts share as many.
     """
-    found = []
+    squares = []
     for first, second in combinations(contrasts, 2):
         seeds = first.keys() & second.keys()
         if len(seeds) < 3:
@@ -114,8 +114,8 @@ def _alike(contrasts: list[dict[int, float]]) -> float:
         norm = _dot(a, a) * _dot(b, b)
         if norm > 0:
             by_chance = 1 / (len(seeds) - 1)
-            found.append((_dot(a, b) ** 2 / norm - by_chance) / (1 - by_chance))
-    return min(1.0, max(0.0, mean(found))) if found else 1.0
+            squares.append((_dot(a, b) ** 2 / norm - by_chance) / (1 - by_chance))
+    return min(1.0, max(0.0, mean(squares))) if squares else 1.0
 
 
 def _dot(a: list[float], b: list[float]) -> float:
@@ -147,14 +147,14 @@ def gather(results: Mapping[str, TableResult], images: Mapping[str, str]) -> dic
     would make a verdict depend on which other claims are declared. Rows that are runs, or readings, of
     another table repeat its numbers: a contrast of the same numbers counts once.
     """
-    found: dict[tuple[str, str], dict[tuple[float, ...], dict[int, float]]] = {}
+    ensembles: dict[tuple[str, str], dict[tuple[float, ...], dict[int, float]]] = {}
     for result in results.values():
         for metric in result.table.metrics:
-            ensemble = found.setdefault((result.table.paper, metric), {})
+            ensemble = ensembles.setdefault((result.table.paper, metric), {})
             for contrast in _neighbours(result, metric, images):
                 values = tuple(contrast.values())
                 ensemble.setdefault(max(values, tuple(-value for value in values)), contrast)
-    return {key: Noise(ensemble.values()) for key, ensemble in found.items()}
+    return {key: Noise(ensemble.values()) for key, ensemble in ensembles.items()}
 
 
 def _neighbours(result: TableResult, metric: str, images: Mapping[str, str]) -> Iterable[dict[int, float]]:
