@@ -210,15 +210,15 @@ def affinity(
 
 @app.command()
 def pictures(
-    ids: Annotated[list[str], typer.Argument(help="ids of trained runs of SIM, BoxCaseg or BAISeg")],
+    ids: Annotated[list[str], typer.Argument(help="ids of trained runs")],
     scale: ScaleOption = "tiny",
     seeds: SeedsOption = None,
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """Maps, labels, masks and boundaries of runs of SIM, BoxCaseg and BAISeg, after the papers' figures."""
-    from wsis.pictures.job import picture_runs
+    """Sheets of pictures that show what trained runs do, after the papers' figures."""
+    from wsis.picture_jobs import picture_runs
 
     for path in picture_runs(planned(scale, seeds, set_), ids, results, data_root):
         print(path)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -25,9 +23,12 @@ from wsis.methods.baiseg.batches import semantic_samples
 from wsis.methods.baiseg.boundary import instance_map, separated
 from wsis.methods.baiseg.extract.pipeline import Extraction, Steps, extract_steps
 from wsis.methods.baiseg.semantic import BAND
-from wsis.methods.baiseg.sheets import ContactRow, Seen, contrast_sheet, steps_sheet
-from wsis.pictures.canvas import Sheet, save_sheets, window_around
+from wsis.methods.baiseg.sheets import Contact, Seen, contrast_sheet, steps_sheet
+from wsis.methods.baiseg.threshold import restore_threshold
+from wsis.pictures.canvas import window_around
 from wsis.pictures.choice import FEW, SMALLEST
+from wsis.pictures.grid import Sheet
+from wsis.pictures.subject import Subject
 
 IMAGES, PAIRS = 6, 8  # of the sheet of one run, and of that of two
 LONG = 1 / 12  # of the short side: shorter contacts are hard to see
@@ -35,11 +36,10 @@ COLOURS = (
     "The pair is orange and blue. An object and the instance that matches it best (by IoU, one to one) have"
     " one colour; greys are instances that match none."
 )
-ABSENT = "no evaluation image has touching objects of one class that are large enough to be seen"
 
 
 @dataclass
-class Contact:
+class Touching:
     """A picture whose first two instances are of one class and touch; crowd regions are left out.
 
     rles: compressed RLEs of its instances
@@ -49,30 +49,40 @@ class Contact:
     rles: list[dict[str, Any]]
 
 
-def draw_steps(
-    method: nn.Module, root: Root, pictures: Sequence[Picture], folder: Path, whence: str
-) -> list[dict[str, Any]]:
-    """The steps of the extraction, from boundary map to instances; see `save_sheets`.
-
-    method:   a trained BAISeg with its threshold
-    root:     its data root
-    pictures: evaluation pictures with masks, to choose from
-    """
-    rows = contact_rows([method], root, touching(pictures, IMAGES, gap(root)))
-    about = partial(_about_steps, method)
-    sheet = Sheet("steps", "From boundaries to instances", rows, steps_sheet, about, ABSENT)
-    return save_sheets([sheet], folder, whence)
+def draw_steps(subject: Subject) -> list[Sheet]:
+    """The steps of the extraction, from boundary map to instances."""
+    contacts = _contacts(subject, IMAGES)
+    (method,) = subject.networks.values()
+    caption = (
+        f"{_chosen(contacts)} {_boundaries(method)} {_seeds(method.extraction)} Told apart:"
+        f" {_apart(contacts, 0)} of the {len(contacts)} pairs. {COLOURS}"
+    )
+    return [steps_sheet(contacts, caption)]
 
 
-def draw_contrast(
-    methods: Sequence[nn.Module], root: Root, pictures: Sequence[Picture], folder: Path, whence: str
-) -> list[dict[str, Any]]:
-    """Touching objects before and after PPC, by two methods; the other arguments as those of `draw_steps`."""
-    rows = contact_rows(methods, root, touching(pictures, PAIRS, gap(root)))
-    title = "Touching objects of one class before and after PPC"
-    about = partial(_about_contrast, methods)
-    draw = partial(contrast_sheet, ("without PPC", "with PPC"))
-    return save_sheets([Sheet("ppc", title, rows, draw, about, ABSENT)], folder, whence)
+def draw_contrast(subject: Subject) -> list[Sheet]:
+    """Touching objects before and after PPC."""
+    contacts = _contacts(subject, PAIRS)
+    thresholds = " and ".join(f"{method.extraction.threshold:g}" for method in subject.networks.values())
+    caption = (
+        f"{_chosen(contacts)} The same images by two networks, trained without and with the pixel contrast"
+        f" (PPC, Eq. 6); boundary thresholds {thresholds}. A frame is green where the two touching objects"
+        " are told apart: each has a best instance of its own, which covers less than half of the other; else"
+        f" it is red. Told apart: {_apart(contacts, 0)} of these {len(contacts)} pairs without PPC,"
+        f" {_apart(contacts, 1)} with it. {COLOURS}"
+    )
+    return [contrast_sheet(contacts, caption)]
+
+
+def _contacts(subject: Subject, count: int) -> list[Contact]:
+    for folder, method in subject.networks.items():
+        restore_threshold(method, folder)
+    images = touching(subject.pictures, count, gap(subject.root))
+    return contact_rows(list(subject.networks.values()), subject.root, images)
+
+
+def _apart(contacts: list[Contact], run: int) -> int:
+    return sum(contact.seen[run].apart for contact in contacts)
 
 
 def gap(root: Root) -> int:
@@ -80,13 +90,13 @@ def gap(root: Root) -> int:
     return int(2 * BAND) + 1 if root.dataset == "voc" else 1
 
 
-def touching(pictures: Sequence[Picture], count: int, gap: int) -> list[Contact]:
+def touching(pictures: Sequence[Picture], count: int, gap: int) -> list[Touching]:
     """The first pictures with two objects of one class that touch along a line which can be seen.
 
     Those with at most FEW objects come first. In each the pair with the longest contact, among objects that
     aren't too small to be seen, comes first, then the largest. No prediction has a say in this.
     """
-    tiers: list[list[Contact]] = [[], []]
+    tiers: list[list[Touching]] = [[], []]
     for picture in pictures:
         objects = [i for i in picture.instances if not i.crowd]
         rles = [truth_rle(i.segmentation, (picture.height, picture.width)) for i in objects]
@@ -96,7 +106,7 @@ def touching(pictures: Sequence[Picture], count: int, gap: int) -> list[Contact]
         rest = [i for i in np.argsort(-masks.area(rles).astype(int), kind="stable") if i not in pair]
         order = [*pair, *rest]
         shown = replace(picture, instances=[objects[i] for i in order])
-        tiers[len(objects) > FEW].append(Contact(shown, [rles[i] for i in order]))
+        tiers[len(objects) > FEW].append(Touching(shown, [rles[i] for i in order]))
         if len(tiers[0]) == count:
             break
     return [contact for tier in tiers for contact in tier][:count]
@@ -128,13 +138,12 @@ def contact_length(one: np.ndarray, other: np.ndarray, gap: int) -> int:
     return int((rim & reach & ~other & 1).sum())
 
 
-def contact_rows(methods: Sequence[nn.Module], root: Root, contacts: Sequence[Contact]) -> list[ContactRow]:
+def contact_rows(methods: Sequence[nn.Module], root: Root, contacts: Sequence[Touching]) -> list[Contact]:
     """What each trained method makes of the chosen images."""
     chosen = {contact.picture.id: contact for contact in contacts}
     images: dict[int, np.ndarray] = {}
     seen: dict[int, list[Seen]] = {id: [] for id in chosen}
     for method in methods:
-        method.eval()
         for sample in _samples(method, root, set(chosen)):
             images[sample.id] = sample.image.permute(1, 2, 0).numpy()
             seen[sample.id].append(look(method, sample, chosen[sample.id].rles))
@@ -145,7 +154,7 @@ def contact_rows(methods: Sequence[nn.Module], root: Root, contacts: Sequence[Co
         boxes = np.array([instance.box for instance in picture.instances])
         pair = np.concatenate([boxes[:2, :2].min(0), boxes[:2, 2:].max(0)])
         rows.append(
-            ContactRow(
+            Contact(
                 f"image {number}",
                 root.category_names[picture.instances[0].label],
                 images[picture.id],
@@ -218,35 +227,15 @@ def _painted(found: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
     return labels
 
 
-def _about_steps(method: nn.Module, rows: list[ContactRow]) -> tuple[str, str]:
-    """Caption and alternative text."""
-    settings = method.extraction
-    apart = sum(row.seen[0].apart for row in rows)
-    caption = f"{_chosen(rows)} {_boundaries(method, settings)} {_seeds(settings)}"
-    caption += f" Told apart: {apart} of the {len(rows)} pairs. {COLOURS}"
-    return caption, f"Boundary maps, thinned boundaries, label maps and instances of {len(rows)} images"
-
-
-def _about_contrast(methods: Sequence[nn.Module], rows: list[ContactRow]) -> tuple[str, str]:
-    before, after = (sum(row.seen[run].apart for row in rows) for run in (0, 1))
-    thresholds = " and ".join(f"{m.extraction.threshold:g}" for m in methods)
-    caption = (
-        f"{_chosen(rows)} The same images by two networks, trained without and with the pixel contrast (PPC,"
-        f" Eq. 6); boundary thresholds {thresholds}. A frame is green where the two touching objects are told"
-        " apart: each has a best instance of its own, which covers less than half of the other; else it is"
-        f" red. Told apart: {before} of these {len(rows)} pairs without PPC, {after} with it. {COLOURS}"
-    )
-    return caption, f"Boundary maps and instances of {len(rows)} images without and with PPC"
-
-
-def _chosen(rows: list[ContactRow]) -> str:
+def _chosen(contacts: list[Contact]) -> str:
     return (
-        f"{len(rows)} evaluation images, around two touching objects of one class: the first with such a pair"
-        " by their ground truth, those with few objects first, whatever was predicted."
+        f"{len(contacts)} evaluation images, around two touching objects of one class: the first with such a"
+        " pair by their ground truth, those with few objects first, whatever was predicted."
     )
 
 
-def _boundaries(method: nn.Module, settings: Extraction) -> str:
+def _boundaries(method: nn.Module) -> str:
+    settings = method.extraction
     if method.spec.boundary == "none":
         return "This run extracts without a boundary map."
     kind = "gradient of the image's colours" if method.spec.boundary == "gradient" else "boundary map"
@@ -261,4 +250,4 @@ def _seeds(settings: Extraction) -> str:
         what = "Seeds are components, class by class, of the semantic map without boundary pixels"
     flooded = "boundary map" if settings.relief == "boundary" else "image's gradient"
     refined = ", each closed and cut to its class" if settings.refine else ""
-    return f"{what}; a watershed of the {flooded} makes them regions{refined}. White regions are background."
+    return f"{what}; a watershed of the {flooded} makes them regions{refined}. Light grey is background."
