@@ -163,8 +163,8 @@ def maps_sheet(spec: Any, objects: Sequence[Maps]) -> Sheet:
             f"As in Figure 6: {len(objects)} objects of {len({o.group for o in objects})} evaluation images,"
             " those with overlapping objects of one class first. Semantic map (Eq. 1), instance map (Eq. 6),"
             f" corrected map (Eq. 7, alpha {spec.alpha:g}) and the pseudo mask: foreground from"
-            f" {own}{spec.tau_high:g}, background up to {spec.tau_low:g}, ambiguous in between; {OUTSIDE[spec.outside]}. The ground"
-            " truth is shown for comparison only."
+            f" {own}{spec.tau_high:g}, background up to {spec.tau_low:g}, ambiguous in between;"
+            f" {OUTSIDE[spec.outside]}. The ground truth is shown for comparison only."
         ),
         alt=f"Semantic, instance and corrected maps, pseudo mask and ground truth of {len(objects)} objects",
         absent="no evaluation image has an object that is large enough to be seen",
