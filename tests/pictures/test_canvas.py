@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from wsis.pictures import canvas
 
@@ -39,17 +39,6 @@ def test_masks_have_their_objects_colours_and_contested_pixels_are_nearly_white(
     for rows, colour in ((slice(0, 4), canvas.OBJECTS[0]), (slice(6, 8), canvas.OBJECTS[1])):
         assert np.abs(tinted[rows] - 0.5 * np.array(colour)).max() <= 0.5
     assert (tinted[4:6] == round(0.85 * 255)).all()
-
-
-def test_dashes_stay_on_the_outline():
-    picture = Image.new("RGB", (60, 60))
-    canvas.rectangle(ImageDraw.Draw(picture), (10, 12, 50, 41), canvas.WHITE, 2, dash=5)
-    drawn = np.asarray(picture).any(-1)
-    outline = np.zeros((60, 60), bool)
-    outline[12:41, 10:50] = True
-    outline[14:39, 12:48] = False
-    assert not (drawn & ~outline).any()
-    assert 0.35 < drawn.sum() / outline.sum() < 0.7
 
 
 @pytest.mark.parametrize("width", [1, 3])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,14 +12,14 @@ from pycocotools import mask as masks
 
 from wsis.data.roots import Instance, Picture
 from wsis.methods.baiseg import sheets
-from wsis.methods.baiseg.boundary import instance_map
 from wsis.methods.baiseg.extract.pipeline import Extraction, extract_steps
 from wsis.methods.baiseg.maps import Maps
-from wsis.methods.baiseg.pictures import contact_length, look, matched, region_instances, touching
-from wsis.methods.baiseg.sheets import Contact, colours
+from wsis.methods.baiseg.pictures import contact_length, look, matched, touching
+from wsis.methods.baiseg.sheets import Contact, colours, region_instances
 from wsis.pictures import canvas
 
 SIDE = 60
+NAMES = ["square", "other"]
 
 
 def rle(mask: np.ndarray) -> dict:
@@ -125,6 +124,7 @@ def scene(line: bool = True, **settings):
     line: the boundary map separates the two.
     """
     boxes = [(2, 2, 22, 22), (22, 2, 42, 22), (30, 36, 50, 56)]
+    shown = picture(1, *zip((0, 0, 1), boxes, strict=True))
     truth = [square(*box) for box in boxes]
     semantic = (truth[0] | truth[1]) + 2 * truth[2].astype(np.uint8)
     boundary = np.full((SIDE, SIDE), 0.01, np.float32)
@@ -135,17 +135,7 @@ def scene(line: bool = True, **settings):
         boundary[2:22, 21:23] = 0.9
     method = Given(boundary, semantic.astype(np.uint8), **settings)
     rles = [rle(mask) for mask in truth]
-    sample = SimpleNamespace(size=(SIDE, SIDE))
-    image = np.full((SIDE, SIDE, 3), 90, np.uint8)
-    return Contact(
-        "image 1",
-        "square",
-        image,
-        (0, 0, SIDE, SIDE),
-        instance_map(rles, (SIDE, SIDE)),
-        np.array(boxes, float),
-        [look(method, sample, rles)],
-    )
+    return Contact(shown, rles, [look(method, None, rles)])
 
 
 CENTRES = [(12, 12), (12, 34), (46, 40)]  # y, x of the three objects
@@ -156,18 +146,20 @@ def test_an_object_has_one_colour_in_every_column(settings):
     contact = scene(**settings)
     (seen,) = contact.seen
     assert seen.apart and (seen.ious > 0.8).all()
-    (row,) = sheets.steps_sheet([contact], "").rows
+    (row,) = sheets.steps_sheet([contact], NAMES, "").rows
+    assert (row.group, row.name) == ("image 1", "square")
     labelled, instances, truth = row.tiles[3:]
     for place, (y, x) in enumerate(CENTRES):
-        instance = seen.instances[y, x] - 1
-        assert seen.objects[instance] == place and seen.region_instances[seen.regions[y, x]] == instance
+        instance = seen.objects.tolist().index(place)
+        assert region_instances(seen.steps)[seen.steps.regions[y, x]] == instance
         ground, own = np.array(canvas.EMPTY), np.array(canvas.OBJECTS[place])
         expected = sheets.STRONG * own + (1 - sheets.STRONG) * ground
         assert np.abs(labelled.pixels[y, x] - expected).max() <= 1
         assert (instances.pixels[y, x] == truth.pixels[y, x]).all()
         colour = canvas.OBJECTS[place]
         assert [m.text for m in truth.marks if m.colour == colour] == [f"{seen.ious[place]:.2f}"]
-        assert [m.text for m in instances.marks if m.colour == colour] == [f"{seen.scores[instance]:.2f}"]
+        score = f"{seen.steps.instances[instance].score:.2f}"
+        assert [m.text for m in instances.marks if m.colour == colour] == [score]
     assert (labelled.pixels[58, 2] == canvas.EMPTY).all(), "no instance, no colour"
 
 
@@ -203,7 +195,7 @@ def test_instances_without_an_object_are_grey_and_their_neighbours_in_order_diff
 def test_frames_say_whether_a_pair_is_told_apart():
     good, bad = scene(), scene(line=False)
     contacts = [replace(good, seen=[a.seen[0], b.seen[0]]) for a, b in ((bad, good), (bad, bad))]
-    sheet = sheets.contrast_sheet(contacts, "")
+    sheet = sheets.contrast_sheet(contacts, NAMES, "")
     frames = [[tile.frame for tile in row.tiles if tile.frame] for row in sheet.rows]
     assert frames == [[sheets.JOINED, sheets.APART], [sheets.JOINED, sheets.JOINED]]
     assert all(len(row.tiles) == len(sheet.headings) for row in sheet.rows)
@@ -211,9 +203,7 @@ def test_frames_say_whether_a_pair_is_told_apart():
 
 def test_a_run_without_a_boundary_map_has_pictures():
     contact = scene()
-    method = Given(None, contact.seen[0].semantic)
-    truth = [rle(contact.truth == place) for place in (1, 2, 3)]
-    seen = look(method, SimpleNamespace(size=(SIDE, SIDE)), truth)
-    assert seen.lines is None and not seen.apart
-    (row,) = sheets.steps_sheet([replace(contact, seen=[seen])], "").rows
+    seen = look(Given(None, contact.seen[0].maps.semantic), None, contact.rles)
+    assert seen.steps.lines is None and not seen.apart
+    (row,) = sheets.steps_sheet([replace(contact, seen=[seen])], NAMES, "").rows
     assert (row.tiles[1].pixels == sheets.OTHER_CLASSES).all()

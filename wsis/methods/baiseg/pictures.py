@@ -5,8 +5,8 @@ Shapes: h x w pixels of an image, M annotated objects, N predicted instances.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -20,12 +20,11 @@ from wsis.data.roots import Picture, Root
 from wsis.data.structures import SemanticSample
 from wsis.evaluation.rle import truth_rle
 from wsis.methods.baiseg.batches import semantic_samples
-from wsis.methods.baiseg.boundary import instance_map, separated
-from wsis.methods.baiseg.extract.pipeline import Extraction, Steps, extract_steps
+from wsis.methods.baiseg.boundary import separated
+from wsis.methods.baiseg.extract.pipeline import Extraction, extract_steps
 from wsis.methods.baiseg.semantic import BAND
 from wsis.methods.baiseg.sheets import Contact, Seen, contrast_sheet, steps_sheet
 from wsis.methods.baiseg.threshold import restore_threshold
-from wsis.pictures.canvas import window_around
 from wsis.pictures.choice import FEW, SMALLEST
 from wsis.pictures.grid import Sheet
 from wsis.pictures.subject import Subject
@@ -38,31 +37,20 @@ COLOURS = (
 )
 
 
-@dataclass
-class Touching:
-    """A picture whose first two instances are of one class and touch; crowd regions are left out.
-
-    rles: compressed RLEs of its instances
-    """
-
-    picture: Picture
-    rles: list[dict[str, Any]]
-
-
 def draw_steps(subject: Subject) -> list[Sheet]:
     """The steps of the extraction, from boundary map to instances."""
-    contacts = _contacts(subject, IMAGES)
     (method,) = subject.networks.values()
+    contacts = looked_at(subject, IMAGES)
     caption = (
         f"{_chosen(contacts)} {_boundaries(method)} {_seeds(method.extraction)} Told apart:"
         f" {_apart(contacts, 0)} of the {len(contacts)} pairs. {COLOURS}"
     )
-    return [steps_sheet(contacts, caption)]
+    return [steps_sheet(contacts, subject.root.category_names, caption)]
 
 
 def draw_contrast(subject: Subject) -> list[Sheet]:
-    """Touching objects before and after PPC."""
-    contacts = _contacts(subject, PAIRS)
+    """Contact objects before and after PPC."""
+    contacts = looked_at(subject, PAIRS)
     thresholds = " and ".join(f"{method.extraction.threshold:g}" for method in subject.networks.values())
     caption = (
         f"{_chosen(contacts)} The same images by two networks, trained without and with the pixel contrast"
@@ -71,18 +59,25 @@ def draw_contrast(subject: Subject) -> list[Sheet]:
         f" it is red. Told apart: {_apart(contacts, 0)} of these {len(contacts)} pairs without PPC,"
         f" {_apart(contacts, 1)} with it. {COLOURS}"
     )
-    return [contrast_sheet(contacts, caption)]
+    return [contrast_sheet(contacts, subject.root.category_names, caption)]
 
 
-def _contacts(subject: Subject, count: int) -> list[Contact]:
+def looked_at(subject: Subject, count: int) -> list[Contact]:
+    """Images with touching objects, and what each network makes of them."""
+    contacts = touching(subject.pictures, count, gap(subject.root))
+    chosen = {contact.picture.id: contact for contact in contacts}
+    last = max(chosen, default=-1)
+    read = sum(picture.id <= last for picture in subject.root.eval)  # no image after the last one
     for folder, method in subject.networks.items():
         restore_threshold(method, folder)
-    images = touching(subject.pictures, count, gap(subject.root))
-    return contact_rows(list(subject.networks.values()), subject.root, images)
+        for sample in islice(semantic_samples(method.recipe, subject.root), read):
+            if contact := chosen.get(sample.id):
+                contact.seen.append(look(method, sample, contact.rles))
+    return contacts
 
 
-def _apart(contacts: list[Contact], run: int) -> int:
-    return sum(contact.seen[run].apart for contact in contacts)
+def _apart(contacts: list[Contact], network: int) -> int:
+    return sum(contact.seen[network].apart for contact in contacts)
 
 
 def gap(root: Root) -> int:
@@ -90,13 +85,13 @@ def gap(root: Root) -> int:
     return int(2 * BAND) + 1 if root.dataset == "voc" else 1
 
 
-def touching(pictures: Sequence[Picture], count: int, gap: int) -> list[Touching]:
+def touching(pictures: Sequence[Picture], count: int, gap: int) -> list[Contact]:
     """The first pictures with two objects of one class that touch along a line which can be seen.
 
     Those with at most FEW objects come first. In each the pair with the longest contact, among objects that
     aren't too small to be seen, comes first, then the largest. No prediction has a say in this.
     """
-    tiers: list[list[Touching]] = [[], []]
+    tiers: list[list[Contact]] = [[], []]
     for picture in pictures:
         objects = [i for i in picture.instances if not i.crowd]
         rles = [truth_rle(i.segmentation, (picture.height, picture.width)) for i in objects]
@@ -106,7 +101,7 @@ def touching(pictures: Sequence[Picture], count: int, gap: int) -> list[Touching
         rest = [i for i in np.argsort(-masks.area(rles).astype(int), kind="stable") if i not in pair]
         order = [*pair, *rest]
         shown = replace(picture, instances=[objects[i] for i in order])
-        tiers[len(objects) > FEW].append(Touching(shown, [rles[i] for i in order]))
+        tiers[len(objects) > FEW].append(Contact(shown, [rles[i] for i in order]))
         if len(tiers[0]) == count:
             break
     return [contact for tier in tiers for contact in tier][:count]
@@ -138,63 +133,13 @@ def contact_length(one: np.ndarray, other: np.ndarray, gap: int) -> int:
     return int((rim & reach & ~other & 1).sum())
 
 
-def contact_rows(methods: Sequence[nn.Module], root: Root, contacts: Sequence[Touching]) -> list[Contact]:
-    """What each trained method makes of the chosen images."""
-    chosen = {contact.picture.id: contact for contact in contacts}
-    images: dict[int, np.ndarray] = {}
-    seen: dict[int, list[Seen]] = {id: [] for id in chosen}
-    for method in methods:
-        for sample in _samples(method, root, set(chosen)):
-            images[sample.id] = sample.image.permute(1, 2, 0).numpy()
-            seen[sample.id].append(look(method, sample, chosen[sample.id].rles))
-    rows = []
-    for number, contact in enumerate(contacts, 1):
-        picture = contact.picture
-        size = picture.height, picture.width
-        boxes = np.array([instance.box for instance in picture.instances])
-        pair = np.concatenate([boxes[:2, :2].min(0), boxes[:2, 2:].max(0)])
-        rows.append(
-            Contact(
-                f"image {number}",
-                root.category_names[picture.instances[0].label],
-                images[picture.id],
-                window_around(size, pair, factor=1.5, whole=0),
-                instance_map(contact.rles, size),
-                boxes,
-                seen[picture.id],
-            )
-        )
-    return rows
-
-
-def _samples(method: nn.Module, root: Root, ids: set[int]) -> Iterator[SemanticSample]:
-    """Those of the evaluation images; no image after the last of them is read."""
-    last = max(ids, default=-1)
-    count = sum(picture.id <= last for picture in root.eval)
-    samples = islice(semantic_samples(method.recipe, root), count) if ids else ()
-    return (sample for sample in samples if sample.id in ids)
-
-
 def look(method: nn.Module, sample: SemanticSample, truth: Sequence[dict[str, Any]]) -> Seen:
     """The steps of one image's extraction, matched with its objects (M compressed RLEs, a pair first)."""
     (maps,) = method.maps([sample])
     steps = extract_steps(maps.image, maps.boundary, maps.semantic, method.extraction, maps.certainty)
-    found = [instance.mask for instance in steps.instances]
-    objects, ious = matched(found, truth)
-    return Seen(
-        maps.boundary,
-        steps.lines,
-        maps.semantic,
-        steps.seeds,
-        steps.regions,
-        region_instances(steps),
-        _painted(found, sample.size),
-        np.array([instance.box for instance in steps.instances], float).reshape(-1, 4),
-        np.array([instance.score for instance in steps.instances]),
-        objects,
-        ious,
-        bool(separated(truth, found, np.array([[0, 1]]))[0]),
-    )
+    instances = [instance.mask for instance in steps.instances]
+    apart = bool(separated(truth, instances, np.array([[0, 1]]))[0])
+    return Seen(maps, steps, *matched(instances, truth), apart)
 
 
 def matched(found: Sequence[dict], truth: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
@@ -206,25 +151,6 @@ def matched(found: Sequence[dict], truth: Sequence[dict]) -> tuple[np.ndarray, n
         real = table[rows, columns] > 0
         objects[rows[real]], ious[columns[real]] = columns[real], table[rows, columns][real]
     return objects, ious
-
-
-def region_instances(steps: Steps) -> np.ndarray:
-    """Position of the instance that a region becomes, by the region's label; -1 for none."""
-    found = np.full(int(steps.regions.max(initial=0)) + 1, -1)
-    for position, instance in enumerate(steps.instances):
-        inside = np.bincount(steps.regions[masks.decode(instance.mask) > 0], minlength=len(found))
-        inside[0] = 0  # a closing takes in unlabelled pixels
-        if inside.any():
-            found[inside.argmax()] = position
-    return found
-
-
-def _painted(found: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
-    """N masks, best first -> h x w int32: 0 none, else position + 1; the better one lies in front."""
-    labels = np.zeros(size, np.int32)
-    for position in reversed(range(len(found))):
-        labels[masks.decode(found[position]) > 0] = position + 1
-    return labels
 
 
 def _chosen(contacts: list[Contact]) -> str:
