@@ -101,7 +101,7 @@ def test_unknown_and_broken_sources(root: Path) -> None:
 MEASURING = {
     "methods/sim/__init__.py": "from wsis.losses.dice import dice\n",
     "methods/sim/quality.py": "from wsis.nn import other\n\nMU = 5\n",
-    "methods/sim/pictures.py": "WIDTH = 1180\n",
+    "methods/sim/sheets.py": "WIDTH = 1180\n",
     "methods/sim/pseudo_quality.py": "SUBSETS = 2\n",
 }
 
@@ -115,7 +115,7 @@ MEASURING = {
         ("methods/sim/quality.py", "MU", "\n# a comment\nMU", False),
         ("nn/other.py", "4", "5", True),  # what only the measuring code imports
         ("methods/sim/pseudo_quality.py", "2", "3", True),
-        ("methods/sim/pictures.py", "1180", "900", False),
+        ("methods/sim/sheets.py", "1180", "900", False),
         ("methods/alpha.py", "+ 1", "+ 2", False),  # another method
     ],
 )

@@ -27,8 +27,9 @@ def pictures_of(plan: Plan, id: str) -> Pictures | None:
     run = plan.runs[id]
     maker = plan.runs[run.recipe.proxy.parent] if run.recipe.proxy else run
     for pictures in info_of(maker.recipe.method).pictures:
-        beside = pictures.beside and {*run.rows} & {*pictures.rows} and plan.row_runs(*pictures.beside)
-        if pictures.of_masks == (maker is not run) and (pictures.beside is None or beside):
+        beside = pictures.beside and plan.row_runs(*pictures.beside).get(run.seed)
+        fits = pictures.beside is None or (beside and {*run.rows} & {*pictures.rows})
+        if fits and pictures.of_masks == (maker is not run):
             return pictures
     return None
 

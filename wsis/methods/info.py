@@ -28,7 +28,7 @@ class Info:
     """One method. A key that is left out means that the method is an ordinary detector.
 
     network: "module:Class", imported when it is built, with a settled recipe and the number of classes.
-    pictures: of a run's the first that fit it are drawn.
+    pictures: several kinds; of a run the first that fits it is drawn.
     """
 
     name: str
