@@ -187,8 +187,8 @@ def pictures(
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """Maps, labels, masks and boundaries of runs whose method draws them, after the papers' figures."""
-    from wsis.pictures.job import picture_runs
+    """Sheets of pictures that show what trained runs do, after the papers' figures."""
+    from wsis.picture_jobs import picture_runs
 
     for path in picture_runs(planned(scale, seeds, set_), ids, results, data_root):
         print(path)

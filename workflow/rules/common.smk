@@ -16,8 +16,8 @@ from wsis.data.places import named_roots
 from wsis.declare.load import ROOT as DECLARATIONS
 from wsis.errors import WsisError
 from wsis.packing import shapes_root, table_ranks
+from wsis.picture_jobs import illustrated, runs_shown
 from wsis.plan import make_plan
-from wsis.pictures.job import without_ppc
 from wsis.work import HEADLINE, read_work, tables_of, targets, work, write_work
 
 STARTED = time.time()
@@ -111,10 +111,8 @@ def pictures_for(tables):
 
 
 def pictures_need(wildcards):
-    """The trainings that pictures of a run show: its own, of the network that made its masks, of one beside it."""
-    proxy, other = PLAN.runs[wildcards.run].recipe.proxy, without_ppc(PLAN, wildcards.run)
-    runs = [wildcards.run, *([proxy.parent] if proxy else []), *([other] if other else [])]
-    return [f"{RESULTS}/runs/{run}/train.json" for run in runs]
+    """The trainings that pictures of a run show."""
+    return [f"{RESULTS}/runs/{run}/train.json" for run in runs_shown(PLAN, wildcards.run)]
 
 
 def flags():

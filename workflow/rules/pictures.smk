@@ -1,14 +1,6 @@
-# Pictures of what a method does, first seed only: of SIM's whole method (Table 3's last row), of BoxCaseg's
-# network with all heads (Table 4) and of a Mask R-CNN on its merged and dropped masks (Table 7), of BAISeg's
-# whole method (Table 3) and of its row with PPC beside that without. Tables that show those runs want them.
-ILLUSTRATED_ROWS = [
-    ("sim/3", "pseudo + paste"),
-    ("boxcaseg/4", "Weak + salient + transferred"),
-    ("boxcaseg/7", "PASCAL, merge, drop"),
-    ("baiseg/3", "CFM + DMA + PPC"),
-    ("baiseg/3", "CFM + DMA + PPC + refinement"),
-]
-ILLUSTRATED = [run for row in ILLUSTRATED_ROWS for run in list(PLAN.row_runs(*row).values())[:1]]
+# Pictures of what a method does, of the rows that its info names, first seed only. Tables that show those runs
+# want them.
+ILLUSTRATED = illustrated(PLAN)
 
 
 rule pictures:

@@ -1,7 +1,7 @@
 """Methods: what there is to train. A method's name stands here, on one line, and in its own folder.
 
-Every folder has an `info.py`, which says without torch what the plan, the workflow and the report need to know
-of the method, and the code that trains it. Everybody else asks the method's Info.
+Every folder has an `info.py`, which says without torch what the plan, the workflow and the report need to
+know of the method, and the code that trains it. Everybody else asks the method's Info.
 """
 
 from __future__ import annotations

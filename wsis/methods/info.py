@@ -7,13 +7,33 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """Sheets of pictures that show what a trained run does.
+
+    words:    what they show, in a few words
+    draw:     "module:function", imported when they are drawn; `wsis.pictures.subject.Subject` -> its sheets
+    rows:     (table, row label) whose runs of the first seed have them in reports
+    of_masks: of runs that are trained on the method's masks, not of the method's own runs
+    beside:   (table, row label) whose run of the same seed is shown, too; only runs of `rows` have such
+    """
+
+    words: str
+    draw: str
+    rows: tuple[tuple[str, str], ...] = ()
+    of_masks: bool = False
+    beside: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class Info:
     """One method. A key that is left out means that the method is an ordinary detector.
 
     network: "module:Class", imported when it is built, with a settled recipe and the number of classes.
     benches: name of a `wsis bench` command -> "module:function", whose arguments are the command's.
+    pictures: several kinds; of a run the first that fits it is drawn.
     """
 
     name: str
     network: str
     benches: Mapping[str, str] = field(default_factory=dict)
+    pictures: tuple[Pictures, ...] = ()

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
-from torchvision.ops import box_iou
 
 from wsis.data.roots import Picture
-from wsis.methods.sim.pseudo_quality import overlapping
 
 IMAGES = 6
 ROWS = 2  # objects of one image whose maps are shown
 SMALLEST = 1 / 12  # of the short side: objects whose box is smaller are hard to see
+OVERLAP = 0.1  # IoU of boxes of one class whose objects overlap
 CONTESTED = 0.25  # of a box that another covers: the two have masks to compete
 FEW = 6  # objects that have colours of their own
 
@@ -35,17 +33,14 @@ def choose(pictures: Sequence[Picture], count: int = IMAGES) -> list[tuple[Pictu
         ]
         if not large:
             continue
-        boxes = np.array([i.box for i in large])
         labels = np.array([i.label for i in large])
-        ious = box_iou(torch.from_numpy(boxes), torch.from_numpy(boxes)).numpy().copy()
-        ious[np.eye(len(large), dtype=bool) | (labels[:, None] != labels[None])] = 0
-        if overlapping(boxes, labels).any():
+        common, areas = _common(large)
+        ious = common / (areas[:, None] + areas[None] - common) * (labels[:, None] == labels[None])
+        if (ious > OVERLAP).any():
             tier, shown = 0, np.unravel_index(ious.argmax(), ious.shape)
         else:
-            areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
             tier, shown = 1 if len(large) > 1 else 2, (-areas).argsort(kind="stable")[:ROWS]
-        shown = sorted(int(i) for i in shown)
-        tiers[tier].append((replace(picture, instances=large), shown))
+        tiers[tier].append((replace(picture, instances=large), sorted(int(i) for i in shown)))
         if len(tiers[0]) == count:
             break
     return [chosen for tier in tiers for chosen in tier][:count]
@@ -59,15 +54,21 @@ def contested(pictures: Sequence[Picture], count: int = IMAGES, few: int = FEW) 
     """
     tiers: list[list[Picture]] = [[], [], [], []]
     for picture in pictures:
-        boxes = np.array([i.box for i in picture.instances if not i.crowd]).reshape(-1, 4)
-        if len(boxes) == 0:
+        objects = [i for i in picture.instances if not i.crowd]
+        if not objects:
             continue
-        low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-        high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-        common = (high - low).clip(min=0).prod(2) * ~np.eye(len(boxes), dtype=bool)
-        areas = (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(1)
+        common, areas = _common(objects)
         apart = not (common > CONTESTED * areas[:, None]).any()
-        tiers[2 * apart + (len(boxes) > few)].append(picture)
+        tiers[2 * apart + (len(objects) > few)].append(picture)
         if len(tiers[0]) == count:
             break
     return [picture for tier in tiers for picture in tier][:count]
+
+
+def _common(objects: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels that the boxes of two of N objects share, N x N, 0 of one with itself; N areas."""
+    boxes = np.array([i.box for i in objects], float)
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    common = (high - low).clip(min=0).prod(2) * ~np.eye(len(boxes), dtype=bool)
+    return common, (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(1)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 from pycocotools import mask as masks
 
-from wsis.data.places import run_root
-from wsis.data.roots import Instance, Picture, open_root
-from wsis.engine.checkpoint import save_model
-from wsis.errors import WsisError
-from wsis.files import write_json
-from wsis.jobs import make_data
-from wsis.methods import build_method
+from wsis.data.roots import Instance, Picture
 from wsis.methods.baiseg import sheets
-from wsis.methods.baiseg.boundary import instance_map
 from wsis.methods.baiseg.extract.pipeline import Extraction, extract_steps
 from wsis.methods.baiseg.maps import Maps
-from wsis.methods.baiseg.pictures import contact_length, look, matched, region_instances, touching
-from wsis.methods.baiseg.sheets import ContactRow, colours
+from wsis.methods.baiseg.pictures import contact_length, look, matched, touching
+from wsis.methods.baiseg.sheets import Contact, colours, region_instances
 from wsis.pictures import canvas
-from wsis.pictures.job import PPC, picture_runs, without_ppc
-from wsis.plan import make_plan, shapes_root
 
 SIDE = 60
+NAMES = ["square", "other"]
 
 
 def rle(mask: np.ndarray) -> dict:
@@ -135,6 +124,7 @@ def scene(line: bool = True, **settings):
     line: the boundary map separates the two.
     """
     boxes = [(2, 2, 22, 22), (22, 2, 42, 22), (30, 36, 50, 56)]
+    shown = picture(1, *zip((0, 0, 1), boxes, strict=True))
     truth = [square(*box) for box in boxes]
     semantic = (truth[0] | truth[1]) + 2 * truth[2].astype(np.uint8)
     boundary = np.full((SIDE, SIDE), 0.01, np.float32)
@@ -145,17 +135,7 @@ def scene(line: bool = True, **settings):
         boundary[2:22, 21:23] = 0.9
     method = Given(boundary, semantic.astype(np.uint8), **settings)
     rles = [rle(mask) for mask in truth]
-    sample = SimpleNamespace(size=(SIDE, SIDE))
-    image = np.full((SIDE, SIDE, 3), 90, np.uint8)
-    return ContactRow(
-        "image 1",
-        "square",
-        image,
-        (0, 0, SIDE, SIDE),
-        instance_map(rles, (SIDE, SIDE)),
-        np.array(boxes, float),
-        [look(method, sample, rles)],
-    )
+    return Contact(shown, rles, [look(method, None, rles)])
 
 
 CENTRES = [(12, 12), (12, 34), (46, 40)]  # y, x of the three objects
@@ -163,21 +143,24 @@ CENTRES = [(12, 12), (12, 34), (46, 40)]  # y, x of the three objects
 
 @pytest.mark.parametrize("settings", [{}, {"refine": False}, {"seeds": "literal"}])
 def test_an_object_has_one_colour_in_every_column(settings):
-    row = scene(**settings)
-    seen = row.seen[0]
+    contact = scene(**settings)
+    (seen,) = contact.seen
     assert seen.apart and (seen.ious > 0.8).all()
-    label_map = sheets._label_map(seen)
+    (row,) = sheets.steps_sheet([contact], NAMES, "").rows
+    assert (row.group, row.name) == ("image 1", "square")
+    labelled, instances, truth = row.tiles[3:]
     for place, (y, x) in enumerate(CENTRES):
-        assert row.truth[y, x] == place + 1
-        instance = seen.instances[y, x] - 1
-        assert seen.objects[instance] == place
-        assert seen.region_instances[seen.regions[y, x]] == instance
-        ground, own = np.array(canvas.GROUND), np.array(canvas.OBJECTS[place])
+        instance = seen.objects.tolist().index(place)
+        assert region_instances(seen.steps)[seen.steps.regions[y, x]] == instance
+        ground, own = np.array(canvas.EMPTY), np.array(canvas.OBJECTS[place])
         expected = sheets.STRONG * own + (1 - sheets.STRONG) * ground
-        assert np.abs(label_map[y, x] - expected).max() <= 1
-        shown = [sheets._truth(row, 4 * SIDE), sheets._instances(row, seen, 4 * SIDE)]  # words don't cover it
-        assert shown[0].getpixel((4 * x, 4 * y)) == shown[1].getpixel((4 * x, 4 * y))
-    assert (label_map[58, 2] == canvas.GROUND).all(), "no instance, no colour"
+        assert np.abs(labelled.pixels[y, x] - expected).max() <= 1
+        assert (instances.pixels[y, x] == truth.pixels[y, x]).all()
+        colour = canvas.OBJECTS[place]
+        assert [m.text for m in truth.marks if m.colour == colour] == [f"{seen.ious[place]:.2f}"]
+        score = f"{seen.steps.instances[instance].score:.2f}"
+        assert [m.text for m in instances.marks if m.colour == colour] == [score]
+    assert (labelled.pixels[58, 2] == canvas.EMPTY).all(), "no instance, no colour"
 
 
 def test_two_objects_in_one_instance_are_not_told_apart():
@@ -209,102 +192,18 @@ def test_instances_without_an_object_are_grey_and_their_neighbours_in_order_diff
     ]  # fmt: skip
 
 
-def count(sheet: Image.Image, colour: tuple[int, int, int]) -> int:
-    return int((np.asarray(sheet) == colour).all(-1).sum())
-
-
-def test_sheets_fit_and_frames_say_whether_a_pair_is_told_apart(tmp_path):
+def test_frames_say_whether_a_pair_is_told_apart():
     good, bad = scene(), scene(line=False)
-    framed = {}
-    for before, after in ((bad, good), (bad, bad), (good, good)):
-        row = ContactRow(**{**vars(good), "seen": [before.seen[0], after.seen[0]]})
-        sheet = sheets.contrast_sheet(("without", "with"), [row])
-        framed[before is good, after is good] = count(sheet, sheets.APART), count(sheet, sheets.JOINED)
-    (mixed, none, both) = (framed[key] for key in ((False, True), (False, False), (True, True)))
-    frame = none[1] - mixed[1]  # pixels of one; the legend's swatches are in all sheets
-    assert frame > 4 * 100 and mixed[0] - none[0] == frame == both[0] - mixed[0]
-    for made in (sheet, sheets.steps_sheet([good] * 6), sheets.steps_sheet([scene(seeds="literal")])):
-        assert made.width <= canvas.WIDTH
-        canvas.save_sheet(made, tmp_path / "sheet.jpg")
-        assert (tmp_path / "sheet.jpg").stat().st_size <= canvas.BYTES
+    contacts = [replace(good, seen=[a.seen[0], b.seen[0]]) for a, b in ((bad, good), (bad, bad))]
+    sheet = sheets.contrast_sheet(contacts, NAMES, "")
+    frames = [[tile.frame for tile in row.tiles if tile.frame] for row in sheet.rows]
+    assert frames == [[sheets.JOINED, sheets.APART], [sheets.JOINED, sheets.JOINED]]
+    assert all(len(row.tiles) == len(sheet.headings) for row in sheet.rows)
 
 
 def test_a_run_without_a_boundary_map_has_pictures():
-    row = scene()
-    method = Given(None, row.seen[0].semantic)
-    truth = [rle(row.truth == place) for place in (1, 2, 3)]
-    seen = look(method, SimpleNamespace(size=(SIDE, SIDE)), truth)
-    assert seen.lines is None and not seen.apart
-    assert sheets.steps_sheet([ContactRow(**{**vars(row), "seen": [seen]})]).width == canvas.WIDTH
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A results folder in which the whole method and the rows around PPC look finished."""
-    set_ = {"data.shapes.val_images": 40}
-    plan, results = make_plan("smoke", overrides=set_), tmp_path_factory.mktemp("results")
-    table, before, after = PPC
-    labels = {"before": before, "after": after, "whole": "CFM + DMA + PPC + refinement"}
-    ids = {name: plan.row_runs(table, label)[plan.seeds[0]] for name, label in labels.items()}
-    for id in ids.values():
-        recipe = plan.runs[id].recipe.settled()
-        make_data(plan, results, shapes_root(recipe))
-        root = open_root(recipe, run_root(recipe, results, "smoke", None))
-        folder = results / "smoke" / "runs" / id
-        folder.mkdir(parents=True)
-        torch.manual_seed(0)
-        save_model(folder / "model.pt", id, 1, build_method(recipe, root.num_classes))
-        data = {"root_name": root.name, "fingerprint": root.fingerprint}
-        write_json(folder / "train.json", {"data": data, "threshold": {"value": 0.37}})
-    return SimpleNamespace(plan=plan, results=results, **ids)
-
-
-def drawn(trained, id: str) -> tuple[list[dict], Path]:
-    (path,) = picture_runs(trained.plan, [id], trained.results, None)
-    entries = json.loads(path.read_text())
-    assert {file.name for file in path.parent.iterdir()} == {e["file"] for e in entries} | {path.name}
-    for entry in entries:
-        assert Image.open(path.parent / entry["file"]).size == (entry["width"], entry["height"])
-    return entries, path
-
-
-def test_the_whole_method_shows_its_steps_at_its_chosen_threshold(trained):
-    (entry,), _ = drawn(trained, trained.whole)
-    assert entry["file"] == "steps.jpg" and "cut at 0.37" in entry["caption"]
-    assert trained.whole in entry["caption"]
-
-
-def test_the_run_with_ppc_is_shown_beside_the_one_without(trained, capsys):
-    assert without_ppc(trained.plan, trained.after) == trained.before
-    assert without_ppc(trained.plan, trained.whole) is without_ppc(trained.plan, trained.before) is None
-    (entry,), path = drawn(trained, trained.after)
-    assert entry["file"] == "ppc.jpg"
-    assert trained.before in entry["caption"] and trained.after in entry["caption"]
-
-    train = path.parents[2] / trained.before / "train.json"
-    train.rename(train.with_suffix(".away"))
-    entries, _ = drawn(trained, trained.after)
-    assert entries == [] and f"{trained.before}, the run without it, isn't trained" in capsys.readouterr().out
-    content = json.loads(train.with_suffix(".away").read_text())
-    write_json(train, {**content, "data": {**content["data"], "fingerprint": "0" * 10}})
-    with pytest.raises(WsisError, match="was trained on"):
-        drawn(trained, trained.after)
-    train.with_suffix(".away").rename(train)
-
-
-def test_the_pair_of_a_seed_is_of_that_seed():
-    plan = make_plan("smoke", seeds=(3, 4))
-    for seed, id in plan.row_runs(*PPC[::2]).items():
-        assert plan.runs[without_ppc(plan, id)].seed == seed
-
-
-def test_a_mask_rcnn_on_masks_by_baiseg_has_no_pictures(trained):
-    runs = trained.plan.runs
-    of_baiseg = [
-        id
-        for id, run in runs.items()
-        if run.recipe.proxy and runs[run.recipe.proxy.parent].recipe.method == "baiseg"
-    ]
-    assert of_baiseg
-    with pytest.raises(WsisError, match="which made its masks"):
-        picture_runs(trained.plan, of_baiseg[:1], trained.results, None)
+    contact = scene()
+    seen = look(Given(None, contact.seen[0].maps.semantic), None, contact.rles)
+    assert seen.steps.lines is None and not seen.apart
+    (row,) = sheets.steps_sheet([replace(contact, seen=[seen])], NAMES, "").rows
+    assert (row.tiles[1].pixels == sheets.OTHER_CLASSES).all()

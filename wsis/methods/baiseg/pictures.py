@@ -5,11 +5,9 @@ Shapes: h x w pixels of an image, M annotated objects, N predicted instances.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -22,12 +20,14 @@ from wsis.data.roots import Picture, Root
 from wsis.data.structures import SemanticSample
 from wsis.evaluation.rle import truth_rle
 from wsis.methods.baiseg.batches import semantic_samples
-from wsis.methods.baiseg.boundary import instance_map, separated
-from wsis.methods.baiseg.extract.pipeline import Extraction, Steps, extract_steps
+from wsis.methods.baiseg.boundary import separated
+from wsis.methods.baiseg.extract.pipeline import Extraction, extract_steps
 from wsis.methods.baiseg.semantic import BAND
-from wsis.methods.baiseg.sheets import ContactRow, Seen, contrast_sheet, steps_sheet
-from wsis.pictures.canvas import Sheet, save_sheets, window_around
+from wsis.methods.baiseg.sheets import Contact, Seen, contrast_sheet, steps_sheet
+from wsis.methods.baiseg.threshold import restore_threshold
 from wsis.pictures.choice import FEW, SMALLEST
+from wsis.pictures.grid import Sheet
+from wsis.pictures.subject import Subject
 
 IMAGES, PAIRS = 6, 8  # of the sheet of one run, and of that of two
 LONG = 1 / 12  # of the short side: shorter contacts are hard to see
@@ -35,44 +35,49 @@ COLOURS = (
     "The pair is orange and blue. An object and the instance that matches it best (by IoU, one to one) have"
     " one colour; greys are instances that match none."
 )
-ABSENT = "no evaluation image has touching objects of one class that are large enough to be seen"
 
 
-@dataclass
-class Contact:
-    """A picture whose first two instances are of one class and touch; crowd regions are left out.
-
-    rles: compressed RLEs of its instances
-    """
-
-    picture: Picture
-    rles: list[dict[str, Any]]
-
-
-def draw_steps(
-    method: nn.Module, root: Root, pictures: Sequence[Picture], folder: Path, whence: str
-) -> list[dict[str, Any]]:
-    """The steps of the extraction, from boundary map to instances; see `save_sheets`.
-
-    method:   a trained BAISeg with its threshold
-    root:     its data root
-    pictures: evaluation pictures with masks, to choose from
-    """
-    rows = contact_rows([method], root, touching(pictures, IMAGES, gap(root)))
-    about = partial(_about_steps, method)
-    sheet = Sheet("steps", "From boundaries to instances", rows, steps_sheet, about, ABSENT)
-    return save_sheets([sheet], folder, whence)
+def draw_steps(subject: Subject) -> list[Sheet]:
+    """The steps of the extraction, from boundary map to instances."""
+    (method,) = subject.networks.values()
+    contacts = looked_at(subject, IMAGES)
+    caption = (
+        f"{_chosen(contacts)} {_boundaries(method)} {_seeds(method.extraction)} Told apart:"
+        f" {_apart(contacts, 0)} of the {len(contacts)} pairs. {COLOURS}"
+    )
+    return [steps_sheet(contacts, subject.root.category_names, caption)]
 
 
-def draw_contrast(
-    methods: Sequence[nn.Module], root: Root, pictures: Sequence[Picture], folder: Path, whence: str
-) -> list[dict[str, Any]]:
-    """Touching objects before and after PPC, by two methods; the other arguments as those of `draw_steps`."""
-    rows = contact_rows(methods, root, touching(pictures, PAIRS, gap(root)))
-    title = "Touching objects of one class before and after PPC"
-    about = partial(_about_contrast, methods)
-    draw = partial(contrast_sheet, ("without PPC", "with PPC"))
-    return save_sheets([Sheet("ppc", title, rows, draw, about, ABSENT)], folder, whence)
+def draw_contrast(subject: Subject) -> list[Sheet]:
+    """Contact objects before and after PPC."""
+    contacts = looked_at(subject, PAIRS)
+    thresholds = " and ".join(f"{method.extraction.threshold:g}" for method in subject.networks.values())
+    caption = (
+        f"{_chosen(contacts)} The same images by two networks, trained without and with the pixel contrast"
+        f" (PPC, Eq. 6); boundary thresholds {thresholds}. A frame is green where the two touching objects"
+        " are told apart: each has a best instance of its own, which covers less than half of the other; else"
+        f" it is red. Told apart: {_apart(contacts, 0)} of these {len(contacts)} pairs without PPC,"
+        f" {_apart(contacts, 1)} with it. {COLOURS}"
+    )
+    return [contrast_sheet(contacts, subject.root.category_names, caption)]
+
+
+def looked_at(subject: Subject, count: int) -> list[Contact]:
+    """Images with touching objects, and what each network makes of them."""
+    contacts = touching(subject.pictures, count, gap(subject.root))
+    chosen = {contact.picture.id: contact for contact in contacts}
+    last = max(chosen, default=-1)
+    read = sum(picture.id <= last for picture in subject.root.eval)  # no image after the last one
+    for folder, method in subject.networks.items():
+        restore_threshold(method, folder)
+        for sample in islice(semantic_samples(method.recipe, subject.root), read):
+            if contact := chosen.get(sample.id):
+                contact.seen.append(look(method, sample, contact.rles))
+    return contacts
+
+
+def _apart(contacts: list[Contact], network: int) -> int:
+    return sum(contact.seen[network].apart for contact in contacts)
 
 
 def gap(root: Root) -> int:
@@ -128,64 +133,13 @@ def contact_length(one: np.ndarray, other: np.ndarray, gap: int) -> int:
     return int((rim & reach & ~other & 1).sum())
 
 
-def contact_rows(methods: Sequence[nn.Module], root: Root, contacts: Sequence[Contact]) -> list[ContactRow]:
-    """What each trained method makes of the chosen images."""
-    chosen = {contact.picture.id: contact for contact in contacts}
-    images: dict[int, np.ndarray] = {}
-    seen: dict[int, list[Seen]] = {id: [] for id in chosen}
-    for method in methods:
-        method.eval()
-        for sample in _samples(method, root, set(chosen)):
-            images[sample.id] = sample.image.permute(1, 2, 0).numpy()
-            seen[sample.id].append(look(method, sample, chosen[sample.id].rles))
-    rows = []
-    for number, contact in enumerate(contacts, 1):
-        picture = contact.picture
-        size = picture.height, picture.width
-        boxes = np.array([instance.box for instance in picture.instances])
-        pair = np.concatenate([boxes[:2, :2].min(0), boxes[:2, 2:].max(0)])
-        rows.append(
-            ContactRow(
-                f"image {number}",
-                root.category_names[picture.instances[0].label],
-                images[picture.id],
-                window_around(size, pair, factor=1.5, whole=0),
-                instance_map(contact.rles, size),
-                boxes,
-                seen[picture.id],
-            )
-        )
-    return rows
-
-
-def _samples(method: nn.Module, root: Root, ids: set[int]) -> Iterator[SemanticSample]:
-    """Those of the evaluation images; no image after the last of them is read."""
-    last = max(ids, default=-1)
-    count = sum(picture.id <= last for picture in root.eval)
-    samples = islice(semantic_samples(method.recipe, root), count) if ids else ()
-    return (sample for sample in samples if sample.id in ids)
-
-
 def look(method: nn.Module, sample: SemanticSample, truth: Sequence[dict[str, Any]]) -> Seen:
     """The steps of one image's extraction, matched with its objects (M compressed RLEs, a pair first)."""
     (maps,) = method.maps([sample])
     steps = extract_steps(maps.image, maps.boundary, maps.semantic, method.extraction, maps.certainty)
-    found = [instance.mask for instance in steps.instances]
-    objects, ious = matched(found, truth)
-    return Seen(
-        maps.boundary,
-        steps.lines,
-        maps.semantic,
-        steps.seeds,
-        steps.regions,
-        region_instances(steps),
-        _painted(found, sample.size),
-        np.array([instance.box for instance in steps.instances], float).reshape(-1, 4),
-        np.array([instance.score for instance in steps.instances]),
-        objects,
-        ious,
-        bool(separated(truth, found, np.array([[0, 1]]))[0]),
-    )
+    instances = [instance.mask for instance in steps.instances]
+    apart = bool(separated(truth, instances, np.array([[0, 1]]))[0])
+    return Seen(maps, steps, *matched(instances, truth), apart)
 
 
 def matched(found: Sequence[dict], truth: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
@@ -199,54 +153,15 @@ def matched(found: Sequence[dict], truth: Sequence[dict]) -> tuple[np.ndarray, n
     return objects, ious
 
 
-def region_instances(steps: Steps) -> np.ndarray:
-    """Position of the instance that a region becomes, by the region's label; -1 for none."""
-    found = np.full(int(steps.regions.max(initial=0)) + 1, -1)
-    for position, instance in enumerate(steps.instances):
-        inside = np.bincount(steps.regions[masks.decode(instance.mask) > 0], minlength=len(found))
-        inside[0] = 0  # a closing takes in unlabelled pixels
-        if inside.any():
-            found[inside.argmax()] = position
-    return found
-
-
-def _painted(found: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
-    """N masks, best first -> h x w int32: 0 none, else position + 1; the better one lies in front."""
-    labels = np.zeros(size, np.int32)
-    for position in reversed(range(len(found))):
-        labels[masks.decode(found[position]) > 0] = position + 1
-    return labels
-
-
-def _about_steps(method: nn.Module, rows: list[ContactRow]) -> tuple[str, str]:
-    """Caption and alternative text."""
-    settings = method.extraction
-    apart = sum(row.seen[0].apart for row in rows)
-    caption = f"{_chosen(rows)} {_boundaries(method, settings)} {_seeds(settings)}"
-    caption += f" Told apart: {apart} of the {len(rows)} pairs. {COLOURS}"
-    return caption, f"Boundary maps, thinned boundaries, label maps and instances of {len(rows)} images"
-
-
-def _about_contrast(methods: Sequence[nn.Module], rows: list[ContactRow]) -> tuple[str, str]:
-    before, after = (sum(row.seen[run].apart for row in rows) for run in (0, 1))
-    thresholds = " and ".join(f"{m.extraction.threshold:g}" for m in methods)
-    caption = (
-        f"{_chosen(rows)} The same images by two networks, trained without and with the pixel contrast (PPC,"
-        f" Eq. 6); boundary thresholds {thresholds}. A frame is green where the two touching objects are told"
-        " apart: each has a best instance of its own, which covers less than half of the other; else it is"
-        f" red. Told apart: {before} of these {len(rows)} pairs without PPC, {after} with it. {COLOURS}"
-    )
-    return caption, f"Boundary maps and instances of {len(rows)} images without and with PPC"
-
-
-def _chosen(rows: list[ContactRow]) -> str:
+def _chosen(contacts: list[Contact]) -> str:
     return (
-        f"{len(rows)} evaluation images, around two touching objects of one class: the first with such a pair"
-        " by their ground truth, those with few objects first, whatever was predicted."
+        f"{len(contacts)} evaluation images, around two touching objects of one class: the first with such a"
+        " pair by their ground truth, those with few objects first, whatever was predicted."
     )
 
 
-def _boundaries(method: nn.Module, settings: Extraction) -> str:
+def _boundaries(method: nn.Module) -> str:
+    settings = method.extraction
     if method.spec.boundary == "none":
         return "This run extracts without a boundary map."
     kind = "gradient of the image's colours" if method.spec.boundary == "gradient" else "boundary map"
@@ -261,4 +176,4 @@ def _seeds(settings: Extraction) -> str:
         what = "Seeds are components, class by class, of the semantic map without boundary pixels"
     flooded = "boundary map" if settings.relief == "boundary" else "image's gradient"
     refined = ", each closed and cut to its class" if settings.refine else ""
-    return f"{what}; a watershed of the {flooded} makes them regions{refined}. White regions are background."
+    return f"{what}; a watershed of the {flooded} makes them regions{refined}. Light grey is background."

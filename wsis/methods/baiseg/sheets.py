@@ -1,177 +1,146 @@
-"""Sheets of pictures that show how BAISeg gets from boundaries to instances. Arrays in, PIL images out.
+"""Sheets of pictures that show how BAISeg gets from boundaries to instances. Arrays in, sheets out.
 
 Shapes: h x w pixels of an image, M annotated objects, N instances. Boxes are xyxy pixels, half-open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
+from pycocotools import mask as masks
 
+from wsis.data.roots import Picture
 from wsis.data.voc import VOID
-from wsis.pictures.canvas import (
-    FAINT,
-    GAP,
-    GROUND,
-    GUTTER,
-    INK,
-    MARGIN,
-    OBJECTS,
-    WIDTH,
-    Labels,
-    colour_bar,
-    faded,
-    fitted,
-    heat,
-    paper,
-    swatch,
-    write,
-    write_upright,
-)
+from wsis.methods.baiseg.boundary import instance_map
+from wsis.methods.baiseg.extract.pipeline import Steps
+from wsis.methods.baiseg.maps import Maps
+from wsis.pictures.canvas import EMPTY, INK, OBJECTS, Window, faded, heat, object_colour, window_around
+from wsis.pictures.grid import WIDTH, Bar, Box, Key, Row, Sheet, Tile
 
 EXTRA = [(150, 150, 152), (92, 92, 96), (198, 198, 196)]  # instances that are no object's best match
 APART, JOINED = (0, 158, 115), (213, 70, 20)  # of a pair
 OTHER_CLASSES = (206, 206, 202)  # where the semantic map has an object of any class
 LEAST = 0.001  # response at the lower end of the colours; they are logarithmic
 STRONG, WEAK = 0.9, 0.45  # share of a colour on pixels of a seed, and on those flooded from it
-TOP, LEGEND, FRAME = 52, 56, 5  # pixels
+ABSENT = "no evaluation image has touching objects of one class that are large enough to be seen"
+OBJECT_KEYS = [
+    Key("an object, and the instance that matches it best (one each)", OBJECTS[:4]),
+    Key("an instance that matches none", EXTRA),
+]
 
 
 @dataclass
 class Seen:
     """What a trained run makes of an image.
 
-    boundary: h x w float32 in [0, 1] and lines: h x w bool; None: the run extracts without a boundary map
-    semantic: h x w uint8, 0 background; seeds, regions: h x w int32, label map before and after watershed
-    region_instances: what instance a region becomes, (1 + regions) int, -1 none
-    instances: h x w int32, 0 none, else position + 1; boxes: N x 4; scores: N
     objects: N int, the annotated object that an instance matches best, -1 none; ious: M, of those matches
-    apart: whether the pair of touching objects is separated (`wsis.methods.baiseg.boundary.separated`)
+    apart:   whether the pair of touching objects is separated (`wsis.methods.baiseg.boundary.separated`)
     """
 
-    boundary: np.ndarray | None
-    lines: np.ndarray | None
-    semantic: np.ndarray
-    seeds: np.ndarray
-    regions: np.ndarray
-    region_instances: np.ndarray
-    instances: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray
+    maps: Maps
+    steps: Steps
     objects: np.ndarray
     ious: np.ndarray
     apart: bool
 
 
 @dataclass
-class ContactRow:
-    """An image with two touching objects of one class, its first two, and what one or two runs make of it.
+class Contact:
+    """A picture whose first two instances are of one class and touch; crowd regions are left out.
 
-    image: h x w x 3 uint8; window: x0 y0 x1 y1, what is shown of it; truth: h x w int32, 0 none, else the
-    object's position + 1; boxes: M x 4
+    rles: compressed RLEs of its instances; seen: what one or two runs make of it
     """
 
-    name: str
-    kind: str
-    image: np.ndarray
-    window: tuple[int, int, int, int]
-    truth: np.ndarray
-    boxes: np.ndarray
-    seen: list[Seen]
+    picture: Picture
+    rles: list[dict[str, Any]]
+    seen: list[Seen] = field(default_factory=list)
+
+    @property
+    def image(self) -> np.ndarray:
+        return self.seen[0].maps.image
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """M x 4."""
+        return np.array([instance.box for instance in self.picture.instances])
+
+    @property
+    def window(self) -> Window:
+        """What is shown of the picture: the pair and what lies around it."""
+        pair = np.concatenate([self.boxes[:2, :2].min(0), self.boxes[:2, 2:].max(0)])
+        return window_around(self.image.shape, pair, factor=1.5, whole=0)
 
 
-def steps_sheet(rows: Sequence[ContactRow]) -> Image.Image:
+def steps_sheet(contacts: Sequence[Contact], names: Sequence[str], caption: str) -> Sheet:
     """Boundary map, thinned boundary, label map, instances and the annotated objects; a row an image."""
-    headings = [
-        ("image", ""),
-        ("boundary map", "probability, log scale"),
-        ("thinned", "above the threshold"),
-        ("label map", "seeds; flooded: pale"),
-        ("instances", "score"),
-        ("ground truth", "never seen; IoU"),
-    ]
-
-    def tiles(row: ContactRow, side: int) -> list[Image.Image]:
-        seen = row.seen[0]
-        return [
-            fitted(row.image, side, row.window)[0],
-            _boundary(row, seen, side),
-            _lines(row, seen, side),
-            fitted(_label_map(seen), side, row.window)[0],
-            _instances(row, seen, side),
-            _truth(row, side, seen.ious),
-        ]
-
-    sheet, draw, left = _grid(rows, headings, tiles)
-    y = sheet.height - LEGEND + 6
-    x = colour_bar(draw, (left, y), f"{LEAST:g}", "1")
-    x = swatch(draw, (x + 22, y), INK, "boundary pixel")
-    swatch(draw, (x + 22, y), OTHER_CLASSES, "an object by the semantic map, of any class")
-    _object_colours(draw, left, y + 24)
-    return sheet
-
-
-def contrast_sheet(names: tuple[str, str], rows: Sequence[ContactRow]) -> Image.Image:
-    """Boundary map and instances of two runs, framed by whether they tell the pair apart; a row an image.
-
-    names: of the runs, in a few words
-    """
-    headings = [("image", ""), *((what, name) for name in names for what in ("boundary map", "instances"))]
-    headings.append(("ground truth", "never seen"))
-
-    def tiles(row: ContactRow, side: int) -> list[Image.Image]:
-        found = [fitted(row.image, side, row.window)[0]]
-        for seen in row.seen:
-            framed = Image.new("RGB", (side, side), APART if seen.apart else JOINED)
-            framed.paste(_instances(row, seen, side - 2 * FRAME), (FRAME, FRAME))
-            found += [_boundary(row, seen, side), framed]
-        return [*found, _truth(row, side)]
-
-    sheet, draw, left = _grid(rows, headings, tiles)
-    y = sheet.height - LEGEND + 6
-    x = colour_bar(draw, (left, y), f"{LEAST:g}", "1")
-    x = swatch(draw, (x + 22, y), APART, "green frame: the two touching objects are told apart")
-    swatch(draw, (x + 22, y), JOINED, "red frame: they are not")
-    _object_colours(draw, left, y + 24)
-    return sheet
+    rows = []
+    for contact in contacts:
+        (seen,) = contact.seen
+        maps = (contact.image, boundary_map(seen), _lines(contact, seen), label_map(seen))
+        tiles = [Tile(pixels, contact.window) for pixels in maps]
+        rows.append([*tiles, instances(contact, seen), truth(contact, seen.ious)])
+    return Sheet(
+        name="steps",
+        title="From boundaries to instances",
+        rows=_named(rows, contacts, names),
+        headings=[
+            ("image", ""),
+            ("boundary map", "probability, log scale"),
+            ("thinned", "above the threshold"),
+            ("label map", "seeds; flooded: pale"),
+            ("instances", "score"),
+            ("ground truth", "never seen; IoU"),
+        ],
+        legend=[
+            Bar(f"{LEAST:g}", "1"),
+            Key("boundary pixel", [INK]),
+            Key("an object by the semantic map, of any class", [OTHER_CLASSES]),
+            *OBJECT_KEYS,
+        ],
+        caption=caption,
+        alt=f"Boundary maps, thinned boundaries, label maps and instances of {len(contacts)} images",
+        absent=ABSENT,
+    )
 
 
-def _grid(
-    rows: Sequence[ContactRow],
-    headings: Sequence[tuple[str, str]],
-    tiles: Callable[[ContactRow, int], list[Image.Image]],
-) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
-    """The sheet with its headings and tiles, room for a legend below; where the tiles begin.
+def contrast_sheet(contacts: Sequence[Contact], names: Sequence[str], caption: str) -> Sheet:
+    """Boundary map and instances of two runs, framed by whether they tell the pair apart; a row an image."""
+    rows = []
+    for contact in contacts:
+        tiles = [Tile(contact.image, contact.window)]
+        for seen in contact.seen:
+            framed = replace(instances(contact, seen), frame=APART if seen.apart else JOINED)
+            tiles += [Tile(boundary_map(seen), contact.window), framed]
+        rows.append([*tiles, truth(contact)])
+    return Sheet(
+        name="ppc",
+        title="Touching objects of one class before and after PPC",
+        rows=_named(rows, contacts, names),
+        headings=[
+            ("image", ""),
+            *((what, f"{how} PPC") for how in ("without", "with") for what in ("boundary map", "instances")),
+            ("ground truth", "never seen"),
+        ],
+        legend=[
+            Bar(f"{LEAST:g}", "1"),
+            Key("green frame: the two touching objects are told apart", [APART]),
+            Key("red frame: they are not", [JOINED]),
+            *OBJECT_KEYS,
+        ],
+        caption=caption,
+        alt=f"Boundary maps and instances of {len(contacts)} images without and with PPC",
+        absent=ABSENT,
+    )
 
-    tiles: a row, the side of a tile -> one tile a heading
-    """
-    count = len(headings)
-    side = (WIDTH - 2 * MARGIN - GUTTER - (count - 1) * GAP) // count
-    sheet, draw = paper(WIDTH, TOP + len(rows) * (side + GAP) + LEGEND)
-    lefts = [MARGIN + GUTTER + i * (side + GAP) for i in range(count)]
-    for left, (title, below) in zip(lefts, headings, strict=True):
-        write(draw, (left, 10), title, 16, bold=True)
-        write(draw, (left, 30), below, 13, FAINT)
-    for index, row in enumerate(rows):
-        y = TOP + index * (side + GAP)
-        write_upright(sheet, (MARGIN, y), side, row.name, 13, FAINT)
-        write_upright(sheet, (MARGIN + 22, y), side, row.kind, 13)
-        for left, tile in zip(lefts, tiles(row, side), strict=True):
-            sheet.paste(tile, (left, y))
-    return sheet, draw, lefts[0]
 
-
-def _object_colours(draw: ImageDraw.ImageDraw, x: float, y: int) -> None:
-    for index, colour in enumerate(OBJECTS[:4]):
-        draw.rectangle((x + 16 * index, y + 2, x + 16 * index + 14, y + 16), fill=colour, outline=FAINT)
-    x = write(draw, (x + 71, y + 1), "an object, and the instance that matches it best (one each)", 13) + 22
-    for index, colour in enumerate(EXTRA):
-        draw.rectangle((x + 16 * index, y + 2, x + 16 * index + 14, y + 16), fill=colour, outline=FAINT)
-    write(draw, (x + 55, y + 1), "an instance that matches none", 13)
+def _named(rows: Sequence[list[Tile]], contacts: Sequence[Contact], names: Sequence[str]) -> list[Row]:
+    """names: of the classes."""
+    kinds = [names[contact.picture.instances[0].label] for contact in contacts]
+    return [Row(tiles, kinds[index], f"image {index + 1}") for index, tiles in enumerate(rows)]
 
 
 def colours(objects: np.ndarray) -> np.ndarray:
@@ -182,63 +151,68 @@ def colours(objects: np.ndarray) -> np.ndarray:
     return np.where(none[:, None], extra[order % len(extra)], named[objects % len(named)])
 
 
-def _boundary(row: ContactRow, seen: Seen, side: int) -> Image.Image:
-    if seen.boundary is None:
-        return Image.new("RGB", (side, side), OTHER_CLASSES)
-    low = np.log10(LEAST)
-    values = np.log10(np.maximum(seen.boundary, LEAST))
-    return fitted(heat(values, low, 0), side, row.window)[0]
+def boundary_map(seen: Seen) -> np.ndarray:
+    """h x w x 3 uint8, like all that follows."""
+    if seen.maps.boundary is None:
+        return np.full_like(seen.maps.image, OTHER_CLASSES)
+    return heat(np.log10(np.maximum(seen.maps.boundary, LEAST)), np.log10(LEAST), 0)
 
 
-def _lines(row: ContactRow, seen: Seen, side: int) -> Image.Image:
+def _lines(contact: Contact, seen: Seen) -> np.ndarray:
     """Boundary pixels on what the semantic map calls an object. Lines stay visible in small pictures."""
-    pixels = np.full_like(row.image, GROUND)
-    pixels[(seen.semantic > 0) & (seen.semantic != VOID)] = OTHER_CLASSES
-    if seen.lines is not None:
-        x0, y0, x1, y1 = row.window
-        width = max(1, max(x1 - x0, y1 - y0) // side)
-        pixels[cv2.dilate(seen.lines.astype(np.uint8), np.ones((width, width), np.uint8)) > 0] = INK
-    return fitted(pixels, side, row.window)[0]
+    pixels = np.full_like(contact.image, EMPTY)
+    pixels[(seen.maps.semantic > 0) & (seen.maps.semantic != VOID)] = OTHER_CLASSES
+    if seen.steps.lines is not None:
+        x0, y0, x1, y1 = contact.window
+        width = max(1, 6 * max(x1 - x0, y1 - y0) // WIDTH)  # six tiles a row
+        pixels[cv2.dilate(seen.steps.lines.astype(np.uint8), np.ones((width, width), np.uint8)) > 0] = INK
+    return pixels
 
 
-def _label_map(seen: Seen) -> np.ndarray:
-    """h x w x 3 uint8: regions that become instances in colour, others in none; seeds strong."""
-    of_region = np.full((len(seen.region_instances), 3), GROUND, np.float32)
-    real = seen.region_instances >= 0
-    of_region[real] = colours(seen.objects)[seen.region_instances[real]]
-    share = np.where(seen.seeds > 0, STRONG, WEAK)[..., None]
-    paper_colour = np.array(GROUND, np.float32)
-    return (share * of_region[seen.regions] + (1 - share) * paper_colour).round().astype(np.uint8)
+def label_map(seen: Seen) -> np.ndarray:
+    """Regions that become instances in colour, others in none; seeds strong."""
+    positions = region_instances(seen.steps)
+    of_region = np.full((len(positions), 3), EMPTY, np.float32)
+    of_region[positions >= 0] = colours(seen.objects)[positions[positions >= 0]]
+    share = np.where(seen.steps.seeds > 0, STRONG, WEAK)[..., None]
+    ground = np.array(EMPTY, np.float32)
+    return (share * of_region[seen.steps.regions] + (1 - share) * ground).round().astype(np.uint8)
 
 
-def _instances(row: ContactRow, seen: Seen, side: int) -> Image.Image:
+def region_instances(steps: Steps) -> np.ndarray:
+    """Position of the instance that a region becomes, by the region's label; -1 for none."""
+    positions = np.full(int(steps.regions.max(initial=0)) + 1, -1)
+    for position, instance in enumerate(steps.instances):
+        inside = np.bincount(steps.regions[masks.decode(instance.mask) > 0], minlength=len(positions))
+        inside[0] = 0  # a closing takes in unlabelled pixels
+        if inside.any():
+            positions[inside.argmax()] = position
+    return positions
+
+
+def instances(contact: Contact, seen: Seen) -> Tile:
     """Instances in their colours; the scores of those that match one of the first objects."""
-    return _objects(row, seen.instances, seen.objects, seen.boxes, seen.scores, side)
+    extracted = seen.steps.instances
+    pixels = _painted(contact.image, [instance.mask for instance in extracted], colours(seen.objects))
+    words = [
+        Box(instance.box, object_colour(place), 0, text=f"{instance.score:.2f}")
+        for instance, place in zip(extracted, seen.objects.tolist(), strict=True)
+        if 0 <= place < len(OBJECTS)
+    ]
+    return Tile(pixels, contact.window, words)
 
 
-def _truth(row: ContactRow, side: int, ious: np.ndarray | None = None) -> Image.Image:
-    return _objects(row, row.truth, np.arange(len(row.boxes)), row.boxes, ious, side)
+def truth(contact: Contact, ious: Sequence[float] = ()) -> Tile:
+    """The annotated objects in their colours, and the IoUs of the first ones."""
+    pixels = _painted(contact.image, contact.rles, colours(np.arange(len(contact.rles))))
+    first = zip(contact.boxes, ious, OBJECTS, strict=False)
+    words = [Box(box, colour, 0, text=f"{iou:.2f}") for box, iou, colour in first]
+    return Tile(pixels, contact.window, words)
 
 
-def _objects(
-    row: ContactRow,
-    labels: np.ndarray,
-    objects: np.ndarray,
-    boxes: np.ndarray,
-    values: np.ndarray | None,
-    side: int,
-) -> Image.Image:
-    """h x w positions + 1 as colours over the image; numbers at those with a colour of their own."""
-    of_object = colours(objects)
-    pixels = faded(row.image)
+def _painted(image: np.ndarray, rles: Sequence[dict], of_object: np.ndarray) -> np.ndarray:
+    """The image under masks of N x 3 colours."""
+    labels, pixels = instance_map(rles, image.shape[:2]), faded(image)
     inside = labels > 0
     pixels[inside] = (0.35 * pixels[inside] + 0.65 * of_object[labels[inside] - 1]).round()
-    picture, place = fitted(pixels, side, row.window)
-    words = Labels(picture)
-    x0, y0, x1, y1 = row.window
-    own = (objects >= 0) & (objects < len(OBJECTS))
-    for index in np.flatnonzero(own) if values is not None else ():
-        left, top, right, bottom = boxes[index]
-        if left < x1 and right > x0 and top < y1 and bottom > y0:
-            words.write(place(boxes[index]), f"{values[index]:.2f}", tuple(of_object[index].tolist()))
-    return picture
+    return pixels

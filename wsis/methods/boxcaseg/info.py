@@ -1,9 +1,22 @@
 """What is known of BoxCaseg without torch."""
 
-from wsis.methods.info import Info
+from wsis.methods.info import Info, Pictures
 
 INFO = Info(
     name="boxcaseg",
     network="wsis.methods.boxcaseg.method:BoxCaseg",
     benches={"proxy": "wsis.methods.boxcaseg.bench:bench"},
+    pictures=(
+        Pictures(
+            words="patches with their bags, maps of the heads",
+            draw="wsis.methods.boxcaseg.pictures:draw",
+            rows=(("boxcaseg/4", "Weak + salient + transferred"),),
+        ),
+        Pictures(
+            words="masks merged and dropped",
+            draw="wsis.methods.boxcaseg.proxy_pictures:draw",
+            rows=(("boxcaseg/7", "PASCAL, merge, drop"),),
+            of_masks=True,
+        ),
+    ),
 )

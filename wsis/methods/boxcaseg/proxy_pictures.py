@@ -5,29 +5,29 @@ Shapes: h x w image, N objects of an image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as rle
 from torch import nn
 
-from wsis.data.roots import Instance, Picture, Root
+from wsis.data.roots import Instance, Picture
 from wsis.data.transforms import decode_mask, read_image
 from wsis.evaluation.class_agnostic import paired_ious
 from wsis.methods.boxcaseg.box_masks import predict_boxes
 from wsis.methods.boxcaseg.patches import object_samples
-from wsis.methods.boxcaseg.sheets import ProxyRow, masks_sheet, proxies_sheet
-from wsis.pictures.canvas import Sheet, save_sheets
+from wsis.pictures import canvas
 from wsis.pictures.choice import contested
+from wsis.pictures.grid import Box, Key, Row, Sheet, Tile, wrapped
+from wsis.pictures.subject import Subject
 from wsis.proxy.agreement import agreements, dropped
 from wsis.proxy.annotations import ProxyRules, ProxyStats, proxy_annotations
 from wsis.proxy.merge import merge
 
-PROXIES = 12  # training images
+PROXIES, COLUMNS = 12, 4  # training images
 SEEN = 100  # among which they are looked for
 WINNER = {  # of contested pixels: in a heading, in a sentence
     "box": ("smaller box wins", "the object with the smaller box"),
@@ -35,62 +35,45 @@ WINNER = {  # of contested pixels: in a heading, in a sentence
     "larger": ("larger box wins", "the object with the larger box"),
     "random": ("at random", "one of them at random"),
 }
+KEYS = [
+    Key("an object's mask, and its agreement with the box", canvas.OBJECTS[:4]),
+    Key("dropped: a box without a mask", [canvas.INK], dashed=True),
+]
 
 
-def draw_stage2(
-    method: nn.Module,
-    root: Root,
-    raw: Iterable[dict[str, Any]],
-    rules: ProxyRules,
-    proxy: dict[str, Any],
-    pictures: Sequence[Picture],
-    folder: Path,
-    whence: str,
-) -> list[dict[str, Any]]:
-    """Masks of given boxes, merged and dropped, of evaluation images; the proxy masks of training images.
+@dataclass
+class Masks:
+    """One image's objects and their masks, N x h x w bool. agreement: N, of merged ones; kept: N bool.
 
-    method:   the trained BoxCaseg that made the proxy masks
-    root:     the Mask R-CNN's data root
-    raw:      the raw proxy masks of its training images (`read_proxies`); only the first SEEN are read
-    rules:    how they are merged and dropped
-    proxy:    what the Mask R-CNN's train.json says of them
-    pictures: evaluation pictures with masks, to choose from
+    raw, truth, and the IoUs of merged and truth (N) are None where they aren't shown.
     """
-    method.eval()
-    masks = [
-        mask_row(method, picture, rules, f"image {number}")
-        for number, picture in enumerate(contested(pictures), 1)
-    ]
-    proxies = proxy_rows(raw, root, rules)
-    winner = WINNER[rules.order][0] if rules.merge else "off"
-    about_masks, about_proxies = partial(_about_masks, rules), partial(_about_proxies, rules, proxy)
-    sheets = [
-        Sheet(
-            "masks",
-            "Masks of given boxes, merged and dropped",
-            masks,
-            partial(masks_sheet, winner),
-            about_masks,
-            "no evaluation image has an object",
-        ),
-        Sheet(
-            "proxies",
-            "Proxy masks of training images",
-            proxies,
-            proxies_sheet,
-            about_proxies,
-            "the first training images have no object",
-        ),
-    ]
-    return save_sheets(sheets, folder, whence)
+
+    name: str
+    image: np.ndarray
+    boxes: np.ndarray
+    merged: np.ndarray
+    agreement: np.ndarray
+    kept: np.ndarray
+    raw: np.ndarray | None = None
+    truth: np.ndarray | None = None
+    ious: np.ndarray | None = None
 
 
-def mask_row(method: nn.Module, picture: Picture, rules: ProxyRules, name: str) -> ProxyRow:
+def draw(subject: Subject) -> list[Sheet]:
+    """Masks of given boxes, merged and dropped, of evaluation images; the proxy masks of training images."""
+    (method,) = subject.networks.values()
+    spec = subject.recipe.proxy
+    rules = ProxyRules(spec.merge, spec.order, spec.drop, spec.agreement, subject.recipe.seed)
+    pictures = contested(subject.pictures)
+    evaluated = [image_masks(method, p, rules, f"image {number}") for number, p in enumerate(pictures, 1)]
+    return [masks_sheet(rules, evaluated), proxies_sheet(rules, subject.proxy, proxy_masks(subject, rules))]
+
+
+def image_masks(method: nn.Module, picture: Picture, rules: ProxyRules, name: str) -> Masks:
     """All objects of a picture with their raw, merged and true masks."""
     (sample,) = object_samples([picture])
     objects = [instance for instance in picture.instances if not instance.crowd]
-    raw = [made.rle for made in predict_boxes(method, [sample], method.spec)[0]]
-    boxes = sample.boxes.numpy()
+    raw = [mask.rle for mask in predict_boxes(method, [sample], method.spec)[0]]
     bboxes = np.array([_xywh(instance) for instance in objects])
     rng = np.random.default_rng([rules.seed, picture.id]) if rules.order == "random" else None
     merged = merge(raw, bboxes, rules.order, rng) if rules.merge else raw
@@ -98,10 +81,10 @@ def mask_row(method: nn.Module, picture: Picture, rules: ProxyRules, name: str) 
     size = picture.height, picture.width
     truth = np.stack([decode_mask(instance.segmentation, *size) for instance in objects])
     outlines = list(rle.encode(np.asfortranarray(truth.transpose(1, 2, 0).astype(np.uint8))))
-    return ProxyRow(
+    return Masks(
         name,
         sample.image.permute(1, 2, 0).numpy(),
-        boxes,
+        sample.boxes.numpy(),
         _decoded(merged, size),
         agreement,
         ~dropped(agreement, rules.drop),
@@ -111,28 +94,28 @@ def mask_row(method: nn.Module, picture: Picture, rules: ProxyRules, name: str) 
     )
 
 
-def proxy_rows(raw: Iterable[dict[str, Any]], root: Root, rules: ProxyRules) -> list[ProxyRow]:
+def proxy_masks(subject: Subject, rules: ProxyRules) -> list[Masks]:
     """The first training images of two to six objects with the masks that are trained on; then others."""
-    first = {image["image_id"]: image for image in islice(raw, SEEN)}
-    pictures = [picture for picture in root.train if picture.id in first]
+    first = {image["image_id"]: image for image in islice(subject.masks, SEEN)}
+    pictures = [picture for picture in subject.root.train if picture.id in first]
     pictures = [p for p in pictures if 2 <= len(p.instances) <= 6] or pictures
-    rows = []
+    images = []
     for picture in pictures[:PROXIES]:
         entries = {a["id"]: a for a in proxy_annotations(first[picture.id], rules, ProxyStats())}
-        own = [entries[instance.id] for instance in picture.instances]
+        objects = [entries[instance.id] for instance in picture.instances]
         size = picture.height, picture.width
         empty = rle.encode(np.zeros(size, np.uint8, order="F"))
-        rows.append(
-            ProxyRow(
+        images.append(
+            Masks(
                 f"image {picture.id}",
                 read_image(picture.path, *size),
                 np.array([instance.box for instance in picture.instances]),
-                _decoded([a.get("segmentation", empty) for a in own], size),
-                np.array([a["agreement"] for a in own]),
-                np.array(["segmentation" in a for a in own]),
+                _decoded([a.get("segmentation", empty) for a in objects], size),
+                np.array([a["agreement"] for a in objects]),
+                np.array(["segmentation" in a for a in objects]),
             )
         )
-    return rows
+    return images
 
 
 def _xywh(instance: Instance) -> tuple[float, ...]:
@@ -145,26 +128,79 @@ def _decoded(masks: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
     return np.stack([rle.decode(mask).astype(bool) for mask in masks]).reshape(-1, *size)
 
 
-def _about_masks(rules: ProxyRules, rows: list[ProxyRow]) -> tuple[str, str]:
-    """Caption and alternative text."""
-    count, lost = sum(len(row.kept) for row in rows), sum(int((~row.kept).sum()) for row in rows)
+def boxed(pixels: np.ndarray, boxes: np.ndarray, values: np.ndarray | None = None) -> Tile:
+    """Pixels with all boxes in the objects' colours, and a number at each."""
+    words = [f"{value:.2f}" for value in values] if values is not None else [""] * len(boxes)
+    marks = [Box(box, canvas.object_colour(i), text=words[i]) for i, box in enumerate(boxes)]
+    return Tile(pixels, None, marks)
+
+
+def kept_masks(image: Masks) -> Tile:
+    """Kept masks in colour; a dropped one is the dashed box. Each with its agreement."""
+    marks = [
+        Box(box, canvas.object_colour(i), 1, text=f"{value:.2f}")
+        if kept
+        else Box(box, canvas.WHITE, dashed=True, text=f"{value:.2f}")
+        for i, (box, kept, value) in enumerate(zip(image.boxes, image.kept, image.agreement, strict=True))
+    ]
+    return Tile(canvas.tinted(image.image, image.merged & image.kept[:, None, None]), None, marks)
+
+
+def masks_sheet(rules: ProxyRules, images: Sequence[Masks]) -> Sheet:
+    """Figure 5: boxes, raw masks, merged ones, what is kept of them, and the ground truth; a row an image."""
+    count, lost = sum(len(i.kept) for i in images), sum(int((~i.kept).sum()) for i in images)
     merged = f"contested pixels go to {WINNER[rules.order][1]}" if rules.merge else "here nothing is merged"
-    caption = (
-        f"As in Figure 5: the {count} objects of {len(rows)} evaluation images, chosen by their boxes alone,"
-        f" those with overlapping objects first. Raw masks of the given boxes; merged ones, {merged}; what is"
-        " kept of them, with the agreement of mask and box; the ground truth, with the merged masks' IoU."
-        f" {_drop(rules)} {lost} of these masks are dropped."
+    return Sheet(
+        name="masks",
+        title="Masks of given boxes, merged and dropped",
+        rows=[
+            Row(
+                [
+                    boxed(i.image, i.boxes),
+                    Tile(canvas.tinted(i.image, i.raw)),
+                    Tile(canvas.tinted(i.image, i.merged)),
+                    kept_masks(i),
+                    boxed(canvas.tinted(i.image, i.truth), i.boxes, i.ious),
+                ],
+                i.name,
+            )
+            for i in images
+        ],
+        headings=[
+            ("image", "boxes"),
+            ("raw masks", "contested pixels white"),
+            ("merged", WINNER[rules.order][0] if rules.merge else "off"),
+            ("proxy masks", "agreement with the box"),
+            ("ground truth", "never seen; IoU"),
+        ],
+        legend=KEYS,
+        caption=(
+            f"As in Figure 5: the {count} objects of {len(images)} evaluation images, chosen by their boxes"
+            " alone, those with overlapping objects first. Raw masks of the given boxes; merged ones,"
+            f" {merged}; what is kept of them, with the agreement of mask and box; the ground truth, with the"
+            f" merged masks' IoU. {_drop(rules)} {lost} of these masks are dropped."
+        ),
+        alt=f"Boxes, raw, merged, kept and true masks of {len(images)} images",
+        absent="no evaluation image has an object",
     )
-    return caption, f"Boxes, raw, merged, kept and true masks of {len(rows)} images"
 
 
-def _about_proxies(rules: ProxyRules, proxy: dict[str, Any], rows: list[ProxyRow]) -> tuple[str, str]:
-    caption = (
-        f"{len(rows)} of the first training images, as the Mask R-CNN gets them. {_drop(rules)} Of all"
-        f" {proxy['objects']} training objects {proxy['kept']} keep their masks"
-        f" (drop rate {100 * (proxy['drop_rate'] or 0):.1f} %)."
+def proxies_sheet(rules: ProxyRules, proxy: dict[str, Any], images: Sequence[Masks]) -> Sheet:
+    """Training images with their proxy masks. proxy: what the Mask R-CNN's train.json says of them."""
+    return Sheet(
+        name="proxies",
+        title="Proxy masks of training images",
+        rows=wrapped([kept_masks(image) for image in images], COLUMNS),
+        headings=[],
+        legend=KEYS,
+        caption=(
+            f"{len(images)} of the first training images, as the Mask R-CNN gets them. {_drop(rules)} Of all"
+            f" {proxy['objects']} training objects {proxy['kept']} keep their masks"
+            f" (drop rate {100 * (proxy['drop_rate'] or 0):.1f} %)."
+        ),
+        alt=f"Proxy masks and boxes without masks of {len(images)} training images",
+        absent="the first training images have no object",
     )
-    return caption, f"Proxy masks and boxes without masks of {len(rows)} training images"
 
 
 def _drop(rules: ProxyRules) -> str:

@@ -1,9 +1,16 @@
 """What is known of SIM without torch."""
 
-from wsis.methods.info import Info
+from wsis.methods.info import Info, Pictures
 
 INFO = Info(
     name="sim",
     network="wsis.methods.sim.method:SIM",
     benches={"step": "wsis.methods.sim.bench:bench"},
+    pictures=(
+        Pictures(
+            words="maps, weights of positives, pasted images",
+            draw="wsis.methods.sim.pictures:draw",
+            rows=(("sim/3", "pseudo + paste"),),
+        ),
+    ),
 )

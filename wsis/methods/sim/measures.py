@@ -114,7 +114,7 @@ def evaluation_batches(recipe: Recipe, root: Root) -> Iterator[Batch]:
     from wsis.data.loading import annotated, collate
     from wsis.data.transforms import network_size, padded, read_image, resize
     from wsis.engine.predict import MAX_IMAGES, MAX_PIXELS
-    from wsis.pictures.job import pictures_with_masks
+    from wsis.pictures.subject import pictures_with_masks
 
     views, scales, numbers = [], [], []
     tall = wide = 0

@@ -7,41 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torchvision.ops import box_iou
+from torch import Tensor, nn
 
-from wsis.data.loading import annotated, collate, train_batches
-from wsis.data.roots import Picture, Root
+from wsis.data.loading import annotated, collate
+from wsis.data.roots import Picture
 from wsis.data.structures import Batch
 from wsis.data.transforms import network_size, read_image, resize
-from wsis.declare.recipe import Recipe, SimSpec
-from wsis.methods.sim.bank import Bank, Entry, entries, image_sizes
-from wsis.methods.sim.paste import compose
-from wsis.methods.sim.pseudo import Labels, label
-from wsis.methods.sim.sheets import (
-    MapRow,
-    PasteRow,
-    WeightTile,
-    maps_sheet,
-    paste_sheet,
-    weights_sheet,
-)
-from wsis.pictures.canvas import Sheet, save_sheets
+from wsis.declare.recipe import Recipe
+from wsis.methods.sim.bank import image_sizes
+from wsis.methods.sim.paste_pictures import image_of, labels_of, paste_rows, paste_sheet
+from wsis.pictures import canvas
 from wsis.pictures.choice import choose
+from wsis.pictures.grid import Bar, Box, Dot, Key, Row, Sheet, Tile, wrapped
+from wsis.pictures.subject import Subject
 
-COMPOSITES = 4
-SOURCES = 12  # images in the bank from which they are pasted
-TRIES = 48  # training images for either
-ABSENT = {  # sheet -> why it has no content
-    "maps": "no evaluation image has an object that is large enough to be seen",
-    "weights": "no object of the evaluation images that are shown has a positive location",
-    "pasted": f"no object of {TRIES} training images has a mask to cut it out along, or none could be pasted",
+OUTSIDE = {
+    "background": "outside the box everything is background",
+    "ignored": "outside the box nothing is supervised",
+    "literal": "outside the box the same thresholds hold",
 }
 
 
@@ -57,70 +44,43 @@ class Scene:
     shown: list[int]
 
 
-class NotedBank(Bank):
-    """A bank that remembers which entry it gave last."""
+@dataclass
+class Maps:
+    """What the method makes of one object. others: N x 4, the boxes of the image's other objects.
 
-    last: Entry | None = None
-
-    def draw(self, generator: torch.Generator) -> Entry:
-        self.last = super().draw(generator)
-        return self.last
-
-
-def draw_pictures(
-    method: torch.nn.Module,
-    recipe: Recipe,
-    root: Root,
-    pictures: Sequence[Picture],
-    folder: Path,
-    whence: str,
-) -> list[dict[str, Any]]:
-    """Write the sheets that can be made into `folder`; returns what pictures.json says about them.
-
-    method:   a trained SIM
-    recipe:   its settled recipe
-    root:     its data root, for the training images that are pasted
-    pictures: evaluation pictures with masks, to choose from
-    whence:   scale, seed and run, for the captions
+    semantic, instance, corrected: h x w float in [0, 1] (M_S, M_I, M_prob of Eqs. 1, 6 and 7);
+    pseudo: h x w int8, 1 foreground, 0 background, -1 ambiguous (W = 0); truth: h x w bool.
     """
-    method.eval()
-    scenes = [scene_of(picture, recipe, shown) for picture, shown in choose(pictures)]
-    rows, tiles = [], []
-    with torch.no_grad():
-        for number, scene in enumerate(scenes, 1):
-            view, name = method.view(scene.batch), f"image {number}"
-            rows += map_rows(method, scene, view, name, root.category_names)
-            tiles.append(weight_tile(scene, view, method.spec.mu, name))
-        pasted = paste_rows(method, recipe, root)
-    tiles = [tile for tile in tiles if len(tile.weights)]
-    spec = method.spec
-    sheets = [
-        Sheet(
-            "maps",
-            "Semantic, instance and pseudo masks",
-            rows,
-            maps_sheet,
-            partial(_about_maps, spec),
-            ABSENT["maps"],
-        ),
-        Sheet(
-            "weights",
-            "Weights of positive samples",
-            tiles,
-            weights_sheet,
-            partial(_about_weights, spec),
-            ABSENT["weights"],
-        ),
-        Sheet(
-            "pasted",
-            "Pasted training images",
-            pasted,
-            paste_sheet,
-            partial(_about_pasted, spec),
-            ABSENT["pasted"],
-        ),
+
+    group: str
+    name: str
+    image: np.ndarray
+    box: np.ndarray
+    others: np.ndarray
+    semantic: np.ndarray
+    instance: np.ndarray
+    corrected: np.ndarray
+    pseudo: np.ndarray
+    truth: np.ndarray
+
+
+@torch.no_grad()
+def draw(subject: Subject) -> list[Sheet]:
+    """Maps of some objects, weights of their positives, and training images with pasted objects."""
+    (method,) = subject.networks.values()
+    objects, dots = [], []
+    for number, (picture, shown) in enumerate(choose(subject.pictures), 1):
+        scene = scene_of(picture, subject.recipe, shown)
+        view = method.view(scene.batch)
+        objects += object_maps(method, scene, view, f"image {number}", subject.root.category_names)
+        dots.append(weight_tile(image_of(scene.batch), view, view.weights(method.spec.mu).numpy()))
+    pasted = paste_rows(method, subject)
+    dots = [tile for tile in dots if any(isinstance(mark, Dot) for mark in tile.marks)]
+    return [
+        maps_sheet(method.spec, objects),
+        weights_sheet(method.spec, dots),
+        paste_sheet(method.spec, pasted),
     ]
-    return save_sheets(sheets, folder, whence)
 
 
 def scene_of(picture: Picture, recipe: Recipe, shown: list[int]) -> Scene:
@@ -133,149 +93,124 @@ def scene_of(picture: Picture, recipe: Recipe, shown: list[int]) -> Scene:
     return Scene(batch, view.masks, shown)
 
 
-def map_rows(method: torch.nn.Module, scene: Scene, view, group: str, names: Sequence[str]) -> list[MapRow]:
+def object_maps(method: nn.Module, scene: Scene, view: Any, group: str, names: Sequence[str]) -> list[Maps]:
     """The maps of the scene's shown objects, every cell of the grid as s x s pixels."""
-    maps = method.maps(view)
-    labels = label(maps.corrected, maps.instance, view.rectangles, view.covered, method.spec)
+    maps, labels = labels_of(method, view)
     pseudo = torch.where(labels.weight, labels.target.to(torch.int8), -1)
     (size,) = image_sizes(scene.batch)
-    stride = method.layout.out_stride
-    semantic, instance, corrected, pseudo = (
-        _pixels(cells, stride, size) for cells in (maps.semantic, maps.instance, maps.corrected, pseudo)
-    )
-    image, boxes = _image(scene.batch), view.boxes.numpy()
+    layers = [
+        _pixels(cells, method.layout.out_stride, size)
+        for cells in (maps.semantic, maps.instance, maps.corrected, pseudo)
+    ]
+    image, boxes = image_of(scene.batch), view.boxes.numpy()
     return [
-        MapRow(
+        Maps(
             group,
             names[int(view.labels[i])],
             image,
             boxes[i],
             np.delete(boxes, i, 0),
-            semantic[i],
-            instance[i],
-            corrected[i],
-            pseudo[i],
+            *(layer[i] for layer in layers),
             scene.truth[i],
         )
         for i in scene.shown
     ]
 
 
-def weight_tile(scene: Scene, view, mu: float, name: str) -> WeightTile:
-    """All positives of the scene's objects with their weights of Eq. 6."""
-    return WeightTile(
-        name,
-        _image(scene.batch),
-        view.boxes.numpy(),
-        view.points.numpy(),
-        view.objects.numpy(),
-        view.weights(mu).numpy(),
-    )
+def maps_sheet(spec: Any, objects: Sequence[Maps]) -> Sheet:
+    """Figure 6: image, M_S, M_I, M_prob, pseudo mask and ground truth of each object, a row an object.
 
-
-def paste_rows(method: torch.nn.Module, recipe: Recipe, root: Root) -> list[PasteRow]:
-    """Composites of training images that follow the last one trained on; the first ones fill the bank.
-
-    Every image is pasted onto, and the bank is shorter than in training. None where no object has a mask.
+    M_S has its own colour scale, from its smallest to its largest value on the sheet: at tau = 1 it can't
+    leave [0.27, 0.73].
     """
-    spec = method.spec.model_copy(update={"paste_probability": 1.0})
-    stride, bank = method.layout.out_stride, NotedBank(SOURCES)
-    rows, shown = [], set()
-    generator = torch.Generator().manual_seed(recipe.seed)
-    stream = train_batches(recipe, root, recipe.schedule.total, micro=recipe.schedule.batch)
-    singles = (batch for step in stream for batch in step)  # one image each, which bounds memory
-    for batch, _ in zip(singles, range(TRIES), strict=False):
-        if bank.full:
-            break
-        labels = labels_of(method, batch)
-        for entry in entries(batch, labels.paste, labels.scores, torch.tensor([False]), stride, spec):
-            bank.push(entry)
-    if len(bank) == 0:
-        return []
-    ready = NotedBank(len(bank))  # full, however few there are
-    ready.load(bank.state())
-    for batch, _ in zip(singles, range(TRIES), strict=False):
-        composite = compose(batch, ready, spec, stride, generator)
-        if composite.touched.any() and id(ready.last) not in shown:  # each source once
-            shown.add(id(ready.last))
-            rows.append(_paste_row(ready.last, batch, composite.batch, composite.pasted[0]))
-        if len(rows) == COMPOSITES:
-            break
-    return rows
+    low = min((o.semantic.min() for o in objects), default=0)
+    high = max((o.semantic.max() for o in objects), default=1)
 
+    def row(o: Maps) -> Row:
+        heats = [canvas.heat(o.semantic, low, high), canvas.heat(o.instance), canvas.heat(o.corrected)]
+        labels = [canvas.three_labels(o.pseudo), canvas.three_labels(o.truth)]
+        window = canvas.window_around(o.image.shape, o.box)
+        boxes = [*(Box(other, canvas.ORIGINAL, 1) for other in o.others), Box(o.box, canvas.PINK)]
+        tiles = [
+            Tile(o.image, window, boxes),
+            *(Tile(pixels, window, [Box(o.box, canvas.WHITE)]) for pixels in heats),
+            *(Tile(pixels, window, [Box(o.box, canvas.INK)]) for pixels in labels),
+        ]
+        return Row(tiles, o.name, o.group)
 
-def labels_of(method: torch.nn.Module, batch: Batch) -> Labels:
-    """Pseudo labels of a batch's objects."""
-    view = method.view(batch)
-    maps = method.maps(view)
-    return label(maps.corrected, maps.instance, view.rectangles, view.covered, method.spec)
-
-
-def _paste_row(entry: Entry, before: Batch, after: Batch, pasted: Tensor) -> PasteRow:
-    target = after.targets[0]
-    taken = torch.zeros(len(entry.boxes), dtype=torch.bool)
-    ious = box_iou(target.boxes[pasted], entry.boxes)
-    ious[target.labels[pasted][:, None] != entry.labels[None]] = -1
-    taken[ious.argmax(1)] = True
-    return PasteRow(
-        entry.image.permute(1, 2, 0).numpy(),
-        entry.boxes.numpy(),
-        taken.numpy(),
-        _image(before),
-        before.targets[0].boxes.numpy(),
-        _image(after),
-        target.boxes.numpy(),
-        pasted.numpy(),
+    own = "an object's own threshold up to " if spec.adaptive else ""
+    return Sheet(
+        name="maps",
+        title="Semantic, instance and pseudo masks",
+        rows=[row(o) for o in objects],
+        headings=[
+            ("image", "boxes"),
+            ("semantic", f"M_S, {low:.2f} to {high:.2f}"),
+            ("instance", "M_I, 0 to 1"),
+            ("corrected", "M_prob, 0 to 1"),
+            ("pseudo mask", "two thresholds"),
+            ("ground truth", "never seen"),
+        ],
+        legend=[
+            Bar("low", "high"),
+            Key("foreground", [canvas.FOREGROUND]),
+            Key("background", [canvas.BACKGROUND]),
+            Key("ambiguous: not supervised", [canvas.AMBIGUOUS]),
+            Key("the row's object", [canvas.PINK]),
+            Key("others", [canvas.ORIGINAL]),
+        ],
+        caption=(
+            f"As in Figure 6: {len(objects)} objects of {len({o.group for o in objects})} evaluation images,"
+            " those with overlapping objects of one class first. Semantic map (Eq. 1), instance map (Eq. 6),"
+            f" corrected map (Eq. 7, alpha {spec.alpha:g}) and the pseudo mask: foreground from"
+            f" {own}{spec.tau_high:g}, background up to {spec.tau_low:g}, ambiguous in between;"
+            f" {OUTSIDE[spec.outside]}. The ground truth is shown for comparison only."
+        ),
+        alt=f"Semantic, instance and corrected maps, pseudo mask and ground truth of {len(objects)} objects",
+        absent="no evaluation image has an object that is large enough to be seen",
     )
 
 
-def _image(batch: Batch) -> np.ndarray:
-    """The valid part of the only image: h x w x 3 uint8."""
-    ((height, width),) = image_sizes(batch)
-    return batch.images[0, :, :height, :width].permute(1, 2, 0).contiguous().numpy()
+def weight_tile(image: np.ndarray, view: Any, weights: np.ndarray) -> Tile:
+    """All positives of an image's objects with their weights of Eq. 6, over the largest of the same object.
+
+    A dot's rim has the colour of its object's box. view: `method.view` of the image; weights: M float.
+    """
+    owners = view.objects.numpy()
+    largest = np.zeros(len(view.boxes))
+    np.maximum.at(largest, owners, weights)
+    shares = weights / np.maximum(largest[owners], 1e-12)
+    boxes = [Box(box, canvas.object_colour(i)) for i, box in enumerate(view.boxes.numpy())]
+    dots = [
+        Dot(x, y, 2.5 + 8.5 * share**0.5, canvas.shade(share), canvas.object_colour(owner))
+        for (x, y), owner, share in zip(view.points.tolist(), owners, shares, strict=True)
+    ]
+    return Tile(canvas.faded(image), None, boxes + sorted(dots, key=lambda dot: -dot.radius))
+
+
+def weights_sheet(spec: Any, tiles: Sequence[Tile]) -> Sheet:
+    """Figure 7: a dot at each positive location, its colour and area the weight over the object's largest."""
+    count = sum(isinstance(mark, Dot) for tile in tiles for mark in tile.marks)
+    return Sheet(
+        name="weights",
+        title="Weights of positive samples",
+        rows=wrapped(tiles, 3),
+        headings=[],
+        legend=[
+            Bar("weight 0", "the object's largest"),
+            Key("an object: its box, and the rim of its dots", canvas.OBJECTS[:4]),
+        ],
+        caption=(
+            f"As in Figure 7: the {count} positive locations of every object in these evaluation images. Area"
+            f" and colour of a dot are its weight of Eq. 6 (mu {spec.mu:g}) over the largest of the same"
+            " object; rim and box show to which object it belongs."
+        ),
+        alt=f"Dots of different size at {count} positive locations of {len(tiles)} images",
+        absent="no object of the evaluation images that are shown has a positive location",
+    )
 
 
 def _pixels(cells: Tensor, stride: int, size: tuple[int, int]) -> np.ndarray:
     """G x H x W -> G x h x w."""
     large = cells.repeat_interleave(stride, 1).repeat_interleave(stride, 2)
     return large[:, : size[0], : size[1]].numpy()
-
-
-def _about_maps(spec: SimSpec, rows: list[MapRow]) -> tuple[str, str]:
-    """Caption and alternative text."""
-    images = len({row.group for row in rows})
-    outside = {
-        "background": "outside the box everything is background",
-        "ignored": "outside the box nothing is supervised",
-        "literal": "outside the box the same thresholds hold",
-    }[spec.outside]
-    high = f"an object's own threshold up to {spec.tau_high:g}" if spec.adaptive else f"{spec.tau_high:g}"
-    caption = (
-        f"As in Figure 6: {len(rows)} objects of {images} evaluation images, those with overlapping objects"
-        " of one class first. Semantic map (Eq. 1), instance map (Eq. 6), corrected map"
-        f" (Eq. 7, alpha {spec.alpha:g}) and the pseudo mask: foreground from {high}, background up to"
-        f" {spec.tau_low:g}, ambiguous in between; {outside}. The ground truth is shown for comparison only."
-    )
-    alt = f"Semantic, instance and corrected maps, pseudo mask and ground truth of {len(rows)} objects"
-    return caption, alt
-
-
-def _about_weights(spec: SimSpec, tiles: list[WeightTile]) -> tuple[str, str]:
-    count = sum(len(tile.weights) for tile in tiles)
-    caption = (
-        f"As in Figure 7: the {count} positive locations of every object in these evaluation images. Area and"
-        f" colour of a dot are its weight of Eq. 6 (mu {spec.mu:g}) over the largest of the same object; rim"
-        " and box show to which object it belongs."
-    )
-    return caption, f"Dots of different size at {count} positive locations of {len(tiles)} images"
-
-
-def _about_pasted(spec: SimSpec, rows: list[PasteRow]) -> tuple[str, str]:
-    mask = "pseudo masks" if spec.paste_mask == "pseudo" else "instance maps above 0.7"
-    count = sum(int(row.pasted.sum()) for row in rows)
-    caption = (
-        f"As in Figures 4 and 8: {count} objects, cut out along their {mask} from a bank of at most"
-        f" {SOURCES} training images and pasted at the same place, with the boxes that the composite is"
-        " trained on."
-    )
-    return caption, f"Source, target and composite of {len(rows)} pasted training images"
