@@ -15,7 +15,6 @@ LONG, SHORT = re.compile(r"(?i)boxinst|boxcaseg|baiseg"), "sim"
 KNOWN = {  # file -> why it still names a method
     "workflow/rules/boundary.smk": "a rule of one method's measures",
     "workflow/rules/evaluate.smk": "complexity is counted of one paper's networks",
-    "workflow/rules/pictures.smk": "the rows that are illustrated",
     "workflow/rules/proxy.smk": "a rule of one method's measures",
     "workflow/rules/pseudo.smk": "a rule of one method's measures",
     "wsis/cli.py": "commands of one method's measures",
@@ -34,8 +33,6 @@ KNOWN = {  # file -> why it still names a method
     "wsis/jobs.py": "the colour affinity of a figure",
     "wsis/measures/words.py": "measures of methods",
     "wsis/nn/hrnet.py": "keys of a recipe in a message",
-    "wsis/pictures/choice.py": "pictures of methods",
-    "wsis/pictures/job.py": "pictures of methods",
     "wsis/plan.py": "methods that fill boxes",
     "wsis/provenance.py": "hashes of one method's measures",
     "wsis/proxy/run.py": "streams of methods",
