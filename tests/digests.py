@@ -13,7 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from wsis.engine.run import RunOptions, train_runs
+from wsis.engine.execute import RunOptions
+from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
 from wsis.jobs import evaluate_runs, make_data
 from wsis.plan import make_plan, shapes_root
@@ -33,7 +34,7 @@ def digest(path: Path) -> str:
 
 def weights(path: Path) -> str:
     """Of the tensors' bytes: the file's own layout may change."""
-    from wsis.engine.checkpoint import load_model
+    from wsis.methods.weights import load_model
 
     found = hashlib.sha256()
     for name, value in sorted(load_model(path)["model"].items()):

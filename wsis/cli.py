@@ -119,7 +119,8 @@ def train(
     checkpoint_seconds: Annotated[float, typer.Option(help="between two checkpoints")] = 600.0,
 ) -> None:
     """Train runs one after another, each with its predictions; finished ones are skipped."""
-    from wsis.engine.run import RunOptions, train_runs
+    from wsis.engine.execute import RunOptions
+    from wsis.engine.run import train_runs
     from wsis.engine.train import TrainOptions
 
     if cores and not threads:

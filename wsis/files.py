@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -20,6 +21,12 @@ def read_json(path: Path) -> Any:
         raise WsisError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:
         raise WsisError(f"{path}: can't be read as JSON: {error}") from None
+
+
+def digest(path: Path) -> str:
+    """16 hex digits of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 @contextmanager

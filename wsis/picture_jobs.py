@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsis.data.places import Roots, run_root, salient_place
-from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 from wsis.jobs import same_data
@@ -17,9 +16,7 @@ from wsis.methods.info import Pictures
 from wsis.plan import Plan
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from wsis.data.roots import Root
+    pass
 
 
 def pictures_of(plan: Plan, id: str) -> Pictures | None:
@@ -73,6 +70,7 @@ def picture_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots
 def _draw_run(plan: Plan, id: str, results: Path, data_root: Roots) -> Path:
     from wsis.data.roots import open_root
     from wsis.data.salient import open_salient
+    from wsis.methods.weights import trained_method
     from wsis.pictures.grid import save_sheets
     from wsis.pictures.subject import Subject, pictures_with_masks
 
@@ -99,7 +97,8 @@ def _draw_run(plan: Plan, id: str, results: Path, data_root: Roots) -> Path:
         same_data(shown[0], root)
         whence += f", beside run {other}"
     for folder in shown:
-        subject.networks[folder] = _trained(plan.runs[folder.name].recipe.settled(), root, folder)
+        network, _ = trained_method(folder, plan.runs[folder.name].recipe.settled(), root.num_classes)
+        subject.networks[folder] = network.eval()
     _remove_old(index)
     module, function = pictures_of(plan, id).draw.split(":")
     sheets = getattr(import_module(module), function)(subject)
@@ -107,20 +106,10 @@ def _draw_run(plan: Plan, id: str, results: Path, data_root: Roots) -> Path:
     return index
 
 
-def _trained(recipe: Recipe, root: Root, run: Path) -> nn.Module:
-    """The network of a run."""
-    from wsis.engine.checkpoint import load_model
-    from wsis.methods import build_method
-
-    method = build_method(recipe, root.num_classes)
-    method.load_state_dict(load_model(run / "model.pt")["model"])
-    return method.eval()
-
-
 def _raw_masks(run: Path, origin: Path, weights: str) -> Iterator[dict[str, Any]]:
     """The raw proxy masks that a run was trained on. Raises WsisError where they aren't there any more."""
+    from wsis.proxy.folder import proxy_files
     from wsis.proxy.generate import read_head, read_proxies
-    from wsis.proxy.run import proxy_files
 
     files = proxy_files(origin)  # those of the present weights
     if not files or read_head(files[0])["made_by"]["weights"] != weights:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from wsis.data import loading, transforms
-from wsis.data.loading import eval_samples, train_batches
+from wsis.data.loading import Shard, eval_samples, train_batches
 from wsis.data.roots import open_root
 from wsis.data.structures import PADDING
 from wsis.errors import WsisError
@@ -26,21 +26,21 @@ def same(a, b):
     return a.ids == b.ids and all(x.dtype == y.dtype and torch.equal(x, y) for x, y in pairs)
 
 
-def take(number, *args, **kwargs):
-    return list(islice(train_batches(*args, **kwargs), number))
+def take(number, recipe, root, start=0, workers=0):
+    return list(islice(train_batches(recipe, root, Shard(start, workers=workers)), number))
 
 
 def test_the_stream_can_be_entered_anywhere(shapes, recipe):
     r = recipe(supervision="masks")
     whole = take(20, r, shapes, 0)
     for t in (1, 7, 19):
-        assert same(whole[t][0], next(train_batches(r, shapes, t))[0])
-    assert whole[0][0].ids != next(train_batches(recipe(seed=1), shapes, 0))[0].ids
+        assert same(whole[t][0], next(train_batches(r, shapes, Shard(t)))[0])
+    assert whole[0][0].ids != next(train_batches(recipe(seed=1), shapes))[0].ids
 
 
 def test_reading_ahead_does_not_change_the_stream(shapes, recipe):
     r = recipe()
-    for a, b in zip(take(12, r, shapes, 3), take(12, r, shapes, 3, workers=3), strict=True):
+    for a, b in zip(take(12, r, shapes, 3), take(12, r, shapes, 3, 3), strict=True):
         assert same(a[0], b[0])
 
 
@@ -53,13 +53,13 @@ def test_an_error_in_a_thread_reaches_the_caller(coco_root, recipe):
 def test_processes_and_micro_batches_share_one_stream(shapes, recipe):
     r = recipe(supervision="masks")
     for t in range(9):
-        whole = next(train_batches(r, shapes, t))[0]
-        pieces = [next(train_batches(r, shapes, t, rank=rank, world=2)) for rank in (0, 1)]
+        whole = next(train_batches(r, shapes, Shard(t)))[0]
+        pieces = [next(train_batches(r, shapes, Shard(t, rank, 2))) for rank in (0, 1)]
         assert pieces[0][0].ids + pieces[1][0].ids == whole.ids
         assert torch.equal(torch.cat([p[0].images for p in pieces]), whole.images), "augmented alike, too"
-        micro = next(train_batches(r, shapes, t, micro=2))
+        micro = next(train_batches(r, shapes, Shard(t, micro=2)))
         assert [same(a, b[0]) for a, b in zip(micro, pieces, strict=True)] == [True, True]
-        four = [b for rank in (0, 1) for b in next(train_batches(r, shapes, t, rank=rank, world=2, micro=2))]
+        four = [b for rank in (0, 1) for b in next(train_batches(r, shapes, Shard(t, rank, 2, 2)))]
         assert Counter(i for b in four for i in b.ids) == Counter(whole.ids)
 
 
@@ -70,7 +70,7 @@ def test_every_image_once_an_epoch_in_a_new_order(shapes, recipe):
 
 def test_uneven_batches_are_refused(shapes, recipe):
     with pytest.raises(WsisError, match="8 images can't be split over 3 processes"):
-        train_batches(recipe(), shapes, 0, world=3)
+        train_batches(recipe(), shapes, Shard(world=3))
 
 
 def test_box_supervision_never_decodes_a_mask(shapes, recipe, monkeypatch):
@@ -148,7 +148,7 @@ def test_evaluation_samples_cover_all_images_in_order(shapes, recipe):
 
 
 def test_small_data_sets_are_fast(shapes, recipe):
-    batches = train_batches(recipe(), shapes, 0)
+    batches = train_batches(recipe(), shapes)
     list(islice(batches, 8))
     seconds = []
     for _ in range(20):

@@ -5,16 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from wsis.engine.checkpoint import (
-    KEYS,
-    init_from_parent,
-    load_checkpoint,
-    load_model,
-    save_checkpoint,
-    save_model,
-)
+from wsis.engine.checkpoint import KEYS, load_checkpoint, save_checkpoint, save_model
 from wsis.engine.seeding import rng_state, seed_of, seed_process, set_rng_state
 from wsis.errors import WsisError
+from wsis.methods.weights import init_from_parent, load_model
 
 CPU = torch.device("cpu")
 

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from tests.engine.toy import Toy, one_mask, toy_recipe
+from wsis.data.loading import MAX_IMAGES, MAX_PIXELS, groups
 from wsis.data.structures import Sample
 from wsis.engine.launch import launch, make_fabric
-from wsis.engine.predict import MAX_IMAGES, MAX_PIXELS, groups, predict_run
+from wsis.engine.predict import predict_samples
 from wsis.errors import WsisError
+from wsis.progress import Progress
 
 
 def samples(rank=0, world=1, count=21, side=6):
@@ -19,7 +21,8 @@ def samples(rank=0, world=1, count=21, side=6):
 def predict(path, devices=1, method=None, count=21):
     fabric = make_fabric(toy_recipe().schedule, "cpu", range(devices))
     share = samples(fabric.global_rank, fabric.world_size, count)
-    return predict_run(method or Toy(), share, [3, 7], path, fabric, show=False)
+    progress = Progress("toy", count, enabled=False)
+    return predict_samples(method or Toy(), share, [3, 7], path, fabric, progress)
 
 
 def test_predictions_are_coco_results(tmp_path):

@@ -12,9 +12,10 @@ import torch
 
 from tests.engine.toy import toy_recipe, train_toy, train_toy_parallel
 from wsis.engine import launch as engine_launch
-from wsis.engine.checkpoint import load_checkpoint, load_model
+from wsis.engine.checkpoint import load_checkpoint
 from wsis.engine.signals import Interrupted
 from wsis.errors import WsisError
+from wsis.methods.weights import load_model
 
 TOTAL = toy_recipe().schedule.total
 FORK = multiprocessing.get_context("fork")  # a real process to kill, without importing torch again

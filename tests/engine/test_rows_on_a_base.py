@@ -6,18 +6,20 @@ import pytest
 import torch
 
 from tests.methods.sim.toy import TOTAL, WARMUP, sim_recipe
+from wsis.data import shared
 from wsis.data.loading import train_batches
 from wsis.data.roots import open_root
 from wsis.data.shapes.write import write_shapes
 from wsis.declare.load import merged
 from wsis.declare.recipe import Recipe, ShapesSpec
-from wsis.engine import shared, stages
-from wsis.engine.checkpoint import load_model, save_model
+from wsis.engine.checkpoint import save_model
 from wsis.engine.launch import make_fabric, set_threads
 from wsis.engine.seeding import seed_process
-from wsis.engine.start import begin
+from wsis.engine.state import begin
+from wsis.engine.step import batches
 from wsis.engine.train import TrainOptions, train
 from wsis.methods import build_method
+from wsis.methods.weights import load_model
 from wsis.plan import make_plan
 
 READ = {
@@ -60,12 +62,9 @@ class Rows:
         root = open_root(recipe, self.root)
         method = build_method(recipe, root.num_classes)
 
-        def stream(start, rank, world, micro):
-            if plain:
-                found = train_batches(recipe, root, start, rank, world, micro)
-            else:
-                found = stages.batches(recipe, root, None, start, rank, world, micro, 0)
-            for t, micros in enumerate(found, start):
+        def stream(shard):
+            read = train_batches(recipe, root, shard) if plain else batches(method, root, None, shard)
+            for t, micros in enumerate(read, shard.start):
                 if t == crash:
                     raise RuntimeError("crash")
                 yield micros

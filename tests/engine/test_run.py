@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.engine.toy import Toy, samples_of, toy_batches, toy_recipe
+from tests.engine.toy import Toy, toy_recipe
 from wsis.declare.recipe import DataSpec, InitSpec, Recipe
-from wsis.engine import run as engine_run
-from wsis.engine import stages
-from wsis.engine.run import RunOptions, finished, train_runs
+from wsis.engine import execute
+from wsis.engine.execute import RunOptions
+from wsis.engine.run import finished, train_runs
 from wsis.engine.signals import Interrupted
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
@@ -69,15 +69,10 @@ def toys(monkeypatch):
             fingerprint="ab",
         )
 
-    def batches(recipe, root, start, rank, world, micro, workers):
-        return toy_batches(start, rank, world, micro)
-
-    monkeypatch.setattr(engine_run, "build_method", build)
-    monkeypatch.setattr(engine_run, "open_root", opened)
-    monkeypatch.setattr(engine_run, "official", lambda root: {"train": (9, 10, False), "val": (5, 5, True)})
-    monkeypatch.setattr(stages, "train_batches", batches)
-    monkeypatch.setattr(stages, "eval_samples", samples_of)
-    monkeypatch.setattr(engine_run, "_roots", {})
+    monkeypatch.setattr(execute, "build_method", build)
+    monkeypatch.setattr(execute, "open_root", opened)
+    monkeypatch.setattr(execute, "official", lambda root: {"train": (9, 10, False), "val": (5, 5, True)})
+    monkeypatch.setattr(execute, "_roots", {})
     return seen
 
 
@@ -206,15 +201,15 @@ def test_a_training_that_was_stopped_before_its_prediction_is_not_repeated(tmp_p
     recipe = recipe_of()
     folder = tmp_path / "smoke" / "runs" / recipe.id
 
-    def interrupted(recipe, root, rank, world):
+    def interrupted(method, root, rank, world):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(stages, "eval_samples", interrupted)
+        patch.setattr(Toy, "samples", interrupted)
         train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
     log = (folder / "log.jsonl").read_bytes()
     trained = (folder / "model.pt").stat().st_mtime_ns
-    monkeypatch.setattr(engine_run, "train", None)
+    monkeypatch.setattr(execute, "train", None)
     train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
     assert (folder / "model.pt").stat().st_mtime_ns == trained and (folder / "log.jsonl").read_bytes() == log
     assert finished(folder, recipe) and read(folder, "train.json")["iterations"] == 4
@@ -226,7 +221,7 @@ def test_a_signal_stops_the_following_runs_too(tmp_path, toys, monkeypatch):
     def stopped(*arguments):
         raise Interrupted("stopped at iteration 3 of 4", 143)
 
-    monkeypatch.setattr(engine_run, "train", stopped)
+    monkeypatch.setattr(execute, "train", stopped)
     with pytest.raises(SystemExit) as error:
         train_runs(plan_of(first, second), [first.id, second.id], tmp_path, tmp_path / "d", OPTIONS)
     assert error.value.code == 143 and toys.built == [first.id]

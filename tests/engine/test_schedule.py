@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from wsis.declare.recipe import ScheduleSpec
-from wsis.engine.schedule import build_optimizer, learning_rate, parameter_groups, set_learning_rate
+from wsis.declare.recipe import Recipe, ScheduleSpec
+from wsis.engine.schedule import build_optimizer, learning_rate, set_learning_rate
+from wsis.methods.base import Method
 
 
 def test_step_agrees_with_torchs_schedulers():
@@ -54,19 +55,21 @@ def test_warmup_starts_at_the_factor_and_is_linear():
     assert max(steps) - min(steps) < 1e-12
 
 
-def network() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.Linear(4, 2))
+def network() -> Method:
+    method = Method(Recipe(method="boxinst"))
+    method.layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.Linear(4, 2))
+    return method
 
 
 def test_norm_layers_are_not_decayed_and_every_parameter_is_in_one_group():
     model = network()
-    frozen = model[3].bias.requires_grad_(False)
-    groups = parameter_groups(model, ScheduleSpec(weight_decay=1e-4))
+    frozen = model.layers[3].bias.requires_grad_(False)
+    groups = model.parameter_groups(ScheduleSpec(weight_decay=1e-4))
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert sum(len(group["params"]) for group in groups) == len(decay) == 7
     assert id(frozen) not in decay
     for index, expected in [(0, 1e-4), (1, 0.0), (2, 0.0), (3, 1e-4)]:
-        assert {decay[id(p)] for p in model[index].parameters() if p.requires_grad} == {expected}
+        assert {decay[id(p)] for p in model.layers[index].parameters() if p.requires_grad} == {expected}
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "adam"])
@@ -80,11 +83,13 @@ def test_optimizer_has_the_recipes_settings(name):
 
 
 def test_a_methods_own_groups_are_used_and_scaled():
-    class Own(nn.Linear):
-        def param_groups(self, schedule: ScheduleSpec) -> list[dict]:
-            return [{"params": [self.weight], "lr_scale": 0.1}, {"params": [self.bias]}]
+    class Own(Method):
+        def parameter_groups(self, schedule: ScheduleSpec) -> list[dict]:
+            return [{"params": [self.out.weight], "lr_scale": 0.1}, {"params": [self.out.bias]}]
 
-    optimizer = build_optimizer(Own(2, 2), ScheduleSpec())
+    own = Own(Recipe(method="boxinst"))
+    own.out = nn.Linear(2, 2)
+    optimizer = build_optimizer(own, ScheduleSpec())
     set_learning_rate(optimizer, 0.5)
     assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(0.05), 0.5]
     assert math.isclose(optimizer.param_groups[1]["weight_decay"], 1e-4)

@@ -11,12 +11,13 @@ from torch import nn
 from tests.engine.toy import Toy, toy_batches, toy_recipe
 from wsis.engine import launch
 from wsis.engine import train as engine_train
-from wsis.engine.checkpoint import load_model
 from wsis.engine.launch import make_fabric
 from wsis.engine.schedule import learning_rate
 from wsis.engine.signals import Interrupted
 from wsis.engine.train import TrainOptions, split_batch, train
 from wsis.errors import WsisError
+from wsis.methods.base import Method
+from wsis.methods.weights import load_model
 
 QUIET = TrainOptions(progress=False)
 
@@ -50,11 +51,11 @@ def test_a_run_learns_and_leaves_model_log_and_summary(tmp_path):
     assert not (tmp_path / "checkpoints").exists()  # a short run writes none
 
 
-class Plain(nn.Module):
+class Plain(Method):
     """No randomness, so that only the split of the batch differs."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__(toy_recipe())
         self.conv = nn.Conv2d(3, 4, 3)
         self.out = nn.Linear(4, 1)
 
@@ -72,9 +73,9 @@ def test_accumulated_gradients_equal_those_of_one_large_batch(tmp_path, max_imag
     recipe = toy_recipe(iterations=1, warmup=0, weight_decay=0.0, momentum=0.0, lr=1.0, milestones=(9,))
     seen = []
 
-    def stream(start, rank, world, parts):
-        seen.append(parts)
-        return toy_batches(start, rank, world, parts)
+    def stream(shard):
+        seen.append(shard.micro)
+        return toy_batches(shard)
 
     torch.manual_seed(0)
     before = Plain().state_dict()
@@ -184,9 +185,9 @@ def test_losses_read_a_step_late_are_logged_and_resumed_all_the_same(tmp_path, m
     expected, _ = run(tmp_path / "whole", toy_recipe())
     monkeypatch.setattr(engine_train, "reads_late", lambda device: True)
 
-    def signalled(start, rank, world, micro):
-        for iteration, item in enumerate(toy_batches(start, rank, world, micro), start):
-            if iteration == 11 and start == 0:
+    def signalled(shard):
+        for iteration, item in enumerate(toy_batches(shard), shard.start):
+            if iteration == 11 and shard.start == 0:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield item
 
@@ -214,8 +215,8 @@ def test_a_child_starts_from_its_parents_weights(tmp_path):
 
 
 def test_data_that_end_early_are_an_error(tmp_path):
-    def short(start, rank, world, micro):
-        stream = toy_batches(start, rank, world, micro)
+    def short(shard):
+        stream = toy_batches(shard)
         for _ in range(3):
             yield next(stream)
 

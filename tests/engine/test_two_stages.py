@@ -10,17 +10,18 @@ import torch
 from wsis.data.places import run_root
 from wsis.data.roots import open_root
 from wsis.data.salient import open_salient
-from wsis.engine.checkpoint import load_model
+from wsis.engine.execute import RunOptions
 from wsis.engine.launch import make_fabric, set_threads
-from wsis.engine.run import RunOptions, train_runs
-from wsis.engine.stages import batches
+from wsis.engine.run import train_runs
+from wsis.engine.step import batches
 from wsis.engine.train import TrainOptions, train
 from wsis.errors import WsisError
 from wsis.jobs import evaluate_runs, make_data
 from wsis.methods import build_method
+from wsis.methods.weights import load_model
 from wsis.plan import make_plan, shapes_root
+from wsis.proxy.folder import load_proxies, proxies_complete, proxy_files
 from wsis.proxy.generate import read_proxies
-from wsis.proxy.run import load_proxies, proxies_complete, proxy_files
 
 OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=False))
 
@@ -139,8 +140,8 @@ def test_a_crash_in_either_stage_changes_nothing(trained, tmp_path, stage):
         torch.manual_seed(0)
         method = build_method(recipe, root.num_classes)
 
-        def stream(*arguments):
-            for t, micros in enumerate(batches(recipe, root, salient, *arguments, 0), arguments[0]):
+        def stream(shard):
+            for t, micros in enumerate(batches(method, root, salient, shard), shard.start):
                 if t == crash:
                     raise RuntimeError("crash")
                 yield micros

@@ -13,10 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from wsis.data.loading import Shard
 from wsis.data.structures import Batch, Instances, Sample, Targets
 from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.engine.launch import launch, make_fabric, set_threads
 from wsis.engine.train import TrainOptions, train
+from wsis.methods.base import Method
 
 
 def toy_recipe(seed: int = 3, **schedule: object) -> Recipe:
@@ -24,15 +26,23 @@ def toy_recipe(seed: int = 3, **schedule: object) -> Recipe:
     return Recipe(method="boxinst", seed=seed, schedule=ScheduleSpec(**(base | schedule)))
 
 
-class Toy(nn.Module):
+class Toy(Method):
     def __init__(self, dropout: float = 0.2, noise: float = 0.1) -> None:
-        super().__init__()
+        super().__init__(toy_recipe())
         self.conv = nn.Conv2d(3, 4, 3, padding=1)
         self.norm = nn.GroupNorm(2, 4)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(4, 2)
         self.noise = noise
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def stream(self, root: object, salient: None, shard: Shard) -> Iterator[list[Batch]]:
+        return toy_batches(shard)
+
+    def samples(self, root: object, rank: int = 0, world: int = 1) -> Iterator[Sample]:
+        """Five evaluation images."""
+        for image_id in range(1, 6)[rank::world]:
+            yield Sample(torch.zeros(3, 8, 8, dtype=torch.uint8), (8, 8), image_id)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         x = batch.images.float() / 255
@@ -61,12 +71,11 @@ def toy_image(iteration: int, position: int) -> tuple[Tensor, Targets]:
     return image, Targets(torch.rand(1, 4, generator=draw) * 50, torch.zeros(1, dtype=torch.int64))
 
 
-def toy_batches(
-    start: int, rank: int, world: int, micro: int, batch: int = 4, pause: float = 0.0
-) -> Iterator[list[Batch]]:
+def toy_batches(shard: Shard, batch: int = 4, pause: float = 0.0) -> Iterator[list[Batch]]:
     """Image p of iteration t is the same however the batch is split; its id is 1000 t + p."""
+    rank, world, micro = shard.rank, shard.world, shard.micro
     size = batch // (world * micro)
-    for iteration in range(start, 10**6):
+    for iteration in range(shard.start, 10**6):
         time.sleep(pause)
         shards = []
         for m in range(micro):
@@ -85,8 +94,8 @@ class SlowBatches:
     def __init__(self, pause: float) -> None:
         self.pause = pause
 
-    def __call__(self, start: int, rank: int, world: int, micro: int) -> Iterator[list[Batch]]:
-        return toy_batches(start, rank, world, micro, pause=self.pause)
+    def __call__(self, shard: Shard) -> Iterator[list[Batch]]:
+        return toy_batches(shard, pause=self.pause)
 
 
 def train_toy(
@@ -111,9 +120,3 @@ def train_toy_parallel(
     folder: Path, devices: int, pause: float = 0.0, dropout: float = 0.2, start_method: str = "fork"
 ) -> dict:
     return launch(train_toy, (folder, devices, pause, None, dropout), devices, start_method)
-
-
-def samples_of(recipe: Recipe, root: object, rank: int, world: int) -> Iterator[Sample]:
-    """Five evaluation images, as `wsis.data.loading.eval_samples` would give them."""
-    for image_id in range(1, 6)[rank::world]:
-        yield Sample(torch.zeros(3, 8, 8, dtype=torch.uint8), (8, 8), image_id)

@@ -13,7 +13,8 @@ from pycocotools import mask as rle
 from wsis.data.roots import eval_annotations, open_root
 from wsis.data.structures import BoxSample
 from wsis.declare.recipe import Recipe
-from wsis.engine.run import RunOptions, train_runs
+from wsis.engine.execute import RunOptions
+from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
 from wsis.evaluation.class_agnostic import overlap_metrics, paired_ious
@@ -21,7 +22,7 @@ from wsis.evaluation.rle import truth_rle
 from wsis.jobs import evaluate_runs, make_data
 from wsis.methods import build_method
 from wsis.methods.boxcaseg.crops import pixel_box
-from wsis.methods.boxcaseg.patches import object_samples
+from wsis.methods.fill import object_samples
 from wsis.plan import make_plan, shapes_root
 
 H, W = 60, 80

@@ -66,8 +66,7 @@ def build(name: str, trained: str = "masks", base: int = 0, own: int = 0) -> tor
             if key.endswith("running_mean"):
                 state[key].uniform_(-0.1, 0.1)
     net.load_state_dict({key: v for key, v in state.items() if not _makes_masks(name, key)}, strict=False)
-    if hasattr(net, "begin"):
-        net.begin()
+    net.begin()
     return net.train()
 
 

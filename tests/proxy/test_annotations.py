@@ -8,16 +8,17 @@ import pytest
 from pycocotools import mask as masks
 from pycocotools.coco import COCO
 
+from wsis.declare.recipe import ProxySpec
 from wsis.proxy.agreement import agreement
-from wsis.proxy.annotations import ProxyRules, ProxyStats, proxy_annotations, proxy_masks, write_annotations
+from wsis.proxy.annotations import ProxyStats, proxy_annotations, proxy_masks, write_annotations
 from wsis.proxy.merge import merge
 
 CATEGORIES = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
 
 
-def made(image, **rules):
+def made(image, seed=0, **rules):
     stats = ProxyStats()
-    return proxy_annotations(image, ProxyRules(**rules), stats), stats
+    return proxy_annotations(image, ProxySpec(parent="p", **rules), stats, seed), stats
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -98,8 +99,8 @@ def test_the_file_is_cocos_and_written_at_the_end(image_of, tmp_path, capsys):
             assert not path.exists()
             yield image
 
-    rules = ProxyRules(drop=0.4)
-    stats = write_annotations(watched(), CATEGORIES, path, rules, {"made_by": "x"})
+    rules = ProxySpec(parent="p", drop=0.4)
+    stats = write_annotations(watched(), CATEGORIES, path, rules, info={"made_by": "x"})
     content = json.loads(path.read_text())
     assert [image["id"] for image in content["images"]] == [5, 4, 1, 3]
     assert content["images"][1] == {"id": 4, "file_name": "4.jpg", "height": 13, "width": 17}
@@ -120,7 +121,7 @@ def test_the_file_is_cocos_and_written_at_the_end(image_of, tmp_path, capsys):
 
 def test_a_failure_leaves_the_old_file(image_of, tmp_path):
     path = tmp_path / "proxies.json"
-    write_annotations([image_of(1)], CATEGORIES, path, ProxyRules())
+    write_annotations([image_of(1)], CATEGORIES, path, ProxySpec(parent="p"))
     before = path.read_bytes()
 
     def broken():
@@ -128,12 +129,12 @@ def test_a_failure_leaves_the_old_file(image_of, tmp_path):
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        write_annotations(broken(), CATEGORIES, path, ProxyRules())
+        write_annotations(broken(), CATEGORIES, path, ProxySpec(parent="p"))
     assert path.read_bytes() == before
 
 
 def test_no_image_at_all_is_still_a_coco_file(tmp_path):
-    stats = write_annotations([], CATEGORIES, tmp_path / "p.json", ProxyRules())
+    stats = write_annotations([], CATEGORIES, tmp_path / "p.json", ProxySpec(parent="p"))
     assert json.loads((tmp_path / "p.json").read_text())["annotations"] == []
     assert stats["drop_rate"] is None
 
@@ -143,7 +144,9 @@ def test_memory_does_not_grow_with_the_number_of_images(image_of, tmp_path):
 
     def peak(count):
         tracemalloc.start()
-        write_annotations((image for _ in range(count)), CATEGORIES, tmp_path / "p.json", ProxyRules())
+        write_annotations(
+            (image for _ in range(count)), CATEGORIES, tmp_path / "p.json", ProxySpec(parent="p")
+        )
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

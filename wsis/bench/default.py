@@ -25,22 +25,23 @@ import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from wsis.bench.calibrate import flags, measure, processor
+from wsis.data.loading import Shard
 from wsis.data.places import salient_place
 from wsis.data.roots import Root, eval_annotations, open_root, voc_category_ids
 from wsis.data.salient import open_salient
 from wsis.data.shapes.write import write_shapes
 from wsis.declare.recipe import Recipe
 from wsis.engine.launch import make_fabric
+from wsis.engine.predict import predict
 from wsis.engine.schedule import build_optimizer
 from wsis.engine.seeding import seed_process
-from wsis.engine.stages import batches, predict
-from wsis.engine.step import Item, Losses
+from wsis.engine.step import Item, Losses, batches
 from wsis.evaluation.run import evaluate_run
 from wsis.files import write_json
 from wsis.methods import build_method
+from wsis.methods.base import Method
 from wsis.packing import shapes_root
 from wsis.plan import Plan, make_plan
 
@@ -152,12 +153,11 @@ def _row(plan: Plan, run: str, folder: Path, unit: float, drawn: list[float]) ->
     }
 
 
-def _built(recipe: Recipe, root: Root) -> nn.Module:
+def _built(recipe: Recipe, root: Root) -> Method:
     """The recipe's method with its first weights."""
     seed_process("weights", recipe.seed)
     method = build_method(recipe, root.num_classes)
-    if hasattr(method, "begin"):
-        method.begin()
+    method.begin()
     return method
 
 
@@ -175,16 +175,16 @@ def _small(recipe: Recipe) -> Recipe:
 
 
 def _trained(
-    recipe: Recipe, method: nn.Module, root: Root, fabric: Fabric, salient: Path | None
+    recipe: Recipe, method: Method, root: Root, fabric: Fabric, salient: Path | None
 ) -> dict[str, float]:
     """CPU seconds of a step, by part."""
     images = None if salient is None else open_salient(salient)
     start = (recipe.init and recipe.init.iteration) or 0
-    if start and hasattr(method, "iteration"):
+    if start:
         method.iteration.fill_(start)
     module, optimizer = fabric.setup(Losses(method), build_optimizer(method, recipe.schedule))
     module.train()
-    stream = batches(recipe, root, images, start, 0, 1, 1, 0)
+    stream = batches(method, root, images, Shard(start))
     generator = torch.Generator().manual_seed(0)
     total: dict[str, float] = {}
     steps = 0
@@ -202,24 +202,23 @@ def _trained(
                 fabric.clip_gradients(module, optimizer, max_norm=recipe.schedule.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            if hasattr(method, "on_step_end"):
-                method.on_step_end(start + steps)
+            method.on_step_end(start + steps)
         steps += 1
     timed = steps - WARM if steps > WARM else steps
     return {part: value / timed for part, value in total.items()}
 
 
 def _predicted(
-    recipe: Recipe, method: nn.Module, root: Root, fabric: Fabric, folder: Path, images: int
+    recipe: Recipe, method: Method, root: Root, fabric: Fabric, folder: Path, images: int
 ) -> float:
     """CPU seconds of predicting `images`, of which what does not grow with them (a threshold) is a part."""
     few = recipe.model_copy(update={"data": recipe.data.model_copy(update={"eval_images": EVAL // 3})})
     if recipe.model.trained == "masks":  # what a former row of the process leaves
-        predict(recipe, method, root, folder / "predictions.json", fabric, show=False)
+        predict(method, root, folder / "predictions.json", fabric, show=False)
     times: dict[str, float] = {}
-    for name, asked, there in (("few", few, open_root(few, root.path)), ("all", recipe, root)):
+    for name, there in (("few", open_root(few, root.path)), ("all", root)):
         with _timed(times, name):
-            predict(asked, method, there, folder / "predictions.json", fabric, show=False)
+            predict(method, there, folder / "predictions.json", fabric, show=False)
     each = max(times["all"] - times["few"], 0.0) / (EVAL - EVAL // 3)
     return times["all"] + each * (images - EVAL)
 

@@ -8,8 +8,9 @@ stream.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -20,14 +21,34 @@ import torch
 
 from wsis.data import transforms
 from wsis.data.roots import Picture, Root, open_root
-from wsis.data.structures import PADDING, Batch, Sample, Targets
+from wsis.data.structures import PADDING, Batch, Memo, Sample, Targets
 from wsis.data.transforms import View
-from wsis.declare.recipe import Recipe
+from wsis.declare.recipe import DataSpec, Recipe
 from wsis.errors import WsisError
 
 CACHE_BYTES = 512 * 2**20  # decoded images are kept where the whole training set fits in this
+MAX_IMAGES = 16  # evaluation images that a network gets at a time
+MAX_PIXELS = 2_000_000  # pixels of them, padding included
 ORDER, AUGMENT = 0, 1  # streams of random numbers
 T = TypeVar("T", covariant=True)
+S = TypeVar("S", bound=Memo)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of a training stream a process reads.
+
+    start:   the first iteration
+    rank:    which of `world` processes this is
+    micro:   micro-batches of a process in an iteration; micro-batch m of rank r is part m x world + r
+    workers: threads that read ahead; the stream is the same
+    """
+
+    start: int = 0
+    rank: int = 0
+    world: int = 1
+    micro: int = 1
+    workers: int = 0
 
 
 class Source(Protocol[T]):
@@ -37,55 +58,66 @@ class Source(Protocol[T]):
         """Places first, first + 1, ... of global batch t, `count` of them."""
 
 
-def train_batches(
-    recipe: Recipe,
-    root: Root | Path,
-    start: int,
-    rank: int = 0,
-    world: int = 1,
-    micro: int = 1,
-    workers: int = 0,
-) -> Iterator[list[Batch]]:
-    """Yield iterations start, start + 1, ... without end: `micro` batches each, for `rank` of `world`.
+def train_batches(recipe: Recipe, root: Root | Path, shard: Shard = Shard()) -> Iterator[list[Batch]]:
+    """Yield the shard's iterations without end: each is a list of `shard.micro` batches.
 
-    The global batch of recipe.schedule.batch images is split into world x micro parts; micro-batch m of rank
-    r is part m x world + r. With workers > 0 that many threads read ahead; the stream is the same.
+    The global batch of recipe.schedule.batch images is split into world x micro parts of one size.
     Raises WsisError where the batch can't be split evenly or an image can't be read.
     """
     size = recipe.schedule.batch
-    check_split(size, "images", world, micro)
+    check_split(size, "images", shard)
     source = _Source(recipe, root if isinstance(root, Root) else open_root(recipe, root))
-    return stream(source, size, start, rank, world, micro, workers)
+    return stream(source, size, shard)
 
 
-def check_split(size: int, what: str, world: int, micro: int) -> None:
+def check_split(size: int, what: str, shard: Shard) -> None:
     """Raise WsisError where a batch of `size` can't be split evenly; what: it holds, for the message."""
+    world, micro = shard.world, shard.micro
     if size % (world * micro):
         raise WsisError(
             f"a batch of {size} {what} can't be split over {world} processes x {micro} micro-batches"
         )
 
 
-def stream(
-    source: Source[T], size: int, start: int, rank: int, world: int, micro: int, workers: int
-) -> Iterator[list[T]]:
-    """What a rank gets of each global batch of `size`, from iteration `start` on; see `train_batches`."""
-    share = size // (world * micro)
+def stream(source: Source[T], size: int, shard: Shard) -> Iterator[list[T]]:
+    """What a shard gets of each global batch of `size`; see `train_batches`."""
+    share = size // (shard.world * shard.micro)
 
     def item(t: int) -> list[T]:
-        return [source.batch(t, (m * world + rank) * share, share) for m in range(micro)]
+        parts = range(shard.rank, shard.world * shard.micro, shard.world)
+        return [source.batch(t, part * share, share) for part in parts]
 
-    return ahead(item, start, workers) if workers > 0 else (item(t) for t in count(start))
+    return ahead(item, shard.start, shard.workers) if shard.workers else (item(t) for t in count(shard.start))
 
 
 def eval_samples(recipe: Recipe, root: Root | Path, rank: int = 0, world: int = 1) -> Iterator[Sample]:
     """Every world-th evaluation image from the rank-th on, in id order, resized to data.eval_short_side."""
-    root, data = root if isinstance(root, Root) else open_root(recipe, root), recipe.data
+    root = root if isinstance(root, Root) else open_root(recipe, root)
     for picture in root.eval[rank::world]:
-        h, w = picture.height, picture.width
-        image = transforms.read_image(picture.path, h, w)
-        height, width, _ = transforms.network_size(h, w, data.eval_short_side, data.max_side)
-        yield Sample(image_tensor(transforms.resize_image(image, height, width)), (h, w), picture.id)
+        yield image_sample(recipe.data, picture.path, (picture.height, picture.width), picture.id)
+
+
+def image_sample(data: DataSpec, path: Path, size: tuple[int, int], id: int) -> Sample:
+    """An image file of size (h, w), resized to data.eval_short_side."""
+    image = transforms.read_image(path, *size)
+    height, width, _ = transforms.network_size(*size, data.eval_short_side, data.max_side)
+    return Sample(image_tensor(transforms.resize_image(image, height, width)), size, id)
+
+
+def groups(samples: Iterable[S]) -> Iterator[list[S]]:
+    """Consecutive samples, as many as padded to a common size stay within MAX_IMAGES and MAX_PIXELS."""
+    group: list[S] = []
+    height = width = 0
+    for sample in samples:
+        h, w = max(height, sample.image.shape[1]), max(width, sample.image.shape[2])
+        if group and (len(group) == MAX_IMAGES or (len(group) + 1) * h * w > MAX_PIXELS):
+            yield group
+            group = []
+            h, w = sample.image.shape[1:]
+        group.append(sample)
+        height, width = h, w
+    if group:
+        yield group
 
 
 def ahead(item: Callable[[int], list], start: int, workers: int) -> Iterator[list]:

@@ -186,9 +186,11 @@ class Instances:
     labels: N int64, contiguous class index from 0
     scores: N float32 in [0, 1]
     masks:  N compressed COCO RLE dictionaries {"size": [h, w], "counts": bytes}, never N full-size maps
+    annotation_ids: of the annotated objects whose masks they are, in the annotations' order; None: found ones
     """
 
     boxes: Tensor
     labels: Tensor
     scores: Tensor
     masks: list[dict]
+    annotation_ids: list[int] | None = None

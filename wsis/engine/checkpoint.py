@@ -5,7 +5,6 @@ Everything stored is a tensor or a plain type, so that `torch.load(weights_only=
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from pathlib import Path
@@ -18,7 +17,6 @@ from wsis.errors import WsisError
 from wsis.files import atomic
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
-COUNTER = "iteration"  # a method's buffer of steps done, which ramps of losses read
 KEYS = {"recipe", "iteration", "model", "optimizer", "scaler", "rng", "resumed", "log", "seconds"}
 
 
@@ -26,12 +24,6 @@ def save_atomically(content: Any, path: Path) -> None:
     """`torch.save`; `path` is never half a file."""
     with atomic(path) as file:
         torch.save(content, file)
-
-
-def digest(path: Path) -> str:
-    """16 hex digits of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:
@@ -116,74 +108,6 @@ def save_model(
     """
     state = {name: _to_cpu(value) for name, value in model.state_dict().items()}
     save_atomically({"recipe": recipe_id, "iteration": iteration, "model": state, **(more or {})}, path)
-
-
-def load_model(path: Path) -> dict[str, Any]:
-    """Content of a model.pt (`save_model`). Raises WsisError when it is missing or unreadable."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict) or not {"recipe", "iteration", "model"} <= set(content):
-            raise ValueError("it is not the weights of a run")
-        return content
-    except FileNotFoundError:
-        raise WsisError(f"{path}: no such file; train that run first") from None
-    except Exception as error:
-        raise WsisError(f"{path}: can't be read as a run's weights: {error}") from None
-
-
-def init_from_parent(model: nn.Module, path: Path, own: tuple[str, ...] = ()) -> list[str]:
-    """Start `model` from the weights of a parent run (`Recipe.init`).
-
-    The buffer `iteration` stays the child's own, whose schedule and ramps begin anew. Names that only one
-    of the two has are left alone (a child may add parts) and returned, sorted, as "+ name" (only the
-    child's) and "- name" (only the parent's). Names that begin with one of `own` count as such where the
-    shapes differ. Raises WsisError naming every other key whose shape differs, and when the two have no name
-    in common.
-    """
-    parent = load_model(path)["model"]
-    parent.pop(COUNTER, None)
-    for name, value in model.state_dict().items():
-        if name.startswith(own) and name in parent and _shape(parent[name]) != _shape(value):
-            del parent[name]
-    return _load_shared(model, parent, path)
-
-
-def continue_parent(model: nn.Module, path: Path, iteration: int) -> tuple[dict[str, Any], list[str]]:
-    """Give `model` the weights and the counter of a warm-up that stopped at `iteration`.
-
-    Returns the file's content, whose "optimizer" and "scaler" go on with it, and names as
-    `init_from_parent`. Raises WsisError as that, and when the parent stopped elsewhere.
-    """
-    content = load_model(path)
-    if content["iteration"] != iteration or "optimizer" not in content:
-        without = "" if "optimizer" in content else ", without its optimiser"
-        raise WsisError(
-            f"{path}: the parent stopped at iteration {content['iteration']}{without};"
-            f" expected a warm-up of {iteration}"
-        )
-    return content, _load_shared(model, content["model"], path)
-
-
-def _load_shared(model: nn.Module, parent: dict[str, Any], path: Path) -> list[str]:
-    own = {name: value for name, value in model.state_dict().items() if name != COUNTER or name in parent}
-    shared = [name for name in own if name in parent]
-    shapes = {name: (_shape(parent[name]), _shape(own[name])) for name in shared}
-    wrong = [
-        f"{name} ({theirs} there, {ours} here)" for name, (theirs, ours) in shapes.items() if theirs != ours
-    ]
-    if wrong:
-        raise WsisError(f"{path}: the parent's weights don't fit this recipe's model: {', '.join(wrong)}")
-    if not shared:
-        raise WsisError(f"{path}: the parent's weights share no name with this recipe's model")
-    model.load_state_dict({name: parent[name] for name in shared}, strict=False)
-    return sorted(
-        [f"+ {name}" for name in own if name not in parent]
-        + [f"- {name}" for name in parent if name not in own]
-    )
-
-
-def _shape(value: Any) -> tuple[int, ...] | str:
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
 
 
 def _to_cpu(value: Any) -> Any:

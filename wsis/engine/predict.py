@@ -4,78 +4,76 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
+from wsis.data.loading import groups
+from wsis.data.roots import Root
+from wsis.data.shared import samples_key, shared_samples
 from wsis.data.structures import Instances, Sample
-from wsis.engine.progress import Progress
 from wsis.errors import WsisError
 from wsis.files import read_json, write_text
+from wsis.methods.base import Method
+from wsis.progress import Progress
 
-MAX_IMAGES = 16  # images a call of `predict`
-MAX_PIXELS = 2_000_000  # pixels a call, padding included
+
+def predict(method: Method, root: Root, path: Path, fabric: Fabric, show: bool = True) -> dict[str, Any]:
+    """Write predictions.json of the evaluation images: detections, or a mask for every annotated box.
+
+    Returns what train.json says of what was chosen before (`Method.calibrate`).
+    """
+    rank, world, recipe = fabric.global_rank, fabric.world_size, method.recipe
+    told = method.to(fabric.device).calibrate(root)
+    samples = method.samples(root, rank, world)
+    if world == 1:
+        samples = shared_samples(samples_key(recipe, root, recipe.data.eval), samples)
+    with Progress(f"{recipe.id}: images", root.eval_images // world, 0, show and rank == 0) as progress:
+        predict_samples(method, samples, root.category_ids, path, fabric, progress)
+    return told
 
 
-def predict_run(
-    method: nn.Module,
+def predict_samples(
+    method: Method,
     samples: Iterable[Sample],
     category_ids: Sequence[int],
     path: Path,
     fabric: Fabric,
-    title: str = "predict",
-    total: int = 0,
-    show: bool = True,
+    progress: Progress,
 ) -> int:
-    """Predict `samples` (this rank's share) and write predictions.json to `path`; returns the detections.
+    """Predict `samples` (this rank's share) and write predictions.json to `path`; returns the instances.
 
     The file is a list of {"image_id", "category_id", "score" (6 decimals), "segmentation": {"size": [h, w],
-    "counts": str}}, ordered by image id, best first within an image, whatever the number of ranks.
-    category_ids: category id of each contiguous label. total: images over all ranks, for the progress.
+    "counts": str}}, ordered by image id, best first within an image, whatever the number of ranks. Masks of
+    annotated objects have "annotation_id", too, and their order.
+    category_ids: category id of each contiguous label.
     Raises WsisError naming the image whose score is not finite.
     """
-    method.to(fabric.device)
-    method.eval()
-    rank, world = fabric.global_rank, fabric.world_size
     entries: list[dict[str, Any]] = []
-    done = 0
-    with torch.no_grad(), Progress(f"{title}: images", total // world, 0, show and rank == 0) as progress:
-        for group in groups(samples):
-            moved = [
-                sample
-                if sample.image.device == fabric.device
-                else replace(sample, image=sample.image.to(fabric.device))
-                for sample in group
-            ]
-            found = method.predict(moved)
-            if len(found) != len(group):
-                raise ValueError(f"predict gave {len(found)} results for {len(group)} images")
-            for sample, instances in zip(group, found, strict=True):
-                entries.extend(coco_results(sample, instances, category_ids))
-            done += len(group)
-            progress.update(done)
+    for done, (sample, instances) in enumerate(predicted(method, samples, fabric), 1):
+        entries += coco_results(sample, instances, category_ids)
+        progress.update(done)
+    if text := method.remark():
+        print(f"{method.recipe.id}: {text}", file=sys.stderr, flush=True)
     return save_entries(entries, path, fabric)
 
 
-def groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    """Consecutive samples, as many as padded to a common size stay within MAX_IMAGES and MAX_PIXELS."""
-    group: list[Sample] = []
-    height = width = 0
-    for sample in samples:
-        h, w = max(height, sample.image.shape[1]), max(width, sample.image.shape[2])
-        if group and (len(group) == MAX_IMAGES or (len(group) + 1) * h * w > MAX_PIXELS):
-            yield group
-            group = []
-            h, w = sample.image.shape[1:]
-        group.append(sample)
-        height, width = h, w
-    if group:
-        yield group
+@torch.no_grad()
+def predicted(
+    method: Method, samples: Iterable[Sample], fabric: Fabric
+) -> Iterator[tuple[Sample, Instances]]:
+    """Each sample with its instances."""
+    method.to(fabric.device)
+    method.eval()
+    for group in groups(samples):
+        results = method.predict(group)
+        if len(results) != len(group):
+            raise ValueError(f"predict gave {len(results)} results for {len(group)} images")
+        yield from zip(group, results, strict=True)
 
 
 def coco_results(sample: Sample, instances: Instances, category_ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -97,6 +95,9 @@ def coco_results(sample: Sample, instances: Instances, category_ids: Sequence[in
                 "segmentation": {"size": [int(side) for side in mask["size"]], "counts": counts},
             }
         )
+    if instances.annotation_ids is not None:
+        for entry, number in zip(entries, instances.annotation_ids, strict=True):
+            entry["annotation_id"] = number
     return entries
 
 

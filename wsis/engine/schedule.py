@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
-from torch import nn
 
 from wsis.declare.recipe import ScheduleSpec
-
-# Layers whose weight and bias are not decayed (as in detectron2 and AdelaiDet: weight decay 0 on norms).
-NORMS = (
-    nn.modules.batchnorm._NormBase,  # batch and instance norm, whatever their dimension
-    nn.GroupNorm,
-    nn.LayerNorm,
-    nn.RMSNorm,
-)
+from wsis.methods.base import Method
 
 
 def learning_rate(schedule: ScheduleSpec, iteration: int) -> float:
@@ -41,31 +32,9 @@ def learning_rate(schedule: ScheduleSpec, iteration: int) -> float:
     return lr
 
 
-def parameter_groups(method: nn.Module, schedule: ScheduleSpec) -> list[dict[str, Any]]:
-    """Optimiser groups of the trainable parameters: norm layers without weight decay, the others with.
-
-    A method with `param_groups(schedule)` decides for itself; a group there may carry `lr_scale`, by which
-    the schedule's learning rate is multiplied (1 when absent).
-    """
-    if hasattr(method, "param_groups"):
-        return method.param_groups(schedule)
-    norms = {
-        id(parameter)
-        for module in method.modules()
-        if isinstance(module, NORMS)
-        for parameter in module.parameters(recurse=False)
-    }
-    trainable = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if id(p) not in norms], "weight_decay": schedule.weight_decay},
-        {"params": [p for p in trainable if id(p) in norms], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def build_optimizer(method: nn.Module, schedule: ScheduleSpec) -> torch.optim.Optimizer:
-    """SGD with momentum, AdamW or Adam over `parameter_groups`; the loop sets the learning rate each step."""
-    groups = parameter_groups(method, schedule)
+def build_optimizer(method: Method, schedule: ScheduleSpec) -> torch.optim.Optimizer:
+    """SGD with momentum, AdamW or Adam over the method's groups; the loop sets the rate of each step."""
+    groups = method.parameter_groups(schedule)
     for group in groups:
         group.setdefault("lr_scale", 1.0)
     # One kernel for all parameters; Fabric can't clip gradients under it when they are scaled (float16).

@@ -1,17 +1,36 @@
-"""What passes between the training loop and a method in one step."""
+"""What passes between the training loop and a method: batches, losses, a step."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from wsis.data.loading import Shard
+from wsis.data.roots import Root
+from wsis.data.salient import SalientRoot
+from wsis.data.shared import images_key, masks_key, shared_stream
 from wsis.data.structures import Batch
+from wsis.methods.base import Method
+
+
+def batches(method: Method, root: Root, salient: SalientRoot | None, shard: Shard) -> Iterator[list[Batch]]:
+    """The training stream of a method (`Method.stream`).
+
+    Runs on a frozen base share what they compute of a batch with the others of their process.
+    """
+    recipe = method.recipe
+    if recipe.model.trained != "masks" or shard.world > 1:
+        return method.stream(root, salient, shard)
+    key = (images_key(recipe, root, salient, method.cut(root)), shard.micro)
+    make = lambda start: method.stream(root, salient, replace(shard, start=start))  # noqa: E731
+    return shared_stream(key, masks_key(recipe, root), shard.start, make)
 
 
 class Item:
-    """One shard and its generator; opaque to Fabric, which would cast the boxes to half precision."""
+    """One micro-batch and its generator; opaque to Fabric, which would cast the boxes to half precision."""
 
     def __init__(self, batch: Batch, generator: torch.Generator) -> None:
         self.batch, self.generator = batch, generator
@@ -20,7 +39,7 @@ class Item:
 class Losses(nn.Module):
     """Gives a method the `forward` that DistributedDataParallel hooks into."""
 
-    def __init__(self, method: nn.Module) -> None:
+    def __init__(self, method: Method) -> None:
         super().__init__()
         self.method = method
 

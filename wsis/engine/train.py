@@ -7,7 +7,6 @@ accumulation steps changes nothing but the order of sums (and what a method norm
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
@@ -17,23 +16,24 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
+from wsis.data.loading import Shard
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
-from wsis.engine.checkpoint import load_checkpoint, prune_local, save_checkpoint, save_local, save_model
+from wsis.engine.checkpoint import save_model
 from wsis.engine.launch import device_name, precision_name
 from wsis.engine.log import StepLog, mean_losses
-from wsis.engine.progress import Progress
-from wsis.engine.schedule import build_optimizer, learning_rate, set_learning_rate
-from wsis.engine.seeding import rng_state, seed_of, seed_process, set_rng_state
+from wsis.engine.schedule import learning_rate, set_learning_rate
+from wsis.engine.seeding import seed_of
 from wsis.engine.signals import Interrupted, StopRequest
-from wsis.engine.start import begin, local_state, norm_buffers, restore_local
-from wsis.engine.step import Item, Losses, Step
+from wsis.engine.state import TrainState
+from wsis.engine.step import Item, Step
 from wsis.errors import WsisError
+from wsis.methods.base import Method
+from wsis.progress import Progress
 
-# (start, rank, world, micro) -> iterations start, start + 1, ...; each is this rank's `micro` micro-batches.
-Stream = Callable[[int, int, int, int], Iterator[list[Batch]]]
+Stream = Callable[[Shard], Iterator[list[Batch]]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def split_batch(batch: int, devices: int, max_images: int) -> int:
 
 def train(
     recipe: Recipe,
-    method: nn.Module,
+    method: Method,
     stream: Stream,
     folder: Path,
     fabric: Fabric,
@@ -79,20 +79,17 @@ def train(
     Resumes from folder/checkpoints when that holds a checkpoint; else starts from the weights in `parent`
     (a model.pt) if given, or, with `init.iteration`, where that one stopped. The same on every rank.
 
-    A method may have: `begin()`, called once, after the first weights are there and not on a resume;
-    `on_step_end(iteration)`; `local_state()` and `load_local_state(state)`, what each rank has of its own
-    and a resume must bring back, as tensors and plain types.
-
     Returns seconds, iterations, resumed, losses, images_per_second, devices, device_name, precision,
     peak_memory and deviations of train.json. Raises Interrupted after SIGTERM or SIGUSR1 (a checkpoint is
     written) and WsisError at the first non-finite loss. A method without parameters is written as it is.
     """
     if next(method.parameters(), None) is None:
         return _untrained(recipe, method, folder, fabric)
-    return _Training(recipe, method, folder, fabric, parent, options).run(stream)
+    state = TrainState(recipe, method, folder, fabric, parent)
+    return _Training(state, folder, options).run(stream)
 
 
-def _untrained(recipe: Recipe, method: nn.Module, folder: Path, fabric: Fabric) -> dict[str, Any]:
+def _untrained(recipe: Recipe, method: Method, folder: Path, fabric: Fabric) -> dict[str, Any]:
     if recipe.schedule.end:
         raise WsisError(f"{recipe.id}: {recipe.method} has nothing to train: set schedule.iterations to 0")
     if fabric.global_rank == 0:
@@ -105,89 +102,28 @@ def _untrained(recipe: Recipe, method: nn.Module, folder: Path, fabric: Fabric) 
 
 
 class _Training:
-    def __init__(
-        self,
-        recipe: Recipe,
-        method: nn.Module,
-        folder: Path,
-        fabric: Fabric,
-        parent: Path | None,
-        options: TrainOptions,
-    ) -> None:
-        self.recipe, self.method, self.folder, self.fabric, self.options = (
-            recipe,
-            method,
-            folder,
-            fabric,
-            options,
-        )
-        self.id, self.schedule = recipe.id, recipe.schedule
-        self.rank, self.world, self.device = fabric.global_rank, fabric.world_size, fabric.device
+    def __init__(self, state: TrainState, folder: Path, options: TrainOptions) -> None:
+        self.state, self.folder, self.options = state, folder, options
+        self.recipe, self.method, self.fabric = state.recipe, state.method, state.fabric
+        self.id, self.schedule = state.recipe.id, state.recipe.schedule
+        self.rank, self.world, self.device = state.rank, state.world, state.device
         per_device = options.max_images or max(1, self.schedule.batch // self.schedule.devices)
         self.micro = split_batch(self.schedule.batch, self.world, per_device)
         self.generator = torch.Generator()  # on the CPU whatever the device, so that draws don't depend on it
-        self.first = self.rank == 0
-
-        found = load_checkpoint(folder / "checkpoints", self.id)
-        started, odd = begin(recipe, method, parent) if found is None else (None, "")
-        if odd and self.first:
-            print(f"{self.id}: {odd}", file=sys.stderr, flush=True)
-        if self.device.type == "cuda":
-            method.to(memory_format=torch.channels_last)
-            torch.cuda.reset_peak_memory_stats(self.device)
-        module, optimizer = Losses(method), build_optimizer(method, self.schedule)
-        self.module, self.optimizer = fabric.setup(module, optimizer)
-        self.module.train()
-        self.start = self.offset = self.resumed = 0
-        self.former = 0  # iteration of the last checkpoint
-        self.notes: list[str] = []
-        self.before = 0.0  # seconds of earlier processes
-        seed_process(self.recipe.seed, self.rank)
-        if found:
-            self._restore(found)
-        elif started:
-            self._load_optimizer(started)
-            self.start = started["iteration"]
-
-    def _restore(self, found: dict[str, Any]) -> None:
-        self.method.load_state_dict(found["model"])
-        self._load_optimizer(found)
-        self.start, self.offset, self.before = found["iteration"], found["log"], found["seconds"]
-        self.resumed, self.former = found["resumed"] + 1, self.start
-        if len(found["rng"]) == self.world:
-            set_rng_state(found["rng"][self.rank], self.device)
-            restore_local(self.method, self.world, self.folder / "checkpoints", self.start, self.rank)
-        else:  # nobody's state fits
-            seed_process(self.recipe.seed, self.rank, self.start)
-            emptied = ", each with an empty memory" if hasattr(self.method, "local_state") else ""
-            note = (
-                f"went on at iteration {self.start} with {self.world} instead of {len(found['rng'])} devices"
-            )
-            self.notes.append(note + emptied)
-            if self.first:
-                print(f"{self.id}: {self.notes[-1]}", file=sys.stderr, flush=True)
-
-    def _load_optimizer(self, state: dict[str, Any]) -> None:
-        try:
-            self.optimizer.load_state_dict(state["optimizer"])
-        except ValueError as error:
-            raise WsisError(f"{self.id}: {state['recipe']}'s optimiser doesn't fit: {error}") from None
-        if state["scaler"]:
-            self.fabric.strategy.precision.load_state_dict(state["scaler"])
 
     def run(self, stream: Stream) -> dict[str, Any]:
-        total = self.schedule.end
-        self.log = StepLog(self.folder / "log.jsonl", self.offset) if self.first else None
-        self.begin = self.saved = time.monotonic()
+        state, total = self.state, self.schedule.end
+        self.log = StepLog(self.folder / "log.jsonl", state.offset) if state.first else None
+        self.saved = time.monotonic()
         lag = reads_late(self.device)
         title = f"{self.id} seed {self.recipe.seed}"
         waiting: Step | None = None
         with (
             StopRequest() as self.stop,
-            Progress(title, total, self.start, self.first and self.options.progress) as self.progress,
-            closing(stream(self.start, self.rank, self.world, self.micro)) as batches,
+            Progress(title, total, state.start, state.first and self.options.progress) as self.progress,
+            closing(stream(Shard(state.start, self.rank, self.world, self.micro))) as batches,
         ):
-            for iteration in range(self.start, total):
+            for iteration in range(state.start, total):
                 micros = next(batches, None)
                 if micros is None:
                     raise WsisError(f"{self.id}: the training data ended at iteration {iteration} of {total}")
@@ -197,16 +133,17 @@ class _Training:
                 if stop or save:
                     self._settle(waiting)
                     waiting = None
-                    self._checkpoint(iteration + 1)
+                    state.save(iteration + 1, self.log)
+                    self.saved = time.monotonic()
                 if stop:
                     status = 128 + (self.stop.signal or 15)
                     raise Interrupted(f"{self.id}: stopped at iteration {iteration + 1} of {total}", status)
             self._settle(waiting)
-        self._share_buffers()
-        seconds = self._seconds()
+        state.share_buffers()
+        seconds = state.seconds()
         if self.log:
             self.log.close()
-            more = self._optimizer_state() if self.schedule.until else None
+            more = state.optimizer_state() if self.schedule.until else None
             save_model(self.folder / "model.pt", self.id, total, self.method, more)
         self.fabric.barrier()
         return self._summary(seconds)
@@ -215,27 +152,26 @@ class _Training:
         """Forward, backward and update; nothing here waits for the device."""
         if len(micros) != self.micro:
             raise ValueError(f"the stream gave {len(micros)} micro-batches instead of {self.micro}")
-        lr = learning_rate(self.schedule, iteration)
-        set_learning_rate(self.optimizer, lr)
+        state, lr = self.state, learning_rate(self.schedule, iteration)
+        set_learning_rate(state.optimizer, lr)
         names: list[str] = []
         rows: list[Tensor] = []
         for m, batch in enumerate(micros):
             self.generator.manual_seed(seed_of(self.recipe.seed, iteration, m * self.world + self.rank))
             waits = self.world > 1 and m + 1 < self.micro  # only the last micro-batch exchanges gradients
-            with self.fabric.no_backward_sync(self.module) if waits else nullcontext():
-                losses = self.module(Item(batch.to(self.device), self.generator))
+            with self.fabric.no_backward_sync(state.module) if waits else nullcontext():
+                losses = state.module(Item(batch.to(self.device), self.generator))
                 names = sorted(losses)
                 row = torch.stack([losses[name] for name in names])
                 self.fabric.backward(row.sum() / self.micro)
             rows.append(row.detach())
         if self.schedule.clip:
             self.fabric.clip_gradients(
-                self.module, self.optimizer, max_norm=self.schedule.clip, error_if_nonfinite=False
+                state.module, state.optimizer, max_norm=self.schedule.clip, error_if_nonfinite=False
             )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        if hasattr(self.method, "on_step_end"):
-            self.method.on_step_end(iteration)
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        self.method.on_step_end(iteration)
         local = torch.stack(rows)
         flags = local.new_tensor([float(self.stop.signal > 0), float(self._due(iteration + 1))])
         shared = torch.cat([local.mean(0), flags])
@@ -261,7 +197,7 @@ class _Training:
         if self.log:
             losses = dict(zip(step.names, values, strict=True))
             entry = {"iteration": step.iteration, "lr": step.lr, "total": total, "losses": losses}
-            self.log.add(entry | {"seconds": round(self._seconds(), 4)})
+            self.log.add(entry | {"seconds": round(self.state.seconds(), 4)})
         self.progress.update(step.iteration + 1, total)
         return stop > 0, save > 0
 
@@ -274,7 +210,7 @@ class _Training:
             for name, good in zip(step.names, row, strict=True)
             if not good
         ]
-        bad = [item for part in self._gather(bad) for item in part]
+        bad = [item for part in self.state.gather(bad) for item in part]
         if self.log:
             self.log.close()
         raise WsisError(
@@ -286,55 +222,7 @@ class _Training:
         """Whether a checkpoint is wanted after `done` iterations; the first rank decides for all."""
         every = self.options.checkpoint_iterations
         late = time.monotonic() - self.saved >= self.options.checkpoint_seconds
-        return self.first and (late or bool(every and done % every == 0))
-
-    @torch.no_grad()
-    def _share_buffers(self) -> None:
-        """Average batch norm's running statistics, so that all ranks predict with the saved weights."""
-        if self.world == 1:
-            return
-        for buffer in norm_buffers(self.method).values():
-            if buffer.is_floating_point():
-                torch.distributed.all_reduce(buffer)
-                buffer /= self.world
-
-    def _optimizer_state(self) -> dict[str, Any]:
-        return {
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.fabric.strategy.precision.state_dict(),
-        }
-
-    def _checkpoint(self, done: int) -> None:
-        folder = self.folder / "checkpoints"
-        if local := local_state(self.method, self.world):
-            save_local(folder, done, self.rank, local)
-        states = self._gather(rng_state(self.device))
-        if self.log:
-            content = {
-                "recipe": self.id,
-                "iteration": done,
-                "model": self.method.state_dict(),
-                **self._optimizer_state(),
-                "rng": states,
-                "resumed": self.resumed,
-                "log": self.log.sync(),
-                "seconds": self._seconds(),
-            }
-            save_checkpoint(folder, content)
-            prune_local(folder, {done, self.former})
-        self.former = done
-        self.saved = time.monotonic()
-
-    def _gather(self, value: Any) -> list[Any]:
-        """`value` of every rank, in their order."""
-        if self.world == 1:
-            return [value]
-        values: list[Any] = [None] * self.world
-        torch.distributed.all_gather_object(values, value)
-        return values
-
-    def _seconds(self) -> float:
-        return self.before + time.monotonic() - self.begin
+        return self.state.first and (late or bool(every and done % every == 0))
 
     def _summary(self, seconds: float) -> dict[str, Any]:
         cuda = self.device.type == "cuda"
@@ -343,7 +231,7 @@ class _Training:
         return {
             "seconds": seconds,
             "iterations": done,
-            "resumed": self.resumed,
+            "resumed": self.state.resumed,
             "losses": mean_losses(self.folder / "log.jsonl") if total else {},
             "images_per_second": done * self.schedule.batch / seconds if done and seconds > 0 else 0.0,
             "devices": self.world,
@@ -354,7 +242,7 @@ class _Training:
         }
 
     def _deviations(self) -> list[str]:
-        wanted, notes = self.schedule, list(self.notes)
+        wanted, notes = self.schedule, list(self.state.notes)
         if self.world != wanted.devices:
             kept = f"batch {wanted.batch} kept by {self.micro} accumulation steps" if self.micro > 1 else ""
             kept = kept or f"batch {wanted.batch} kept"

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from wsis.errors import WsisError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from wsis.declare.recipe import Recipe
+    from wsis.methods.base import Method
     from wsis.methods.info import Info
 
 METHODS = {  # name -> the module of its INFO
@@ -39,7 +38,7 @@ def info_of(name: str) -> Info:
     return import_module(METHODS[name]).INFO
 
 
-def build_method(recipe: Recipe, num_classes: int) -> nn.Module:
+def build_method(recipe: Recipe, num_classes: int) -> Method:
     """The network and losses of a recipe. num_classes: C, contiguous labels 0 to C - 1."""
     module, name = info_of(recipe.method).network.split(":")  # each imports its own only
     return getattr(import_module(module), name)(recipe.settled(), num_classes)

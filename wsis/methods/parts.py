@@ -15,24 +15,31 @@ from torch import nn
 
 from wsis.data.structures import Memo
 from wsis.declare.recipe import Recipe
+from wsis.methods.base import Method
 
 T = TypeVar("T")
 NORM = nn.modules.batchnorm._BatchNorm
 
 
-class Parts(nn.Module):
+class Parts(Method):
     """Base class of methods whose recipes may train one part alone; call `set_trained` once it is built.
 
-    mask_part: how the names of the parameters that make masks begin; all the others are the base
     frozen:    whether the base is: its weights, and its batch norm's statistics
+    iteration: steps done, int64, which ramps of losses read; a part of checkpoints
     """
 
-    mask_part: tuple[str, ...] = ()
     frozen = False
 
-    def set_trained(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
+
+    def on_step_end(self, iteration: int) -> None:
+        self.iteration += 1
+
+    def set_trained(self) -> None:
         """Leave gradients to what the recipe trains: everything, the base, or the masks' part."""
-        trained = recipe.model.trained
+        trained = self.recipe.model.trained
         self.frozen = trained == "masks"
         for name, parameter in self.named_parameters():
             part = "masks" if name.startswith(self.mask_part) else "base"

@@ -17,20 +17,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from pycocotools import mask as masks
 
+from wsis.declare.recipe import ProxySpec
 from wsis.files import atomic
-from wsis.proxy.agreement import Convention, agreements, dropped
-from wsis.proxy.merge import Order, merge
+from wsis.proxy.agreement import agreements, dropped
+from wsis.proxy.merge import merge
 
 
-@dataclass(frozen=True)
-class ProxyRules:
-    """What is done to raw masks. Keys and defaults are those of the recipe's `proxy` section."""
-
-    merge: bool = True
-    order: Order = "box"
-    drop: float | None = 0.95  # agreement that a mask must exceed; None or 0: nothing is dropped
-    agreement: Convention = "plus_one"
-    seed: int = 0  # of order "random"
+def rules_of(spec: ProxySpec, seed: int) -> dict[str, Any]:
+    """What is done to raw masks, for JSON; seed: of order "random"."""
+    return {**spec.model_dump(include={"merge", "order", "drop", "agreement"}), "seed": seed}
 
 
 @dataclass
@@ -52,8 +47,12 @@ class ProxyStats:
         return {**asdict(self), "drop_rate": self.drop_rate}
 
 
-def proxy_annotations(image: dict[str, Any], rules: ProxyRules, stats: ProxyStats) -> list[dict[str, Any]]:
+def proxy_annotations(
+    image: dict[str, Any], spec: ProxySpec, stats: ProxyStats, seed: int = 0
+) -> list[dict[str, Any]]:
     """The annotations of one image of a raw file (`wsis.proxy.generate`), counted in `stats`.
+
+    spec: how masks are merged and dropped; seed: of order "random"
 
     Each has id, image_id, category_id, bbox, iscrowd and area. An object's has "agreement" and "certainty"
     (where known), and "segmentation" with the mask's area, or "ignore_mask" with the box's. Crowd regions
@@ -62,11 +61,11 @@ def proxy_annotations(image: dict[str, Any], rules: ProxyRules, stats: ProxyStat
     objects = [entry for entry in image["objects"] if not entry.get("iscrowd")]
     rles = [entry["rle"] for entry in objects]
     bboxes = np.array([entry["bbox"] for entry in objects], dtype=np.float64).reshape(-1, 4)
-    if rules.merge:
-        rng = np.random.default_rng([rules.seed, image["image_id"]]) if rules.order == "random" else None
-        rles = merge(rles, bboxes, rules.order, rng)
-    agree = agreements(rles, bboxes, rules.agreement)
-    ignore = dropped(agree, rules.drop).tolist()
+    if spec.merge:
+        rng = np.random.default_rng([seed, image["image_id"]]) if spec.order == "random" else None
+        rles = merge(rles, bboxes, spec.order, rng)
+    agree = agreements(rles, bboxes, spec.agreement)
+    ignore = dropped(agree, spec.drop).tolist()
     areas = masks.area(rles).tolist() if rles else []
     stats.images += 1
     stats.objects += len(objects)
@@ -102,13 +101,13 @@ def proxy_annotations(image: dict[str, Any], rules: ProxyRules, stats: ProxyStat
 
 
 def proxy_masks(
-    images: Iterable[dict[str, Any]], rules: ProxyRules
+    images: Iterable[dict[str, Any]], spec: ProxySpec, seed: int = 0
 ) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
     """Annotation id -> mask (counts as text) of the kept ones of raw `images`, and the statistics."""
     stats = ProxyStats()
     kept = {}
     for image in images:
-        for annotation in proxy_annotations(image, rules, stats):
+        for annotation in proxy_annotations(image, spec, stats, seed):
             if "segmentation" in annotation:
                 kept[annotation["id"]] = annotation["segmentation"]
     return kept, stats.content()
@@ -118,7 +117,8 @@ def write_annotations(
     images: Iterable[dict[str, Any]],
     categories: Sequence[dict[str, Any]],
     path: Path,
-    rules: ProxyRules,
+    spec: ProxySpec,
+    seed: int = 0,
     info: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the COCO file of raw `images` (`read_proxies`) to `path`, atomically; returns the statistics.
@@ -135,13 +135,13 @@ def write_annotations(
             for image in images:
                 entry = {"id": image["image_id"], **{key: image[key] for key in _IMAGE}}
                 _append(listing, [entry], not stats.images)
-                annotations = proxy_annotations(image, rules, stats)
+                annotations = proxy_annotations(image, spec, stats, seed)
                 _append(file, annotations, first)
                 first = first and not annotations
             file.write(b'],\n"images":[')
             listing.seek(0)
             shutil.copyfileobj(listing, file, 1 << 14)
-        content = {**(info or {}), "rules": asdict(rules), "stats": stats.content()}
+        content = {**(info or {}), "rules": rules_of(spec, seed), "stats": stats.content()}
         file.write(f'],\n"info":{_json(content)}}}\n'.encode())
     return stats.content()
 

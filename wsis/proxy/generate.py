@@ -24,10 +24,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from wsis.engine.progress import Progress
 from wsis.errors import WsisError
 from wsis.evaluation.rle import check_size, decode_runs
 from wsis.files import atomic
+from wsis.progress import Progress
 
 VERSION = 1
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, ValueError)

@@ -6,13 +6,12 @@ import numpy as np
 from pycocotools import mask as masks
 
 from wsis.data.roots import Picture
-from wsis.declare.recipe import Recipe
-from wsis.methods.baiseg.extract.pipeline import Extracted, Extraction
+from wsis.declare.recipe import BaisegSpec, Recipe
+from wsis.methods.baiseg.extract.instances import Extracted
 
 
-def settings_of(recipe: Recipe, value: float) -> Extraction:
-    spec = recipe.baiseg
-    return Extraction(value, spec.thin, spec.seeds, spec.refine, spec.relief, spec.closing, spec.min_area)
+def settings_of(recipe: Recipe, value: float) -> BaisegSpec:
+    return recipe.baiseg.model_copy(update={"threshold": value})
 
 
 def literal_ap50(pictures: list[Picture], found: list[list[Extracted]]) -> float:

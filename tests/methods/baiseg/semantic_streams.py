@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from wsis.data.loading import Shard
 from wsis.declare.recipe import BaisegSpec, DataSpec, ModelSpec, Recipe, ScheduleSpec
 from wsis.methods.baiseg.batches import semantic_batches
 
@@ -30,7 +31,7 @@ def baiseg(dataset="shapes", batch=8, seed=0, backbone="tiny-resnet50", crop=64,
 
 
 def take(number, recipe, root, start=0, **options):
-    return list(islice(semantic_batches(recipe, root, start, **options), number))
+    return list(islice(semantic_batches(recipe, root, Shard(start, **options)), number))
 
 
 def same(a, b):

@@ -11,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from tests.methods.baiseg.semantic_streams import alike, baiseg, painted_root, same, take
+from wsis.data.loading import Shard
 from wsis.data.roots import open_root
 from wsis.data.structures import PADDING
 from wsis.declare.recipe import BaisegSpec
@@ -162,7 +163,7 @@ def test_external_maps_and_images_that_are_all_void(shapes, tmp_path):
 )
 def test_a_crop_must_suit_the_backbone(shapes, backbone, crop, said):
     with pytest.raises(WsisError, match=rf"baiseg\.crop {crop} is no .*{said}"):
-        semantic_batches(baiseg(backbone=backbone, crop=crop), shapes, 0)
+        semantic_batches(baiseg(backbone=backbone, crop=crop), shapes)
     fits = baiseg(backbone=backbone, crop=96, batch=2)
     assert take(1, fits, shapes)[0][0].images.shape == (2, 3, 96, 96)
 
@@ -177,9 +178,9 @@ def test_the_smallest_crop_that_is_taken_fits_the_network(shapes, backbone):
 
 def test_what_is_refused(shapes, tmp_path):
     with pytest.raises(WsisError, match="8 images can't be split over 3 processes"):
-        semantic_batches(baiseg(), shapes, 0, world=3)
+        semantic_batches(baiseg(), shapes, Shard(world=3))
     with pytest.raises(WsisError, match=r"data\.supervision 'boxes' gives no semantic maps"):
-        semantic_batches(baiseg(supervision="boxes"), shapes, 0)
+        semantic_batches(baiseg(supervision="boxes"), shapes)
     root = tmp_path / "copy"
     shutil.copytree(shapes, root)
     file = root / "semantic" / "train" / "000007.png"

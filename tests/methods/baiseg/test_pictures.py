@@ -11,8 +11,9 @@ import pytest
 from pycocotools import mask as masks
 
 from wsis.data.roots import Instance, Picture
+from wsis.declare.recipe import BaisegSpec
 from wsis.methods.baiseg import sheets
-from wsis.methods.baiseg.extract.pipeline import Extraction, extract_steps
+from wsis.methods.baiseg.extract.pipeline import extract_steps
 from wsis.methods.baiseg.maps import Maps
 from wsis.methods.baiseg.pictures import contact_length, look, matched, touching
 from wsis.methods.baiseg.sheets import Contact, colours, region_instances
@@ -110,7 +111,7 @@ class Given:
     """A method whose maps are given."""
 
     def __init__(self, boundary: np.ndarray | None, semantic: np.ndarray, **settings) -> None:
-        self.extraction = Extraction(0.5, min_area=4, closing=3, **settings)
+        self.extraction = BaisegSpec(threshold=0.5, min_area=4, closing=3, **settings)
         ones = np.ones(semantic.shape, np.float32)
         self.made = Maps(np.zeros((*semantic.shape, 3), np.uint8), boundary, semantic, ones)
 
@@ -174,7 +175,7 @@ def test_regions_become_the_instances_that_were_made_of_them():
     semantic = np.kron(rng.integers(0, 3, (6, 6)), np.ones((10, 10))).astype(np.uint8)
     boundary = rng.random((SIDE, SIDE)).astype(np.float32) ** 4
     for seeds in ("literal", "semantic"):
-        settings = Extraction(0.5, seeds=seeds, refine=False, min_area=4)
+        settings = BaisegSpec(threshold=0.5, seeds=seeds, refine=False, min_area=4)
         steps = extract_steps(np.zeros((SIDE, SIDE, 3), np.uint8), boundary, semantic, settings)
         of_region = region_instances(steps)
         assert sorted(of_region[of_region >= 0]) == list(range(len(steps.instances))) and steps.instances

@@ -11,16 +11,18 @@ from tests.engine.test_resume import start, wait_for
 from wsis.data.places import run_root
 from wsis.data.roots import open_root
 from wsis.data.shapes import write as shapes
-from wsis.engine import stages
-from wsis.engine.checkpoint import load_model
 from wsis.engine.launch import launch, make_fabric, set_threads
+from wsis.engine.predict import predict
+from wsis.engine.proxies import make_proxies
+from wsis.engine.step import batches
 from wsis.engine.train import TrainOptions, train
 from wsis.jobs import make_data
 from wsis.methods import build_method
 from wsis.methods.baiseg import threshold
+from wsis.methods.weights import load_model
 from wsis.plan import make_plan, shapes_root
+from wsis.proxy.folder import proxy_files
 from wsis.proxy.generate import read_proxies
-from wsis.proxy.run import make_proxies, proxy_files
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,8 @@ def train_in(folder, recipe, root, devices=1, crash=None, every=2):
     torch.manual_seed(0)
     method = build_method(recipe, root.num_classes)
 
-    def stream(*arguments):
-        for t, micros in enumerate(stages.batches(recipe, root, None, *arguments, 0), arguments[0]):
+    def stream(shard):
+        for t, micros in enumerate(batches(method, root, None, shard), shard.start):
             if t == crash:
                 raise RuntimeError("crash")
             yield micros
@@ -107,11 +109,11 @@ def finish(folder, recipe, root, method, devices):
     set_threads(1)
     fabric = make_fabric(recipe.schedule, "cpu", range(devices))
     spec = recipe.baiseg.model_copy(update={"threshold": None, "eval_semantics": "ground_truth"})
-    recipe = recipe.model_copy(update={"baiseg": spec})
+    method.spec, method.recipe = spec, recipe.model_copy(update={"baiseg": spec})
     if fabric.global_rank == 1:  # maps that differ between processes, as cards' may
         threshold.average_precision = lambda pictures, found: -float(sum(map(len, found)))
     method.threshold = None
-    told = stages.predict(recipe, method, root, folder / "predictions.json", fabric, False)
+    told = predict(method, root, folder / "predictions.json", fabric, False)
     (folder / f"threshold-{fabric.global_rank}").write_text(json.dumps([method.threshold, told]))
     make_proxies(method, root, folder, fabric, False)
     return told

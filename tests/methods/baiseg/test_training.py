@@ -13,21 +13,23 @@ from tests.methods.baiseg.runs import literal_ap50, settings_of
 from wsis.data.places import run_root
 from wsis.data.roots import open_root
 from wsis.data.shapes import write as shapes
-from wsis.engine import run as engine_run
-from wsis.engine import stages
-from wsis.engine.checkpoint import load_model
+from wsis.engine import execute
+from wsis.engine.execute import RunOptions
 from wsis.engine.launch import make_fabric, set_threads
-from wsis.engine.run import RunOptions, train_runs
+from wsis.engine.proxies import make_proxies
+from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
 from wsis.jobs import evaluate_runs, make_data
 from wsis.methods import build_method
 from wsis.methods.baiseg.batches import dev_samples, semantic_samples, training_samples
+from wsis.methods.baiseg.method import BAISeg
 from wsis.methods.baiseg.semantic import SemanticMaps
-from wsis.methods.baiseg.threshold import GRID, restore_threshold
+from wsis.methods.baiseg.threshold import GRID
+from wsis.methods.weights import load_model
 from wsis.plan import make_plan, shapes_root
+from wsis.proxy.folder import load_proxies, proxies_complete, proxy_files
 from wsis.proxy.generate import read_proxies
-from wsis.proxy.run import load_proxies, make_proxies, proxies_complete, proxy_files
 
 OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=False))
 ROWS = {
@@ -68,7 +70,7 @@ def network_of(done, name):
     set_threads(1)
     method = build_method(recipe_of(done, name), root_of(done, name).num_classes)
     method.load_state_dict(load_model(folder_of(done, name) / "model.pt")["model"])
-    restore_threshold(method, folder_of(done, name))
+    method.restore(folder_of(done, name))
     return method.eval()
 
 
@@ -165,7 +167,7 @@ def test_proxies_are_what_the_boundaries_make_of_the_training_maps(done):
     maps = SemanticMaps(root, "train")
     seen = set()
     for picture, image in zip(root.train, images, strict=True):
-        ((_, sample),) = training_samples(method.recipe, root, [picture])
+        (sample,) = training_samples(method.recipe, root, [picture])
         assert np.array_equal(sample.semantic, maps.read(picture))
         found = method.extracted(method.maps([sample])[0])
         assert len(found) == len(image["objects"])
@@ -222,7 +224,7 @@ def test_proxies_of_another_threshold_are_made_again(done, tmp_path):
     assert [path.stat().st_mtime_ns for path in proxy_files(folder)] == before
     method.threshold = 0.9 if method.threshold < 0.5 else 0.01
     make_proxies(method, root, folder, fabric, False)
-    samples = [sample for _, sample in training_samples(method.recipe, root, root.train)]
+    samples = list(training_samples(method.recipe, root, root.train))
     expected = [len(method.extracted(maps)) for maps in method.maps(samples)]
     assert [len(image["objects"]) for image in read_proxies(*proxy_files(folder))] == expected
 
@@ -232,7 +234,7 @@ def test_a_finished_parent_makes_its_proxies_later_with_its_own_threshold(done, 
     before = {name: (folder / name).stat().st_mtime_ns for name in ("model.pt", "train.json")}
     content = [path.read_bytes() for path in proxy_files(folder)]
     shutil.rmtree(folder / "proxies")
-    monkeypatch.setattr(stages, "set_threshold", None)  # nothing is chosen again
+    monkeypatch.setattr(BAISeg, "calibrate", None)  # nothing is chosen again
     train_runs(done.plan, [done.ids["trained"], done.ids["retrained"]], done.results, None, OPTIONS)
     assert proxies_complete(folder) and [path.read_bytes() for path in proxy_files(folder)] == content
     assert before == {name: (folder / name).stat().st_mtime_ns for name in before}
@@ -244,7 +246,7 @@ def test_readings_and_the_mask_rcnn_follow_a_parent_that_is_trained_again(done, 
     names = ("trained", "given", "retrained")
     folders = {name: folder_of(done, name, results) for name in names}
     built = []
-    original = engine_run.build_method
+    original = execute.build_method
 
     def build(recipe, num_classes):
         built.append(recipe.id)
@@ -257,7 +259,7 @@ def test_readings_and_the_mask_rcnn_follow_a_parent_that_is_trained_again(done, 
     def halve(part):  # once it has the weights of its base
         next(part.parameters()).mul_(0.5)
 
-    monkeypatch.setattr(engine_run, "build_method", build)
+    monkeypatch.setattr(execute, "build_method", build)
     for folder in folders.values():  # as Snakemake does before a job
         (folder / "train.json").unlink()
     ids = [done.ids[name] for name in names]

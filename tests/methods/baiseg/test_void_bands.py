@@ -65,7 +65,7 @@ def test_masks_for_another_network_come_from_maps_without_bands(shared):
     recipe = baiseg("voc", train_images=8, own={"eval_semantics": "ground_truth"})
     root = open_root(recipe, shared("voc_from_coco"))
     raw = SemanticMaps(root, "train")
-    for picture, sample in training_samples(recipe, root, root.train):
+    for picture, sample in zip(root.train, training_samples(recipe, root, root.train), strict=True):
         read = raw.read(picture)
         assert (sample.semantic == VOID).sum() < 0.2 * (read == VOID).sum()
         known = read != VOID
@@ -100,7 +100,7 @@ def test_instances_are_filled_from_the_same_pixels_and_touch():
 
 def test_the_control_learns_contours_where_the_classes_have_theirs(shared):
     recipe = baiseg("voc", supervision="masks", crop=160, batch=4)
-    batch = next(iter(semantic_batches(recipe, open_root(recipe, shared("voc_from_coco")), 0)))[0]
+    batch = next(iter(semantic_batches(recipe, open_root(recipe, shared("voc_from_coco")))))[0]
     edge, _ = contours(batch.instances, void=-1)
     rim, valid = contours(batch.semantic)
     assert (edge[rim & valid]).float().mean() > 0.95

@@ -151,7 +151,10 @@ def test_chunks_change_nothing(monkeypatch):
 
 def test_a_network_of_constant_output_is_handled():
     class Constant(nn.Module):
-        frozen, backbone = False, torch.nn.Identity()
+        backbone = torch.nn.Identity()
+
+        def of_base(self, images, compute, *what):
+            return compute()
 
         def __init__(self, value):
             super().__init__()

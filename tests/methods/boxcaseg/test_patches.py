@@ -13,12 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
+from wsis.data.loading import Shard
 from wsis.data.roots import open_root
 from wsis.data.salient import SalientRoot, open_salient
 from wsis.declare.recipe import BoxCasegSpec, DataSpec, Recipe, ScheduleSpec
 from wsis.errors import WsisError
 from wsis.methods.boxcaseg.crops import normalise_patch
-from wsis.methods.boxcaseg.patches import object_samples, patch_batches
+from wsis.methods.boxcaseg.patches import patch_batches
+from wsis.methods.fill import object_samples
 
 
 def boxcaseg(dataset="shapes", batch=16, seed=0, supervision="boxes+salient", data=None, **own):
@@ -36,7 +38,7 @@ def boxcaseg(dataset="shapes", batch=16, seed=0, supervision="boxes+salient", da
 
 
 def take(n, recipe, root, salient, start=0, **options):
-    return list(islice(patch_batches(recipe, root, salient, start, **options), n))
+    return list(islice(patch_batches(recipe, root, salient, Shard(start, **options)), n))
 
 
 def same(a, b):
@@ -214,7 +216,7 @@ def test_which_heads_need_what(shapes, pairs):
     with pytest.raises(WsisError, match="give the root"):
         take(1, boxcaseg(), None, pairs)
     with pytest.raises(WsisError, match="16 patches can't be split over 3"):
-        patch_batches(boxcaseg(), shapes, pairs, 0, world=3)
+        patch_batches(boxcaseg(), shapes, pairs, Shard(world=3))
     with pytest.raises(WsisError, match=r"side 40 is below boxcaseg\.patch 48"):
         take(1, boxcaseg(side=40), shapes, pairs)
 
@@ -298,7 +300,7 @@ def test_generated_salient_images_are_fit_for_training(shapes):
 
 
 def test_batches_are_fast(shapes, pairs):
-    batches = patch_batches(boxcaseg(ratio="11:5"), shapes, pairs, 0)
+    batches = patch_batches(boxcaseg(ratio="11:5"), shapes, pairs)
     list(islice(batches, 30))
     seconds = []
     for _ in range(20):

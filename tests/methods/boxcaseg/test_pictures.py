@@ -16,20 +16,19 @@ from wsis.data.salient import open_salient
 from wsis.data.shapes.write import write_shapes
 from wsis.data.structures import PatchBatch
 from wsis.declare.load import merged
-from wsis.declare.recipe import Recipe, ShapesSpec
+from wsis.declare.recipe import ProxySpec, Recipe, ShapesSpec
 from wsis.methods import build_method
 from wsis.methods.boxcaseg.box_masks import predict_boxes
 from wsis.methods.boxcaseg.crops import normalise_patch
-from wsis.methods.boxcaseg.patches import object_samples
 from wsis.methods.boxcaseg.pictures import _colours, draw, head_rows, patch_tile, patch_tiles
 from wsis.methods.boxcaseg.proxy_pictures import Masks, image_masks, kept_masks, masks_sheet, proxy_masks
+from wsis.methods.fill import object_samples
 from wsis.pictures.canvas import BACKGROUND, ORIGINAL, PASTED, WHITE, faded, object_colour, three_labels
 from wsis.pictures.choice import choose, contested
 from wsis.pictures.subject import Subject, pictures_with_masks
-from wsis.proxy.annotations import ProxyRules
 from wsis.proxy.annotations import proxy_masks as trained_masks
 
-RULES = ProxyRules(drop=0.6, agreement="exact")
+RULES = ProxySpec(parent="p", drop=0.6, agreement="exact")
 
 
 @pytest.fixture(scope="module")

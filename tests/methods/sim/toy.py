@@ -9,6 +9,7 @@ import torch
 
 from tests.methods.scenes import TINY
 from tests.methods.scenes import batch as scene
+from wsis.data.loading import Shard
 from wsis.data.structures import Batch
 from wsis.declare.load import merged
 from wsis.declare.recipe import Recipe
@@ -36,10 +37,11 @@ def warmup_recipe() -> Recipe:
     return sim_recipe(method="boxinst", sim=None, schedule__until=WARMUP)
 
 
-def sim_batches(start: int, rank: int, world: int, micro: int) -> Iterator[list[Batch]]:
+def sim_batches(shard: Shard) -> Iterator[list[Batch]]:
     """Image p of iteration t is the same however the batch of four is split."""
+    rank, world, micro = shard.rank, shard.world, shard.micro
     size = 4 // (world * micro)
-    for t in range(start, 10**6):
+    for t in range(shard.start, 10**6):
         shards = []
         for m in range(micro):
             places = range((m * world + rank) * size, (m * world + rank + 1) * size)
@@ -67,8 +69,8 @@ def train_sim(
     fabric = make_fabric(recipe.schedule, "cpu", range(devices))
     options = TrainOptions(checkpoint_iterations=every, progress=False, max_images=4 // devices)
 
-    def stream(start: int, rank: int, world: int, micro: int) -> Iterator[list[Batch]]:
-        for t, shards in enumerate(sim_batches(start, rank, world, micro), start):
+    def stream(shard: Shard) -> Iterator[list[Batch]]:
+        for t, shards in enumerate(sim_batches(shard), shard.start):
             if stop_after is not None and t == stop_after:
                 raise RuntimeError("crash")
             yield shards

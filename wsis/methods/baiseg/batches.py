@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from wsis.data import transforms
-from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, check_split, image_tensor, stream
+from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, Shard, check_split, image_tensor, stream
 from wsis.data.roots import Picture, Root, open_root
 from wsis.data.structures import PADDING, SemanticBatch, SemanticSample
 from wsis.declare.recipe import Recipe
@@ -36,15 +36,9 @@ Example = tuple[
 
 
 def semantic_batches(
-    recipe: Recipe,
-    root: Root | Path,
-    start: int,
-    rank: int = 0,
-    world: int = 1,
-    micro: int = 1,
-    workers: int = 0,
+    recipe: Recipe, root: Root | Path, shard: Shard = Shard()
 ) -> Iterator[list[SemanticBatch]]:
-    """Yield iterations start, start + 1, ... without end: `micro` batches each, for `rank` of `world`.
+    """Yield the shard's iterations without end: each is a list of `shard.micro` batches.
 
     The global batch of recipe.schedule.batch crops is split as in `wsis.data.loading.train_batches`. A crop
     is baiseg.crop x baiseg.crop pixels at random of the image resized to one of data.short_side (its long
@@ -53,10 +47,10 @@ def semantic_batches(
     the backbone, or a file can't be read.
     """
     size = recipe.schedule.batch
-    check_split(size, "images", world, micro)
+    check_split(size, "images", shard)
     _check(recipe)
     source = _Source(recipe, root if isinstance(root, Root) else open_root(recipe, root))
-    return stream(source, size, start, rank, world, micro, workers)
+    return stream(source, size, shard)
 
 
 def semantic_samples(
@@ -88,16 +82,14 @@ def dev_samples(recipe: Recipe, root: Root | Path) -> list[tuple[Picture, Semant
     return [(picture, _sample(picture, maps, picture if truth else None)) for picture in pictures]
 
 
-def training_samples(
-    recipe: Recipe, root: Root, pictures: Sequence[Picture]
-) -> Iterator[tuple[Picture, SemanticSample]]:
+def training_samples(recipe: Recipe, root: Root, pictures: Sequence[Picture]) -> Iterator[SemanticSample]:
     """Training pictures with the maps that the training saw, for masks that another network learns from.
 
     In them VOC's objects have no bands of void, which would part touching ones of a class.
     """
     maps = SemanticMaps(root, recipe.data.train, recipe.baiseg.train_semantics)
     for picture in pictures:
-        yield picture, replace(_sample(picture, None), semantic=maps.labels(picture))
+        yield replace(_sample(picture, None), semantic=maps.labels(picture))
 
 
 def _check(recipe: Recipe) -> None:

@@ -16,9 +16,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from wsis.declare.recipe import BaisegSpec
 from wsis.methods.baiseg.extract.flood import flood, flood_classes
 from wsis.methods.baiseg.extract.instances import instances
-from wsis.methods.baiseg.extract.pipeline import Extraction, extract, extract_steps
+from wsis.methods.baiseg.extract.pipeline import extract, extract_steps
 from wsis.methods.baiseg.extract.seeds import literal_seeds, semantic_seeds
 from wsis.methods.baiseg.extract.thin import boundary_pixels
 from wsis.options import JsonOption
@@ -31,7 +32,7 @@ GOAL = 15  # images a second
 STEPS = ("thin", "seeds", "watershed", "instances")
 THRESHOLD = 0.15  # the scenes' faintest contours exceed it
 STRIDE = 4  # of the network whose map is imitated: its noise is as coarse
-SETTINGS = {seeds: Extraction(threshold=THRESHOLD, seeds=seeds) for seeds in ("literal", "semantic")}
+SETTINGS = {seeds: BaisegSpec(threshold=THRESHOLD, seeds=seeds) for seeds in ("literal", "semantic")}
 
 Maps = tuple[np.ndarray, np.ndarray, np.ndarray]  # image, boundary, semantic
 
@@ -119,7 +120,7 @@ def _row(scenes: list[Maps], objects: int, seeds: str) -> dict[str, Any]:
     }
 
 
-def _steps(maps: Maps, settings: Extraction) -> dict[str, Callable[[], Any]]:
+def _steps(maps: Maps, settings: BaisegSpec) -> dict[str, Callable[[], Any]]:
     """Each step of the pipeline by itself, on what the one before it made."""
     _, boundary, semantic = maps
     made = extract_steps(*maps, settings)

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from wsis.data.loading import groups
 from wsis.data.roots import Root, eval_annotations, eval_image_ids
+from wsis.data.shared import samples_key, shared_samples
 from wsis.data.voc import read_indices
 from wsis.declare.recipe import Recipe
-from wsis.engine.checkpoint import load_model
-from wsis.engine.predict import groups
-from wsis.engine.seeding import seed_process
-from wsis.engine.shared import samples_key, shared_samples
 from wsis.errors import WsisError
 from wsis.evaluation.guard import read_predictions, read_truth
 from wsis.evaluation.rle import truth_rle
@@ -23,6 +21,7 @@ from wsis.methods import build_method
 from wsis.methods.baiseg.batches import semantic_samples
 from wsis.methods.baiseg.boundary import BoundaryScores, instance_map, pixel_groups, separated
 from wsis.methods.baiseg.semantic import SemanticMaps
+from wsis.methods.weights import load_model
 
 
 def boundary_maps(
@@ -32,7 +31,6 @@ def boundary_maps(
 
     Readings of one network share its maps with each other.
     """
-    seed_process("weights", recipe.seed)
     method = build_method(recipe, root.num_classes)
     method.load_state_dict(load_model(weights)["model"])
     method.to(device).eval()

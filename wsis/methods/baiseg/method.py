@@ -8,24 +8,34 @@ maps are uint8: 0 background, label + 1, 255 void.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator, Sequence
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsis.data.loading import Shard
+from wsis.data.roots import Picture, Root
+from wsis.data.salient import SalientRoot
 from wsis.data.structures import Instances, SemanticBatch, SemanticSample
-from wsis.declare.recipe import Recipe
+from wsis.declare.recipe import BaisegSpec, Recipe
 from wsis.errors import WsisError
+from wsis.files import read_json
+from wsis.methods.baiseg.batches import semantic_batches, semantic_samples, training_samples
 from wsis.methods.baiseg.boundary_loss import boundary_loss, contours
 from wsis.methods.baiseg.cascade import BoundaryModule
 from wsis.methods.baiseg.contrast import contrast_loss
 from wsis.methods.baiseg.dense import build_dense
-from wsis.methods.baiseg.extract.pipeline import Extracted, Extraction, extract
+from wsis.methods.baiseg.extract.instances import Extracted
+from wsis.methods.baiseg.extract.pipeline import extract
 from wsis.methods.baiseg.maps import Maps, boundary_of, network_input
 from wsis.methods.baiseg.semantic_head import WIDTH, Projection, SemanticHead
 from wsis.methods.baiseg.semantic_loss import semantic_loss
+from wsis.methods.baiseg.threshold import set_threshold
 from wsis.methods.parts import Parts
 from wsis.nn.weights import MEAN, STD
 
@@ -37,14 +47,14 @@ class BAISeg(Parts):
 
     Its base is the backbone with the semantic branch, the boundary branch is the masks' part. What a frozen
     base says of a crop is kept on the crop's batch.
-    threshold: of the boundary map; the recipe's, or None until the engine has chosen one.
+    threshold: of the boundary map; the recipe's, or None until `calibrate` has chosen one.
     """
 
     mask_part = ("boundary.", "projection.")
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         """num_classes: C. Raises WsisError for a recipe of another method or supervision."""
-        super().__init__()
+        super().__init__(recipe)
         if recipe.baiseg is None:
             raise WsisError("method 'baiseg' needs the section 'baiseg' in its recipe")
         if recipe.data.supervision not in ("semantic", "masks"):
@@ -52,8 +62,8 @@ class BAISeg(Parts):
                 f"method 'baiseg' learns from semantic masks: data.supervision '{recipe.data.supervision}';"
                 " set 'semantic', or 'masks' for the control that sees instance contours"
             )
-        self.recipe, self.spec = recipe, recipe.baiseg
-        spec, width = self.spec, TINY_WIDTH if recipe.model.backbone.startswith("tiny") else WIDTH
+        self.spec = spec = recipe.baiseg
+        width = TINY_WIDTH if recipe.model.backbone.startswith("tiny") else WIDTH
         self.backbone = build_dense(recipe.model, spec.multi_scale, spec.stage_dim)
         channels = self.backbone.channels
         self.boundary = BoundaryModule(
@@ -64,12 +74,33 @@ class BAISeg(Parts):
         self.threshold = spec.threshold
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
-        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))  # part of checkpoints
-        self.set_trained(recipe)
+        self.set_trained()
 
-    def on_step_end(self, iteration: int) -> None:
-        """The engine calls this after every optimiser step."""
-        self.iteration += 1
+    def stream(self, root: Root, salient: SalientRoot | None, shard: Shard) -> Iterator[list[SemanticBatch]]:
+        return semantic_batches(self.recipe, root, shard)
+
+    def cut(self, root: Root) -> Hashable:
+        """VOC lists pictures by their maps, or by their objects."""
+        return self.spec.crop, tuple(picture.id for picture in root.train)
+
+    def samples(self, root: Root, rank: int = 0, world: int = 1) -> Iterator[SemanticSample]:
+        return semantic_samples(self.recipe, root, rank, world)
+
+    def training_samples(self, root: Root, pictures: Sequence[Picture]) -> Iterator[SemanticSample]:
+        return training_samples(self.recipe, root, pictures)
+
+    def image_sample(self, path: Path, size: tuple[int, int], id: int) -> SemanticSample:
+        raise WsisError(f"{path}: BAISeg needs semantic maps beside the images, which can't be read yet")
+
+    def calibrate(self, root: Root) -> dict[str, Any]:
+        return set_threshold(self.recipe, self, root)
+
+    def chosen(self) -> dict[str, Any]:
+        return {"threshold": self.threshold}
+
+    def restore(self, folder: Path) -> None:
+        if self.threshold is None:
+            self.threshold = read_json(folder / "train.json").get("threshold", {}).get("value")
 
     def losses(self, batch: SemanticBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """loss_boundary, loss_semantic and loss_contrast of a batch, weighted; Eq. 7 is their sum.
@@ -162,24 +193,21 @@ class BAISeg(Parts):
         return semantic.to(torch.uint8).cpu().numpy(), certainty.cpu().numpy()
 
     @property
-    def extraction(self) -> Extraction:
-        """How instances are extracted. Raises WsisError while no threshold is chosen."""
-        if self.threshold is None and self.spec.boundary != "none":
-            raise WsisError("no boundary threshold: it is chosen after training; or set baiseg.threshold")
-        return self.extraction_at(1.0 if self.threshold is None else self.threshold)
+    def extraction(self) -> BaisegSpec:
+        """How instances are extracted: the recipe's section with the network's threshold."""
+        return self.extraction_at(self.threshold)
 
-    def extraction_at(self, threshold: float) -> Extraction:
-        """The recipe's settings with this threshold."""
-        spec = self.spec
-        return Extraction(
-            threshold, spec.thin, spec.seeds, spec.refine, spec.relief, spec.closing, spec.min_area
-        )
+    def extraction_at(self, threshold: float | None) -> BaisegSpec:
+        """The recipe's section with this threshold. Raises WsisError where one is needed but missing."""
+        if threshold is None and self.spec.boundary != "none":
+            raise WsisError("no boundary threshold: it is chosen after training; or set baiseg.threshold")
+        return self.spec.model_copy(update={"threshold": threshold})
 
     def predict(self, samples: list[SemanticSample]) -> list[Instances]:
         """Instances of each image, best first, in the frame of the original image."""
         return [_instances(self.extracted(maps)) for maps in self.maps(samples)]
 
-    def extracted(self, maps: Maps, settings: Extraction | None = None) -> list[Extracted]:
+    def extracted(self, maps: Maps, settings: BaisegSpec | None = None) -> list[Extracted]:
         """The instances of one image's maps; settings: instead of `extraction`."""
         settings = settings or self.extraction
         return extract(maps.image, maps.boundary, maps.semantic, settings, maps.certainty)

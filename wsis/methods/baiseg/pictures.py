@@ -18,13 +18,13 @@ from torch import nn
 
 from wsis.data.roots import Picture, Root
 from wsis.data.structures import SemanticSample
+from wsis.declare.recipe import BaisegSpec
 from wsis.evaluation.rle import truth_rle
 from wsis.methods.baiseg.batches import semantic_samples
 from wsis.methods.baiseg.boundary import separated
-from wsis.methods.baiseg.extract.pipeline import Extraction, extract_steps
+from wsis.methods.baiseg.extract.pipeline import extract_steps
 from wsis.methods.baiseg.semantic import BAND
 from wsis.methods.baiseg.sheets import Contact, Seen, contrast_sheet, steps_sheet
-from wsis.methods.baiseg.threshold import restore_threshold
 from wsis.pictures.choice import FEW, SMALLEST
 from wsis.pictures.grid import Sheet
 from wsis.pictures.subject import Subject
@@ -68,8 +68,7 @@ def looked_at(subject: Subject, count: int) -> list[Contact]:
     chosen = {contact.picture.id: contact for contact in contacts}
     last = max(chosen, default=-1)
     read = sum(picture.id <= last for picture in subject.root.eval)  # no image after the last one
-    for folder, method in subject.networks.items():
-        restore_threshold(method, folder)
+    for method in subject.networks.values():
         for sample in islice(semantic_samples(method.recipe, subject.root), read):
             if contact := chosen.get(sample.id):
                 contact.seen.append(look(method, sample, contact.rles))
@@ -169,7 +168,7 @@ def _boundaries(method: nn.Module) -> str:
     return f"The {kind} is {thin}cut at {settings.threshold:g}."
 
 
-def _seeds(settings: Extraction) -> str:
+def _seeds(settings: BaisegSpec) -> str:
     if settings.seeds == "literal":
         what = "Seeds are components of all pixels that are no boundary"
     else:

@@ -7,7 +7,6 @@ paper gives none (erratum watershed-seeds).
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +14,10 @@ import torch
 from torch import nn
 
 from wsis.data.roots import Picture, Root
+from wsis.data.shared import samples_key, shared_samples
 from wsis.declare.recipe import Recipe
-from wsis.engine.shared import samples_key, shared_samples
 from wsis.evaluation.rle import truth_rle
 from wsis.evaluation.voc import class_aps
-from wsis.files import read_json
 from wsis.methods.baiseg.batches import DEV, dev_samples
 
 if TYPE_CHECKING:  # the extraction's libraries take long to import, and only BAISeg needs them
@@ -64,12 +62,6 @@ def _choice(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
         "images": len(dev),
         CRITERION: {f"{value:g}": score for value, score in scores.items()},
     }
-
-
-def restore_threshold(method: nn.Module, folder: Path) -> None:
-    """Give a finished run's network the threshold that was chosen for it; nothing for other methods."""
-    if hasattr(method, "threshold") and method.threshold is None:
-        method.threshold = read_json(folder / "train.json").get("threshold", {}).get("value")
 
 
 def average_precision(pictures: list[Picture], found: list[list[Extracted]]) -> float:

@@ -18,8 +18,9 @@ from pycocotools import mask as masks
 from rich.console import Console
 from rich.table import Table
 
+from wsis.declare.recipe import ProxySpec
 from wsis.options import JsonOption
-from wsis.proxy.annotations import ProxyRules, proxy_masks, write_annotations
+from wsis.proxy.annotations import proxy_masks, write_annotations
 from wsis.proxy.generate import read_proxies, write_proxies
 
 HEIGHT, WIDTH = 375, 500
@@ -27,7 +28,7 @@ OBJECTS = 7  # an image; COCO has 7.3, VOC 2.4
 # COCO's box sides: log of sqrt(box area / image area), measured on train2017 images.
 LOG_SIDE, LOG_SIDE_STD = -2.3, 1.05
 CATEGORIES = [{"id": 1, "name": "object"}]
-RULES = ProxyRules(drop=0.95)
+RULES = ProxySpec(parent="bench")
 
 
 def scene(id: int) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def _plain_rate(raw: Path, seconds: float) -> float:
 
 def _check(raw: Path) -> None:
     """Raise ValueError unless both ways give the same masks."""
-    found, _ = proxy_masks(read_proxies(raw), ProxyRules(drop=None))
+    found, _ = proxy_masks(read_proxies(raw), ProxySpec(parent="bench", drop=None))
     for image in read_proxies(raw):
         for entry, plain in zip(image["objects"], plain_merge(image), strict=True):
             if found[entry["annotation_id"]]["counts"].encode() != plain["counts"]:

@@ -8,31 +8,24 @@ Shapes: h x w image, n boxes, H x W grid of the logits. Boxes are xyxy in pixels
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pycocotools import mask as rle
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsis.data.structures import BoxSample
 from wsis.declare.recipe import BoxCasegSpec
 from wsis.methods.boxcaseg.crops import PixelBox, crop_patch, normalise_patch, pixel_box
+from wsis.methods.fill import BoxMask
+from wsis.methods.parts import Parts
 
 CHUNK = 2**21  # pixels of patches that pass the network at a time
 
 
-@dataclass
-class BoxMask:
-    """The mask made for one box. rle: compressed, of the image's size; certainty: mean |2p - 1|, 0 to 1."""
-
-    rle: dict
-    certainty: float
-
-
 @torch.no_grad()
-def predict_boxes(method: nn.Module, samples: Sequence[BoxSample], spec: BoxCasegSpec) -> list[list[BoxMask]]:
+def predict_boxes(method: Parts, samples: Sequence[BoxSample], spec: BoxCasegSpec) -> list[list[BoxMask]]:
     """A mask for each box of each sample, in their order; certainty is that of the network's probabilities.
 
     method: a BoxCaseg in evaluation mode. A box without area inside the image has an empty mask.
@@ -51,11 +44,11 @@ def predict_boxes(method: nn.Module, samples: Sequence[BoxSample], spec: BoxCase
 
     for first in range(0, len(places), chunk):
         part = places[first : first + chunk]
-        if method.frozen:  # other rows on this base fill the same boxes
-            key = (method.base_key(), spec.side, spec.normalise, first, *(sample.id for sample in samples))
-            features = samples[0].once(key, lambda part=part: method.backbone(patches(part)))
-        else:
-            features = method.backbone(patches(part))
+        features = method.of_base(
+            samples[0],
+            lambda part=part: method.backbone(patches(part)),
+            *(spec.side, spec.normalise, first, *(sample.id for sample in samples)),
+        )
         logits += method.logits(features).cpu().unbind()
     found = iter(logits)
     masks = []

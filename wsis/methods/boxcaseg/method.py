@@ -7,25 +7,29 @@ Shapes: B patches of S x S pixels, C' features at stride s.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsis.data.loading import Shard
+from wsis.data.roots import Root
+from wsis.data.salient import SalientRoot
 from wsis.data.structures import BoxSample, PatchBatch
 from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.errors import WsisError
-from wsis.methods.boxcaseg.box_masks import BoxMask, predict_boxes
+from wsis.methods.boxcaseg.box_masks import predict_boxes
 from wsis.methods.boxcaseg.heads import SegmentationHead, TransferredHead, released_initialisation
 from wsis.methods.boxcaseg.losses import fuse, mil_loss, pixel_loss, smoothness
-from wsis.methods.boxcaseg.patches import salient_share
+from wsis.methods.boxcaseg.patches import patch_batches, salient_share, uses_boxes
+from wsis.methods.fill import BoxFiller, BoxMask
 from wsis.methods.parts import Parts
 from wsis.nn.hrnet import MOMENTUM, build_hrnet
 
 
-class BoxCaseg(Parts):
+class BoxCaseg(BoxFiller, Parts):
     """The network, its losses, and the logits of object patches.
 
     Heads that the recipe leaves out don't exist: `weak`, `salient` or `transferred` is None. Its base is the
@@ -36,10 +40,10 @@ class BoxCaseg(Parts):
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         """num_classes: not used, masks know no class; taken as by every method."""
-        super().__init__()
+        super().__init__(recipe)
         if recipe.boxcaseg is None:
             raise WsisError("method 'boxcaseg' needs the section 'boxcaseg' in its recipe")
-        self.recipe, self.spec = recipe, recipe.boxcaseg
+        self.spec = recipe.boxcaseg
         self.share = salient_share(recipe)
         self.backbone = build_hrnet(recipe.model)
         tiny = recipe.model.backbone == "tiny"
@@ -51,14 +55,20 @@ class BoxCaseg(Parts):
             for head in (self.weak, self.salient, self.transferred):
                 if head is not None:
                     released_initialisation(head)
-        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))  # part of checkpoints
-        self.set_trained(recipe)
+        self.set_trained()
 
-    def on_step_end(self, iteration: int) -> None:
-        """The engine calls this after every optimiser step."""
-        self.iteration += 1
+    def stream(
+        self, root: Root | None, salient: SalientRoot | None, shard: Shard
+    ) -> Iterator[list[PatchBatch]]:
+        return patch_batches(self.recipe, root, salient, shard)
 
-    def param_groups(self, schedule: ScheduleSpec) -> list[dict[str, Any]]:
+    def cut(self, root: Root | None) -> Hashable:
+        """Heads of salient images alone see no others; supervision says whether there are salient images."""
+        spec = self.spec
+        drawn = (self.recipe.data.supervision, uses_boxes(self.recipe), spec.ratio, spec.salient_images)
+        return *drawn, spec.shift, spec.normalise, spec.patch, spec.side
+
+    def parameter_groups(self, schedule: ScheduleSpec) -> list[dict[str, Any]]:
         """Every parameter decays, norms included, as in the released code."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return [{"params": trained, "weight_decay": schedule.weight_decay}]
@@ -116,7 +126,6 @@ class BoxCaseg(Parts):
         return self._fused(own) if own else self.weak(features).float()
 
     def fill(self, samples: Sequence[BoxSample]) -> list[list[BoxMask]]:
-        """A mask for each box of each sample, in their order; the network is in evaluation mode."""
         return predict_boxes(self, samples, self.spec)
 
     def _pixel_logits(self, features: Tensor) -> list[Tensor]:

@@ -7,7 +7,7 @@ B patches of a batch, S their side, h x w image, n objects of an image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 
 from wsis.data import transforms
-from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, check_split, image_tensor, stream
-from wsis.data.roots import Picture, Root, open_root
+from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, Shard, check_split, stream
+from wsis.data.roots import Root, open_root
 from wsis.data.salient import SalientRoot, read_mask
-from wsis.data.structures import BoxSample, PatchBatch
+from wsis.data.structures import PatchBatch
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.methods.boxcaseg.crops import box_label, crop_patch, jittered_box, normalise_patch, pixel_box
@@ -55,28 +55,13 @@ def salient_share(recipe: Recipe) -> float | None:
     return images / (boxes + images)
 
 
-def object_samples(pictures: Iterable[Picture], rank: int = 0, world: int = 1) -> Iterator[BoxSample]:
-    """Every world-th picture from the rank-th on, with its boxes but not its crowd regions, in order."""
-    for picture in list(pictures)[rank::world]:
-        image = transforms.read_image(picture.path, picture.height, picture.width)
-        objects = [instance for instance in picture.instances if not instance.crowd]
-        boxes = np.array([instance.box for instance in objects], np.float32).reshape(-1, 4)
-        labels = torch.tensor([instance.label for instance in objects], dtype=torch.int64)
-        ids = [instance.id for instance in objects]
-        yield BoxSample(image_tensor(image), torch.from_numpy(boxes), labels, ids, picture.id)
-
-
 def patch_batches(
     recipe: Recipe,
     root: Root | Path | None,
     salient: SalientRoot | None,
-    start: int,
-    rank: int = 0,
-    world: int = 1,
-    micro: int = 1,
-    workers: int = 0,
+    shard: Shard = Shard(),
 ) -> Iterator[list[PatchBatch]]:
-    """Yield iterations start, start + 1, ... without end: `micro` batches each, for `rank` of `world`.
+    """Yield the shard's iterations without end: each is a list of `shard.micro` batches.
 
     The global batch of recipe.schedule.batch patches is split as in `wsis.data.loading.train_batches`.
     root: None where `uses_boxes` is false; salient: None where `uses_salient` is.
@@ -88,10 +73,10 @@ def patch_batches(
     evenly, a kind of patches is needed but missing, or a file can't be read.
     """
     size = recipe.schedule.batch
-    check_split(size, "patches", world, micro)
+    check_split(size, "patches", shard)
     if root is not None and not isinstance(root, Root):
         root = open_root(recipe, root)
-    return stream(_Source(recipe, root, salient), size, start, rank, world, micro, workers)
+    return stream(_Source(recipe, root, salient), size, shard)
 
 
 class _Source:

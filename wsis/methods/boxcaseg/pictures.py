@@ -54,7 +54,7 @@ def patch_tiles(subject: Subject) -> tuple[list[Tile], list[Tile]]:
     """Patches of the first training batches, up to PATCHES around boxes and of salient images."""
     spec = subject.recipe.boxcaseg
     tiles: dict[bool, list[Tile]] = {False: [], True: []}
-    for (batch,) in islice(patch_batches(subject.recipe, subject.root, subject.salient, 0), BATCHES):
+    for (batch,) in islice(patch_batches(subject.recipe, subject.root, subject.salient), BATCHES):
         images = _colours(batch, spec.normalise)
         for image, label, kind in zip(images, batch.labels, batch.salient.tolist(), strict=True):
             tiles[kind].append(patch_tile(image, label.numpy() > ON, kind, spec.salient_bags))

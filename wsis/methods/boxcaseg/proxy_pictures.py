@@ -16,15 +16,16 @@ from torch import nn
 
 from wsis.data.roots import Instance, Picture
 from wsis.data.transforms import decode_mask, read_image
+from wsis.declare.recipe import ProxySpec
 from wsis.evaluation.class_agnostic import paired_ious
 from wsis.methods.boxcaseg.box_masks import predict_boxes
-from wsis.methods.boxcaseg.patches import object_samples
+from wsis.methods.fill import object_samples
 from wsis.pictures import canvas
 from wsis.pictures.choice import contested
 from wsis.pictures.grid import Box, Key, Row, Sheet, Tile, wrapped
 from wsis.pictures.subject import Subject
 from wsis.proxy.agreement import agreements, dropped
-from wsis.proxy.annotations import ProxyRules, ProxyStats, proxy_annotations
+from wsis.proxy.annotations import ProxyStats, proxy_annotations
 from wsis.proxy.merge import merge
 
 PROXIES, COLUMNS = 12, 4  # training images
@@ -62,20 +63,19 @@ class Masks:
 def draw(subject: Subject) -> list[Sheet]:
     """Masks of given boxes, merged and dropped, of evaluation images; the proxy masks of training images."""
     (method,) = subject.networks.values()
-    spec = subject.recipe.proxy
-    rules = ProxyRules(spec.merge, spec.order, spec.drop, spec.agreement, subject.recipe.seed)
+    rules = subject.recipe.proxy
     pictures = contested(subject.pictures)
     evaluated = [image_masks(method, p, rules, f"image {number}") for number, p in enumerate(pictures, 1)]
     return [masks_sheet(rules, evaluated), proxies_sheet(rules, subject.proxy, proxy_masks(subject, rules))]
 
 
-def image_masks(method: nn.Module, picture: Picture, rules: ProxyRules, name: str) -> Masks:
+def image_masks(method: nn.Module, picture: Picture, rules: ProxySpec, name: str) -> Masks:
     """All objects of a picture with their raw, merged and true masks."""
     (sample,) = object_samples([picture])
     objects = [instance for instance in picture.instances if not instance.crowd]
     raw = [mask.rle for mask in predict_boxes(method, [sample], method.spec)[0]]
     bboxes = np.array([_xywh(instance) for instance in objects])
-    rng = np.random.default_rng([rules.seed, picture.id]) if rules.order == "random" else None
+    rng = np.random.default_rng([method.recipe.seed, picture.id]) if rules.order == "random" else None
     merged = merge(raw, bboxes, rules.order, rng) if rules.merge else raw
     agreement = agreements(merged, bboxes, rules.agreement)
     size = picture.height, picture.width
@@ -94,14 +94,15 @@ def image_masks(method: nn.Module, picture: Picture, rules: ProxyRules, name: st
     )
 
 
-def proxy_masks(subject: Subject, rules: ProxyRules) -> list[Masks]:
+def proxy_masks(subject: Subject, rules: ProxySpec) -> list[Masks]:
     """The first training images of two to six objects with the masks that are trained on; then others."""
     first = {image["image_id"]: image for image in islice(subject.masks, SEEN)}
     pictures = [picture for picture in subject.root.train if picture.id in first]
     pictures = [p for p in pictures if 2 <= len(p.instances) <= 6] or pictures
     images = []
     for picture in pictures[:PROXIES]:
-        entries = {a["id"]: a for a in proxy_annotations(first[picture.id], rules, ProxyStats())}
+        learnt = proxy_annotations(first[picture.id], rules, ProxyStats(), subject.recipe.seed)
+        entries = {annotation["id"]: annotation for annotation in learnt}
         objects = [entries[instance.id] for instance in picture.instances]
         size = picture.height, picture.width
         empty = rle.encode(np.zeros(size, np.uint8, order="F"))
@@ -146,7 +147,7 @@ def kept_masks(image: Masks) -> Tile:
     return Tile(canvas.tinted(image.image, image.merged & image.kept[:, None, None]), None, marks)
 
 
-def masks_sheet(rules: ProxyRules, images: Sequence[Masks]) -> Sheet:
+def masks_sheet(rules: ProxySpec, images: Sequence[Masks]) -> Sheet:
     """Figure 5: boxes, raw masks, merged ones, what is kept of them, and the ground truth; a row an image."""
     count, lost = sum(len(i.kept) for i in images), sum(int((~i.kept).sum()) for i in images)
     merged = f"contested pixels go to {WINNER[rules.order][1]}" if rules.merge else "here nothing is merged"
@@ -185,7 +186,7 @@ def masks_sheet(rules: ProxyRules, images: Sequence[Masks]) -> Sheet:
     )
 
 
-def proxies_sheet(rules: ProxyRules, proxy: dict[str, Any], images: Sequence[Masks]) -> Sheet:
+def proxies_sheet(rules: ProxySpec, proxy: dict[str, Any], images: Sequence[Masks]) -> Sheet:
     """Training images with their proxy masks. proxy: what the Mask R-CNN's train.json says of them."""
     return Sheet(
         name="proxies",
@@ -203,7 +204,7 @@ def proxies_sheet(rules: ProxyRules, proxy: dict[str, Any], images: Sequence[Mas
     )
 
 
-def _drop(rules: ProxyRules) -> str:
+def _drop(rules: ProxySpec) -> str:
     if not rules.drop:
         return "No mask is dropped."
     rule = " by the code's count of pixels" if rules.agreement == "plus_one" else ""

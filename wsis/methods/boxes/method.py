@@ -9,21 +9,19 @@ from collections.abc import Sequence
 
 import numpy as np
 from pycocotools import mask as rle
-from torch import nn
 
 from wsis.data.structures import BoxSample
 from wsis.declare.recipe import Recipe
-from wsis.methods.boxcaseg.box_masks import BoxMask
 from wsis.methods.boxcaseg.crops import PixelBox, pixel_box
+from wsis.methods.fill import BoxFiller, BoxMask
 
 
-class Boxes(nn.Module):
+class Boxes(BoxFiller):
     """Fills every box entirely. It has no parameters; its recipe's schedule has no iterations."""
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         """num_classes: not used, masks know no class; taken as by every method."""
-        super().__init__()
-        self.recipe = recipe
+        super().__init__(recipe)
 
     def fill(self, samples: Sequence[BoxSample]) -> list[list[BoxMask]]:
         """A mask for each box of each sample, in their order.

@@ -67,20 +67,15 @@ class CondInst(Parts):
     mask_part = ("mask_branch.", "head.controller.")
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
-        super().__init__()
+        super().__init__(recipe)
         spec = recipe.model
-        self.recipe, self.num_classes = recipe, num_classes
+        self.num_classes = num_classes
         self.pyramid = build_pyramid(spec)
         self.layout = self.pyramid.layout
         self.mask_branch = MaskBranch(self.pyramid.channels, spec.mask_channels, self.layout)
         parameters = parameter_count(spec.mask_channels, spec.head_channels)
         self.head = FCOSHead(spec.channels, spec.tower_convs, num_classes, parameters, self.layout)
-        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))  # of ramps; part of checkpoints
-        self.set_trained(recipe)
-
-    def on_step_end(self, iteration: int) -> None:
-        """The engine calls this after every optimiser step."""
-        self.iteration += 1
+        self.set_trained()
 
     def detect(self, images: Tensor) -> Scene:
         """B x 3 x H x W uint8 -> what the detector sees, without gradients where it is frozen."""

@@ -14,9 +14,9 @@ import numpy as np
 
 from wsis.data.structures import BoxSample
 from wsis.declare.recipe import Recipe
-from wsis.methods.boxcaseg.box_masks import BoxMask
 from wsis.methods.boxcaseg.crops import PixelBox, pixel_box
 from wsis.methods.boxes.method import Boxes, encoded, rectangle
+from wsis.methods.fill import BoxMask
 
 ITERATIONS = 5  # of estimating colour models and cutting
 MODEL = (1, 65)  # of cv2's colour models: five Gaussians of a weight, a mean and a covariance
@@ -61,7 +61,7 @@ class GrabCut(Boxes):
         return mask
 
     def remark(self) -> str:
-        """What the engine says when all boxes are filled; '' when each was cut."""
+        """How many boxes could not be cut, and why; '' when each was."""
         if not self.replaced:
             return ""
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.replaced.items()))

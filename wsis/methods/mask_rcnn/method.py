@@ -25,7 +25,7 @@ MASKED = ("masks", "masks-voc", "masks-nonvoc", "proxy")  # supervisions that ho
 
 
 class MaskRCNN(Parts):
-    """torchvision's Mask R-CNN behind the engine's two faces; images come resized and padded.
+    """torchvision's Mask R-CNN behind the engine's faces; images come resized and padded.
 
     Its base is the detector: backbone, proposals and box head. Frozen, its features and regions of a batch
     are kept on the batch, and its detections in a group of images on the first of them.
@@ -36,25 +36,20 @@ class MaskRCNN(Parts):
     needs_masks = True
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
-        super().__init__()
+        super().__init__(recipe)
         learns_masks = self.needs_masks and recipe.model.trained != "base"
         if learns_masks and recipe.data.supervision not in MASKED:
             raise WsisError(
                 f"method '{recipe.method}' learns from masks, but data.supervision "
                 f"'{recipe.data.supervision}' gives none: set 'masks' or 'proxy', or use method 'bbtp'"
             )
-        self.recipe, self.num_classes = recipe, num_classes
+        self.num_classes = num_classes
         self.layout = layout_of(recipe.model)
         self.backbone = Backbone(recipe.model, self.layout)
         channels = self.backbone.out_channels
         self.rpn = Proposals(channels, self.layout, recipe.predict)
         self.roi_heads = self.roi_heads_type(channels, num_classes, self.layout, recipe.predict)
-        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))  # part of checkpoints
-        self.set_trained(recipe)
-
-    def on_step_end(self, iteration: int) -> None:
-        """The engine calls this after every optimiser step."""
-        self.iteration += 1
+        self.set_trained()
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """loss_rpn_cls, loss_rpn_box, loss_cls, loss_box, loss_mask, as far as the recipe trains them.

@@ -115,8 +115,7 @@ class _Training:
         classes = 3 if recipe.data.dataset == "shapes" else CLASSES
         torch.manual_seed(0)
         self.method: nn.Module = build_method(recipe, classes).to(device).train()
-        if hasattr(self.method, "begin"):
-            self.method.begin()
+        self.method.begin()
         self.first = recipe.sim.warmup if recipe.sim else 0
         self.method.iteration.fill_(self.first)
         self.optimizer = build_optimizer(self.method, recipe.schedule)
@@ -153,7 +152,7 @@ def _stream(plan: Plan, recipe: Recipe, images: int, folder: Path) -> Iterator[l
         root = folder / "shapes"
         if not root.exists():
             write_shapes(recipe.data.shapes, recipe.seed, root)
-        return train_batches(recipe, root, 0)
+        return train_batches(recipe, root)
     short = recipe.data.eval_short_side
     height, width = (-(-side // 32) * 32 for side in (short, min(short * 4 // 3, recipe.data.max_side)))
     return _noise(images, height, width)

@@ -79,12 +79,12 @@ def measure_pseudo(
 def _measured(
     recipes: dict[str, Recipe], root: Root, weights: Path, batches: int, device: Any
 ) -> dict[str, Any]:
-    from wsis.data.loading import train_batches
+    from wsis.data.loading import Shard, train_batches
     from wsis.methods.sim.quality import measure
 
     recipe = next(iter(recipes.values()))
     parts = recipe.schedule.devices if recipe.schedule.batch % recipe.schedule.devices == 0 else 1
-    stream = train_batches(recipe, root, recipe.init.iteration, micro=parts)
+    stream = train_batches(recipe, root, Shard(recipe.init.iteration, micro=parts))
     return measure(
         warm_method(recipe, root.num_classes, weights).to(device),
         {row: found.sim for row, found in recipes.items()},
@@ -96,8 +96,8 @@ def _measured(
 
 def warm_method(recipe: Recipe, num_classes: int, weights: Path) -> nn.Module:
     """SIM with a warm-up's weights in both its networks, whatever the row's momentum network does later."""
-    from wsis.engine.checkpoint import init_from_parent
     from wsis.methods import build_method
+    from wsis.methods.weights import init_from_parent
 
     spec = recipe.sim.model_copy(update={"momentum": "copy"})
     method = build_method(recipe.model_copy(update={"sim": spec}), num_classes).eval()
@@ -111,9 +111,8 @@ def evaluation_batches(recipe: Recipe, root: Root) -> Iterator[Batch]:
 
     Crowd regions are left out, and objects that are under a pixel at that size.
     """
-    from wsis.data.loading import annotated, collate
+    from wsis.data.loading import MAX_IMAGES, MAX_PIXELS, annotated, collate
     from wsis.data.transforms import network_size, padded, read_image, resize
-    from wsis.engine.predict import MAX_IMAGES, MAX_PIXELS
     from wsis.pictures.subject import pictures_with_masks
 
     views, scales, numbers = [], [], []

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from wsis.data.loading import train_batches
+from wsis.data.loading import Shard, train_batches
 from wsis.data.structures import Batch
 from wsis.methods.sim.bank import Bank, Entry, entries, image_sizes
 from wsis.methods.sim.paste import compose
@@ -43,7 +43,7 @@ def paste_rows(method: nn.Module, subject: Subject) -> list[Row]:
     stride, bank = method.layout.out_stride, NotedBank(SOURCES)
     rows, shown = [], set()
     generator = torch.Generator().manual_seed(recipe.seed)
-    stream = train_batches(recipe, subject.root, recipe.schedule.total, micro=recipe.schedule.batch)
+    stream = train_batches(recipe, subject.root, Shard(recipe.schedule.total, micro=recipe.schedule.batch))
     singles = (batch for step in stream for batch in step)  # one image each, which bounds memory
     for batch, _ in zip(singles, range(TRIES), strict=False):
         if bank.full:

@@ -11,53 +11,16 @@ freely, against seeds of the background.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
+from wsis.declare.recipe import BaisegSpec
 from wsis.errors import WsisError
 from wsis.methods.baiseg.extract.flood import flood, flood_classes
 from wsis.methods.baiseg.extract.gradient import grey_gradient
 from wsis.methods.baiseg.extract.instances import Extracted, instances
 from wsis.methods.baiseg.extract.seeds import literal_seeds, semantic_seeds
 from wsis.methods.baiseg.extract.thin import boundary_pixels
-
-Seeds = Literal["literal", "semantic"]
-Relief = Literal["boundary", "image"]
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """Settings; the recipe's keys of the same names. Refuses senseless ones with WsisError.
-
-    threshold: a boundary pixel exceeds it (0: every response counts, 1: none does)
-    thin: non-maximum suppression before the threshold
-    seeds: components of all free pixels, or of one semantic class at a time
-    refine: close each region and keep its class's pixels
-    relief: what the watershed floods: the boundary map or the grey image's gradient
-    closing: side of the closing's square in pixels, odd
-    min_area: pixels of a component of semantic seeds
-    """
-
-    threshold: float
-    thin: bool = True
-    seeds: Seeds = "semantic"
-    refine: bool = True
-    relief: Relief = "boundary"
-    closing: int = 5
-    min_area: int = 50
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
-            raise WsisError(f"baiseg.threshold is {self.threshold}: a boundary map has values from 0 to 1")
-        if self.closing < 1 or self.closing % 2 == 0:
-            raise WsisError(f"baiseg.closing is {self.closing}: a square's side must be odd, 1 or more")
-        if self.min_area < 1:
-            raise WsisError(f"baiseg.min_area is {self.min_area}: a component has 1 pixel or more")
-        for key, choices in (("seeds", Seeds), ("relief", Relief)):
-            if getattr(self, key) not in get_args(choices):
-                allowed = ", ".join(get_args(choices))
-                raise WsisError(f"baiseg.{key} is {getattr(self, key)!r}: choose one of {allowed}")
 
 
 @dataclass
@@ -80,7 +43,7 @@ def extract(
     image: np.ndarray,
     boundary: np.ndarray | None,
     semantic: np.ndarray,
-    settings: Extraction,
+    settings: BaisegSpec,
     certainty: np.ndarray | None = None,
 ) -> list[Extracted]:
     """Instances of an image, best first; arguments and errors as those of `extract_steps`."""
@@ -91,7 +54,7 @@ def extract_steps(
     image: np.ndarray,
     boundary: np.ndarray | None,
     semantic: np.ndarray,
-    settings: Extraction,
+    settings: BaisegSpec,
     certainty: np.ndarray | None = None,
 ) -> Steps:
     """Instances of an image with every step.
@@ -100,7 +63,7 @@ def extract_steps(
         image: h x w x 3 uint8 RGB
         boundary: h x w float32 in [0, 1]; None: instances are the semantic map's components (a control)
         semantic: h x w uint8
-        settings: see Extraction
+        settings: a recipe's section, from `threshold` to `closing`; with a boundary map, `threshold` is set
         certainty: h x w float32 in [0, 1], probability of the semantic map's class; None: 1
 
     Raises:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import dataclass, fields
+from functools import cache, partial
 from itertools import islice
 
 import numpy as np
@@ -13,14 +14,16 @@ from pycocotools import mask as rle
 from tests.methods.baiseg import scenes as baiseg
 from tests.methods.boxcaseg import scenes as boxcaseg
 from tests.methods.sim.toy import sim_recipe
-from wsis.data.loading import eval_samples, train_batches
+from wsis.data import shared
+from wsis.data.loading import Shard, eval_samples, train_batches
 from wsis.data.roots import open_root
 from wsis.data.salient import open_salient
 from wsis.data.shapes.write import write_shapes
 from wsis.data.structures import Memo, Sample
 from wsis.declare.load import merged
 from wsis.declare.recipe import Recipe, ShapesSpec
-from wsis.engine import shared, stages
+from wsis.engine.step import batches
+from wsis.methods import build_method
 from wsis.methods.baiseg.batches import semantic_batches
 from wsis.methods.boxcaseg.patches import patch_batches
 
@@ -58,10 +61,13 @@ def recipe(kind="boxinst", **over):
     )
 
 
+method_of = cache(partial(build_method, num_classes=3))
+
+
 def read(recipe, place, start=0, count=6, micro=2, proxies=None):
     """Iterations from the stream that a run of this recipe trains on."""
     root, salient = open_root(recipe, place, proxies), _salient(recipe, place)
-    found = stages.batches(recipe, root, salient, start, 0, 1, micro, 0)
+    found = batches(method_of(recipe), root, salient, Shard(start, micro=micro))
     return list(islice(found, count))
 
 
@@ -69,10 +75,10 @@ def plain(recipe, place, start=0, count=6, micro=2, proxies=None):
     """The same from the data alone."""
     root, salient = open_root(recipe, place, proxies), _salient(recipe, place)
     if recipe.method == "boxcaseg":
-        found = patch_batches(recipe, root, salient, start, micro=micro)
+        found = patch_batches(recipe, root, salient, Shard(start, micro=micro))
     else:
         make = semantic_batches if recipe.method == "baiseg" else train_batches
-        found = make(recipe, root, start, micro=micro)
+        found = make(recipe, root, Shard(start, micro=micro))
     return list(islice(found, count))
 
 
@@ -145,8 +151,8 @@ def test_several_processes_share_nothing_of_a_batch_that_they_split(place):
     row = recipe()
     root = open_root(row, place)
     for rank in (0, 1):
-        found = list(islice(stages.batches(row, root, None, 0, rank, 2, 1, 0), 3))
-        assert_same(found, list(islice(train_batches(row, root, 0, rank, 2), 3)))
+        found = list(islice(batches(method_of(row), root, None, Shard(0, rank, 2)), 3))
+        assert_same(found, list(islice(train_batches(row, root, Shard(0, rank, 2)), 3)))
         assert not any(noted(found))
         note(found)
 
@@ -341,7 +347,7 @@ def test_a_process_keeps_no_more_than_the_limit_and_the_rest_is_the_same(place, 
     monkeypatch.setattr(shared, "LIMIT", 3 * (one + large.nbytes))
     for _ in range(2):
         for t, micros in enumerate(
-            islice(stages.batches(row, open_root(row, place), None, 0, 0, 1, 2, 0), 8)
+            islice(batches(method_of(row), open_root(row, place), None, Shard(micro=2)), 8)
         ):
             assert_same([micros], plain(row, place, t, 1))
             micros[0].once("large", large.clone)

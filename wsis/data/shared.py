@@ -22,7 +22,6 @@ from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot
 from wsis.data.structures import Memo
 from wsis.declare.recipe import Recipe
-from wsis.methods.boxcaseg.patches import uses_boxes
 
 LIMIT = 2**30  # bytes that a process keeps of batches with notes on them, and as many of notes on samples
 GROUP = 16  # samples that a network may be given at a time, before it notes anything on the first
@@ -30,22 +29,16 @@ M = TypeVar("M", bound=Memo)
 Make = Callable[[int], Iterator[list[M]]]  # iteration -> the stream of batches from there on
 
 
-def images_key(recipe: Recipe, root: Root, salient: SalientRoot | None) -> Hashable:
-    """What determines the images of every training batch, their boxes, how they are cut; masks may differ."""
-    data, schedule = recipe.data.model_dump(mode="json"), recipe.schedule
-    drawn = {"supervision"} if recipe.boxcaseg is None else set()  # salient images or none
-    data = str({key: value for key, value in data.items() if key not in drawn})
-    cut = None
-    if recipe.baiseg is not None:  # VOC lists pictures by their maps, or by their objects
-        cut = (recipe.baiseg.crop, tuple(picture.id for picture in root.train))
-    if recipe.boxcaseg is not None:
-        spec = recipe.boxcaseg
-        cut = (spec.ratio, spec.salient_images, spec.shift, spec.normalise, spec.patch, spec.side)
-        cut += (uses_boxes(recipe),)  # heads of salient images alone see no others
+def images_key(recipe: Recipe, root: Root, salient: SalientRoot | None, cut: Hashable) -> Hashable:
+    """What determines the images of every training batch, their boxes, how they are cut; masks may differ.
+
+    cut: what the method adds to it (`wsis.methods.base.Method.cut`)
+    """
+    data = recipe.data.model_dump_json(exclude={"supervision"})
     # Instances that another network found have boxes of their own.
     instances = _made(root) if recipe.proxy and recipe.proxy.instances else None
-    found = None if salient is None else salient.fingerprint
-    return str(root.path), root.fingerprint, found, data, recipe.seed, schedule.batch, cut, instances
+    roots = (str(root.path), root.fingerprint, None if salient is None else salient.fingerprint)
+    return roots, data, recipe.seed, recipe.schedule.batch, cut, instances
 
 
 def masks_key(recipe: Recipe, root: Root) -> Hashable:

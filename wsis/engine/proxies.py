@@ -1,0 +1,69 @@
+"""Masks of a run's training images, which another network learns from: made where the run was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+
+from wsis.data.roots import Picture, Root
+from wsis.data.structures import Instances
+from wsis.engine.predict import predicted
+from wsis.files import digest
+from wsis.methods.base import Method
+from wsis.proxy.folder import file_of, remove_others
+from wsis.proxy.generate import write_proxies
+
+IDS = 100_000  # instances of an image that can have ids of their own
+
+
+def make_proxies(method: Method, root: Root, folder: Path, fabric: Fabric, show: bool = True) -> None:
+    """Write this process's share of the training images' masks; goes on where an earlier try stopped."""
+    rank, world = fabric.global_rank, fabric.world_size
+    mine = root.train[rank::world]
+    pictures = {picture.id: picture for picture in mine}
+
+    def images(ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+        samples = method.training_samples(root, [pictures[id] for id in ids])
+        for sample, instances in predicted(method, samples, fabric):
+            picture = pictures[sample.id]
+            yield {
+                "image_id": picture.id,
+                "file_name": picture.path.name,
+                "height": picture.height,
+                "width": picture.width,
+                "objects": _objects(picture, instances, root.category_ids),
+            }
+
+    made_by = {"run": folder.name, "weights": digest(folder / "model.pt"), **method.chosen()}
+    title = f"{folder.name} proxies"
+    write_proxies(file_of(folder, rank, world), list(pictures), images, made_by, title, show and rank == 0)
+    fabric.barrier()
+    if rank == 0:
+        remove_others(folder, world)
+
+
+def _objects(picture: Picture, instances: Instances, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """The instances as `wsis.proxy.generate` takes them.
+
+    Masks of annotated objects keep these objects' ids and boxes, others get their own.
+    """
+    ids, boxes = instances.annotation_ids, instances.boxes.tolist()
+    if ids is None:
+        ids = [picture.id * IDS + number for number in range(len(boxes))]
+    else:
+        annotated = {instance.id: instance.box for instance in picture.instances}
+        boxes = [annotated[id] for id in ids]
+    rows = zip(ids, boxes, instances.labels.tolist(), instances.masks, instances.scores.tolist(), strict=True)
+    return [
+        {
+            "annotation_id": id,
+            "category_id": category_ids[label],
+            "bbox": [x0, y0, max(x1 - x0, 0.0), max(y1 - y0, 0.0)],
+            "rle": mask,
+            "certainty": score,
+        }
+        for id, (x0, y0, x1, y1), label, mask, score in rows
+    ]

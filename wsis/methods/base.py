@@ -1,0 +1,148 @@
+"""A method as the engine knows it: what it trains on, its losses, its predictions, and what it remembers.
+
+The engine, the proxies and the benchmarks call what stands here and nothing else of a method. Defaults are
+those of an ordinary detector, which takes whole images; `wsis.methods.fill` has those of methods that
+give masks to annotated boxes.
+Shapes: B images or crops of a micro-batch, N instances of an image, h x w original image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsis.data.loading import Shard, eval_samples, image_sample, train_batches
+from wsis.data.roots import Picture, Root
+from wsis.data.salient import SalientRoot
+from wsis.data.structures import Instances, Memo, Sample
+from wsis.declare.recipe import Recipe, ScheduleSpec
+from wsis.errors import WsisError
+
+# Layers whose weight and bias are not decayed (as in detectron2 and AdelaiDet: weight decay 0 on norms).
+NORMS = (
+    nn.modules.batchnorm._NormBase,  # batch and instance norm, whatever their dimension
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+)
+
+
+class Method(nn.Module):
+    """Base class of all methods: override `losses` and `predict`, and of the rest what differs.
+
+    A method is built as Class(recipe, num_classes), with a settled recipe and C contiguous labels.
+    mask_part: how the names of the parameters that make masks begin; all the others are the base
+    """
+
+    mask_part: tuple[str, ...] = ()
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+
+    # Training
+
+    def stream(self, root: Root, salient: SalientRoot | None, shard: Shard) -> Iterator[list[Any]]:
+        """The shard's iterations without end, each a list of `shard.micro` batches.
+
+        A batch is a Memo with `ids` (of its images or objects, for messages) and `to(device)`. It depends on
+        the recipe, the data and its iteration alone, so that a resumed training sees the same.
+        salient: images of one salient object with masks, where the recipe asks for them
+        """
+        return train_batches(self.recipe, root, shard)
+
+    def cut(self, root: Root) -> Hashable:
+        """What else than the recipe's data section (without supervision), seed and batch decides the images
+        of a stream and their boxes; runs on one frozen base share batches where all of it is equal.
+        """
+        return None
+
+    def losses(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+        """Named scalar losses of a micro-batch on the method's device; their sum is minimised.
+
+        generator: on the CPU, seeded by recipe, iteration and shard: the source of all that is random
+        """
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """Called once before the first step, when the first weights are there; not on a resume."""
+
+    def on_step_end(self, iteration: int) -> None:
+        """Called after every step of the optimiser; iteration: of that step, from 0."""
+
+    def local_state(self) -> dict[str, Any]:
+        """What each process has of its own and a resume must bring back, as tensors and plain types.
+
+        Empty where the weights and buffers are all there is.
+        """
+        return {}
+
+    def load_local_state(self, state: dict[str, Any]) -> None:
+        """Undo `local_state`."""
+
+    def parameter_groups(self, schedule: ScheduleSpec) -> list[dict[str, Any]]:
+        """Optimiser groups of the trainable parameters: norm layers without weight decay, the others with.
+
+        A group may carry `lr_scale`, by which the schedule's learning rate is multiplied (1 when absent).
+        """
+        norms = {
+            id(parameter)
+            for module in self.modules()
+            if isinstance(module, NORMS)
+            for parameter in module.parameters(recurse=False)
+        }
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trainable if id(p) not in norms], "weight_decay": schedule.weight_decay},
+            {"params": [p for p in trainable if id(p) in norms], "weight_decay": 0.0},
+        ]
+        return [group for group in groups if group["params"]]
+
+    # Prediction, in evaluation mode and without gradients
+
+    def samples(self, root: Root, rank: int = 0, world: int = 1) -> Iterator[Memo]:
+        """Every world-th evaluation image from the rank-th on, in id order, as `predict` takes it."""
+        return eval_samples(self.recipe, root, rank, world)
+
+    def training_samples(self, root: Root, pictures: Sequence[Picture]) -> Iterator[Memo]:
+        """Training pictures as `predict` takes them, for masks that another network learns.
+
+        Raises WsisError where the method makes none.
+        """
+        raise WsisError(f"method '{self.recipe.method}' makes no masks of training images")
+
+    def image_sample(self, path: Path, size: tuple[int, int], id: int) -> Sample:
+        """An image file of size (h, w) without annotations, as `predict` takes it.
+
+        Raises WsisError where the method needs more than the image.
+        """
+        return image_sample(self.recipe.data, path, size, id)
+
+    def predict(self, samples: Sequence[Any]) -> list[Instances]:
+        """The instances of each sample, best first, in the frame of the original image.
+
+        samples: have `id` and `image` (3 x H x W uint8, on the CPU)
+        """
+        raise NotImplementedError
+
+    def calibrate(self, root: Root) -> dict[str, Any]:
+        """Choose what is chosen when the training is over, before the first prediction.
+
+        Called on every process. Returns what train.json says of it.
+        """
+        return {}
+
+    def chosen(self) -> dict[str, Any]:
+        """What `calibrate` chose, as JSON: beside the weights it decides the predictions."""
+        return {}
+
+    def restore(self, folder: Path) -> None:
+        """Take again what `calibrate` chose for the finished run of `folder`."""
+
+    def remark(self) -> str:
+        """What there is to say about the masks that were made; '' for nothing."""
+        return ""

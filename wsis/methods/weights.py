@@ -1,0 +1,101 @@
+"""Weights from a run's folder (model.pt): its own network again, or those that another run starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wsis.declare.recipe import Recipe
+from wsis.errors import WsisError
+from wsis.methods import build_method
+from wsis.methods.base import Method
+
+COUNTER = "iteration"  # a method's buffer of steps done, which ramps of losses read
+
+
+def trained_method(folder: Path, recipe: Recipe, num_classes: int) -> tuple[Method, int]:
+    """The network of a finished run with all that was chosen for it, and its iterations.
+
+    folder: the run's, with model.pt and train.json. Raises WsisError where model.pt is of another recipe.
+    """
+    content = load_model(folder / "model.pt")
+    if content["recipe"] != recipe.id:
+        raise WsisError(f"{folder}: model.pt is of {content['recipe']}, expected {recipe.id}")
+    method = build_method(recipe, num_classes)
+    method.load_state_dict(content["model"])
+    method.restore(folder)
+    return method, content["iteration"]
+
+
+def load_model(path: Path) -> dict[str, Any]:
+    """Content of a model.pt: {"recipe": id, "iteration": int, "model": state dict} and maybe the optimiser's.
+
+    Raises WsisError when it is missing or unreadable.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or not {"recipe", "iteration", "model"} <= set(content):
+            raise ValueError("it is not the weights of a run")
+        return content
+    except FileNotFoundError:
+        raise WsisError(f"{path}: no such file; train that run first") from None
+    except Exception as error:
+        raise WsisError(f"{path}: can't be read as a run's weights: {error}") from None
+
+
+def init_from_parent(model: nn.Module, path: Path, own: tuple[str, ...] = ()) -> list[str]:
+    """Start `model` from the weights of a parent run (`Recipe.init`).
+
+    The buffer `iteration` stays the child's own, whose schedule and ramps begin anew. Names that only one
+    of the two has are left alone (a child may add parts) and returned, sorted, as "+ name" (only the
+    child's) and "- name" (only the parent's). Names that begin with one of `own` count as such where the
+    shapes differ. Raises WsisError naming every other key whose shape differs, and when the two have no name
+    in common.
+    """
+    parent = load_model(path)["model"]
+    parent.pop(COUNTER, None)
+    for name, value in model.state_dict().items():
+        if name.startswith(own) and name in parent and _shape(parent[name]) != _shape(value):
+            del parent[name]
+    return _load_shared(model, parent, path)
+
+
+def continue_parent(model: nn.Module, path: Path, iteration: int) -> tuple[dict[str, Any], list[str]]:
+    """Give `model` the weights and the counter of a warm-up that stopped at `iteration`.
+
+    Returns the file's content, whose "optimizer" and "scaler" go on with it, and names as
+    `init_from_parent`. Raises WsisError as that, and when the parent stopped elsewhere.
+    """
+    content = load_model(path)
+    if content["iteration"] != iteration or "optimizer" not in content:
+        without = "" if "optimizer" in content else ", without its optimiser"
+        raise WsisError(
+            f"{path}: the parent stopped at iteration {content['iteration']}{without};"
+            f" expected a warm-up of {iteration}"
+        )
+    return content, _load_shared(model, content["model"], path)
+
+
+def _load_shared(model: nn.Module, parent: dict[str, Any], path: Path) -> list[str]:
+    own = {name: value for name, value in model.state_dict().items() if name != COUNTER or name in parent}
+    shared = [name for name in own if name in parent]
+    shapes = {name: (_shape(parent[name]), _shape(own[name])) for name in shared}
+    wrong = [
+        f"{name} ({theirs} there, {ours} here)" for name, (theirs, ours) in shapes.items() if theirs != ours
+    ]
+    if wrong:
+        raise WsisError(f"{path}: the parent's weights don't fit this recipe's model: {', '.join(wrong)}")
+    if not shared:
+        raise WsisError(f"{path}: the parent's weights share no name with this recipe's model")
+    model.load_state_dict({name: parent[name] for name in shared}, strict=False)
+    return sorted(
+        [f"+ {name}" for name in own if name not in parent]
+        + [f"- {name}" for name in parent if name not in own]
+    )
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
