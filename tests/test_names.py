@@ -13,25 +13,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LONG, SHORT = re.compile(r"(?i)boxinst|boxcaseg|baiseg"), "sim"
 KNOWN = {  # file -> why it still names a method
-    "workflow/rules/boundary.smk": "a rule of one method's measures",
-    "workflow/rules/evaluate.smk": "complexity is counted of one paper's networks",
-    "workflow/rules/proxy.smk": "a rule of one method's measures",
-    "workflow/rules/pseudo.smk": "a rule of one method's measures",
-    "wsis/cli.py": "commands of one method's measures",
     "wsis/declare/load.py": "the papers",
     "wsis/declare/proportions.py": "sections of recipes",
     "wsis/declare/recipe.py": "sections of recipes",
     "wsis/declare/resolve.py": "sections of recipes",
     "wsis/declare/specs.py": "sections of recipes",
     "wsis/declare/stages.py": "sections of recipes",
-    "wsis/declare/table.py": "the papers, and measures of methods",
+    "wsis/declare/table.py": "the papers",
     "wsis/declare/variant.py": "sections of recipes",
-    "wsis/jobs.py": "the colour affinity of a figure",
-    "wsis/measures/words.py": "measures of methods",
     "wsis/nn/hrnet.py": "keys of a recipe in a message",
     "wsis/plan.py": "methods that fill boxes",
-    "wsis/provenance.py": "hashes of one method's measures",
-    "wsis/report/measure_cells.py": "measures of methods",
     "wsis/report/view.py": "titles of the papers",
 }
 

@@ -161,22 +161,22 @@ def submit(
 
 
 @app.command()
-def affinity(
+def measure(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="sets of measures, tables (PAPER/NUMBER), ids of what is measured; default: all"),
+    ] = None,
     scale: ScaleOption = "tiny",
     seeds: SeedsOption = None,
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
-    stride: Annotated[int | None, typer.Option(help="of the grid, pixels; default: 4, generated 2")] = None,
-    short_side: Annotated[
-        int | None, typer.Option(help="resize first; default: 800, generated as is")
-    ] = None,
-    images: Annotated[int | None, typer.Option(help="only the first N")] = None,
+    accelerator: AcceleratorOption = None,
 ) -> None:
-    """Share of positive edges by colour similarity: curves of a figure, and a column of a table."""
-    from wsis.jobs import measure_affinity
+    """Measures of tables and figures: of trained runs, of images or of networks; nothing is trained."""
+    from wsis.jobs import measure as measure_all
 
-    measure_affinity(planned(scale, seeds, set_), results, data_root, stride, short_side, images)
+    measure_all(planned(scale, seeds, set_), words or [], results, data_root, accelerator)
 
 
 @app.command()
@@ -193,66 +193,6 @@ def pictures(
 
     for path in picture_runs(planned(scale, seeds, set_), ids, results, data_root):
         print(path)
-
-
-@app.command()
-def pseudo(
-    ids: Annotated[list[str], typer.Argument(help="run ids of warm-ups that SIM's rows continue")],
-    scale: ScaleOption = "tiny",
-    seeds: SeedsOption = None,
-    set_: SetOption = None,
-    data_root: RootOption = None,
-    results: ResultsOption = RESULTS,
-    batches: Annotated[
-        int, typer.Option(help="of training images, for the prototypes; a report shows only those of 25")
-    ] = 25,
-    accelerator: AcceleratorOption = None,
-) -> None:
-    """Quality of SIM's pseudo masks for every row's settings, at the warm-up and without training."""
-    from wsis.methods.sim.measures import measure_pseudo
-
-    measure_pseudo(planned(scale, seeds, set_), ids, results, data_root, batches, accelerator)
-
-
-@app.command("proxy-quality")
-def proxy_quality(
-    ids: Annotated[list[str], typer.Argument(help="ids of trained BoxCaseg runs whose masks others learn")],
-    scale: ScaleOption = "tiny",
-    seeds: SeedsOption = None,
-    set_: SetOption = None,
-    data_root: RootOption = None,
-    results: ResultsOption = RESULTS,
-) -> None:
-    """Quality of BoxCaseg's proxy masks under every row's merging and dropping, on evaluation images."""
-    from wsis.methods.boxcaseg.measures import measure_proxies
-
-    measure_proxies(planned(scale, seeds, set_), ids, results, data_root)
-
-
-@app.command("boundary-quality")
-def boundary_quality(
-    ids: Annotated[list[str], typer.Argument(help="ids of trained runs of BAISeg")],
-    scale: ScaleOption = "tiny",
-    seeds: SeedsOption = None,
-    set_: SetOption = None,
-    data_root: RootOption = None,
-    results: ResultsOption = RESULTS,
-    accelerator: AcceleratorOption = None,
-) -> None:
-    """Response of BAISeg's boundary maps on contacts, interiors and texture edges, and pairs split."""
-    from wsis.methods.baiseg.measures import measure_boundaries
-
-    measure_boundaries(planned(scale, seeds, set_), ids, results, data_root, accelerator)
-
-
-@app.command()
-def complexity(scale: ScaleOption = "tiny", results: ResultsOption = RESULTS) -> None:
-    """Operations and parameters of the papers' networks -> results/<scale>/complexity.json; no training."""
-    from wsis.methods.baiseg.complexity_job import measure_complexity
-
-    path = results / scale / "complexity.json"
-    measure_complexity(planned(scale, None, None).tables, path)
-    print(path)
 
 
 app.add_typer(report_app)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from wsis.data.places import Roots, named_roots, run_root
-from wsis.declare.load import load_figures
-from wsis.declare.recipe import DataSpec, Recipe
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
 from wsis.files import read_json
+from wsis.measures.measure import Asked, Measured, MeasureSet, Subject
+from wsis.measures.registry import sets
 from wsis.plan import Plan, shapes_root
 
 
@@ -64,81 +68,92 @@ def same_data(folder: Path, root) -> None:
         )
 
 
-def measure_affinity(
-    plan: Plan,
-    results: Path,
-    data_root: Roots,
-    stride: int | None = None,
-    short_side: int | None = None,
-    images: int | None = None,
-) -> None:
-    """results/<scale>/affinity.json over the evaluation images of the scale.
+def measure(
+    plan: Plan, words: Sequence[str], results: Path, data_root: Roots, accelerator: str | None = None
+) -> list[Path]:
+    """results/<scale>/measures/<set>/<key>.json of what `words` stand for; returns the paths.
 
-    Photographs are measured as the paper's loss sees them, at its test size (800, at most 1333) with stride
-    4; generated images at their own size with the stride of the tiny net's masks. Arguments override.
+    words: names of sets of measures, tables and keys (ids of trained runs, or of recipes), none for all; what
+    tables show of runs that aren't trained is left out. accelerator: of networks that run; None takes a
+    graphics card where there is one. Raises WsisError for a key that is not measured, isn't trained or was
+    trained on other data.
     """
+    from wsis.measures.wanted import chosen
+
+    runs = results / plan.scale.name / "runs"
+    trained = {run for run in plan.runs if (runs / run / "train.json").exists()}
+    paths = []
+    for name, keys in chosen(plan, words).items():
+        its_set, lines = sets()[name], []
+        for key, cases in keys.items():
+            if its_set.needs != "run" or key in trained:
+                subject = Subject(key, cases, runs.parent)
+                path, measured = _measure(plan, its_set, subject, data_root, accelerator)
+                paths.append(path)
+                lines += [(cases[case], values) for case, values in measured.values.items()]
+            elif key in words:
+                raise WsisError(f"{runs / key / 'train.json'}: no such file; train {key} first")
+        if lines:
+            _show(its_set, lines)
+    if not paths:
+        raise WsisError(f"nothing to measure at {plan.scale.name}: no run behind it is trained")
+    return paths
+
+
+def _measure(
+    plan: Plan, its_set: MeasureSet, subject: Subject, data_root: Roots, accelerator: str | None
+) -> tuple[Path, Measured]:
+    from wsis.data.roots import open_root
+    from wsis.measures.file import write_measured
+
+    start = time.monotonic()
+    if its_set.needs == "run":
+        subject.run, subject.folder = plan.runs[subject.key], subject.base / "runs" / subject.key
+    if its_set.needs != "recipe":
+        recipe = (subject.run or next(iter(subject.cases.values())).run).recipe
+        subject.root = open_root(recipe, run_root(recipe, subject.base.parent, plan.scale.name, data_root))
+    if subject.folder:
+        if text := difference(subject.folder, subject.run.recipe):
+            raise WsisError(f"{subject.folder}: {text}; train it again")
+        same_data(subject.folder, subject.root)
+    module, name = its_set.compute.split(":")
+    with _device(accelerator) if its_set.network else nullcontext("cpu") as subject.device:
+        measured = getattr(import_module(module), name)(subject)
+    path = write_measured(its_set, subject, measured)
+    counts = [f"{name} {value}" for name, value in measured.details.items() if isinstance(value, int)]
+    print(f"{', '.join([*counts, f'{time.monotonic() - start:.0f} s'])}: {path}")
+    return path, measured
+
+
+@contextmanager
+def _device(accelerator: str | None) -> Iterator[Any]:
+    """A torch device: on None a graphics card where there is one, held while it is used."""
+    import torch
+
+    from wsis.engine.run import lease_devices
+
+    accelerator = accelerator or ("cuda" if torch.cuda.is_available() else "cpu")
+    with lease_devices(accelerator, 1) as (card,):
+        yield torch.device("cpu" if accelerator == "cpu" else f"cuda:{card}")
+
+
+def _show(its_set: MeasureSet, lines: list[tuple[Asked, dict[str, float | None]]]) -> None:
+    """What was measured for each row, in a grid a table with the columns that it shows."""
     from rich.console import Console
     from rich.table import Table
 
-    from wsis.data.roots import open_root
-    from wsis.files import write_json
-    from wsis.methods.boxinst.affinity import Affinity, colour_affinity
-
-    recipe = _affinity_recipe(plan, short_side, images)
-    root = open_root(recipe, run_root(recipe, results, plan.scale.name, data_root))
-    thresholds = sorted(
-        {t for figure in load_figures().values() for t in figure.thresholds} | {0.0, 0.1, 0.2}
-    )
-    affinity = Affinity(thresholds, stride or (2 if plan.scale.data == "generated" else 4))
-    content = colour_affinity(_scenes(recipe, root), affinity)
-    content["short_side"] = recipe.data.eval_short_side
-    content["data"] = {"root_name": root.name, "fingerprint": root.fingerprint}
-    path = results / plan.scale.name / "affinity.json"
-    write_json(path, content)
-    table = Table("tau", *(f"{name}: {what}" for name in content["definitions"] for what in ("prop", "kept")))
-    for i, tau in enumerate(thresholds):
-        cells = [c[what][i] for c in content["definitions"].values() for what in ("prop", "kept")]
-        table.add_row(f"{tau:g}", *("" if cell is None else f"{cell:.1f}" for cell in cells))
-    Console().print(table)
-    print(f"{content['images']} images, {content['objects']} objects, {content['seconds']:.0f} s: {path}")
-
-
-def _affinity_recipe(plan: Plan, short_side: int | None, images: int | None) -> Recipe:
-    """A recipe whose 'training' pictures are the scale's evaluation images, masks visible."""
-    if not plan.runs:
-        raise WsisError(f"scale {plan.scale.name} has no runs to take the data from")
-    recipe = next(iter(plan.runs.values())).recipe
-    if plan.scale.data == "generated":
-        size = {"eval_short_side": recipe.data.eval_short_side}
-    else:
-        size = {"eval_short_side": DataSpec().eval_short_side, "max_side": DataSpec().max_side}
-    if short_side:
-        size["eval_short_side"] = short_side
-    data = recipe.data.model_copy(
-        update={
-            "train": recipe.data.eval,
-            "supervision": "masks",
-            "train_images": images or recipe.data.eval_images,
-            **size,
-        }
-    )
-    return recipe.model_copy(update={"data": data})
-
-
-def _scenes(recipe: Recipe, root) -> Iterator:
-    import torch
-
-    from wsis.data.loading import annotated
-    from wsis.data.transforms import network_size, read_image, resize
-    from wsis.methods.boxinst.affinity import Scene
-
-    for picture in root.train:
-        h, w = picture.height, picture.width
-        view = annotated(read_image(picture.path, h, w), picture, hidden=False)
-        height, width, _ = network_size(h, w, recipe.data.eval_short_side, recipe.data.max_side)
-        view = resize(view, height, width)
-        image = torch.from_numpy(view.image.transpose(2, 0, 1).copy())
-        yield Scene(image, torch.from_numpy(view.boxes), torch.from_numpy(view.masks))
+    console = Console(width=max(Console().width, 120))
+    for table in {asked.table.key: asked.table for asked, _ in lines}.values():
+        measures = [measure for measure in its_set.measures if measure.name in table.metrics]
+        grid = Table(f"{table.key}, {its_set.name}")
+        for measure in measures:
+            unit = "" if measure.unit in measure.words else f", {measure.unit}"
+            grid.add_column(measure.words + unit, justify="right", min_width=6)
+        for asked, values in lines:
+            if asked.table is table:
+                numbers = (values[measure.name] for measure in measures)
+                grid.add_row(asked.row.label, *("" if x is None else f"{x:.4g}" for x in numbers))
+        console.print(grid)
 
 
 def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, reference: bool = False) -> Path:

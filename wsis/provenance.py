@@ -22,17 +22,6 @@ ROOT = Path(__file__).resolve().parents[1]  # the folder that holds the package 
 ROOMS = ("methods", "nn", "losses", "data", "proxy", "evaluation")
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 APART = frozenset({"info", "spec", "pictures", "sheets", "measures", "bench"})  # modules of a method's room
-_MEASURING = ("wsis.methods.sim.quality", "wsis.methods.sim.pseudo_quality")
-_MEASURING_PROXIES = (
-    "wsis.methods.boxcaseg.proxy_rows", "wsis.methods.boxcaseg.proxy_quality",
-    "wsis.evaluation.class_agnostic", "wsis.evaluation.rle",
-    "wsis.proxy.merge", "wsis.proxy.agreement",
-)  # fmt: skip
-_MEASURING_BOUNDARIES = (
-    "wsis.methods.baiseg.boundary",
-    "wsis.evaluation.rle",
-    "wsis.methods.baiseg.boundary_quality",
-)
 
 
 def code_hash(method: str, root: Path = ROOT) -> str:
@@ -43,21 +32,6 @@ def code_hash(method: str, root: Path = ROOT) -> str:
 def network_module(method: str) -> str:
     """The module of a method's network, with which its training begins."""
     return info_of(method).network.partition(":")[0]
-
-
-def pseudo_hash(root: Path = ROOT) -> str:
-    """The same for the measures of SIM's pseudo masks: SIM's code, and that which measures."""
-    return hash_of([network_module("sim"), *_MEASURING], root)
-
-
-def proxy_hash(root: Path = ROOT) -> str:
-    """The same for the measures of proxy masks: what measures them. A run has written the masks."""
-    return hash_of(_MEASURING_PROXIES, root)
-
-
-def boundary_hash(root: Path = ROOT) -> str:
-    """The same for the measures of boundary maps: BAISeg's code, and that which measures."""
-    return hash_of([network_module("baiseg"), *_MEASURING_BOUNDARIES], root)
 
 
 def hash_of(modules: Iterable[str], root: Path = ROOT) -> str:

@@ -1,4 +1,4 @@
-"""What a target of the workflow still needs: its tables, the jobs that train and evaluate, and their order.
+"""What a target of the workflow still needs: its tables, the jobs that train, evaluate and measure.
 
 What is finished stands in no job, so that another target, which groups runs in another way, trains nothing
 again. Snakemake starts anew for every job on a cluster, when more is finished: the jobs that the workflow
@@ -11,11 +11,13 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from wsis.declare.load import load_figures
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
+from wsis.measures.wanted import Measuring, todo
 from wsis.packing import Job, pack, shapes_root, table_ranks
 from wsis.plan import Plan
 
@@ -25,11 +27,12 @@ JOBS = "jobs.json"
 
 @dataclass(frozen=True)
 class Work:
-    """tables: keys, in the order in which they become complete; trainings, evaluations: jobs to be done."""
+    """tables: keys, in the order in which they become complete; the others: processes to be started."""
 
     tables: tuple[str, ...]
     trainings: tuple[Job, ...]
     evaluations: tuple[Job, ...]
+    measurings: tuple[Measuring, ...]
 
 
 def targets(plan: Plan) -> dict[str, list[str]]:
@@ -73,7 +76,8 @@ def work(plan: Plan, tables: Sequence[str], results: Path, cores: int = 1, anew:
     for data in dict.fromkeys(shapes_root(plan.runs[run].recipe) for run in left):
         runs = tuple(run for run in left if shapes_root(plan.runs[run].recipe) == data)
         evaluations.append(Job(f"{runs[0]}-trained-{len(runs)}", runs, (), data, ranks[runs[0]]))
-    return Work(tuple(tables), tuple(trainings), tuple(evaluations))
+    measurings = todo(plan, tables, folder.parent, None if anew else trained)
+    return Work(tuple(tables), tuple(trainings), tuple(evaluations), tuple(measurings))
 
 
 def finished(plan: Plan, runs: Collection[str], folder: Path) -> set[str]:
@@ -119,11 +123,11 @@ def read_work(folder: Path) -> Work:
     if not path.exists():
         raise WsisError(f"no {path}: start the workflow with snakemake or make reproduce")
     content = read_json(path)
-    parts = {
-        name: tuple(
-            Job(entry["id"], tuple(entry["runs"]), tuple(entry["needs"]), entry["data"], entry["rank"])
-            for entry in content[name]
-        )
-        for name in ("trainings", "evaluations")
-    }
+    kinds = {"trainings": Job, "evaluations": Job, "measurings": Measuring}
+    parts = {name: tuple(_parsed(kind, entry) for entry in content[name]) for name, kind in kinds.items()}
     return Work(tuple(content["tables"]), **parts)
+
+
+def _parsed(kind: type, entry: dict[str, Any]) -> Any:
+    """A Job or a Measuring whose lists are tuples again."""
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})

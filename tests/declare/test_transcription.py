@@ -10,7 +10,8 @@ import pytest
 from wsis.declare.load import load_errata, load_recipes, load_tables
 from wsis.declare.recipe import VARIANT
 from wsis.declare.resolve import published_recipe
-from wsis.declare.table import MEASURES, PROXY_MEASURES, PSEUDO_MEASURES, Cell, Claim, Row, Table
+from wsis.declare.table import Cell, Claim, Row, Table
+from wsis.measures.registry import is_ours, set_of
 
 HERE = Path(__file__).parent
 TABLES = {  # paper: table: (rows, printed cells), counted on the papers' pages
@@ -171,15 +172,14 @@ def test_companion_claims_stand_beside_the_papers_own():
     for table in load_tables().values():
         for claim in table.claims:
             marks = [mark for mark in COMPANIONS if mark in claim.id]
-            if claim.metric not in MEASURES and not rows_of_ours(table, claim):
+            if not is_ours(claim.metric) and not rows_of_ours(table, claim):
                 assert not marks, claim.id
                 continue
             assert len(marks) == 1 and COMPANIONS[marks[0]] in " ".join(claim.text.split()), claim.id
             assert claim.by == 0
-            if claim.metric in MEASURES:
-                kinds = {"pseudo": PSEUDO_MEASURES, "proxy": PROXY_MEASURES}
-                kind = next((name for name, own in kinds.items() if claim.metric in own), None)
-                place = f"-in-{kind}-masks" if kind else "-in-boundary-maps"
+            if is_ours(claim.metric):
+                kind = set_of(claim.metric).name
+                place = "-in-boundary-maps" if kind == "boundary" else f"-in-{kind}-masks"
                 assert marks == [place] and claim.metric in table.measures
             assert claim.id.endswith("-auc") == ("AUC" in claim.metric)
             assert claim.id.endswith("-plus-one") == ("plus_one" in claim.metric)

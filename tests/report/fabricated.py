@@ -50,7 +50,7 @@ def cells(table: Table, level: dict[str, float | None]) -> dict[tuple[str, str],
                 cell.runs = {seed: run_id(r.label, seed) for seed in SEEDS}
                 base = level.get(r.label)
                 if metric in table.measures and r.base:  # another paper's method
-                    cell.reason, cell.runs = "no pseudo masks", {}
+                    cell.reason, cell.meant, cell.runs = "no pseudo masks", False, {}
                 elif base is None or (metric == "prop" and published is None):
                     cell.reason = f"not run: python -m wsis train --scale tiny {cell.runs[0]} (~0.2 GPU h)"
                 else:

@@ -19,6 +19,14 @@ from wsis.plan import Plan, Run
 SEEDS = (3, 5, 8)
 LEVEL = {"low": 20.0, "middle": 18.0, "r1": 10.0, "r2": 21.0, "r3": 20.0, "r4": 40.0}
 TAU = {"low": 0.0, "middle": 0.1, "high": 0.2, "r1": 0.5, "r2": 0.6, "r3": 0.7, "r4": 0.8}
+AFFINITY = {
+    "code": "now",
+    "values": {"0": {"prop": 94.1}, "0.1": {"prop": 98.3}},
+    "curves": [
+        {"label": "prop, in the box", "metric": "prop", "points": [[0.0, 94.1], [0.1, 98.3]]},
+        {"label": "kept, in the box", "metric": "kept", "points": [[0.0, 100.0], [0.1, 80.0], [0.3, 0.0]]},
+    ],
+}
 CLAIM = {"text": "t", "section": "3", "metric": "AP"}
 
 
@@ -58,7 +66,7 @@ def add_run(plan: Plan, cell: tuple[str, str], *chain: Recipe) -> None:
 
 
 def make_results(plan: Plan, results: Path) -> None:
-    """Write the files of the finished runs and an affinity.json without tau = 0.2."""
+    """Write the files of the finished runs and a colour affinity without tau = 0.2."""
     runs = results / plan.scale.name / "runs"
     for run in plan.runs.values():
         labels = [label for _, label in run.rows]
@@ -70,9 +78,7 @@ def make_results(plan: Plan, results: Path) -> None:
         write(runs / run.id / "train.json", train | {"data": {"root_name": "shapes-0", "fingerprint": "0f"}})
         environment = {"packages": {"torch": "2.7.1", "timm": None}, "python": "3.11.2", "commit": "abc"}
         write(runs / run.id / "environment.json", environment | {"device": "a CPU", "cores": 2})
-    curve = {"tau": [0.0, 0.1, 0.3], "prop": [94.1, 98.3, None], "kept": [100.0, 80.0, 0.0]}
-    definitions = {"any": curve, "centre": curve | {"prop": [93.0, 97.0, None]}}
-    write(results / plan.scale.name / "affinity.json", {"definitions": definitions})
+    write(results / plan.scale.name / "measures/colour-affinity/coco.json", AFFINITY)
 
 
 def _first() -> Table:

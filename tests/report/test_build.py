@@ -30,6 +30,7 @@ def plan():
 @pytest.fixture
 def report(plan, tmp_path, monkeypatch) -> Report:
     monkeypatch.setattr(report_results, "code_hash", lambda method: "now")
+    monkeypatch.setattr(report_results, "hash_of", lambda modules: "now")
     make_results(plan, tmp_path)
     return report_of(plan, tmp_path)
 
@@ -131,12 +132,13 @@ def test_unseen_classes_are_those_of_the_table(tmp_path, supervision: str, group
 def test_affinity_is_read_at_the_rows_own_threshold(plan, report: Report, tmp_path) -> None:
     found = {label: first(report).cells[label, "prop"].mean for label in ("low", "middle", "high")}
     assert found == {"low": 94.1, "middle": 98.3, "high": None}  # tau 0, 0.1 and one not measured
-    assert "0.2" in first(report).cells["high", "prop"].reason
+    command = "not run: wsis measure colour-affinity boxinst/1a --scale tiny"
+    assert first(report).cells["high", "prop"].reason == command
     curves = report.figures[0].measured
-    assert {curve.metric for curve in curves} == {"prop", "kept"} and len(curves) == 4
+    assert {curve.metric for curve in curves} == {"prop", "kept"} and len(curves) == 2
     assert curves[0].points == ((0.0, 94.1), (0.1, 98.3))
     assert all(isinstance(curve, Curve) for curve in curves)
-    (tmp_path / "tiny/affinity.json").unlink()
+    (tmp_path / "tiny/measures/colour-affinity/coco.json").unlink()
     without = report_of(plan, tmp_path)
     assert without.figures[0].reason.startswith("not run: ")
     assert first(without).cells["low", "prop"].reason.startswith("not run: ")

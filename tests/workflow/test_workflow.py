@@ -12,11 +12,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from wsis.bench.overhead import overhead
+from wsis.measures.file import path_of
+from wsis.measures.registry import sets
+from wsis.measures.wanted import wanted
 from wsis.packing import pack
 from wsis.plan import Plan, make_plan
 from wsis.work import work, write_work
@@ -101,7 +105,8 @@ def test_a_dry_run_of_everything_trains_every_available_row(clean, scale):
                 assert set(runs.values()) <= served, (key, row.label)
                 rows += table.paper == "boxinst"
     assert rows > 20
-    assert listed["affinity"] == listed["complexity"] == 1
+    counts = Counter(name.split("_")[1] for name in listed if name.startswith("measure_"))
+    assert counts["colour-affinity"] == counts["complexity"] == 1 and {*counts} == {*sets()}
     assert {f"render_{key.replace('/', '_')}" for key in plan.tables} <= set(listed)
 
 
@@ -120,27 +125,39 @@ def test_a_target_trains_only_what_its_tables_show(clean):
     assert not training(dry(clean, "--", "figure4"))
 
 
-def test_proxy_masks_are_measured_for_the_tables_that_show_them(clean):
-    plan = make_plan("smoke")
-    runs = [plan.runs[run] for key in ("boxcaseg/7", "boxcaseg/8") for run in plan.wanted([key])]
-    stages = {run.recipe.proxy.parent for run in runs if run.recipe.proxy}
-    stages |= {run.id for run in runs if run.recipe.method in ("boxes", "grabcut")}
-    listed = dry(clean, "--config", "scale=smoke", "--", "boxcaseg_7", "boxcaseg_8")
-    measuring = {name for name in listed if name.startswith("proxy_quality")}
-    assert measuring and measuring <= {f"proxy_quality_{stage}" for stage in stages}
-    listed = dry(clean, "--config", "scale=smoke", "--", "boxcaseg_3")
-    assert not any(name.startswith("proxy_quality") for name in listed)
+@pytest.mark.parametrize(
+    ("target", "measured"),
+    [
+        ("boxcaseg_7", {"proxy"}), ("boxcaseg_3", set()), ("baiseg_3", {"boundary", "complexity"}),
+        ("baiseg_7", set()), ("sim_4", {"pseudo"}), ("figure4", {"colour-affinity"}),
+        ("boxinst_1a", {"colour-affinity"}),
+    ],
+)  # fmt: skip
+def test_measures_are_made_for_the_tables_that_show_them(clean, target, measured):
+    listed = dry(clean, "--config", "scale=smoke", "--", target)
+    made = [name.split("_")[1] for name in listed if name.startswith("measure_")]
+    assert sorted(made) == sorted(measured)  # one process each: one seed, one kind of images
 
 
-def test_boundary_maps_and_costs_are_measured_for_the_tables_that_show_them(clean):
+def test_a_file_that_lacks_a_measure_is_made_again_and_a_whole_one_is_not(clean):
     plan = make_plan("smoke")
-    shown = {*plan.wanted(["baiseg/3"])}
-    listed = dry(clean, "--config", "scale=smoke", "--", "baiseg_3")
-    measuring = {name for name in listed if name.startswith("boundary_quality")}
-    assert measuring and measuring <= {f"boundary_quality_{run}" for run in shown}
-    assert listed["complexity"] == 1 and listed["pictures"] == 2
-    listed = dry(clean, "--config", "scale=smoke", "--", "baiseg_7")
-    assert not any(name.startswith("boundary_quality") for name in listed) and "complexity" not in listed
+    files = {}
+    for key, cases in wanted(plan, ["baiseg/4"])["complexity"].items():
+        path = path_of(clean / "results" / "smoke", "complexity", key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = dict.fromkeys(sets()["complexity"].names, 1.0)
+        files[path] = {"values": dict.fromkeys(cases, values)}
+        path.write_text(json.dumps(files[path]))
+    words = ("--config", "scale=smoke", "--", "baiseg_4")
+    try:
+        assert not [name for name in dry(clean, *words) if name.startswith("measure_")]
+        path, content = next(iter(files.items()))
+        content["values"] = {case: {"params": 1.0} for case in content["values"]}
+        path.write_text(json.dumps(content))
+        made = [name for name in dry(clean, *words) if name.startswith("measure_")]
+        assert made == [f"measure_complexity_{path.stem}"]
+    finally:
+        shutil.rmtree(clean / "results")
 
 
 def test_there_is_a_target_a_table_and_a_paper(clean):

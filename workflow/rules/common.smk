@@ -83,21 +83,6 @@ def root_of(run):
     return [f"{RESULTS}/data/{root}/stats.json"] if root else user_root(recipe.data.dataset)
 
 
-def measured_together(runs_of):
-    """Lists of runs that one process measures: of one data root and seed, shown by the same tables.
-
-    runs_of: tables -> the runs that are measured for them. So the lists do not depend on the target, and none is
-    measured again when another one is asked for.
-    """
-    groups = {}
-    shown = {key: {*runs_of([key])} for key in PLAN.tables}
-    for run in runs_of(PLAN.tables):
-        tables = frozenset(key for key, runs in shown.items() if run in runs)
-        recipe = PLAN.runs[run].recipe
-        groups.setdefault((shapes_root(recipe), recipe.seed, tables), []).append(run)
-    return list(groups.values())
-
-
 def needs_salient(job):
     """Whether a job trains on salient images of the user's (BoxCaseg)."""
     recipes = [PLAN.runs[run].recipe for run in job.runs]

@@ -2,26 +2,20 @@
 # whatever results there are. It is written as soon as a table is complete, hence a rule `render_<table>` each, whose
 # output is a mark; what was shown already is not shown again. A target names the metrics itself as well, because
 # Snakemake makes a missing file again only where it is asked for.
-from wsis.declare.table import COST_MEASURES
+from wsis.declare.load import load_figures
 from wsis.work import figures
 
 TARGETS = targets(PLAN)
-MEASURED = {key for key, table in PLAN.tables.items() if "prop" in table.columns}
-COUNTED = {key for key, table in PLAN.tables.items() if {"GFLOPs", *COST_MEASURES} & {*table.metrics}}
 
 
 def shown_by(target):
     """Every file that the report shows of a target's tables."""
     tables = TARGETS[target]
-    files = [f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.wanted(tables)]
-    if target == "figure4" or MEASURED & set(tables):
-        files.append(f"{RESULTS}/affinity.json")
-    if COUNTED & set(tables):
-        files.append(f"{RESULTS}/complexity.json")
-    return files + [
-        *pseudo_for(tables),
-        *proxies_for(tables),
-        *boundaries_for(tables),
+    drawn = [figure for figure in load_figures().values() if target == f"figure{figure.figure}"]
+    return [
+        *[f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.wanted(tables)],
+        *measures_for(tables),
+        *[path for figure in drawn for path in drawn_by(figure)],
         *pictures_for(tables),
     ]
 

@@ -2,58 +2,58 @@
 
 from __future__ import annotations
 
-from itertools import product
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from wsis.declare.base import Spec
 
-Metric = Literal[
+METRICS = (  # of evaluation and training; measures come with the methods (wsis.measures.registry)
     "AP", "AP25", "AP50", "AP70", "AP75", "APS", "APM", "APL",  # per cent
     "AP_unseen", "AP50_unseen", "AP75_unseen",  # over the classes without masks (BoxInst, Sec. 3.6)
     "mIoU", "IoU50", "IoU75",  # class-agnostic segmentation of ground-truth boxes (BoxCaseg), per cent
-    "prop",  # positive edges among those with S_e >= tau, per cent (BoxInst, Table 1a)
     "drop_rate",  # share of dropped proxy masks (BoxCaseg, Table 8), 0 to 1
-    "GFLOPs", "params",  # cost: 1e9 operations; 1e6 parameters ('Memory(M)' in BAISeg)
-]  # fmt: skip
-# Measures of ours for SIM, '<map>_<measure>[_overlap]', per cent: the maps that it makes masks of, inside
-# boxes. IoU at threshold 0.5 and at the best one, area under the ROC curve; of the labels, the share of
-# pixels that have one and the share of those that are right. `overlap`: objects whose box overlaps one of
-# their own class.
-PSEUDO_MEASURES = tuple(
-    f"{name}{subset}"
-    for name in (
-        *(f"{a}_{b}" for a, b in product(("semantic", "instance", "pseudo"), ("IoU", "best", "AUC"))),
-        "pseudo_cover",
-        "pseudo_acc",
-    )
-    for subset in ("", "_overlap")
-)
-# Measures of ours for BoxCaseg, per cent: proxy masks of evaluation images under a row's own merging (`raw`:
-# before it) and dropping, by the row's own convention of the agreement, or by the one that is named. Gain:
-# mIoU after the row's merging minus before, in points, on images where of overlapping boxes the smaller one's
-# object is always in front, or always behind. AUC: how well a number tells IoU >= 0.75 from less. The last
-# two: objects whose agreement is at most their IoU, or above it.
-PROXY_MEASURES = (
-    "proxy_mIoU_raw", "proxy_mIoU", "merge_gain_front", "merge_gain_behind",
-    *(f"{what}{how}" for how, what in product(("", "_exact", "_plus_one"),
-                                              ("kept_mIoU", "kept_IoU75", "proxy_drop"))),
-    "agreement_AUC", "certainty_AUC", "agreement_below", "agreement_above",
 )  # fmt: skip
-# Measures of ours for BAISeg, per cent, on evaluation images: the mean response of a row's boundary map on
-# contours between classes, on contacts between objects of one class (never labelled), on texture edges inside
-# objects and on interiors; how well the response tells contacts from interiors and from texture edges; and
-# pairs of objects in contact that the predicted instances separate.
-BOUNDARY_MEASURES = (
-    "response_contour", "response_contact", "response_texture", "response_interior",
-    "contact_AUC", "contact_texture_AUC", "split",
-)  # fmt: skip
-# Of BAISeg's boundary module: 1e9 operations where it runs, on features of a 416 x 416 image; 1e6 parameters.
-COST_MEASURES = ("GFLOPs_stride4", "params_module")
-MEASURES = (*PSEUDO_MEASURES, *PROXY_MEASURES, *BOUNDARY_MEASURES, *COST_MEASURES)
-Measure = Literal[MEASURES]
-Quantity = Literal[(*get_args(Metric), *MEASURES)]  # a column of the paper's table, or one of ours
+
+
+def _known(name: str, names: Iterable[str]) -> str:
+    """`name` where it is one of `names`; else a ValueError that lists the nearest ones."""
+    names = list(names)
+    if name in names:
+        return name
+    near = get_close_matches(name, names, n=4, cutoff=0.4) or names
+    raise ValueError(f"no such metric or measure; the nearest are {', '.join(near)}")
+
+
+def _column(name: str) -> str:
+    from wsis.measures import registry
+
+    return _known(name, (*METRICS, *registry.names(ours=False)))
+
+
+def _measure(name: str) -> str:
+    from wsis.measures import registry
+
+    return _known(name, registry.names(ours=True))
+
+
+def _quantity(name: str) -> str:
+    from wsis.measures import registry
+
+    return _known(name, (*METRICS, *registry.names(ours=False), *registry.names(ours=True)))
+
+
+def _set(name: str) -> str:
+    from wsis.measures import registry
+
+    return _known(name, registry.sets())
+
+
+Metric = Annotated[str, AfterValidator(_column)]  # a column of a paper's
+Measure = Annotated[str, AfterValidator(_measure)]  # a column of ours
+Quantity = Annotated[str, AfterValidator(_quantity)]  # either
 Label = Annotated[str, Field(min_length=1)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
@@ -260,7 +260,7 @@ class Figure(Spec):
     title: str
     caption: str
     section: str
-    measure: Literal["colour-affinity"]
+    measure: Annotated[str, AfterValidator(_set)]  # the set of measures that draws it
     dataset: Literal["coco", "voc"]
     split: str
     thresholds: tuple[float, ...]  # tau values at which both curves are measured

@@ -1,23 +1,84 @@
-"""The file of a measure of ours: what was measured with a run's weights, by which code, on which data."""
+"""The one format of what was measured: results/<scale>/measures/<set>/<key>.json.
+
+{"set", "key"       which measures, of what
+ "code"             fingerprint of the code that measured
+ "weights"          digest of the measured run's weights; null where no run was measured
+ "data"             {"root_name", "fingerprint"} of the images; null where none were read
+ "values"           {case: {measure: number, or null where it is undefined on this data}}
+ "details"          numbers that no table shows
+ "curves"           [{"label", "metric", "points": [[x, y], ...]}] of the figures that the set draws}
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from wsis.errors import WsisError
 from wsis.files import read_json, write_json
+from wsis.measures.measure import Measured, MeasureSet, Place, Subject
+from wsis.provenance import hash_of
 
-if TYPE_CHECKING:
-    from wsis.data.roots import Root
+PATTERN = "measures/*/*.json"  # of all such files in results/<scale>
 
 
-def write_measured(base: Path, kind: str, id: str, content: dict[str, Any], code: str, root: Root) -> Path:
-    """Write <base>/<kind>/<id>.json and return its path; the report compares what stands beside `content`.
+def path_of(base: Path, name: str, key: str) -> Path:
+    """The file of the set `name` and a key; base: results/<scale>."""
+    return base / "measures" / name / f"{key}.json"
 
-    base: results/<scale>, which holds the run's folder; code: fingerprint of what measures.
-    """
-    path = base / kind / f"{id}.json"
-    weights = read_json(base / "runs" / id / "train.json").get("weights")
-    data = {"root_name": root.name, "fingerprint": root.fingerprint}
-    write_json(path, {"recipe": id, "code": code, "weights": weights, **content, "data": data})
+
+def write_measured(its_set: MeasureSet, subject: Subject, measured: Measured) -> Path:
+    """Write what was measured, with what it was measured on and by; returns the path."""
+    path, root = path_of(subject.base, its_set.name, subject.key), subject.root
+    content = {
+        "set": its_set.name,
+        "key": subject.key,
+        "code": hash_of(its_set.modules),
+        "weights": read_json(subject.folder / "train.json").get("weights") if subject.folder else None,
+        "data": {"root_name": root.name, "fingerprint": root.fingerprint} if root else None,
+        **asdict(measured),
+    }
+    write_json(path, content)
     return path
+
+
+class Measurements:
+    """What was measured at a scale; each file is read once."""
+
+    def __init__(self, base: Path):
+        self.base = base
+        self._files: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def content(self, name: str, key: str) -> dict[str, Any]:
+        """A whole file; empty where there is none. WsisError for one of another form."""
+        if (name, key) not in self._files:
+            path = path_of(self.base, name, key)
+            content = read_json(path) if path.exists() else {}
+            if not isinstance(content, dict) or (content and not isinstance(content.get("values"), dict)):
+                raise WsisError(f"{path}: no measurements: 'values' of cases are missing")
+            self._files[name, key] = content
+        return self._files[name, key]
+
+    def value(self, name: str, place: Place, measure: str) -> float | None:
+        """A measure; None where it is not measured yet, NaN where it is undefined.
+
+        Raises WsisError for a file of another form.
+        """
+        values = self.content(name, place.key).get("values", {}).get(place.case, {})
+        try:
+            if measure not in values:
+                return None
+            return math.nan if values[measure] is None else float(values[measure])
+        except (TypeError, ValueError):
+            path = path_of(self.base, name, place.key)
+            raise WsisError(f"{path}: {place.case}: no number for {measure}: {values!r:.60}") from None
+
+    def lacks(self, its_set: MeasureSet, key: str, cases: Iterable[str]) -> bool:
+        """Is there no file, or does it lack one of the cases, or a measure that is newer than it?"""
+        if not (content := self.content(its_set.name, key)):
+            return True
+        values = content["values"]
+        return any(its_set.names - {*values.get(case, ())} for case in cases)

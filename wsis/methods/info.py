@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wsis.measures.measure import MeasureSet
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,11 @@ class Info:
     network: "module:Class", imported when it is built, with a settled recipe and the number of classes.
     benches: name of a `wsis bench` command -> "module:function", whose arguments are the command's.
     pictures: several kinds; of a run the first that fits it is drawn.
+    measures: sets of measures that come with the method, for tables and figures.
     """
 
     name: str
     network: str
     benches: Mapping[str, str] = field(default_factory=dict)
     pictures: tuple[Pictures, ...] = ()
+    measures: tuple[MeasureSet, ...] = ()

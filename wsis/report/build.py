@@ -9,6 +9,7 @@ from typing import Any
 
 from wsis.declare.load import load_errata, load_figures
 from wsis.declare.table import Curve, Erratum, Figure, Table
+from wsis.measures.wanted import first_key
 from wsis.plan import Plan, Run
 from wsis.report.cells import cell_of
 from wsis.report.claims import judge
@@ -18,7 +19,6 @@ from wsis.report.results import Results, workflow
 from wsis.report.stats import decimals, kendall_tau_b, published_interval
 
 MIN_TREND_ROWS = 4
-EDGES = {"any": "an endpoint in the box", "centre": "the centre pixel in the box"}
 
 
 def build_report(
@@ -29,7 +29,7 @@ def build_report(
 ) -> Report:
     """Everything known about `plan` at its scale.
 
-    folder: the one that holds `<scale>/runs/<id>/` and `<scale>/affinity.json`; any part may be absent.
+    folder: the one that holds `<scale>/runs/<id>/` and `<scale>/measures/`; any part may be absent.
     figures, errata: the declared ones by default. Raises WsisError for a file that can't be read.
     """
     results = Results(plan, Path(folder))
@@ -141,21 +141,14 @@ def _some(labels: list[str]) -> str:
 
 
 def _figure(figure: Figure, results: Results) -> FigureResult:
-    """Both curves under each definition of the edges that belong to a box."""
-    if results.affinity is None:
+    """The curves that the figure's set of measures has drawn."""
+    key = first_key(results.plan, figure.measure)
+    curves = results.measurements.content(figure.measure, key).get("curves") if key else None
+    if not curves:
         return FigureResult(figure, reason=f"not run: {workflow(results.plan, f'figure{figure.figure}')}")
-    curves = [
-        Curve(
-            label=f"{metric}, {EDGES.get(name, name)}",
-            metric=metric,
-            points=tuple(
-                (x, y) for x, y in zip(measured["tau"], measured[metric], strict=True) if y is not None
-            ),
-        )
-        for metric in ("prop", "kept")
-        for name, measured in results.affinity["definitions"].items()
-    ]
-    return FigureResult(figure, curves)
+    return FigureResult(
+        figure, [Curve(**curve | {"points": tuple(map(tuple, curve["points"]))}) for curve in curves]
+    )
 
 
 def _provenance(results: Results) -> dict[str, Any]:

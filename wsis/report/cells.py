@@ -6,9 +6,8 @@ import math
 from typing import Any
 
 from wsis.declare.table import Row, Table
-from wsis.measures.words import NO_DETECTOR, is_measure
+from wsis.measures.registry import set_of
 from wsis.plan import FILLS_BOXES, Plan, protocol_of
-from wsis.report.cost_cells import COSTS, cost_cell
 from wsis.report.measure_cells import measure_cell
 from wsis.report.model import CellResult
 from wsis.report.results import Results
@@ -23,19 +22,14 @@ def cell_of(table: Table, row: Row, metric: str, results: Results) -> CellResult
     runs = plan.row_runs(table.key, row.label)
     if row.kind == "quote":
         return CellResult(reason="quoted")
-    if metric in COSTS:
-        first, command = plan.seeds_of(table.paper)[0], f"wsis complexity --scale {plan.scale.name}"
-        return cost_cell(table, row, metric, first, runs, results.costs, command)
+    if (its_set := set_of(metric)) and (runs or its_set.needs == "recipe"):
+        return measure_cell(its_set, table, row, metric, results)
     if not runs:
         return CellResult(reason=plan.row_reason(table.key, row.label) or "not part of this plan")
-    if metric == "prop":
-        return _affinity_cell(table, runs, results)
-    if is_measure(metric):
-        return measure_cell(table, metric, runs, plan, results)
     protocol = protocol_of(metric, row.protocol or table.protocol)
     methods = {plan.runs[run].recipe.method for run in runs.values()}
     if protocol != "class-agnostic" and methods <= FILLS_BOXES:
-        return CellResult(reason=NO_DETECTOR)
+        return CellResult(reason="no Mask R-CNN is trained in this row", meant=False)
     runs = {seed: plan.measured_by(run, metric) for seed, run in runs.items()}
     if metric == "drop_rate":
         return _drop_cell(table, runs, results)
@@ -84,27 +78,3 @@ def _value(measured: dict[str, Any], metric: str, unseen: str | None) -> float |
     if value is None and metric.endswith("_unseen"):
         return measured.get("groups", {}).get(unseen, {}).get(metric.removesuffix("_unseen"))
     return value
-
-
-def _affinity_cell(table: Table, runs: dict[int, str], results: Results) -> CellResult:
-    """`prop` at the row's own threshold: measured on the data once, so one value, under the first seed."""
-    seed = min(runs)
-    cell = CellResult(runs={seed: runs[seed]})
-    recipe = results.plan.runs[runs[seed]].recipe.settled()
-    spec = recipe.loss.pairwise
-    if spec is None or recipe.data.supervision == "masks":
-        return CellResult(reason="no threshold: this row does not guess edges from colours")
-    if results.affinity is None:
-        cell.reason = results.missing(table.key, runs.values())
-    else:
-        curve = results.affinity["definitions"]["any"]
-        at = [
-            p
-            for tau, p in zip(curve["tau"], curve["prop"], strict=True)
-            if math.isclose(tau, spec.tau, abs_tol=1e-9)
-        ]
-        if at and at[0] is not None:
-            cell.values = {seed: float(at[0])}
-        else:
-            cell.reason = f"affinity.json has no value at tau = {spec.tau:g}"
-    return cell

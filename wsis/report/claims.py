@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Literal
 
-from wsis.declare.table import COST_MEASURES, Cell, Claim, Table
+from wsis.declare.table import Cell, Claim, Table
 from wsis.errors import WsisError
-from wsis.measures.words import readable
+from wsis.measures.registry import is_exact, readable
 from wsis.report.model import VERDICTS, CellResult, ClaimResult, TableResult, Verdict
 from wsis.report.noise import Noise, same_images
 from wsis.report.stats import Interval, paired
 
-# Metrics that no training decides: measured once, they have no noise over seeds.
-EXACT = ("prop", "GFLOPs", "params", *COST_MEASURES)
 State = Literal["holds", "fails", "open", "missing"]
 # Standard errors that a repetition may move a difference by. Leaving out a seed tells what is only just
 # decided, but not what is only just undecided: of 176 verdicts drawn twice with three other seeds, 5.5 differ
@@ -256,7 +254,8 @@ def _decide(
         if not any(values[side][seed] for side in (0, 1) for seed in differences):
             return Outcome("open", f"{text}: both are 0 in every seed", n)
     same = all(high.result.runs.get(s, "") == low.result.runs.get(s) for s in differences)
-    if n == 1 and not (same and high.metric == low.metric) and not {high.metric, low.metric} <= set(EXACT):
+    exact = is_exact(high.metric) and is_exact(low.metric)
+    if n == 1 and not exact and not (same and high.metric == low.metric):
         return Outcome("open", f"{text}, one seed", n)
     bounds = noise.interval(differences.values()) if n > 1 else tuple(differences.values()) * 2
     if shift and n > 1:

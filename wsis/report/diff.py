@@ -6,10 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from wsis.declare.table import MEASURES
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
-from wsis.report.claims import EXACT
+from wsis.measures.registry import set_of
 from wsis.report.collect import write_metrics
 from wsis.report.model import VERDICTS, Report, TableResult
 
@@ -165,7 +164,6 @@ def on_edge(diff: dict[str, Any]) -> tuple[int, int]:
 
 def _was_run(table: dict[str, Any]) -> bool:
     """Was any row of it trained? What is measured without that is no run of the table."""
-    apart = {*EXACT, *MEASURES}
     return any(
-        cell["n"] for row in table["rows"] for metric, cell in row["cells"].items() if metric not in apart
+        cell["n"] for row in table["rows"] for metric, cell in row["cells"].items() if set_of(metric) is None
     )

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from wsis.measures.words import readable
+from wsis.measures.registry import readable
 
 NONE = "\N{EN DASH}"  # stands where there is no value
 _COMMAND = re.compile(

@@ -25,6 +25,7 @@ class CellResult:
     interval   [low, high) that its rounding means: 30.7 is (30.65, 30.75); None without a published number
     values     seed -> measured value, seeds ascending; empty when nothing was measured
     reason     why there is no measurement, with the command that makes one; None when there is one
+    meant      False: no number is missing, the row has no such number
     stale      a run behind a value was trained by code that has changed since
     runs       seed -> run id, for measured and not yet measured seeds alike; empty for quoted rows
     """
@@ -33,6 +34,7 @@ class CellResult:
     interval: Interval | None = None
     values: dict[int, float] = field(default_factory=dict)
     reason: str | None = None
+    meant: bool = True
     stale: bool = False
     runs: dict[int, str] = field(default_factory=dict)
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from wsis.declare.load import ROOT
 from wsis.files import read_json, write_json
+from wsis.measures.file import PATTERN
 
-MEASURED = ("pseudo/*.json", "proxy/*.json", "boundary/*.json", "affinity.json", "complexity.json")
 OF_RUNS = ("metrics.json", "train.json", "pictures/pictures.json")
 
 
 def signature(results: Path, options: object, declarations: Path = ROOT) -> str:
     """Digest of paths, sizes and times of all that a report on results/<scale> shows, and of its options."""
-    files = [path for pattern in MEASURED for path in results.glob(pattern)]
+    files = [*results.glob(PATTERN)]
     for metrics in results.glob("runs/*/metrics.json"):  # a run that isn't evaluated isn't shown
         files += [path for name in OF_RUNS if (path := metrics.parent / name).exists()]
     files += declarations.rglob("*.yaml")

@@ -11,10 +11,10 @@ from typing import Any
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
 from wsis.files import read_json
-from wsis.measures.words import BoundaryMaps, ProxyMasks, PseudoMasks
+from wsis.measures.file import Measurements
+from wsis.measures.measure import MeasureSet
 from wsis.plan import Plan
-from wsis.provenance import boundary_hash, code_hash, proxy_hash, pseudo_hash
-from wsis.report.cost_cells import read_costs
+from wsis.provenance import code_hash, hash_of
 
 
 class Results:
@@ -31,16 +31,9 @@ class Results:
         self.metrics = self._files("metrics.json")
         self.train = self._files("train.json")
         self.environment = self._files("environment.json")
-        affinity = self.root / "affinity.json"
-        self.affinity = read_json(affinity) if affinity.exists() else None
-        self.pseudo = PseudoMasks(self.root / "pseudo")
-        self.proxies = ProxyMasks(self.root / "proxy")
-        self.boundaries = BoundaryMaps(self.root / "boundary")
-        self.costs = read_costs(self.root / "complexity.json")
+        self.measurements = Measurements(self.root)
         self._code: dict[str, str | None] = {}
-        self._masks_code: str | None = None
-        self._proxies_code: str | None = None
-        self._boundaries_code: str | None = None
+        self._measuring_code: dict[str, str] = {}
 
     def _differing(self) -> dict[str, str]:
         runs = self.plan.runs.items()
@@ -75,29 +68,16 @@ class Results:
             if origin
         )
 
-    def stale_masks(self, warmup: str) -> bool:
-        """The same for the measures of the pseudo masks at a warm-up. A file without its code is old."""
-        measured = self.pseudo.content(warmup)
-        if self._masks_code is None:
-            self._masks_code = pseudo_hash()
-        own = measured.get("code") != self._masks_code
-        return own or self._other_weights(warmup, measured.get("weights")) or self.stale(warmup)
-
-    def stale_proxies(self, parent: str) -> bool:
-        """The same for the measures of the proxy masks of a first stage."""
-        measured = self.proxies.content(parent)
-        if self._proxies_code is None:
-            self._proxies_code = proxy_hash()
-        own = measured.get("code") != self._proxies_code
-        return own or self._other_weights(parent, measured.get("weights")) or self.stale(parent)
-
-    def stale_boundaries(self, run: str) -> bool:
-        """The same for the measures of a run's boundary maps."""
-        measured = self.boundaries.content(run)
-        if self._boundaries_code is None:
-            self._boundaries_code = boundary_hash()
-        own = measured.get("code") != self._boundaries_code
-        return own or self._other_weights(run, measured.get("weights")) or self.stale(run)
+    def stale_measure(self, its_set: MeasureSet, key: str) -> bool:
+        """True if measuring a key of a set again could change its numbers. A file without its code is old."""
+        content = self.measurements.content(its_set.name, key)
+        if its_set.name not in self._measuring_code:
+            self._measuring_code[its_set.name] = hash_of(its_set.modules)
+        if content.get("code") != self._measuring_code[its_set.name]:
+            return True
+        return its_set.needs == "run" and (
+            self._other_weights(key, content.get("weights")) or self.stale(key)
+        )
 
     def _other_weights(self, run: str, weights: str | None) -> bool:
         """Has this run other weights now than these? False where it is not known."""

@@ -10,11 +10,11 @@ import re
 
 from tabulate import tabulate
 
-from wsis.measures.words import GROUP
 from wsis.report.markup import templates
 from wsis.report.model import CellResult, TableResult
 from wsis.report.view import CellView, RowView, table_view
 
+GROUP = "ours"  # the header over the measures in every format
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}",

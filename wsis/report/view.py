@@ -10,17 +10,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wsis.declare.table import Row
-from wsis.measures.words import NOT_MEANT, is_measure, measures_note, readable
+from wsis.measures.registry import is_ours, measure_of, notes, readable
 from wsis.report.model import CellResult, TableResult
 
 PAPER_TITLES = {"boxinst": "BoxInst", "sim": "SIM", "boxcaseg": "BoxCaseg", "baiseg": "BAISeg"}
-LOWER_IS_BETTER = {"GFLOPs", "params", "GFLOPs_stride4", "params_module"}
-NEITHER_IS_BETTER = {
-    "prop", "drop_rate", "pseudo_cover", "pseudo_cover_overlap",
-    "proxy_mIoU_raw", "proxy_drop", "proxy_drop_exact", "proxy_drop_plus_one",
-    "agreement_below", "agreement_above",
-    "response_contour", "response_contact", "response_texture", "response_interior",
-}  # fmt: skip
+NEITHER_IS_BETTER = {"drop_rate"}  # of what is no measure
 SCALE_CAPTIONS = {
     "smoke": "measured at scale smoke: a few steps on a few images, the numbers mean nothing",
     "tiny": "measured at scale tiny (synthetic shapes, a small network from scratch): not comparable in "
@@ -134,7 +128,7 @@ class TableView:
     @property
     def measure_note(self) -> str:
         """What the columns of ours are; '' where there are none."""
-        return measures_note(self.measures)
+        return notes(self.measures)
 
     @property
     def row_notes(self) -> dict[str, list[str]]:
@@ -199,15 +193,17 @@ def _best(result: TableResult, metric: str) -> float | None:
     means = [
         cell.mean for (_, name), cell in result.cells.items() if name == metric and cell.mean is not None
     ]
-    if metric in NEITHER_IS_BETTER or len(means) < 2 or (is_measure(metric) and len(set(means)) == 1):
+    measure = measure_of(metric)
+    better = measure.better if measure else None if metric in NEITHER_IS_BETTER else "higher"
+    if better is None or len(means) < 2 or (is_ours(metric) and len(set(means)) == 1):
         return None
-    return min(means) if metric in LOWER_IS_BETTER else max(means)
+    return min(means) if better == "lower" else max(means)
 
 
 def _cell(cell: CellResult, row: Row, metric: str, best: bool, marks: dict[str, str]) -> CellView:
     digits = max(1, cell.decimals)
     published = "" if cell.published is None else f"{cell.published:.{cell.decimals}f}"
-    ours = is_measure(metric)
+    ours = is_ours(metric)
     view = CellView("empty", published=published, ours=ours, published_key=cell.published)
     if cell.mean is not None:
         view.kind, view.n, view.best, view.stale = "measured", cell.n, best, cell.stale
@@ -217,7 +213,7 @@ def _cell(cell: CellResult, row: Row, metric: str, best: bool, marks: dict[str, 
             view.difference = signed(cell.mean - cell.published, digits)
     elif row.kind == "quote":
         view.kind = "quoted" if published else "empty"
-    elif published or ((row.ours or ours) and cell.reason not in NOT_MEANT):
+    elif published or ((row.ours or ours) and cell.meant):
         view.kind, view.reason = "missing", cell.reason or "not run"
         view.note = marks.setdefault(view.reason, _mark(len(marks)))
     else:

@@ -8,20 +8,18 @@ import numpy as np
 import pytest
 from pycocotools import mask as masks
 
-from wsis.data.places import run_root
-from wsis.data.roots import open_root
+from tests.methods.measuring import draw
 from wsis.declare.recipe import ProxySpec
 from wsis.errors import WsisError
 from wsis.evaluation.class_agnostic import evaluate_class_agnostic
 from wsis.evaluation.rle import truth_rle
 from wsis.files import read_json, write_json
-from wsis.jobs import make_data
-from wsis.methods.boxcaseg.measures import measure_proxies, proxy_specs
+from wsis.jobs import measure
+from wsis.measures.wanted import wanted
+from wsis.methods.boxcaseg.measures import rules_of, setting
 from wsis.methods.boxcaseg.proxy_quality import THRESHOLDS, proxy_quality
-from wsis.methods.boxcaseg.proxy_rows import row_quality
-from wsis.methods.boxcaseg.proxy_setting import setting
+from wsis.methods.boxcaseg.proxy_rows import _values, row_quality
 from wsis.plan import make_plan
-from wsis.provenance import proxy_hash
 
 H, W = 20, 26
 
@@ -133,16 +131,16 @@ def test_the_papers_rule_is_that_of_the_general_measurement():
         assert scores["merged"] == pytest.approx(general["merge"]["box"])
         assert scores["ranking"] == general["ranking"] and scores["lower_bound"] == general["lower_bound"]
     drawn = row_quality(images, truth, [ProxySpec(parent="p", order="random", drop=None)], 0)
-    assert drawn["random, 0"]["merged"] == pytest.approx(general["merge"]["random"])
+    assert drawn["random, 0, plus_one"]["merged"] == pytest.approx(general["merge"]["random"])
 
 
 def test_rows_with_one_quality_share_a_setting():
     def name(**over) -> str:
         return setting(ProxySpec(parent="p", **over))
 
-    assert name(drop=None) == name(drop=0.0) == "box, 0"
-    assert name(agreement="exact") == name(agreement="plus_one") == "box, 0.95"
-    assert name(merge=False, order="larger") == name(merge=False, order="mask") == "none, 0.95"
+    assert name(drop=None, agreement="exact") == name(drop=0.0, agreement="exact") == "box, 0, exact"
+    assert name(agreement="exact") != name(agreement="plus_one") == "box, 0.95, plus_one"
+    assert name(merge=False, order="larger") == name(merge=False, order="mask")
     assert len({name(order=order) for order in ("box", "mask", "random", "larger")}) == 4
 
 
@@ -162,16 +160,49 @@ def test_nothing_to_measure_is_undefined():
     assert scores["kept"]["exact"]["drop_rate"] == 1
 
 
+GAINS = {
+    "none": 0.0,
+    "box": 2.0,
+    "mask": 1.5,
+    "larger": -3.0,
+    "random": -1.0,
+}  # where the smaller is in front
+
+
+def general(front: bool = True) -> dict:
+    """What `proxy_quality` might say; no image has the larger box in front."""
+    merged = {order: {"mIoU": 70.0 + gain} for order, gain in GAINS.items()}
+    fronts = {"smaller": {"merge": merged}, "larger": {"merge": {order: {"mIoU": None} for order in GAINS}}}
+    return {"merge": merged, "front": fronts if front else None}
+
+
+@pytest.mark.parametrize("order", GAINS)
+def test_a_rows_values_are_those_of_its_own_rules(order):
+    """Its order of merging; its own convention of the agreement where none is named."""
+    images, truth, _ = scenes(0)
+    merging = {"merge": False} if order == "none" else {"order": order}
+    for agreement in ("exact", "plus_one"):
+        spec = ProxySpec(parent="p", drop=0.7, agreement=agreement, **merging)
+        scores = row_quality(images, truth, [spec])[setting(spec)]
+        values = _values(scores, general(), spec)
+        assert values["proxy_mIoU_raw"] == 70.0 and values["proxy_mIoU"] == scores["merged"]["mIoU"]
+        assert values["merge_gain_front"] == GAINS[order] and values["merge_gain_behind"] is None
+        for measured in ("kept_mIoU", "kept_IoU75", "proxy_drop"):
+            assert values[measured] == values[f"{measured}_{agreement}"]
+            assert values[f"{measured}_exact"] != values[f"{measured}_plus_one"]
+        assert values["proxy_drop"] == 100 * scores["kept"][agreement]["drop_rate"]
+        assert values["agreement_below"] + values["agreement_above"] == 100
+        assert _values(scores, general(front=False), spec)["merge_gain_front"] is None
+
+
 @pytest.fixture
 def smoke(tmp_path):
     """A drawn root and a first stage that looks finished: its masks are the boxes' upper parts."""
     plan = make_plan("smoke")
-    specs = proxy_specs(plan)
     id = plan.runs[plan.row_runs("boxcaseg/7", "PASCAL")[0]].recipe.proxy.parent
-    recipe = plan.runs[id].recipe
-    make_data(plan, tmp_path, next(job.data for job in plan.jobs if id in job.runs))
-    root = open_root(recipe, run_root(recipe, tmp_path, "smoke", None))
-    truth = read_json(root.path / "annotations" / "instances_val.json")
+    drawn = draw(id, tmp_path)
+    annotations = drawn.root.path / "annotations" / "instances_val.json"
+    truth = read_json(annotations)
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     predictions = []
     for entry in truth["annotations"]:
@@ -184,50 +215,45 @@ def smoke(tmp_path):
             "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode()},
             "annotation_id": entry["id"],
         })  # fmt: skip
-    folder = tmp_path / "smoke" / "runs" / id
-    folder.mkdir(parents=True)
-    write_json(folder / "predictions.json", predictions)
-    data = {"root_name": root.name, "fingerprint": root.fingerprint}
-    write_json(folder / "train.json", {"weights": "0123", "data": data})
-    annotations = root.path / "annotations" / "instances_val.json"
-    return SimpleNamespace(
-        plan=plan, id=id, specs=specs[id], folder=folder, root=root, results=tmp_path, annotations=annotations
-    )
+    folder = drawn.finish(id, predictions)
+    keys = wanted(plan, plan.tables)["proxy"]
+    return SimpleNamespace(drawn=drawn, id=id, keys=keys, folder=folder, annotations=annotations)
 
 
 def test_the_command_writes_every_setting_of_a_first_stage(smoke, capsys):
-    assert len(smoke.specs) >= 5
-    (path,) = measure_proxies(smoke.plan, [smoke.id], smoke.results, None)
-    assert path == smoke.results / "smoke" / "proxy" / f"{smoke.id}.json"
-    content = read_json(path)
-    assert set(content["settings"]) == {setting(spec) for spec in smoke.specs}
-    assert {"box, 0", "none, 0", "box, 0.95", "larger, 0", "random, 0"} <= set(content["settings"])
-    assert (content["recipe"], content["code"], content["weights"]) == (smoke.id, proxy_hash(), "0123")
-    assert content["data"] == {"root_name": smoke.root.name, "fingerprint": smoke.root.fingerprint}
-    assert content["images"] == len(smoke.root.eval)
-    assert content["objects"] == sum(not i.crowd for p in smoke.root.eval for i in p.instances)
+    content = smoke.drawn.measure("proxy", smoke.id)
+    cases, details, eval = smoke.keys[smoke.id], content["details"], smoke.drawn.root.eval
+    assert len(cases) >= 5 and {*content["values"]} == {*cases}
+    assert {case.rpartition(",")[0] for case in cases} >= {
+        "box, 0", "none, 0", "box, 0.95", "larger, 0", "random, 0"
+    }  # fmt: skip
+    assert details["images"] == len(eval)
+    assert details["objects"] == sum(not i.crowd for p in eval for i in p.instances)
     metrics = evaluate_class_agnostic(smoke.folder / "predictions.json", smoke.annotations, None)["metrics"]
-    raw = content["merge"]["none"]
+    raw = details["merge"]["none"]
     assert {name: raw[name] for name in metrics} == pytest.approx(metrics)
-    assert content["settings"]["none, 0"]["merged"] == pytest.approx(raw)
+    plain = next(values for case, values in content["values"].items() if case.startswith("none, 0,"))
+    assert plain["proxy_mIoU"] == plain["proxy_mIoU_raw"] == pytest.approx(raw["mIoU"])
     overlapping = {}  # images with a pair of overlapping boxes, and their objects
-    for picture in smoke.root.eval:
+    for picture in eval:
         covers = np.zeros((picture.height, picture.width), int)
         for instance in picture.instances:
             x1, y1, x2, y2 = (int(side) for side in instance.box)
             covers[y1:y2, x1:x2] += 1
         if covers.max() > 1:
             overlapping[picture.id] = len(picture.instances)
-    assert overlapping and sum(group["images"] for group in content["front"].values()) == len(overlapping)
-    assert sum(group["objects"] for group in content["front"].values()) == sum(overlapping.values())
-    assert str(path) in capsys.readouterr().out
+    fronts = details["front"].values()
+    assert overlapping and sum(group["images"] for group in fronts) == len(overlapping)
+    assert sum(group["objects"] for group in fronts) == sum(overlapping.values())
+    assert f"{smoke.id}.json" in capsys.readouterr().out
 
 
 def test_a_baseline_is_measured_as_it_is(smoke):
     """Boxes as masks: they agree with their boxes entirely, whatever their IoU."""
-    (id,) = smoke.plan.row_runs("boxcaseg/7", "PASCAL, boxes as masks").values()
-    (spec,) = proxy_specs(smoke.plan)[id]
-    assert (spec.parent, setting(spec)) == (id, "none, 0")
+    (id,) = smoke.drawn.plan.row_runs("boxcaseg/7", "PASCAL, boxes as masks").values()
+    ((case, asked),) = smoke.keys[id].items()
+    spec = rules_of(asked.recipe)
+    assert spec.parent == id and case == setting(spec) and case.startswith("none, 0,")
     boxes = {entry["id"]: entry["bbox"] for entry in read_json(smoke.annotations)["annotations"]}
     predictions = read_json(smoke.folder / "predictions.json")
     for entry in predictions:
@@ -235,30 +261,26 @@ def test_a_baseline_is_measured_as_it_is(smoke):
             np.array([boxes[entry["annotation_id"]]], np.float64), *entry["segmentation"]["size"]
         )
         entry["segmentation"]["counts"] = rle["counts"].decode()
-    folder = smoke.folder.parent / id
-    folder.mkdir()
-    write_json(folder / "predictions.json", predictions)
-    write_json(folder / "train.json", read_json(smoke.folder / "train.json"))
-    (path,) = measure_proxies(smoke.plan, [id], smoke.results, None)
-    content = read_json(path)
+    folder = smoke.drawn.finish(id, predictions)
+    values = smoke.drawn.measure("proxy", id)["values"][case]
     metrics = evaluate_class_agnostic(folder / "predictions.json", smoke.annotations, None)["metrics"]
-    scores = content["settings"]["none, 0"]
-    assert {name: scores["merged"][name] for name in metrics} == pytest.approx(metrics)
-    assert scores["lower_bound"] < 50 and scores["kept"]["exact"]["drop_rate"] == 0
+    assert values["proxy_mIoU"] == pytest.approx(metrics["mIoU"])
+    assert values["agreement_below"] < 50 and values["proxy_drop_exact"] == 0
 
 
 def test_what_cannot_be_measured_is_refused(smoke):
-    warmup = smoke.plan.runs[smoke.id].parent
-    with pytest.raises(WsisError, match=f"no row at smoke learns masks of this run .*{smoke.id}"):
-        measure_proxies(smoke.plan, [warmup], smoke.results, None)
+    def refused(*words: str, match: str) -> None:
+        with pytest.raises(WsisError, match=match):
+            measure(smoke.drawn.plan, words, smoke.drawn.results, None)
+
+    other = next(run for run in smoke.drawn.plan.runs if run not in smoke.keys)
+    refused("proxy", other, match=f"{other}: neither a table nor what proxy measures at smoke")
+    untrained = next(key for key in smoke.keys if key != smoke.id)
+    refused(untrained, match=rf"train\.json: no such file; train {untrained} first")
+    refused("boundary", match="nothing to measure at smoke")
     file = smoke.folder / "predictions.json"
     first, *others = read_json(file)
     write_json(file, others)
-    with pytest.raises(WsisError, match=f"no mask for 1 objects, the first with id {first['annotation_id']}"):
-        measure_proxies(smoke.plan, [smoke.id], smoke.results, None)
+    refused(smoke.id, match=f"no mask for 1 objects, the first with id {first['annotation_id']}")
     write_json(smoke.folder / "train.json", {"data": {"root_name": "other", "fingerprint": "0"}})
-    with pytest.raises(WsisError, match="was trained on other"):
-        measure_proxies(smoke.plan, [smoke.id], smoke.results, None)
-    (smoke.folder / "train.json").unlink()
-    with pytest.raises(WsisError, match=r"train\.json: no such file"):
-        measure_proxies(smoke.plan, [smoke.id], smoke.results, None)
+    refused(smoke.id, match="was trained on other")

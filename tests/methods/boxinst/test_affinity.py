@@ -9,7 +9,10 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
+from wsis.files import read_json
+from wsis.jobs import make_data, measure
 from wsis.methods.boxinst.affinity import Affinity, Scene, colour_affinity
+from wsis.plan import make_plan
 
 THRESHOLDS = [0.0, 0.1, 0.4, 0.9]
 SHARED = Path(os.environ.get("WSIS_SHARED_DATA") or Path(__file__).resolve().parents[4] / "shared" / "data")
@@ -79,20 +82,27 @@ def test_no_objects_and_no_similar_edges_are_none_not_zero():
         colour_affinity([], Affinity([0.1]))
 
 
+def test_the_command_measures_every_rows_threshold_and_the_curves_of_figure_4(tmp_path):
+    plan = make_plan("smoke")
+    make_data(plan, tmp_path)
+    (path,) = measure(plan, ["boxinst/1a", "colour-affinity"], tmp_path, None)
+    content = read_json(path)
+    curve = content["details"]["definitions"]["any"]
+    prop = dict(zip(curve["tau"], curve["prop"], strict=True))
+    assert {*content["values"]} == {"0", "0.1", "0.2"}
+    assert all(values == {"prop": prop[float(tau)]} for tau, values in content["values"].items())
+    assert [curve["metric"] for curve in content["curves"]] == ["prop", "prop", "kept", "kept"]
+    assert dict(content["curves"][0]["points"]) == {x: y for x, y in prop.items() if y is not None}
+
+
 @pytest.mark.slow
-def test_real_photographs_are_near_the_published_curve():
+def test_real_photographs_are_near_the_published_curve(tmp_path):
     """Published 94.1 / 98.3 / 98.4 (tau 0, .1, .2); measured elsewhere on other images 94.0 / 97.6 / 97.8."""
     if not (SHARED / "coco").exists():
         pytest.skip(f"no real images at {SHARED / 'coco'}")
-    import json
-    import tempfile
-
-    from wsis.jobs import measure_affinity
-    from wsis.plan import make_plan
-
-    with tempfile.TemporaryDirectory() as folder:
-        measure_affinity(make_plan("mini"), Path(folder), SHARED / "coco", images=60)
-        result = json.loads((Path(folder) / "mini" / "affinity.json").read_text())
+    plan = make_plan("mini", overrides={"data.eval_images": 60})
+    (path,) = measure(plan, ["colour-affinity"], tmp_path, SHARED / "coco")
+    result = read_json(path)["details"]
     curve = result["definitions"]["any"]
     prop = dict(zip(curve["tau"], curve["prop"], strict=True))
     assert prop[0.0] == pytest.approx(94.0, abs=2)

@@ -12,23 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.methods import scenes
-from wsis.data.places import run_root
-from wsis.data.roots import open_root
+from tests.methods.measuring import draw
 from wsis.data.structures import Targets
 from wsis.declare.recipe import SimSpec
 from wsis.engine.checkpoint import save_model
-from wsis.errors import WsisError
-from wsis.files import read_json, write_json
-from wsis.jobs import make_data
 from wsis.losses.projection import grid_masks, grid_rectangles
+from wsis.measures.wanted import wanted
 from wsis.methods import build_method
 from wsis.methods.sim import quality
-from wsis.methods.sim.measures import measure_pseudo, warm_method, warmups
 from wsis.methods.sim.pseudo_quality import Cells, MapScores
-from wsis.methods.sim.quality import confident, estimate, key, measure
+from wsis.methods.sim.quality import confident, estimate, key, measure, warm_method
 from wsis.methods.sim.view import View
 from wsis.plan import make_plan
-from wsis.provenance import pseudo_hash
 
 STRIDE = 2
 
@@ -262,54 +257,18 @@ def test_the_maps_are_those_of_the_method(tmp_path, monkeypatch):
             assert found["runs"]["run"][name][subset] | expected == found["runs"]["run"][name][subset]
 
 
-@pytest.fixture
-def smoke(tmp_path):
-    """A plan with one seed's data drawn, and an untrained warm-up that looks finished."""
+def test_the_command_measures_every_row_of_a_warm_up(tmp_path, monkeypatch):
+    """An untrained warm-up that looks finished; two batches are enough to move prototypes."""
     plan = make_plan("smoke")
-    make_data(plan, tmp_path)
-    id, rows = max(warmups(plan).items(), key=lambda item: len(item[1]))
-    recipe = plan.runs[id].recipe.settled()
-    root = open_root(recipe, run_root(recipe, tmp_path, "smoke", None))
-    folder = tmp_path / "smoke" / "runs" / id
-    folder.mkdir(parents=True)
-    torch.manual_seed(0)
-    save_model(folder / "model.pt", id, 1, build_method(recipe, root.num_classes))
-    data = {"root_name": root.name, "fingerprint": root.fingerprint}
-    write_json(folder / "train.json", {"weights": "0123", "data": data})
-    return SimpleNamespace(plan=plan, id=id, rows=rows, folder=folder, root=root, results=tmp_path)
-
-
-def test_the_command_writes_every_row_of_a_warm_up(smoke, capsys):
-    assert len(smoke.rows) > 10
-    for row in smoke.rows:
-        init = smoke.plan.runs[row].recipe.init
-        assert init.parent == smoke.id and init.iteration
-    (path,) = measure_pseudo(smoke.plan, [smoke.id], smoke.results, None, 2, "cpu")
-    assert path == smoke.results / "smoke" / "pseudo" / f"{smoke.id}.json"
-    content = read_json(path)
-    assert content["recipe"] == smoke.id and set(content["runs"]) == set(smoke.rows)
-    assert content["data"] == {"root_name": smoke.root.name, "fingerprint": smoke.root.fingerprint}
+    id, cases = max(wanted(plan, plan.tables)["pseudo"].items(), key=lambda item: len(item[1]))
+    assert len(cases) > 10
+    assert all(asked.recipe.init.parent == id and asked.recipe.init.iteration for asked in cases.values())
+    smoke = draw(id, tmp_path)
+    smoke.finish(id, weights=True)
+    monkeypatch.setattr(quality.measure_rows, "__defaults__", (2,))
+    content = smoke.measure("pseudo", id)
+    assert {*content["values"]} == {*cases} and content["details"]["batches"] == 2
     annotated = [p for p in smoke.root.eval if any(not i.crowd for i in p.instances)]
-    assert content["images"] == len(annotated)
-    assert content["objects"] == sum(not i.crowd for p in annotated for i in p.instances)
-    assert (content["batches"], content["code"], content["weights"]) == (2, pseudo_hash(), "0123")
-    for maps in content["runs"].values():
-        for name in ("semantic", "instance", "pseudo"):
-            for subset in ("all", "overlap"):
-                wanted = {"objects", "IoU", "best", "AUC"} | ({"cover", "acc"} if name == "pseudo" else set())
-                assert set(maps[name][subset]) == wanted
-    assert str(path) in capsys.readouterr().out
-    measure_pseudo(smoke.plan, [smoke.id], smoke.results, None, 2, "cpu")
-    assert read_json(path) == content
-
-
-def test_what_cannot_be_measured_is_refused(smoke):
-    detector = smoke.plan.runs[smoke.id].parent or "boxinst-0"
-    with pytest.raises(WsisError, match=f"no row of SIM at smoke continues this run .*{smoke.id}"):
-        measure_pseudo(smoke.plan, [detector], smoke.results, None)
-    write_json(smoke.folder / "train.json", {"data": {"root_name": "other", "fingerprint": "0"}})
-    with pytest.raises(WsisError, match="was trained on other"):
-        measure_pseudo(smoke.plan, [smoke.id], smoke.results, None)
-    (smoke.folder / "train.json").unlink()
-    with pytest.raises(WsisError, match=r"train\.json: no such file"):
-        measure_pseudo(smoke.plan, [smoke.id], smoke.results, None)
+    assert content["details"]["images"] == len(annotated)
+    assert content["details"]["objects"] == sum(not i.crowd for p in annotated for i in p.instances)
+    assert smoke.measure("pseudo", id) == content

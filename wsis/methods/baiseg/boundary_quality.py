@@ -17,11 +17,20 @@ from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.evaluation.guard import read_predictions, read_truth
 from wsis.evaluation.rle import truth_rle
+from wsis.measures.measure import Measured, Subject
 from wsis.methods import build_method
 from wsis.methods.baiseg.batches import semantic_samples
 from wsis.methods.baiseg.boundary import BoundaryScores, instance_map, pixel_groups, separated
 from wsis.methods.baiseg.semantic import SemanticMaps
 from wsis.methods.weights import load_model
+
+
+def measure_run(subject: Subject) -> Measured:
+    """The measures of a trained run's boundary maps and predicted instances."""
+    recipe, root, folder = subject.run.recipe.settled(), subject.root, subject.folder
+    maps = boundary_maps(recipe, root, folder / "model.pt", subject.device)
+    details = scores(recipe, root, folder / "predictions.json", subject.base / "data", maps)
+    return Measured({subject.key: details.pop("measures")}, details)
 
 
 def boundary_maps(
@@ -42,7 +51,7 @@ def boundary_maps(
             yield sample.id, maps.boundary
 
 
-def measured(
+def scores(
     recipe: Recipe,
     root: Root,
     predictions: Path,

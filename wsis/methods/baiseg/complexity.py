@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wsis.declare.recipe import ModelSpec, Recipe
 from wsis.errors import WsisError
+from wsis.measures.measure import Measured, Subject
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,6 +30,14 @@ NORM = 4  # operations of batch norm, an element
 UNEXPLAINED = 15.72
 
 Kind = Literal["module", "network"]
+
+
+def measure_recipe(subject: Subject) -> Measured:
+    """The costs of the paper's recipe, by kind of table."""
+    recipe = next(iter(subject.cases.values())).published
+    costs = {kind: complexity(recipe, kind) for kind in subject.cases}
+    shown = ("GFLOPs", "params", "GFLOPs_stride4", "params_module")
+    return Measured({kind: {name: cost[name] for name in shown} for kind, cost in costs.items()}, costs)
 
 
 def complexity(recipe: Recipe, kind: Kind) -> dict[str, float]:

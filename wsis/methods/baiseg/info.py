@@ -1,5 +1,6 @@
 """What is known of BAISeg without torch."""
 
+from wsis.methods.baiseg.measures import BOUNDARIES, COMPLEXITY
 from wsis.methods.info import Info, Pictures
 
 INFO = Info(
@@ -19,4 +20,5 @@ INFO = Info(
             rows=(("baiseg/3", "CFM + DMA + PPC + refinement"),),
         ),
     ),
+    measures=(BOUNDARIES, COMPLEXITY),
 )

@@ -1,5 +1,6 @@
 """What is known of BoxCaseg without torch."""
 
+from wsis.methods.boxcaseg.measures import PROXY_MASKS
 from wsis.methods.info import Info, Pictures
 
 INFO = Info(
@@ -19,4 +20,5 @@ INFO = Info(
             of_masks=True,
         ),
     ),
+    measures=(PROXY_MASKS,),
 )

@@ -11,14 +11,68 @@ from typing import Any
 
 import numpy as np
 
+from wsis.data.roots import eval_annotations, eval_image_ids
 from wsis.declare.recipe import ProxySpec
+from wsis.errors import WsisError
 from wsis.evaluation.class_agnostic import overlap_metrics, paired_ious
-from wsis.methods.boxcaseg.proxy_quality import CONVENTIONS, ranking
-from wsis.methods.boxcaseg.proxy_setting import RAW, setting
+from wsis.evaluation.guard import read_truth
+from wsis.measures.measure import Measured, Subject
+from wsis.methods.boxcaseg.measures import RAW, rules_of, setting
+from wsis.methods.boxcaseg.proxy_quality import CONVENTIONS, predicted_images, proxy_quality, ranking
 from wsis.proxy.agreement import agreements, dropped
 from wsis.proxy.merge import merge
 
 _EPS = 1e-9  # of comparing two ratios
+
+
+def measure_rows(subject: Subject) -> Measured:
+    """The measures of one run's masks by the rules of every row that learns them, by `setting`.
+
+    Raises WsisError where objects of the evaluation images have no mask.
+    """
+    recipe, root, predictions = subject.run.recipe, subject.root, subject.folder / "predictions.json"
+    annotations = eval_annotations(root, subject.base / "data")
+    images, truth = predicted_images(predictions, annotations)
+    chosen = {*eval_image_ids(recipe, root)}
+    objects = (entry for entry in read_truth(annotations).annotations if entry["image_id"] in chosen)
+    masked = {entry["annotation_id"] for image in images for entry in image["objects"]}
+    if missing := sorted(
+        entry["id"] for entry in objects if not entry["iscrowd"] and entry["id"] not in masked
+    ):
+        raise WsisError(
+            f"{predictions}: no mask for {len(missing)} objects, the first with id {missing[0]};"
+            f" train {subject.key} again"
+        )
+    specs = {case: rules_of(asked.recipe) for case, asked in subject.cases.items()}
+    common = proxy_quality(images, truth, recipe.seed, drawn=root.dataset == "shapes")
+    scores = row_quality(images, truth, specs.values(), recipe.seed)
+    values = {case: _values(scores[case], common, spec) for case, spec in specs.items()}
+    return Measured(values, {"images": len(chosen), **common})
+
+
+def _values(scores: dict[str, Any], common: dict[str, Any], spec: ProxySpec) -> dict[str, float | None]:
+    """What `row_quality` says of one spec and `proxy_quality` of all, by the measures' names."""
+    values = {"proxy_mIoU_raw": common["merge"][RAW]["mIoU"], "proxy_mIoU": scores["merged"]["mIoU"]}
+    for name, front in (("merge_gain_front", "smaller"), ("merge_gain_behind", "larger")):
+        values[name] = _gain(common["front"] and common["front"][front]["merge"], spec)
+    for end, convention in (("", spec.agreement), *((f"_{how}", how) for how in CONVENTIONS)):
+        kept = scores["kept"][convention]
+        values[f"kept_mIoU{end}"], values[f"kept_IoU75{end}"] = kept["mIoU"], kept["IoU75"]
+        values[f"proxy_drop{end}"] = None if kept["drop_rate"] is None else 100 * kept["drop_rate"]
+    below = scores["lower_bound"]
+    return values | {
+        "agreement_AUC": scores["ranking"]["agreement"]["auc"],
+        "certainty_AUC": scores["ranking"]["certainty"]["auc"],
+        "agreement_below": below,
+        "agreement_above": None if below is None else 100 - below,
+    }
+
+
+def _gain(merged: dict[str, Any] | None, spec: ProxySpec) -> float | None:
+    """Points that the spec's merging adds; None where it is unknown what is in front, or no image is such."""
+    if merged is None or merged[RAW]["mIoU"] is None:
+        return None
+    return merged[spec.order if spec.merge else RAW]["mIoU"] - merged[RAW]["mIoU"]
 
 
 def row_quality(

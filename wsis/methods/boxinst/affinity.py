@@ -1,7 +1,6 @@
 """How often similar colours mean equal labels: column prop. of BoxInst's Table 1a and its Figure 4.
 
-Needs ground-truth masks and no training. Edges and similarity are those of the pairwise loss. The only module
-of this package that uses torch, for the loss's own colour code.
+Needs ground-truth masks and no training. Edges and similarity are those of the pairwise loss.
 
 Shapes: H x W grid of stride S, K undirected offsets, N objects of an image.
 """
@@ -9,7 +8,7 @@ Shapes: H x W grid of stride S, K undirected offsets, N objects of an image.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wsis.data.loading import annotated
+from wsis.data.roots import Root, open_root
+from wsis.data.transforms import network_size, read_image, resize
+from wsis.declare.load import load_figures
+from wsis.declare.recipe import DataSpec, Recipe
 from wsis.losses.colour import colour_similarity, lab_on_grid, shifted, undirected_offsets
 from wsis.losses.projection import grid_masks, grid_rectangles
+from wsis.measures.measure import Measured, Subject
 
-DEFINITIONS = ("any", "centre")
+# E_in of an object, and its words. "any": undirected edges with at least one end in its box (the paper);
+# "centre": directed edges whose centre lies in it, so that inner edges count twice (the released weights).
+DEFINITIONS = {"any": "an endpoint in the box", "centre": "the centre pixel in the box"}
 
 
 @dataclass
@@ -44,9 +51,7 @@ class Counts:
 class Affinity:
     """Accumulates edges over images.
 
-    An edge is positive when both its ends have the same ground-truth label for the object at hand. E_in of
-    an object: "any", undirected edges with at least one end in its box (the paper); "centre", directed edges
-    whose centre lies in it, so that inner edges count twice (the released code's weights).
+    An edge is positive when both its ends have the same ground-truth label for the object at hand.
     """
 
     thresholds: Sequence[float]
@@ -117,7 +122,7 @@ class Affinity:
 
 
 def colour_affinity(scenes: Iterable[Scene], affinity: Affinity) -> dict[str, Any]:
-    """Content of affinity.json without its data section. The first threshold must be 0."""
+    """What is counted over all scenes, the measurement's details. The first threshold must be 0."""
     if affinity.thresholds[0] != 0:
         raise ValueError("the first threshold must be 0: 'kept' is relative to all positive edges")
     start = time.monotonic()
@@ -133,3 +138,46 @@ def colour_affinity(scenes: Iterable[Scene], affinity: Affinity) -> dict[str, An
         "seconds": time.monotonic() - start,
         "definitions": affinity.result(),
     }
+
+
+def measure_images(subject: Subject) -> Measured:
+    """Column prop. at every row's threshold, and the curves of Figure 4, over the evaluation images.
+
+    Photographs are measured as the paper's loss sees them, at its test size (800, at most 1333) with stride
+    4; generated images at their own size with the stride of the tiny net's masks.
+    """
+    recipe = next(iter(subject.cases.values())).recipe
+    drawn = subject.root.dataset == "shapes"
+    seen = {"train": recipe.data.eval, "supervision": "masks", "train_images": recipe.data.eval_images}
+    if not drawn:
+        seen |= {"eval_short_side": DataSpec().eval_short_side, "max_side": DataSpec().max_side}
+    data = recipe.data.model_copy(update=seen)
+    recipe = recipe.model_copy(update={"data": data})
+    root = open_root(recipe, subject.root.path)
+    rows = {case: asked.recipe.settled().loss.pairwise.tau for case, asked in subject.cases.items()}
+    of_figures = {tau for figure in load_figures().values() for tau in figure.thresholds}
+    thresholds = sorted({0.0, *of_figures, *rows.values()})
+    details = colour_affinity(_scenes(recipe, root), Affinity(thresholds, 2 if drawn else 4))
+    curves = [
+        {
+            "label": f"{metric}, {words}",
+            "metric": metric,
+            "points": [[x, y] for x, y in zip(thresholds, definition[metric], strict=True) if y is not None],
+        }
+        for metric in ("prop", "kept")
+        for words, definition in zip(DEFINITIONS.values(), details["definitions"].values(), strict=True)
+    ]
+    prop = dict(zip(thresholds, details["definitions"]["any"]["prop"], strict=True))
+    details["short_side"] = data.eval_short_side
+    return Measured({case: {"prop": prop[tau]} for case, tau in rows.items()}, details, curves)
+
+
+def _scenes(recipe: Recipe, root: Root) -> Iterator[Scene]:
+    """The evaluation images with their masks, as large as in inference."""
+    for picture in root.train:
+        h, w = picture.height, picture.width
+        view = annotated(read_image(picture.path, h, w), picture, hidden=False)
+        height, width, _ = network_size(h, w, recipe.data.eval_short_side, recipe.data.max_side)
+        view = resize(view, height, width)
+        image = torch.from_numpy(view.image.transpose(2, 0, 1).copy())
+        yield Scene(image, torch.from_numpy(view.boxes), torch.from_numpy(view.masks))

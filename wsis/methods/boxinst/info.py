@@ -1,9 +1,11 @@
 """What is known of BoxInst without torch."""
 
+from wsis.methods.boxinst.measures import AFFINITY
 from wsis.methods.info import Info
 
 INFO = Info(
     name="boxinst",
     network="wsis.methods.boxinst.method:BoxInst",
     benches={"pairwise": "wsis.methods.boxinst.bench:bench"},
+    measures=(AFFINITY,),
 )

@@ -1,6 +1,7 @@
 """What is known of SIM without torch."""
 
 from wsis.methods.info import Info, Pictures
+from wsis.methods.sim.measures import PSEUDO_MASKS
 
 INFO = Info(
     name="sim",
@@ -13,4 +14,5 @@ INFO = Info(
             rows=(("sim/3", "pseudo + paste"),),
         ),
     ),
+    measures=(PSEUDO_MASKS,),
 )

@@ -5,27 +5,39 @@ batches; then M_S (Eq. 1), M_I (Eq. 6), M_prob (Eq. 7) and the pseudo labels of 
 with ground-truth masks of other images, inside the box (`pseudo_quality`). The network runs once an
 image; maps that several settings share are computed and scored once.
 
+`measure_rows` does that for the rows that continue a trained warm-up, on evaluation images; `measure` is the
+measurement alone.
+
 Shapes: B images, G objects, H x W mask grid, D channels of mask features, P cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from copy import copy
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from wsis.data.loading import MAX_IMAGES, MAX_PIXELS, Shard, annotated, collate, train_batches
 from wsis.data.structures import Batch
-from wsis.declare.recipe import SimSpec
+from wsis.data.transforms import network_size, padded, read_image, resize
+from wsis.declare.recipe import Recipe, SimSpec
 from wsis.losses.projection import grid_masks
+from wsis.measures.measure import Measured, Subject
+from wsis.methods import build_method
 from wsis.methods.sim.prototypes import Prototypes
 from wsis.methods.sim.pseudo import CONFIDENT, correct, label
 from wsis.methods.sim.pseudo_quality import SUBSETS, Cells, LabelScores, MapScores, overlapping
+from wsis.methods.weights import init_from_parent
+from wsis.pictures.subject import pictures_with_masks
 
 if TYPE_CHECKING:
+    from wsis.data.roots import Root
     from wsis.methods.sim.method import SIM
     from wsis.methods.sim.view import View
 
@@ -39,8 +51,70 @@ SEMANTIC = (*PROTOTYPES, "temperature")
 PSEUDO = (*SEMANTIC, "alpha")
 LABELS = (*PSEUDO, "tau_low", "tau_high", "adaptive", "labels")
 MAPS = {"semantic": SEMANTIC, "instance": INSTANCE, "pseudo": PSEUDO}
+BATCHES = 25  # training batches that the prototypes are estimated from
 
 Key = tuple[Hashable, ...]
+
+
+def measure_rows(subject: Subject, batches: int = BATCHES) -> Measured:
+    """The measures of every run that continues the subject's one, by run id.
+
+    batches: of training images, for the prototypes; reports show what BATCHES of them give.
+    """
+    recipes = {run: asked.recipe.settled() for run, asked in subject.cases.items()}
+    recipe, root, device = next(iter(recipes.values())), subject.root, subject.device
+    parts = recipe.schedule.devices if recipe.schedule.batch % recipe.schedule.devices == 0 else 1
+    stream = train_batches(recipe, root, Shard(recipe.init.iteration, micro=parts))
+    details = measure(
+        warm_method(recipe, root.num_classes, subject.folder / "model.pt").to(device),
+        {run: each.sim for run, each in recipes.items()},
+        ([part.to(device) for part in step] for step in islice(stream, batches)),
+        (batch.to(device) for batch in evaluation_batches(recipe, root)),
+        recipe.seed,
+    )
+    return Measured({run: _values(maps) for run, maps in details.pop("runs").items()}, details)
+
+
+def _values(maps: dict[str, dict[str, Any]]) -> dict[str, float | None]:
+    """{map: {subset: scores}} by the measures' names."""
+    return {
+        f"{name}_{kind}" + ("_overlap" if subset == "overlap" else ""): value
+        for name, subsets in maps.items()
+        for subset, scores in subsets.items()
+        for kind, value in scores.items()
+        if kind != "objects"
+    }
+
+
+def warm_method(recipe: Recipe, num_classes: int, weights: Path) -> SIM:
+    """SIM with a warm-up's weights in both its networks, whatever the row's momentum network does later."""
+    spec = recipe.sim.model_copy(update={"momentum": "copy"})
+    method = build_method(recipe.model_copy(update={"sim": spec}), num_classes).eval()
+    init_from_parent(method, weights)
+    method.momentum.follow(method, 0.0)
+    return method
+
+
+def evaluation_batches(recipe: Recipe, root: Root) -> Iterator[Batch]:
+    """The evaluation images that have objects, with boxes and masks, as large as in inference.
+
+    Crowd regions are left out, and objects that are under a pixel at that size.
+    """
+    views, scales, numbers = [], [], []
+    tall = wide = 0
+    for picture in pictures_with_masks(recipe, root):
+        h, w = picture.height, picture.width
+        size = network_size(h, w, recipe.data.eval_short_side, recipe.data.max_side)
+        tall, wide = max(tall, padded(size[0])), max(wide, padded(size[1]))
+        if views and (len(views) == MAX_IMAGES or (len(views) + 1) * tall * wide > MAX_PIXELS):
+            yield collate(views, scales, numbers)
+            views, scales, numbers = [], [], []
+            tall, wide = padded(size[0]), padded(size[1])
+        views.append(resize(annotated(read_image(picture.path, h, w), picture, hidden=False), *size[:2]))
+        scales.append(size[2])
+        numbers.append(picture.id)
+    if views:
+        yield collate(views, scales, numbers)
 
 
 def key(spec: SimSpec, names: tuple[str, ...]) -> Key:
