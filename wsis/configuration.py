@@ -7,16 +7,16 @@ from typing import Any
 
 import yaml
 
-from wsis.errors import WsisError
+from wsis.errors import WsisError, nearest_first
 
 KEYS = frozenset({"scale", "seeds", "data_root", "weights", "set", "gpus"})
 
 
 def known(config: Mapping[str, Any]) -> None:
     """Raise WsisError for a key that the workflow does not have."""
-    if unknown := set(config) - KEYS:
-        there = ", ".join(sorted(KEYS))
-        raise WsisError(f"unknown configuration: {', '.join(sorted(unknown))} (there are: {there})")
+    for key in config:
+        if key not in KEYS:
+            raise WsisError(f"unknown configuration: {key} (there are: {nearest_first(key, sorted(KEYS))})")
 
 
 def seeds(config: Mapping[str, Any]) -> tuple[int, ...] | None:

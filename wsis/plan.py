@@ -12,19 +12,12 @@ from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve, with_seed
 from wsis.declare.scale import Scale, load_scale
 from wsis.declare.table import Table
+from wsis.errors import nearest_first
+from wsis.methods import heads, info_of
+from wsis.nn.backbones import BACKBONES, NECKS, giving
 from wsis.packing import Job, pack
 from wsis.packing import shapes_root as shapes_root  # part of what others ask a plan for
 
-METHODS = frozenset(
-    {"condinst", "boxinst", "sim", "boxcaseg", "baiseg", "mask_rcnn", "bbtp", "grabcut", "boxes"}
-)
-HRNETS = frozenset({"hrnet-w32", "hrnet-w48", "hrnetv2-w48"})
-RESNETS = frozenset({"resnet50", "resnet101"})
-BACKBONES = HRNETS | RESNETS | {f"tiny-{name}" for name in HRNETS | RESNETS} | {"tiny", "none"}
-NECKS = frozenset({"fpn", "none"})
-HEADS = frozenset({"condinst", "mask_rcnn", "boxcaseg", "baiseg", "none"})
-BASELINES = frozenset({"grabcut", "boxes"})  # of masks of given boxes, without a network
-FILLS_BOXES = BASELINES | {"boxcaseg"}  # measured class-agnostic, whatever a second stage's protocol is
 CLASS_AGNOSTIC = frozenset({"mIoU", "IoU50", "IoU75"})  # metrics of masks made for given boxes
 
 
@@ -102,7 +95,7 @@ class Plan:
             table = self.tables[key]
             protocol = table.row(label).protocol or table.protocol
             found |= {protocol_of(metric, protocol) for metric in table.columns}
-        if self.runs[run].recipe.method in FILLS_BOXES:
+        if info_of(self.runs[run].recipe.method).fills_boxes:
             return ["class-agnostic"]
         return sorted(found - {"class-agnostic"}) or ["coco"]
 
@@ -229,19 +222,21 @@ def protocol_of(metric: str, protocol: str) -> str:
 
 def missing_part(recipe: Recipe) -> str | None:
     """The first part of a recipe that wsis doesn't have yet, as a sentence; None when it has all."""
+    info, model = info_of(recipe.method), recipe.model
+    built = {name for name, backbone in BACKBONES.items() if backbone.build} | {"none"}
     parts = [
-        ("method", recipe.method, METHODS),
-        ("backbone", recipe.model.backbone, BACKBONES),
-        ("neck", recipe.model.neck, NECKS),
-        ("head", recipe.model.head, HEADS),
+        ("backbone", model.backbone, built),
+        ("neck", model.neck, {name for name, there in NECKS.items() if there}),
+        ("head", model.head, heads()),
     ]
     for kind, name, there in parts:
         if name not in there:
             return f"{kind} {name} does not exist yet"
-    if recipe.method in BASELINES and recipe.model.head != "none":  # of the boxes that a detector predicts
-        return f"method {recipe.method} on predicted boxes does not exist yet"
-    if recipe.method == "baiseg" and recipe.model.backbone in ("tiny", "none"):
-        return f"backbone {recipe.model.backbone} has no dense features for BAISeg (tiny-hrnet-w48 has)"
+    if info.baseline and model.head != "none":  # masks of the boxes that a detector predicts
+        return f"method {info.name} on predicted boxes does not exist yet"
+    if info.features and model.backbone not in (there := giving(info.features)):
+        names = nearest_first(model.backbone, there)
+        return f"backbone {model.backbone} has no features for method {info.name} (these have: {names})"
     return None
 
 

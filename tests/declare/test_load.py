@@ -48,6 +48,7 @@ RECIPES = """
 coco:
   method: boxcaseg
   data: {supervision: boxes+salient}
+  boxcaseg: {}
 """
 
 
@@ -89,8 +90,8 @@ def test_the_good_table_loads(folder: Path):
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("title: Drop", "tittle: x\ntitle: Drop", ["tittle", "unknown key"]),
-        ("train: {boxcaseg.drop: 0.75}}", "trian: {}}", ["rows.0.trian", "unknown key"]),
+        ("title: Drop", "tittle: x\ntitle: Drop", ["tittle", "unknown key (there are: title, "]),
+        ("train: {boxcaseg.drop: 0.75}}", "trian: {}}", ["rows.0.trian", "unknown key (there are: train, "]),
         ("[0.27, 30.2]", "[0.27, x]", ["rows.0.values.1", "valid number", "'x'"]),
         ('table: "8"', "table: 8", ["table", "valid string", "8"]),
         ("[drop_rate, AP]", "[drop_rate, mAP]", ["columns.1", "AP, APS", "'mAP'"]),
@@ -191,10 +192,14 @@ def test_yaml_that_builds_objects_is_not_executed(folder: Path):
 @pytest.mark.parametrize(
     ("train", "says"),
     [
-        ("{boxcaseg.alhpa: 0.3}", ["boxcaseg.alhpa", "unknown key"]),
+        ("{boxcaseg.alhpa: 0.3}", ["boxcaseg.alhpa", "unknown key (there are: alpha, heads, fusion"]),
+        ("{metod: sim}", ["metod", "unknown key (there are: method, model, variant, data"]),
+        ("{loss.pairwise.tua: 0.3}", ["loss.pairwise.tua", "unknown key (there are: tau, theta"]),
+        ("{method: boxints}", ["method", "no such method (there are: boxinst, boxes, condinst", "'boxints'"]),
+        ("{model.neck: fnp}", ["model.neck", "there are: fpn", "'fnp'"]),
         ("{schedule.lr: 1e-4}", ["schedule.lr", "'1e-4'", "YAML reads 1e-4 as text", "1.0e-4"]),
         ("{boxcaseg.drop: 1.5}", ["boxcaseg.drop", "less than or equal to 1", "1.5"]),
-        ("{model.backbone: resnet34}", ["model.backbone", "'resnet50'", "'resnet34'"]),
+        ("{model.backbone: resnet34}", ["model.backbone", "there are: resnet50, ", "'resnet34'"]),
         ("{schedule.iterations: 10.5}", ["schedule.iterations", "valid integer", "10.5"]),
         ("{sim.alpha: 0.5}", ["section 'sim' is only for method 'sim', not 'boxcaseg'"]),
         ("{schedule.lr: .inf}", ["schedule.lr", "finite number"]),

@@ -4,10 +4,11 @@ import pytest
 
 from wsis import plan as planning
 from wsis.declare.load import load_tables
-from wsis.declare.recipe import BaisegSpec, InitSpec
+from wsis.declare.recipe import InitSpec
 from wsis.declare.resolve import deviations, flatten, resolve
 from wsis.declare.scale import load_scale
-from wsis.declare.stages import EXTRACTION
+from wsis.methods.baiseg.declared import EXTRACTION
+from wsis.methods.baiseg.spec import BaisegSpec
 from wsis.plan import make_plan
 
 FULL = ("baiseg/3", "CFM + DMA + PPC + refinement")
@@ -59,7 +60,7 @@ def test_rows_that_only_extract_otherwise_are_readings_of_the_full_model(tables,
         changed = differing(found.recipe, full.recipe)
         own = {key for key in changed if key.startswith("baiseg.")}
         assert changed - own <= {"init", "init.parent", "init.iteration", "schedule.iterations"}
-        assert own and own <= {f"baiseg.{key}" for key in EXTRACTION}
+        assert own and own <= {*EXTRACTION}
         ids.add(found.recipe.id)
     assert len(ids) == 1 + len({at(tables, *row).recipe.id for row in SAME_TRAINING}) == len(SAME_TRAINING)
 
@@ -123,10 +124,11 @@ def test_every_extraction_key_alone_makes_a_reading(tables):
     free = load_scale("tiny").model_copy(update={"methods": {}, "divide": {}})
     for key, value in other.items():
         found = resolve(table, row.model_copy(update={"train": {f"baiseg.{key}": value}}), free, 1)
-        assert (found.recipe.schedule.total == 0) == (key in EXTRACTION), key
+        reading = f"baiseg.{key}" in EXTRACTION
+        assert (found.recipe.schedule.total == 0) == reading, key
         usual = resolve(table, row, free, 1)
-        trained = found.ancestors[-1] if key in EXTRACTION else found.recipe
-        assert (trained.id == usual.recipe.id) == (key in EXTRACTION), key
+        trained = found.ancestors[-1] if reading else found.recipe
+        assert (trained.id == usual.recipe.id) == reading, key
         same_base = key not in OF_BASE
         assert (found.ancestors[0].id == usual.ancestors[0].id) == same_base, key
     assert full.baiseg.closing == 3, "what a scale sets is no reading either"
@@ -257,13 +259,7 @@ def test_the_plan_trains_each_network_once(scale):
     own = [run for run in plan.runs.values() if run.recipe.method == "baiseg"]
     trained = [run for run in own if run.iterations]
     networks = {
-        tuple(
-            sorted(
-                (k, str(v))
-                for k, v in tree(run.recipe).items()
-                if k not in {f"baiseg.{e}" for e in EXTRACTION}
-            )
-        )
+        tuple(sorted((k, str(v)) for k, v in tree(run.recipe).items() if k not in EXTRACTION))
         for run in trained
     }
     assert len(networks) == len(trained)

@@ -212,7 +212,7 @@ def test_momentum_and_warm_up_keep_their_share_of_a_shorter_schedule(tables):
 
 
 def test_a_warm_up_that_leaves_nothing_is_refused(tables):
-    with pytest.raises(DeclarationError, match=r"sim.warmup 90000 leaves nothing of 90000"):
+    with pytest.raises(DeclarationError, match=r"warm-up of 90000 iterations leaves nothing of 90000"):
         at(tables, "sim/4", "alpha = 0.5", "paper", overrides={"sim.warmup": 90000})
 
 

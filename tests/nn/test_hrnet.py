@@ -7,16 +7,22 @@ from torch import nn
 
 from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
-from wsis.nn.hrnet import TinyHRNet, build_hrnet, join
+from wsis.nn.backbones import build_backbone
+from wsis.nn.hrnet import join
+from wsis.nn.tiny import TinyHRNet
 
 
 def spec(backbone="hrnetv2-w48", weights="none"):
     return ModelSpec(backbone=backbone, weights=weights, neck="none", head="boxcaseg", norm="batch")
 
 
+def build_hrnet(backbone, weights="none"):
+    return build_backbone(spec(backbone, weights), "patch")
+
+
 def build(backbone, weights="none"):
     with torch.device("meta"):
-        return build_hrnet(spec(backbone, weights))
+        return build_hrnet(backbone, weights)
 
 
 def size(module):
@@ -53,18 +59,18 @@ def test_branches_are_joined_at_the_finest_resolution():
 
 
 def test_sides_that_do_not_halve_are_refused():
-    with pytest.raises(WsisError, match=r"multiples of 32, not 64 x 100.*boxcaseg\.patch"):
+    with pytest.raises(WsisError, match=r"multiples of 32, not 64 x 100"):
         build("hrnetv2-w48")(torch.zeros(1, 3, 64, 100, device="meta"))
 
 
 def test_another_backbone_is_refused():
-    with pytest.raises(WsisError, match="'resnet50' is no high-resolution network"):
+    with pytest.raises(WsisError, match=r"'resnet50' gives no patch features; use hrnet-w32, .*tiny"):
         build("resnet50")
 
 
 def test_tiny():
     torch.manual_seed(0)
-    net = build_hrnet(spec("tiny"))
+    net = build_hrnet("tiny")
     assert isinstance(net, TinyHRNet)
     assert 0.25e6 < size(net) < 0.35e6
     assert (net.channels, net.stride) == (64, 2)
@@ -79,7 +85,7 @@ def test_tiny():
 def test_tiny_sees_the_whole_patch():
     """A corner's features depend on the opposite corner: the coarse branches have seen all of it."""
     torch.manual_seed(0)
-    net = build_hrnet(spec("tiny")).eval()
+    net = build_hrnet("tiny").eval()
     x = torch.randn(1, 3, 48, 48, requires_grad=True)
     net(x)[0, :, 0, 0].square().sum().backward()
     assert x.grad[0, :, -8:, -8:].abs().sum() > 0
@@ -88,7 +94,7 @@ def test_tiny_sees_the_whole_patch():
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_weights_from_a_file(tmp_path, suffix):
     torch.manual_seed(0)
-    net = build_hrnet(spec("hrnet-w32"))
+    net = build_hrnet("hrnet-w32")
     state = net.net.state_dict()
     path = tmp_path / f"w.{suffix}"
     # A file of the whole classifier, as they are published: it has the other fusion layers and a head, too.
@@ -102,19 +108,19 @@ def test_weights_from_a_file(tmp_path, suffix):
         from safetensors.torch import save_file
 
         save_file(whole, path)
-    loaded = build_hrnet(spec("hrnet-w32", str(path))).net.state_dict()
+    loaded = build_hrnet("hrnet-w32", str(path)).net.state_dict()
     assert all((v == 0.5).all() for k, v in loaded.items() if v.is_floating_point())
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(WsisError, match=r"nowhere\.pth: no such weights file"):
-        build_hrnet(spec("hrnet-w32", str(tmp_path / "nowhere.pth")))
+        build_hrnet("hrnet-w32", str(tmp_path / "nowhere.pth"))
     torch.save({"conv1.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "other.pth")
     with pytest.raises(WsisError, match=r"not the weights of hrnet-w32: .* missing or misshapen"):
-        build_hrnet(spec("hrnet-w32", str(tmp_path / "other.pth")))
+        build_hrnet("hrnet-w32", str(tmp_path / "other.pth"))
     (tmp_path / "torn.safetensors").write_bytes(b"\x08\x00")
     with pytest.raises(WsisError, match="can't be read as weights"):
-        build_hrnet(spec("hrnet-w32", str(tmp_path / "torn.safetensors")))
+        build_hrnet("hrnet-w32", str(tmp_path / "torn.safetensors"))
 
 
 def test_a_failed_download_names_the_file(monkeypatch):
@@ -125,4 +131,4 @@ def test_a_failed_download_names_the_file(monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", fail)
     with pytest.raises(WsisError, match=r"hrnetv2-w48 could not be downloaded.*timm/hrnet_w48\.ms_in1k"):
-        build_hrnet(spec("hrnetv2-w48", "imagenet"))
+        build_hrnet("hrnetv2-w48", "imagenet")

@@ -16,8 +16,8 @@ from pycocotools import mask as rle
 from torch.nn.functional import interpolate
 
 from wsis.errors import WsisError
+from wsis.nn.backbones import MULTIPLE
 
-DIVISOR = 32  # the coarsest stride of a backbone
 MASKS_AT_ONCE = 16  # bounds the float copies while masks are resized
 
 
@@ -125,8 +125,8 @@ def augment(view: View, kind: str, rng: np.random.Generator) -> View:
 
 
 def padded(size: int) -> int:
-    """The next multiple of DIVISOR."""
-    return -(-size // DIVISOR) * DIVISOR
+    """The next multiple of the backbones' coarsest stride."""
+    return -(-size // MULTIPLE) * MULTIPLE
 
 
 def _select(view: View, keep: np.ndarray) -> View:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
 
 from wsis.declare.base import Spec
 from wsis.declare.table import Erratum, Figure, Table
-from wsis.errors import WsisError
+from wsis.errors import WsisError, nearest_first
 
 ROOT = Path(__file__).resolve().parents[2] / "ablations"
 PAPERS = ("boxinst", "sim", "boxcaseg", "baiseg")
@@ -51,7 +52,9 @@ def parse(kind: type[S], tree: Any, where: str) -> S:
     try:
         return kind.model_validate_json(json.dumps(tree))
     except ValidationError as error:
-        raise DeclarationError(f"{where}: " + "; ".join(_complaint(e) for e in error.errors())) from None
+        raise DeclarationError(
+            f"{where}: " + "; ".join(_complaint(kind, e) for e in error.errors())
+        ) from None
     except TypeError:
         key, given = _unfit(tree) or ("(top level)", type(tree).__name__)
         raise DeclarationError(
@@ -72,12 +75,25 @@ def _unfit(tree: Any, key: str = "") -> tuple[str, str] | None:
     return None if isinstance(tree, (str, int, float, bool, type(None))) else (key, type(tree).__name__)
 
 
-def _complaint(error: Any) -> str:
+def _keys(kind: Any, place: Sequence[str | int]) -> list[str]:
+    """Keys of the object at a place inside of a declared kind, which may be any annotation of a field."""
+    if isinstance(kind, type) and issubclass(kind, Spec):
+        if not place:
+            return list(kind.model_fields)
+        return (
+            _keys(kind.model_fields[place[0]].annotation, place[1:]) if place[0] in kind.model_fields else []
+        )
+    rest = place[1:] if get_origin(kind) in (tuple, dict) else place
+    return next((keys for inner in get_args(kind) if (keys := _keys(inner, rest))), [])
+
+
+def _complaint(kind: type[Spec], error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"]) or "(top level)"
     message = error["msg"].removeprefix("Value error, ")
     given = error.get("input")
     if error["type"] == "extra_forbidden":
-        message = "unknown key"
+        *place, name = error["loc"]
+        message = f"unknown key (there are: {nearest_first(str(name), _keys(kind, place))})"
     elif isinstance(given, (str, int, float, bool)):
         message += f", got {given!r}"
         if isinstance(given, str) and error["type"].startswith(("float", "int")):

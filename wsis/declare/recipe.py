@@ -9,14 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, reduce
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
 
 from wsis.declare.base import Count, Fraction, Positive, Spec
-from wsis.declare.specs import BaisegSpec, BoxCasegSpec, ProxySpec, SimSpec
-from wsis.declare.variant import VARIANT
+from wsis.declare.variant import governed
+from wsis.errors import nearest_first
+from wsis.methods import heads, info_of, infos
+from wsis.nn.backbones import BACKBONES, NECKS, UNBUILT_HEADS
+
+
+def one_of(kind: str, there: Callable[[], Iterable[str]]) -> AfterValidator:
+    """A validator of names: ValueError for one that is not among those there are."""
+
+    def check(name: str) -> str:
+        if name not in there():
+            raise ValueError(f"no such {kind} (there are: {nearest_first(name, there())})")
+        return name
+
+    return AfterValidator(check)
 
 
 class ShapesSpec(Spec):
@@ -55,13 +69,9 @@ class DataSpec(Spec):
 class ModelSpec(Spec):
     """The network: backbone, neck, FCOS detector and dynamic mask head (CondInst)."""
 
-    backbone: Literal[
-        "tiny", "resnet50", "resnet101", "resnet101-dcn", "swin-b", "vgg16",
-        "hrnet-w32", "hrnet-w48", "hrnetv2-w48", "none",
-        "tiny-resnet50", "tiny-resnet101", "tiny-hrnet-w32", "tiny-hrnet-w48", "tiny-hrnetv2-w48",
-    ] = "resnet50"  # fmt: skip
-    neck: Literal["fpn", "bifpn", "none"] = "fpn"
-    head: Literal["condinst", "mask2former", "mask_rcnn", "boxcaseg", "baiseg", "none"] = "condinst"
+    backbone: Annotated[str, one_of("backbone", lambda: BACKBONES)] = "resnet50"
+    neck: Annotated[str, one_of("neck", lambda: NECKS)] = "fpn"
+    head: Annotated[str, one_of("head", lambda: (*heads(), *UNBUILT_HEADS))] = "condinst"
     weights: str = "imagenet"  # "imagenet" (torchvision), "none", or the path of a local file
     norm: Literal["frozen", "batch"] = "frozen"  # the backbone's batch norm
     channels: Positive = 256  # FPN and detector towers
@@ -161,48 +171,70 @@ class PredictSpec(Spec):
     masks: Literal["predicted", "boxes"] = "predicted"  # boxes: BoxInst Table 3's "box mask"
 
 
-class Recipe(Spec):
-    """A training from data to predictions. `Recipe.id` names its folder under results/<scale>/runs/."""
+class ProxySpec(Spec):
+    """Proxy masks as a Mask R-CNN's training masks: whose they are, and how they are merged and dropped."""
 
-    method: Literal[
-        "condinst", "boxinst", "sim", "boxcaseg", "baiseg", "mask_rcnn", "bbtp", "grabcut", "boxes"
-    ]
+    parent: str  # id of the recipe whose masks they are
+    instances: bool = False  # masks with classes and boxes of their own (BAISeg), not for given boxes
+    merge: bool = True
+    order: Literal["box", "mask", "random", "larger"] = "box"
+    drop: Fraction | None = 0.95
+    agreement: Literal["plus_one", "exact"] = "plus_one"
+
+
+class _Learning(Spec):
+    """What learns which function of which data."""
+
+    method: Annotated[str, one_of("method", infos)]
     variant: Literal["paper", "released"] = "paper"
     data: DataSpec = DataSpec()
     model: ModelSpec = ModelSpec()
     loss: LossSpec = LossSpec()
-    sim: SimSpec | None = None
-    boxcaseg: BoxCasegSpec | None = None
-    baiseg: BaisegSpec | None = None
+
+
+SECTIONS = {name: info.section for name, info in infos().items() if info.section is not None}
+_WithSections = create_model(
+    "_WithSections", __base__=_Learning, **{name: (spec | None, None) for name, spec in SECTIONS.items()}
+)
+
+
+class Recipe(_WithSections):
+    """A training from data to predictions. `Recipe.id` names its folder under results/<scale>/runs/.
+
+    A method that has a section of its own (`Info.section`) has it under its name.
+    """
+
     schedule: ScheduleSpec = ScheduleSpec()
     init: InitSpec | None = None
     proxy: ProxySpec | None = None  # supervision 'proxy': masks that another run made
     predict: PredictSpec = PredictSpec()
     seed: Count = 0
 
+    @property
+    def section(self) -> Spec | None:
+        """The section of the recipe's own method; None where the method has none."""
+        return getattr(self, self.method) if self.method in SECTIONS else None
+
     @model_validator(mode="after")
     def _own_section(self) -> Recipe:
-        for name in ("sim", "boxcaseg", "baiseg"):
+        for name in SECTIONS:
             if getattr(self, name) is not None and self.method != name:
                 raise ValueError(f"section '{name}' is only for method '{name}', not '{self.method}'")
+        if self.method in SECTIONS and self.section is None:
+            raise ValueError(f"method '{self.method}' needs the section '{self.method}'")
         return self
 
     @model_validator(mode="after")
-    def _sim_is_whole(self) -> Recipe:
-        if self.method == "sim":
-            if self.sim is None:
-                raise ValueError("method 'sim' needs the section 'sim'")
-            if self.data.supervision != "boxes":
-                raise ValueError(
-                    f"method 'sim' makes its masks from boxes: data.supervision is '{self.data.supervision}'"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _frozen_has_a_source(self) -> Recipe:
+    def _method_can(self) -> Recipe:
+        info = info_of(self.method)
+        if info.supervision and self.data.supervision not in info.supervision:
+            raise ValueError(
+                f"method '{self.method}' learns from {' or '.join(info.supervision)}: data.supervision is"
+                f" '{self.data.supervision}'"
+            )
         if self.model.trained == "masks" and self.init is None:
             raise ValueError("model.trained 'masks' needs a trained base to start from (init.parent)")
-        if self.model.trained == "base" and self.method not in ("condinst", "boxinst", "mask_rcnn", "baiseg"):
+        if self.model.trained == "base" and not info.base:
             raise ValueError(
                 f"model.trained 'base': method '{self.method}' has no base that is trained alone"
             )
@@ -235,18 +267,12 @@ class Recipe(Spec):
 @cache
 def _settled(recipe: Recipe) -> Recipe:
     tree = recipe.model_dump(mode="json")
-    defaults = VARIANT[recipe.variant]
-    parts = [("model", tree["model"]), ("loss", tree["loss"]), ("pairwise", tree["loss"]["pairwise"])]
     filled = False
-    for name, part in [*parts, ("sim", tree["sim"])]:
-        own = (
-            {"tau": 0.1}
-            if name == "pairwise" and (recipe.method, recipe.variant) == ("sim", "released")
-            else {}
-        )
-        for key, value in (defaults[name] | own).items():  # SIM's code has BoxInst's paper's tau (B1, S11)
-            if part is not None and part[key] is None:
-                part[key], filled = value, True
+    for dotted, value in governed(recipe.method, recipe.variant).items():
+        *path, key = dotted.split(".")
+        part = reduce(lambda part, name: part and part[name], path, tree)
+        if part is not None and part[key] is None:
+            part[key], filled = value, True
     return Recipe.model_validate_json(json.dumps(tree)) if filled else recipe
 
 

@@ -3,7 +3,7 @@
 base recipe <- row overrides  = what the paper ran                      (`published`)
 <- substitute <- set <- method's set <- paper's set <- user's overrides = what runs here
 fork: its warm-up is a recipe of its own, which the row's recipe names as parent
-SIM: its first iterations are BoxInst's, a recipe that stops there and that all rows continue
+continued: its first iterations are a recipe of another method that stops there, which such rows share
 a row that only predicts otherwise: the training is a recipe of its own, which the row's starts from
 """
 
@@ -19,6 +19,7 @@ from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
 from wsis.declare.stages import of_stages, reading_of, stages
 from wsis.declare.table import Row, Table
+from wsis.methods import info_of
 
 UNSCALED = ("model", "loss", "schedule", "predict")  # of a recipe without iterations
 
@@ -107,52 +108,34 @@ def _at_scale(
     users = flatten(overrides)
     if "schedule.until" in users:
         raise DeclarationError(f"{where}: schedule.until is for warm-ups; set schedule.iterations instead")
-    if published.method == "sim" and users.get("data.supervision", "boxes") != "boxes":
-        return Resolved(published, None, reason="SIM makes its masks from boxes, whatever masks there are")
+    info, supervision = info_of(published.method), users.get("data.supervision")
+    if supervision and info.supervision and supervision not in info.supervision:
+        kinds = " or ".join(info.supervision)
+        return Resolved(published, None, reason=f"method {info.name} learns from {kinds}, not {supervision}")
     decided = fixed | users
     tree = laid(tree, decided) | {"seed": seed}
     if not published.schedule.total:  # nothing is trained: a scale changes the data alone
         own = published.model_dump(mode="json")
         return Resolved(published, parse(Recipe, tree | {key: own[key] for key in UNSCALED}, where).settled())
-    keep_proportions(tree, published, decided)
-    if tree["sim"] is not None and "sim.warmup" in fixed and "sim.warmup" not in users:
-        _shorten_warmup(tree, laid(laid(published.model_dump(mode="json"), fixed), {}))
+    keep_proportions(tree, published, fixed, users)
     ancestors: list[Recipe] = []
     # A base learns from annotated boxes, which a Mask R-CNN on another network's instances never sees.
     instances = published.proxy is not None and published.proxy.instances
     if scale.fork and published.method in scale.fork.methods and not instances:
         tree, warmup = _forked(tree, table.paper, scale, users, where)
         ancestors.append(warmup)
-    if published.method == "sim" and (low := _low_level_warmup(tree, where)):
-        ancestors.append(low)
-        tree |= {"init": {"parent": low.id, "iteration": tree["sim"]["warmup"]}}
+    if info.continues and (over := info.continues(parse(Recipe, tree, where).settled())):
+        begun = parse(Recipe, merged(tree, over), where).settled()
+        until, total = begun.schedule.until, begun.schedule.total
+        if until >= total:
+            raise DeclarationError(f"{where}: a warm-up of {until} iterations leaves nothing of {total}")
+        ancestors.append(begun)
+        tree |= {"init": {"parent": begun.id, "iteration": until}}
     if (plain := reading_of(tree, decided)) is not None:
         trained = parse(Recipe, plain, where).settled()
         ancestors.append(trained)
         tree = merged(tree, {"schedule.iterations": 0}) | {"init": {"parent": trained.id}}
     return Resolved(published, parse(Recipe, tree, where).settled(), tuple(ancestors))
-
-
-def _shorten_warmup(tree: dict[str, Any], scales: dict[str, Any]) -> None:
-    """Where the user changes the iterations, the scale's own warm-up keeps its share of them."""
-    mine, theirs = (round(t["schedule"]["iterations"] * t["schedule"]["length"]) for t in (tree, scales))
-    if mine != theirs:
-        tree["sim"]["warmup"] = min(round(tree["sim"]["warmup"] * mine / max(theirs, 1)), max(mine - 1, 0))
-
-
-def _low_level_warmup(tree: dict[str, Any], where: str) -> Recipe | None:
-    """BoxInst up to `sim.warmup` (Sec. 4.1), which SIM's rows of one seed continue; None for no warm-up.
-
-    The released momentum network and prototypes learn during the warm-up: nothing can be shared (S12).
-    """
-    sim = parse(Recipe, tree, where).settled().sim
-    total = round(tree["schedule"]["iterations"] * tree["schedule"]["length"])
-    if not sim.warmup or sim.momentum == "released":
-        return None
-    if sim.warmup >= total:
-        raise DeclarationError(f"{where}: sim.warmup {sim.warmup} leaves nothing of {total} iterations")
-    low = merged(tree, {"schedule.until": sim.warmup}) | {"method": "boxinst", "sim": None}
-    return parse(Recipe, low, where).settled()
 
 
 def _substitute(tree: dict[str, Any], scale: Scale) -> str | None:

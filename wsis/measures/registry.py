@@ -7,22 +7,22 @@ from functools import cache
 
 from wsis.errors import WsisError
 from wsis.measures.measure import Measure, MeasureSet
-from wsis.methods import METHODS, info_of
+from wsis.methods import info_of, infos
 
 
 def sets() -> dict[str, MeasureSet]:
     """Every set by its name, in the methods' order. WsisError where two share a name, or a measure's name."""
-    return _declared(tuple(METHODS))[0]
+    return _declared(tuple(infos()))[0]
 
 
 def set_of(metric: str) -> MeasureSet | None:
     """The set that finds a metric; None for what evaluation or training finds."""
-    return _declared(tuple(METHODS))[1].get(metric, (None, None))[0]
+    return _declared(tuple(infos()))[1].get(metric, (None, None))[0]
 
 
 def measure_of(metric: str) -> Measure | None:
     """The measure of this name; None for what evaluation or training finds."""
-    return _declared(tuple(METHODS))[1].get(metric, (None, None))[1]
+    return _declared(tuple(infos()))[1].get(metric, (None, None))[1]
 
 
 def names(ours: bool) -> list[str]:

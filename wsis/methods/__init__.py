@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from wsis.errors import WsisError
+from wsis.errors import WsisError, nearest_first
 
 if TYPE_CHECKING:
     from wsis.declare.recipe import Recipe
@@ -31,11 +31,21 @@ METHODS = {  # name -> the module of its INFO
 
 
 @cache
+def infos() -> dict[str, Info]:
+    """What every method says of itself, by name."""
+    return {name: import_module(module).INFO for name, module in METHODS.items()}
+
+
 def info_of(name: str) -> Info:
     """What a method says of itself; WsisError for a name that no method has."""
-    if name not in METHODS:
-        raise WsisError(f"method {name} does not exist (there are: {', '.join(METHODS)})")
-    return import_module(METHODS[name]).INFO
+    if name not in infos():
+        raise WsisError(f"method {name} does not exist (there are: {nearest_first(name, infos())})")
+    return infos()[name]
+
+
+def heads() -> list[str]:
+    """Every `model.head` that a method brings."""
+    return list(dict.fromkeys(head for info in infos().values() for head in info.heads))
 
 
 def build_method(recipe: Recipe, num_classes: int) -> Method:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from wsis.declare.base import Spec
 
 if TYPE_CHECKING:
+    from wsis.declare.recipe import Recipe
     from wsis.measures.measure import MeasureSet
+
+Tree = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -29,17 +34,63 @@ class Pictures:
 
 
 @dataclass(frozen=True)
+class Stages:
+    """A row that runs as two recipes: a network that makes proxy masks, and one that is trained on them.
+
+    first:  dotted keys, laid on the declared recipe
+    second: dotted keys, laid on `base`; None where nothing is trained on the masks
+    base:   named recipe of the second, '<paper>/<name>'
+    """
+
+    first: Mapping[str, Any]
+    second: Mapping[str, Any] | None = None
+    base: str = ""
+
+
+@dataclass(frozen=True)
 class Info:
     """One method. A key that is left out means that the method is an ordinary detector.
 
-    network: "module:Class", imported when it is built, with a settled recipe and the number of classes.
-    benches: name of a `wsis bench` command -> "module:function", whose arguments are the command's.
-    pictures: several kinds; of a run the first that fits it is drawn.
-    measures: sets of measures that come with the method, for tables and figures.
+    network:     "module:Class", imported when it is built, with a settled recipe and the number of classes
+    section:     its section of a recipe, which stands under the method's name
+    heads:       the values of `model.head` that it brings
+    features:    the kinds of features that it takes of a backbone (`wsis.nn.backbones`); empty: it has no
+                 network; None: it takes what it likes
+    fills_boxes: whether it makes masks of given boxes, which are measured class-agnostic
+    supervision: the kinds of `data.supervision` that it learns from; empty: any
+    base:        whether it has a base that is trained alone (`model.trained`)
+    variants:    variant -> dotted keys that it fills in, beside those of wsis/declare/variant.py
+    readings:    dotted keys that a prediction reads and no training: rows that differ in them share one
+    second:      its dotted keys -> those of the second stage's recipe, for a user's settings
+    stages:      declared recipe -> the two recipes that it runs as; None: it is one run
+    continues:   settled recipe -> dotted keys that make it the run that it continues at `schedule.until`
+    keep_proportions: changes the method's section of a recipe at a scale, so that its keys keep their share
+                 of the schedule or the data. Arguments: the recipe as a tree, the published one, the
+                 scale's decisions and the user's (dotted keys).
+    benches:     name of a `wsis bench` command -> "module:function", whose arguments are the command's
+    pictures:    several kinds; of a run the first that fits it is drawn
+    measures:    sets of measures that come with the method, for tables and figures
     """
 
     name: str
     network: str
+    section: type[Spec] | None = None
+    heads: tuple[str, ...] = ()
+    features: tuple[str, ...] | None = None
+    fills_boxes: bool = False
+    supervision: tuple[str, ...] = ()
+    base: bool = False
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    readings: tuple[str, ...] = ()
+    second: Mapping[str, str] = field(default_factory=dict)
+    stages: Callable[[Recipe], Stages | None] | None = None
+    continues: Callable[[Recipe], dict[str, Any] | None] | None = None
+    keep_proportions: Callable[[Tree, Recipe, Tree, Tree], None] | None = None
     benches: Mapping[str, str] = field(default_factory=dict)
     pictures: tuple[Pictures, ...] = ()
     measures: tuple[MeasureSet, ...] = ()
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it makes its masks without a network."""
+        return self.features == ()

@@ -1,107 +1,89 @@
-"""Backbones with their feature pyramid.
+"""Backbones: what there is, known without torch. A new one is an entry here and the code that builds it.
 
-Shapes: B images, H x W network input (a multiple of the coarsest stride).
+pyramid: stages "c2", "c3", ... for a feature pyramid
+patch:   one map of features of an object patch
+dense:   one map of features of an image
+fused:   stages, the stem first, which are fused into one map
 """
 
 from __future__ import annotations
 
-import torch
-import torchvision
-from torch import Tensor, nn
-from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from wsis.declare.recipe import ModelSpec
-from wsis.nn.layout import RESNET, TINY, Layout
-from wsis.nn.weights import MEAN, STD, load_backbone_weights
+from wsis.errors import WsisError
 
+if TYPE_CHECKING:
+    from wsis.declare.recipe import ModelSpec
 
-class Pyramid(nn.Module):
-    """Normalisation, backbone and FPN: uint8 images in, named features out."""
-
-    def __init__(self, body: nn.Module, channels: dict[str, int], fpn: nn.Module, layout: Layout) -> None:
-        super().__init__()
-        self.body, self.fpn, self.layout, self.channels = body, fpn, layout, channels
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """B x 3 x H x W uint8 RGB -> stages "c2"... and pyramid levels "p3"..., each B x C x H/s x W/s."""
-        stages = self.body((images.float() - self.mean) / self.std)
-        levels = self.fpn({name: stages[name] for name in self.layout.names})
-        # LastLevelP6P7 names its levels itself; the others keep their stage's name.
-        return stages | {"p" + name.removeprefix("c").removeprefix("p"): x for name, x in levels.items()}
+MULTIPLE = 32  # pixels: images are padded to the coarsest stride of all backbones
 
 
-def build_pyramid(spec: ModelSpec) -> Pyramid:
-    """Backbone and FPN of a recipe; raises WsisError when its weights can't be had."""
-    if spec.backbone == "tiny":
-        body = TinyNet(spec.channels // 2)
-        layout, extra = TINY, None
-    else:
-        body = ResNetStages(spec)
-        layout, extra = RESNET, LastLevelP6P7(spec.channels, spec.channels)  # P6 from P5
-    fpn = FeaturePyramidNetwork([body.channels[n] for n in layout.names], spec.channels, extra_blocks=extra)
-    channels = body.channels | {f"p{3 + i}": spec.channels for i in range(len(layout.strides))}
-    return Pyramid(body, channels, fpn, layout)
+@dataclass(frozen=True)
+class Backbone:
+    """One network.
+
+    build:    kind of features -> "module:function" of a ModelSpec; empty: nothing builds it
+    widths:   channels of its stages (the stem first) or branches, where they don't follow from the recipe
+    stride:   input pixels a cell of the finest features
+    multiple: what the sides of its input must be divisible by
+    blocks:   residual blocks of its last stages, of tiny ones
+    """
+
+    build: dict[str, str] = field(default_factory=dict)
+    widths: tuple[int, ...] = ()
+    stride: int = 4
+    multiple: int = MULTIPLE
+    blocks: tuple[int, ...] = ()
 
 
-class ResNetStages(nn.Module):
-    """torchvision's ResNet; stem and first stage are frozen when its batch norm is (weights are given)."""
+_RESNET = Backbone(
+    {"pyramid": "wsis.nn.pyramid:ResNetStages", "fused": "wsis.nn.pyramid:fused_stages"},
+    widths=(64, 256, 512, 1024, 2048),
+)
+_HRNET = {"patch": "wsis.nn.hrnet:HRNetFeatures", "dense": "wsis.nn.hrnet:HRNetFeatures"}
+_TINY = {"stride": 2, "multiple": 16}
+_BRANCHES = {"dense": "wsis.nn.tiny:TinyBranches"}
+_STAGES = {"fused": "wsis.nn.tiny:tiny_stages"}
+BACKBONES = {
+    "resnet50": _RESNET,
+    "resnet101": _RESNET,
+    "hrnet-w32": Backbone(_HRNET, (32, 64, 128, 256)),
+    "hrnet-w48": Backbone(_HRNET, (48, 96, 192, 384)),
+    "hrnetv2-w48": Backbone(_HRNET, (48, 96, 192, 384)),
+    # For synthetic images of about 96 pixels, from scratch.
+    "tiny": Backbone({"pyramid": "wsis.nn.pyramid:TinyNet", "patch": "wsis.nn.tiny:TinyHRNet"}, **_TINY),
+    "tiny-hrnet-w32": Backbone(_BRANCHES, (16, 24, 32, 48), **_TINY),
+    "tiny-hrnet-w48": Backbone(_BRANCHES, (24, 32, 48, 64), **_TINY),
+    "tiny-hrnetv2-w48": Backbone(_BRANCHES, (24, 32, 48, 64), **_TINY),
+    "tiny-resnet50": Backbone(_STAGES, (16, 24, 32, 48, 64), blocks=(1, 1, 1), **_TINY),
+    "tiny-resnet101": Backbone(_STAGES, (16, 24, 32, 48, 64), blocks=(1, 2, 3), **_TINY),
+    "none": Backbone(),
+    # Of published rows that don't run.
+    "resnet101-dcn": Backbone(),
+    "swin-b": Backbone(),
+    "vgg16": Backbone(),
+}
+NECKS = {"fpn": True, "none": True, "bifpn": False}  # name -> whether it is built
+UNBUILT_HEADS = ("mask2former",)  # published; those that there are stand in the methods' infos
 
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        frozen = spec.norm == "frozen"
-        net = getattr(torchvision.models, spec.backbone)(
-            weights=None, norm_layer=FrozenBatchNorm2d if frozen else nn.BatchNorm2d
+
+def giving(kinds: Collection[str]) -> list[str]:
+    """The backbones that give features of one of these kinds."""
+    return [name for name, backbone in BACKBONES.items() if {*backbone.build} & {*kinds}]
+
+
+def build_backbone(model: ModelSpec, kind: str) -> Any:
+    """The part of `model.backbone` that makes features of a kind: a network with `channels`, or stages.
+
+    Raises WsisError where the backbone gives no such features.
+    """
+    place = BACKBONES[model.backbone].build.get(kind)
+    if place is None:
+        raise WsisError(
+            f"model.backbone '{model.backbone}' gives no {kind} features; use {', '.join(giving([kind]))}"
         )
-        load_backbone_weights(net, spec)
-        self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
-        self.c2, self.c3, self.c4, self.c5 = net.layer1, net.layer2, net.layer3, net.layer4
-        self.channels = {"c2": 256, "c3": 512, "c4": 1024, "c5": 2048}
-        if frozen:
-            for part in (self.stem, self.c2):
-                part.requires_grad_(False)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        stages = {}
-        x = self.stem(x)
-        for name in self.channels:
-            x = stages[name] = getattr(self, name)(x)
-        return stages
-
-
-class TinyNet(nn.Module):
-    """Four-stage residual net for small synthetic images, strides 4, 8 and 16, trained from scratch."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        wide = width * 4 // 3
-        self.channels = {"c2": wide, "c3": 2 * wide, "c4": 3 * wide}
-        self.stem = nn.Sequential(_conv(3, width, 2), _conv(width, wide, 2))
-        self.c2 = Residual(wide, wide, 1)
-        self.c3 = Residual(wide, 2 * wide, 2)
-        self.c4 = Residual(2 * wide, 3 * wide, 2)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        c2 = self.c2(self.stem(x))
-        c3 = self.c3(c2)
-        return {"c2": c2, "c3": c3, "c4": self.c4(c3)}
-
-
-class Residual(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.convs = nn.Sequential(_conv(inputs, outputs, stride), _conv(outputs, outputs, 1, relu=False))
-        plain = inputs == outputs and stride == 1
-        self.shortcut = nn.Identity() if plain else _conv(inputs, outputs, stride, relu=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (self.convs(x) + self.shortcut(x)).relu()
-
-
-def _conv(inputs: int, outputs: int, stride: int, relu: bool = True) -> nn.Sequential:
-    layers = [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)]
-    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
+    module, name = place.split(":")
+    return getattr(import_module(module), name)(model)

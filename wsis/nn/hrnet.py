@@ -5,7 +5,6 @@ Shapes: B patches of S x S pixels, s the stride of the finest branch, C' output 
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -14,28 +13,12 @@ from torch import Tensor, nn
 
 from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
+from wsis.nn.backbones import BACKBONES
 
-# timm's models. As a segmentation network (HRNetV2) all branches are concatenated, fusion upsamples
-# bilinearly and batch norm's momentum is 0.01; as a pose network the finest branch is the output and fusion
-# takes the nearest cell.
-NAMES = {"hrnetv2-w48": "hrnet_w48", "hrnet-w48": "hrnet_w48", "hrnet-w32": "hrnet_w32"}
+# As a segmentation network (HRNetV2) all branches are concatenated, fusion upsamples bilinearly and batch
+# norm's momentum is 0.01; as a pose network the finest branch is the output and fusion takes the nearest
+# cell.
 MOMENTUM = 0.01  # of HRNetV2's batch norm, and of the heads on it
-MULTIPLE = 32  # sides of the input must be one: fusion doubles the coarse branches
-
-
-def build_hrnet(spec: ModelSpec) -> HRNetFeatures | TinyHRNet:
-    """The network of `spec.backbone`, with attributes `channels` (C') and `stride` (s).
-
-    It maps normalised patches, B x 3 x S x S float, to B x C' x S/s x S/s float. Raises WsisError for another
-    backbone, and where weights can't be had.
-    """
-    if spec.backbone == "tiny":
-        return TinyHRNet()
-    if spec.backbone not in NAMES:
-        raise WsisError(
-            f"model.backbone '{spec.backbone}' is no high-resolution network; use {', '.join(NAMES)} or tiny"
-        )
-    return HRNetFeatures(spec)
 
 
 class HRNetFeatures(nn.Module):
@@ -45,10 +28,10 @@ class HRNetFeatures(nn.Module):
     "hrnet-w48", "hrnet-w32": 48 or 32 channels, the finest branch alone; what it does not need is left out.
     """
 
-    stride = 4
-
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
+        backbone = BACKBONES[spec.backbone]
+        self.stride, self.multiple = backbone.stride, backbone.multiple
         self.net = _stages(spec)
         self.joined = spec.backbone.startswith("hrnetv2")
         widths = self.net.feature_info.channels()
@@ -65,10 +48,11 @@ class HRNetFeatures(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """B x 3 x S x S float -> B x C' x S/4 x S/4. Raises WsisError when S is no multiple of 32."""
-        if patches.shape[-1] % MULTIPLE or patches.shape[-2] % MULTIPLE:
+        height, width = patches.shape[-2:]
+        if height % self.multiple or width % self.multiple:
             raise WsisError(
-                f"HRNet takes patches whose sides are multiples of {MULTIPLE}, not"
-                f" {patches.shape[-2]} x {patches.shape[-1]}: change boxcaseg.patch and boxcaseg.side"
+                f"HRNet takes images and patches whose sides are multiples of {self.multiple}, not"
+                f" {height} x {width}: change the recipe's sizes of them"
             )
         branches = self.net(patches)
         return join(branches) if self.joined else branches[0]
@@ -85,7 +69,7 @@ def _stages(spec: ModelSpec) -> nn.Module:
     """timm's network of this backbone with `spec.weights`."""
     import timm
 
-    name = NAMES[spec.backbone]
+    name = spec.backbone.replace("hrnetv2-", "hrnet_").replace("-", "_")
     options = {"features_only": True, "feature_location": "", "out_indices": (1, 2, 3, 4)}
     if spec.weights != "imagenet":
         net = timm.create_model(name, pretrained=False, **options)
@@ -124,78 +108,3 @@ def _load(net: nn.Module, path: Path, backbone: str) -> None:
             f" among them {', '.join(sorted(misfits)[:3])}"
         )
     net.load_state_dict({key: state[key] for key in needed}, strict=False)
-
-
-class TinyHRNet(nn.Module):
-    """HRNet in small, for patches of about 48 pixels: strides 2, 4, 8 and 16, one block a branch and stage.
-
-    A stage adds a branch, and ends with an exchange: every branch gets the sum of all, brought to its size
-    (pooled, or the nearest cell) and its width by 1x1 convolutions. At the end each branch gives 16 of the 64
-    channels at stride 2.
-    """
-
-    stride = 2
-    channels = 64
-    widths = (16, 32, 48, 64)
-
-    def __init__(self) -> None:
-        super().__init__()
-        widths = self.widths
-        self.stem = nn.Sequential(_conv(3, widths[0], 3, 2), nn.ReLU(inplace=True))
-        self.grow = nn.ModuleList(
-            nn.Sequential(_conv(a, b, 3, 2), nn.ReLU(inplace=True)) for a, b in pairwise(widths)
-        )
-        self.blocks = nn.ModuleList(nn.ModuleList(map(_Block, widths[: n + 1])) for n in range(1, 4))
-        self.exchanges = nn.ModuleList(_Exchange(widths[: n + 1]) for n in range(1, 4))
-        share = self.channels // len(widths)
-        self.outputs = nn.ModuleList(_conv(width, share, 1) for width in widths)
-        self.to(memory_format=torch.channels_last)  # a third faster on a CPU
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """B x 3 x S x S float -> B x 64 x S/2 x S/2."""
-        branches = [self.stem(patches.contiguous(memory_format=torch.channels_last))]
-        for grow, blocks, exchange in zip(self.grow, self.blocks, self.exchanges, strict=True):
-            branches.append(grow(branches[-1]))
-            branches = exchange([block(x) for block, x in zip(blocks, branches, strict=True)])
-        return join([out(x) for out, x in zip(self.outputs, branches, strict=True)]).relu()
-
-
-class _Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.convs = nn.Sequential(_conv(width, width, 3), nn.ReLU(inplace=True), _conv(width, width, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x + self.convs(x)).relu()
-
-
-class _Exchange(nn.Module):
-    """Every branch gets the sum of all; finer ones are averaged over cells, coarser ones repeated."""
-
-    def __init__(self, widths: tuple[int, ...]) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(
-            nn.ModuleList(nn.Identity() if a == b else _conv(a, b, 1) for a in widths) for b in widths
-        )
-
-    def forward(self, branches: list[Tensor]) -> list[Tensor]:
-        results = []
-        for target, convs in zip(branches, self.convs, strict=True):
-            size = target.shape[-2:]
-            parts = []
-            for conv, x in zip(convs, branches, strict=True):
-                if x.shape[-1] > size[-1]:
-                    x = conv(F.adaptive_avg_pool2d(x, size))
-                elif x.shape[-1] < size[-1]:
-                    x = F.interpolate(conv(x), size=size, mode="nearest")
-                parts.append(x)
-            results.append(sum(parts).relu())
-        return results
-
-
-def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False), nn.BatchNorm2d(outputs)
-    )

@@ -7,7 +7,8 @@ from typing import Any
 
 from wsis.declare.table import Row, Table
 from wsis.measures.registry import set_of
-from wsis.plan import FILLS_BOXES, Plan, protocol_of
+from wsis.methods import info_of
+from wsis.plan import Plan, protocol_of
 from wsis.report.measure_cells import measure_cell
 from wsis.report.model import CellResult
 from wsis.report.results import Results
@@ -28,7 +29,7 @@ def cell_of(table: Table, row: Row, metric: str, results: Results) -> CellResult
         return CellResult(reason=plan.row_reason(table.key, row.label) or "not part of this plan")
     protocol = protocol_of(metric, row.protocol or table.protocol)
     methods = {plan.runs[run].recipe.method for run in runs.values()}
-    if protocol != "class-agnostic" and methods <= FILLS_BOXES:
+    if protocol != "class-agnostic" and all(info_of(method).fills_boxes for method in methods):
         return CellResult(reason="no Mask R-CNN is trained in this row", meant=False)
     runs = {seed: plan.measured_by(run, metric) for seed, run in runs.items()}
     if metric == "drop_rate":

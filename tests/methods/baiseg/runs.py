@@ -6,8 +6,9 @@ import numpy as np
 from pycocotools import mask as masks
 
 from wsis.data.roots import Picture
-from wsis.declare.recipe import BaisegSpec, Recipe
+from wsis.declare.recipe import Recipe
 from wsis.methods.baiseg.extract.instances import Extracted
+from wsis.methods.baiseg.spec import BaisegSpec
 
 
 def settings_of(recipe: Recipe, value: float) -> BaisegSpec:

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from wsis.data.loading import Shard
-from wsis.declare.recipe import BaisegSpec, DataSpec, ModelSpec, Recipe, ScheduleSpec
+from wsis.declare.recipe import DataSpec, ModelSpec, Recipe, ScheduleSpec
 from wsis.methods.baiseg.batches import semantic_batches
+from wsis.methods.baiseg.spec import BaisegSpec
 
 NAMES = {"shapes": ("train", "val"), "coco": ("train2017", "val2017"), "voc": ("train", "val")}
 

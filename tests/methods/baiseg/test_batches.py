@@ -14,11 +14,11 @@ from tests.methods.baiseg.semantic_streams import alike, baiseg, painted_root, s
 from wsis.data.loading import Shard
 from wsis.data.roots import open_root
 from wsis.data.structures import PADDING
-from wsis.declare.recipe import BaisegSpec
 from wsis.errors import WsisError
 from wsis.methods.baiseg.batches import dev_samples, semantic_batches, semantic_samples
 from wsis.methods.baiseg.dense import build_dense
 from wsis.methods.baiseg.semantic import VOID, SemanticMaps
+from wsis.methods.baiseg.spec import BaisegSpec
 
 # The stream
 

@@ -7,9 +7,11 @@ from torch import nn
 
 from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
-from wsis.methods.baiseg.dense import TINY_HRNETS, TINY_RESNETS, MultiScale, build_dense
+from wsis.methods.baiseg.dense import MultiScale, build_dense
+from wsis.nn.backbones import giving
 
-TINY = [(name, False) for name in TINY_HRNETS] + [(name, True) for name in TINY_RESNETS]
+TINY_HRNETS = [name for name in giving(["dense"]) if name.startswith("tiny")]
+TINY = [(name, name not in TINY_HRNETS) for name in giving(["dense", "fused"]) if name.startswith("tiny")]
 FULL = [  # Table 6's backbones; parameters of the backbone without and with its 1x1 convolutions at 32
     ("hrnet-w48", False, 48, 63.595),
     ("hrnet-w32", False, 32, 28.536),
@@ -93,7 +95,7 @@ def test_stages_are_reduced_upsampled_and_joined():
 
 
 def test_refused():
-    with pytest.raises(WsisError, match=r"'swin-b' has no dense features for BAISeg; use hrnetv2-w48"):
+    with pytest.raises(WsisError, match=r"'swin-b' has no dense features for BAISeg; use resnet50"):
         build_dense(spec("swin-b"), False, 32)
     with pytest.raises(WsisError, match=r"resnet50 needs its stages fused: set baiseg\.multi_scale to true"):
         build_dense(spec("resnet50"), False, 32)

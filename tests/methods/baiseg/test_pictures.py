@@ -11,12 +11,12 @@ import pytest
 from pycocotools import mask as masks
 
 from wsis.data.roots import Instance, Picture
-from wsis.declare.recipe import BaisegSpec
 from wsis.methods.baiseg import sheets
 from wsis.methods.baiseg.extract.pipeline import extract_steps
 from wsis.methods.baiseg.maps import Maps
 from wsis.methods.baiseg.pictures import contact_length, look, matched, touching
 from wsis.methods.baiseg.sheets import Contact, colours, region_instances
+from wsis.methods.baiseg.spec import BaisegSpec
 from wsis.pictures import canvas
 
 SIDE = 60

@@ -16,10 +16,11 @@ from PIL import Image
 from wsis.data.loading import Shard
 from wsis.data.roots import open_root
 from wsis.data.salient import SalientRoot, open_salient
-from wsis.declare.recipe import BoxCasegSpec, DataSpec, Recipe, ScheduleSpec
+from wsis.declare.recipe import DataSpec, Recipe, ScheduleSpec
 from wsis.errors import WsisError
 from wsis.methods.boxcaseg.crops import normalise_patch
 from wsis.methods.boxcaseg.patches import patch_batches
+from wsis.methods.boxcaseg.spec import BoxCasegSpec
 from wsis.methods.fill import object_samples
 
 

@@ -12,8 +12,8 @@ from wsis.data.structures import Targets
 from wsis.losses.detection import RADIUS, assign, centerness_targets, detection_losses
 from wsis.methods.condinst.dynamic_head import dynamic_masks, parameter_count
 from wsis.methods.condinst.fcos import FCOSHead, locations, neighbourhoods
-from wsis.nn.backbones import build_pyramid
 from wsis.nn.layout import RESNET, TINY
+from wsis.nn.pyramid import build_pyramid
 
 
 def test_locations_are_cell_centres_in_the_heads_order():

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from wsis.data.structures import PADDING, Batch, Targets
-from wsis.declare.recipe import SimSpec
 from wsis.errors import WsisError
 from wsis.methods.sim.bank import Bank, Entry, entries, pack, unpack
+from wsis.methods.sim.spec import SimSpec
 
 PAPER = SimSpec(aliases=False, composites=False)
 UNTOUCHED = torch.tensor([False, False, False])

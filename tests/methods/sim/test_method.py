@@ -264,7 +264,7 @@ def test_prediction_is_the_students():
         ("sim__tau_low", 0.8, "tau_low 0.8 is above tau_high 0.5"),
         ("sim__bank", 0, "bank"),
         ("sim__outside", "nothing", "outside"),
-        ("data__supervision", "masks", "makes its masks from boxes"),
+        ("data__supervision", "masks", "learns from boxes"),
     ],
 )
 def test_impossible_values_are_refused(key, value, message):

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from wsis.data.structures import PADDING, Batch, Targets
-from wsis.declare.recipe import SimSpec
 from wsis.errors import WsisError
 from wsis.methods.sim import paste
 from wsis.methods.sim.bank import Bank, Entry, pack, unpack
 from wsis.methods.sim.paste import Composite, compose, draw_objects
+from wsis.methods.sim.spec import SimSpec
 
 FRAME = 32
 

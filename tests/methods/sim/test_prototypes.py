@@ -10,8 +10,8 @@ import torch.distributed as dist
 import torch.multiprocessing
 import torch.nn.functional as F
 
-from wsis.declare.recipe import SimSpec
 from wsis.methods.sim.prototypes import Prototypes, capped
+from wsis.methods.sim.spec import SimSpec
 
 PAPER = {"prototype_norm": "channels", "assign": "argmax"}
 

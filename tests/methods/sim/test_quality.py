@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from tests.methods import scenes
 from tests.methods.measuring import draw
 from wsis.data.structures import Targets
-from wsis.declare.recipe import SimSpec
 from wsis.engine.checkpoint import save_model
 from wsis.losses.projection import grid_masks, grid_rectangles
 from wsis.measures.wanted import wanted
@@ -22,6 +21,7 @@ from wsis.methods import build_method
 from wsis.methods.sim import quality
 from wsis.methods.sim.pseudo_quality import Cells, MapScores
 from wsis.methods.sim.quality import confident, estimate, key, measure, warm_method
+from wsis.methods.sim.spec import SimSpec
 from wsis.methods.sim.view import View
 from wsis.plan import make_plan
 

@@ -23,12 +23,9 @@ from wsis.data.structures import PADDING, SemanticBatch, SemanticSample
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.methods.baiseg.semantic import VOID, SemanticMaps, paint_instances
+from wsis.nn.backbones import BACKBONES
 
 DEV = "dev"  # the split of development images, where a generated root has one
-MULTIPLE, TINY_MULTIPLE = (
-    32,
-    16,
-)  # the coarsest strides of backbones (wsis.methods.baiseg.dense), which a crop must suit
 
 Example = tuple[
     np.ndarray, ...
@@ -99,7 +96,7 @@ def _check(recipe: Recipe) -> None:
             f"data.supervision '{supervision}' gives no semantic maps: set 'semantic', or 'masks' for the"
             " control that sees instances"
         )
-    multiple = TINY_MULTIPLE if backbone.startswith("tiny") else MULTIPLE
+    multiple = BACKBONES[backbone].multiple
     if crop % multiple:
         raise WsisError(
             f"baiseg.crop {crop} is no multiple of {multiple}, as backbone '{backbone}' needs: set it to"

@@ -16,12 +16,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from wsis.declare.recipe import BaisegSpec
 from wsis.methods.baiseg.extract.flood import flood, flood_classes
 from wsis.methods.baiseg.extract.instances import instances
 from wsis.methods.baiseg.extract.pipeline import extract, extract_steps
 from wsis.methods.baiseg.extract.seeds import literal_seeds, semantic_seeds
 from wsis.methods.baiseg.extract.thin import boundary_pixels
+from wsis.methods.baiseg.spec import BaisegSpec
 from wsis.options import JsonOption
 
 HEIGHT, WIDTH = 375, 500

@@ -1,11 +1,22 @@
 """What is known of BAISeg without torch."""
 
+from wsis.methods.baiseg.declared import EXTRACTION, keep_proportions, stages
 from wsis.methods.baiseg.measures import BOUNDARIES, COMPLEXITY
+from wsis.methods.baiseg.spec import BaisegSpec
 from wsis.methods.info import Info, Pictures
+
+FEATURES = ("dense", "fused")
 
 INFO = Info(
     name="baiseg",
     network="wsis.methods.baiseg.method:BAISeg",
+    section=BaisegSpec,
+    heads=("baiseg",),
+    features=FEATURES,
+    base=True,
+    readings=EXTRACTION,
+    keep_proportions=keep_proportions,
+    stages=stages,
     benches={"extract": "wsis.methods.baiseg.bench:bench"},
     pictures=(
         Pictures(

@@ -15,8 +15,7 @@ from torch import Tensor
 from wsis.errors import WsisError
 from wsis.methods.baiseg.boundary_loss import contours
 from wsis.methods.baiseg.extract.gradient import colour_gradient
-
-MULTIPLE = 32  # sides of the network's input: HRNet's coarsest stride
+from wsis.nn.backbones import MULTIPLE
 
 
 @dataclass

@@ -22,7 +22,7 @@ from wsis.data.loading import Shard
 from wsis.data.roots import Picture, Root
 from wsis.data.salient import SalientRoot
 from wsis.data.structures import Instances, SemanticBatch, SemanticSample
-from wsis.declare.recipe import BaisegSpec, Recipe
+from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.files import read_json
 from wsis.methods.baiseg.batches import semantic_batches, semantic_samples, training_samples
@@ -35,6 +35,7 @@ from wsis.methods.baiseg.extract.pipeline import extract
 from wsis.methods.baiseg.maps import Maps, boundary_of, network_input
 from wsis.methods.baiseg.semantic_head import WIDTH, Projection, SemanticHead
 from wsis.methods.baiseg.semantic_loss import semantic_loss
+from wsis.methods.baiseg.spec import BaisegSpec
 from wsis.methods.baiseg.threshold import set_threshold
 from wsis.methods.parts import Parts
 from wsis.nn.weights import MEAN, STD

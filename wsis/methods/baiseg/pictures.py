@@ -18,13 +18,13 @@ from torch import nn
 
 from wsis.data.roots import Picture, Root
 from wsis.data.structures import SemanticSample
-from wsis.declare.recipe import BaisegSpec
 from wsis.evaluation.rle import truth_rle
 from wsis.methods.baiseg.batches import semantic_samples
 from wsis.methods.baiseg.boundary import separated
 from wsis.methods.baiseg.extract.pipeline import extract_steps
 from wsis.methods.baiseg.semantic import BAND
 from wsis.methods.baiseg.sheets import Contact, Seen, contrast_sheet, steps_sheet
+from wsis.methods.baiseg.spec import BaisegSpec
 from wsis.pictures.choice import FEW, SMALLEST
 from wsis.pictures.grid import Sheet
 from wsis.pictures.subject import Subject

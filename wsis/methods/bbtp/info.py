@@ -2,4 +2,4 @@
 
 from wsis.methods.info import Info
 
-INFO = Info(name="bbtp", network="wsis.methods.bbtp.method:BBTP")
+INFO = Info(name="bbtp", network="wsis.methods.bbtp.method:BBTP", heads=("mask_rcnn",), features=("pyramid",))

@@ -16,8 +16,8 @@ from pycocotools import mask as rle
 from torch import Tensor
 
 from wsis.data.structures import BoxSample
-from wsis.declare.recipe import BoxCasegSpec
 from wsis.methods.boxcaseg.crops import PixelBox, crop_patch, normalise_patch, pixel_box
+from wsis.methods.boxcaseg.spec import BoxCasegSpec
 from wsis.methods.fill import BoxMask
 from wsis.methods.parts import Parts
 

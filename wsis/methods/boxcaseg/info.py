@@ -1,6 +1,8 @@
 """What is known of BoxCaseg without torch."""
 
+from wsis.methods.boxcaseg.declared import SECOND, keep_proportions, stages
 from wsis.methods.boxcaseg.measures import PROXY_MASKS
+from wsis.methods.boxcaseg.spec import BoxCasegSpec
 from wsis.methods.info import Info, Pictures
 
 INFO = Info(
@@ -21,4 +23,11 @@ INFO = Info(
         ),
     ),
     measures=(PROXY_MASKS,),
+    section=BoxCasegSpec,
+    heads=("boxcaseg",),
+    features=("patch",),
+    fills_boxes=True,
+    keep_proportions=keep_proportions,
+    stages=stages,
+    second=SECOND,
 )

@@ -6,8 +6,12 @@ the training images that a Mask R-CNN learns from. No network runs.
 
 from __future__ import annotations
 
-from wsis.declare.recipe import ProxySpec, Recipe
+from typing import TYPE_CHECKING
+
 from wsis.measures.measure import Absent, Asked, Measure, MeasureSet, Place
+
+if TYPE_CHECKING:
+    from wsis.declare.recipe import ProxySpec, Recipe
 
 RAW = "none"  # the order of masks that are not merged
 CONVENTIONS = {"": "", "_exact": ", exact boxes", "_plus_one": ", +1 boxes"}  # end of a name: of its words
@@ -29,9 +33,10 @@ def rules_of(recipe: Recipe) -> ProxySpec | None:
 
     A baseline's masks stay as they are: no Mask R-CNN learns them.
     """
-    from wsis.plan import BASELINES
+    from wsis.declare.recipe import ProxySpec
+    from wsis.methods import info_of
 
-    if recipe.method in BASELINES:
+    if info_of(recipe.method).baseline:
         return ProxySpec(parent=recipe.id, merge=False, drop=None)
     return None if recipe.proxy is None or recipe.proxy.instances else recipe.proxy
 

@@ -26,7 +26,8 @@ from wsis.methods.boxcaseg.losses import fuse, mil_loss, pixel_loss, smoothness
 from wsis.methods.boxcaseg.patches import patch_batches, salient_share, uses_boxes
 from wsis.methods.fill import BoxFiller, BoxMask
 from wsis.methods.parts import Parts
-from wsis.nn.hrnet import MOMENTUM, build_hrnet
+from wsis.nn.backbones import build_backbone
+from wsis.nn.hrnet import MOMENTUM
 
 
 class BoxCaseg(BoxFiller, Parts):
@@ -45,7 +46,7 @@ class BoxCaseg(BoxFiller, Parts):
             raise WsisError("method 'boxcaseg' needs the section 'boxcaseg' in its recipe")
         self.spec = recipe.boxcaseg
         self.share = salient_share(recipe)
-        self.backbone = build_hrnet(recipe.model)
+        self.backbone = build_backbone(recipe.model, "patch")
         tiny = recipe.model.backbone == "tiny"
         options = {"channels": self.backbone.channels, "momentum": 0.1 if tiny else MOMENTUM}
         self.weak = SegmentationHead(**options) if "weak" in self.spec.heads else None

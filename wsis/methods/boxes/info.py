@@ -2,4 +2,6 @@
 
 from wsis.methods.info import Info
 
-INFO = Info(name="boxes", network="wsis.methods.boxes.method:Boxes")
+INFO = Info(
+    name="boxes", network="wsis.methods.boxes.method:Boxes", heads=("none",), features=(), fills_boxes=True
+)

@@ -8,4 +8,7 @@ INFO = Info(
     network="wsis.methods.boxinst.method:BoxInst",
     benches={"pairwise": "wsis.methods.boxinst.bench:bench"},
     measures=(AFFINITY,),
+    heads=("condinst",),
+    features=("pyramid",),
+    base=True,
 )

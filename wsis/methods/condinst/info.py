@@ -2,4 +2,10 @@
 
 from wsis.methods.info import Info
 
-INFO = Info(name="condinst", network="wsis.methods.condinst.method:CondInst")
+INFO = Info(
+    name="condinst",
+    network="wsis.methods.condinst.method:CondInst",
+    heads=("condinst",),
+    features=("pyramid",),
+    base=True,
+)

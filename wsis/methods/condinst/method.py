@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from wsis.data.structures import PADDING, Batch, Instances, Sample, Targets
+from wsis.data.transforms import padded
 from wsis.declare.recipe import Recipe
 from wsis.losses.detection import Positives, assign, detection_losses
 from wsis.losses.dice import dice_loss
@@ -21,14 +22,14 @@ from wsis.methods.condinst.inference import Detections, decode, encode_masks
 from wsis.methods.condinst.mask_branch import MaskBranch
 from wsis.methods.condinst.proposals import average_weights, keep_proposals, object_index
 from wsis.methods.parts import Parts
-from wsis.nn.backbones import build_pyramid
+from wsis.nn.pyramid import build_pyramid
 
 
 @dataclass
 class Scene:
     """What the detector sees in some images: all that the masks' part reads.
 
-    pyramid: named features (`wsis.nn.backbones.Pyramid`); outputs: of the FCOS head
+    pyramid: named features (`wsis.nn.pyramid.Pyramid`); outputs: of the FCOS head
     points: P x 2 float (x, y) pixels, levels: P int64, of every location
     around: P x 9 int64, the tower's cells around it (`wsis.methods.condinst.fcos.neighbourhoods`)
     """
@@ -189,8 +190,8 @@ class CondInst(Parts):
 
     def _detect_samples(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
         device = self.iteration.device
-        height = _padded(max(s.image.shape[1] for s in samples))
-        width = _padded(max(s.image.shape[2] for s in samples))
+        height = padded(max(s.image.shape[1] for s in samples))
+        width = padded(max(s.image.shape[2] for s in samples))
         padding = torch.tensor(PADDING, dtype=torch.uint8, device=device)
         images = padding[:, None, None].repeat(len(samples), 1, height, width)
         for slot, sample in zip(images, samples, strict=True):
@@ -209,7 +210,3 @@ def _given(target: Targets) -> Tensor:
     if target.has_mask is not None:
         return target.has_mask
     return torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
-
-
-def _padded(length: int) -> int:
-    return -(-length // 32) * 32

@@ -2,4 +2,10 @@
 
 from wsis.methods.info import Info
 
-INFO = Info(name="grabcut", network="wsis.methods.grabcut.method:GrabCut")
+INFO = Info(
+    name="grabcut",
+    network="wsis.methods.grabcut.method:GrabCut",
+    heads=("none",),
+    features=(),
+    fills_boxes=True,
+)

@@ -13,7 +13,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
 from wsis.methods.mask_rcnn.layout import RESNET, TINY, Layout
-from wsis.nn.backbones import ResNetStages, TinyNet
+from wsis.nn.backbones import build_backbone, giving
 from wsis.nn.weights import MEAN, STD
 
 
@@ -23,7 +23,7 @@ class Backbone(nn.Module):
     def __init__(self, spec: ModelSpec, layout: Layout) -> None:
         super().__init__()
         self.layout, self.out_channels = layout, spec.channels
-        self.body = TinyNet(spec.channels // 2) if spec.backbone == "tiny" else ResNetStages(spec)
+        self.body = build_backbone(spec, "pyramid")
         extra = LastLevelMaxPool() if layout.pooled else None
         widths = [self.body.channels[name] for name in layout.names]
         self.fpn = FeaturePyramidNetwork(widths, spec.channels, extra_blocks=extra)
@@ -42,10 +42,9 @@ class Backbone(nn.Module):
 
 def layout_of(spec: ModelSpec) -> Layout:
     """The sizes that go with a backbone; raises WsisError for one that Mask R-CNN has not."""
-    if spec.backbone not in ("tiny", "resnet50", "resnet101"):
-        raise WsisError(
-            f"model.backbone '{spec.backbone}': Mask R-CNN has tiny, resnet50 and resnet101 (torchvision)"
-        )
+    if spec.backbone not in giving(["pyramid"]):
+        there = ", ".join(giving(["pyramid"]))
+        raise WsisError(f"model.backbone '{spec.backbone}': Mask R-CNN has {there}")
     if spec.neck != "fpn":
         raise WsisError(f"model.neck '{spec.neck}': Mask R-CNN has an FPN, set model.neck: fpn")
-    return TINY if spec.backbone == "tiny" else RESNET
+    return TINY if spec.backbone.startswith("tiny") else RESNET

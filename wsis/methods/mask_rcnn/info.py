@@ -2,4 +2,10 @@
 
 from wsis.methods.info import Info
 
-INFO = Info(name="mask_rcnn", network="wsis.methods.mask_rcnn.method:MaskRCNN")
+INFO = Info(
+    name="mask_rcnn",
+    network="wsis.methods.mask_rcnn.method:MaskRCNN",
+    heads=("mask_rcnn",),
+    features=("pyramid",),
+    base=True,
+)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from wsis.data.structures import Batch
-from wsis.declare.recipe import SimSpec
 from wsis.errors import WsisError
+from wsis.methods.sim.spec import SimSpec
 
 
 @dataclass

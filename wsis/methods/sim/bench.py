@@ -24,6 +24,7 @@ from wsis.bench.memory import fix_mmap_threshold, now, peak
 from wsis.data.loading import train_batches
 from wsis.data.shapes.write import write_shapes
 from wsis.data.structures import Batch, Targets
+from wsis.data.transforms import padded
 from wsis.declare.recipe import Recipe
 from wsis.engine.schedule import build_optimizer
 from wsis.methods import build_method
@@ -154,7 +155,7 @@ def _stream(plan: Plan, recipe: Recipe, images: int, folder: Path) -> Iterator[l
             write_shapes(recipe.data.shapes, recipe.seed, root)
         return train_batches(recipe, root)
     short = recipe.data.eval_short_side
-    height, width = (-(-side // 32) * 32 for side in (short, min(short * 4 // 3, recipe.data.max_side)))
+    height, width = (padded(side) for side in (short, min(short * 4 // 3, recipe.data.max_side)))
     return _noise(images, height, width)
 
 

@@ -1,7 +1,9 @@
 """What is known of SIM without torch."""
 
 from wsis.methods.info import Info, Pictures
+from wsis.methods.sim.declared import VARIANTS, continues, keep_proportions
 from wsis.methods.sim.measures import PSEUDO_MASKS
+from wsis.methods.sim.spec import SimSpec
 
 INFO = Info(
     name="sim",
@@ -15,4 +17,11 @@ INFO = Info(
         ),
     ),
     measures=(PSEUDO_MASKS,),
+    section=SimSpec,
+    heads=("condinst",),
+    features=("pyramid",),
+    supervision=("boxes",),
+    variants=VARIANTS,
+    keep_proportions=keep_proportions,
+    continues=continues,
 )

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from wsis.declare.recipe import SimSpec
 from wsis.losses.dice import EPS
+from wsis.methods.sim.spec import SimSpec
 
 ALPHA = 0.25  # of the focal loss, whose gamma is 2
 CHUNK = 2**20  # cells worked on at a time: small beside K x H x W at full scale, enough for a kernel

@@ -16,7 +16,7 @@ from wsis.methods.condinst.dynamic_head import parameter_count
 from wsis.methods.condinst.fcos import FCOSHead
 from wsis.methods.condinst.mask_branch import MaskBranch
 from wsis.methods.condinst.method import CondInst, Scene
-from wsis.nn.backbones import build_pyramid
+from wsis.nn.pyramid import build_pyramid
 
 
 class MomentumNetwork(nn.Module):

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsis.data.structures import Batch, Targets
-from wsis.declare.recipe import SimSpec
 from wsis.errors import WsisError
 from wsis.losses.projection import grid_rectangles
 from wsis.methods.sim.bank import Bank, Entry, image_sizes, unpack
+from wsis.methods.sim.spec import SimSpec
 
 SMALLEST = 4  # cells; a pasted object that shows less is left out (the paper is silent)
 

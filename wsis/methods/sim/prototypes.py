@@ -15,8 +15,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsis.declare.recipe import SimSpec
 from wsis.methods.sim.sinkhorn import sinkhorn
+from wsis.methods.sim.spec import SimSpec
 
 PAIRS = 16  # classes of images whose scores (L x H x W each) are held at a time
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wsis.declare.recipe import SimSpec
 from wsis.losses.projection import shadows
+from wsis.methods.sim.spec import SimSpec
 
 CONFIDENT = 0.7  # the released code takes cells with M_I above this for the object's own (S5, S9, S15)
 ADAPTIVE_FLOOR = 0.7  # lower end of the adaptive threshold (S9)

@@ -26,13 +26,14 @@ from torch import Tensor
 from wsis.data.loading import MAX_IMAGES, MAX_PIXELS, Shard, annotated, collate, train_batches
 from wsis.data.structures import Batch
 from wsis.data.transforms import network_size, padded, read_image, resize
-from wsis.declare.recipe import Recipe, SimSpec
+from wsis.declare.recipe import Recipe
 from wsis.losses.projection import grid_masks
 from wsis.measures.measure import Measured, Subject
 from wsis.methods import build_method
 from wsis.methods.sim.prototypes import Prototypes
 from wsis.methods.sim.pseudo import CONFIDENT, correct, label
 from wsis.methods.sim.pseudo_quality import SUBSETS, Cells, LabelScores, MapScores, overlapping
+from wsis.methods.sim.spec import SimSpec
 from wsis.methods.weights import init_from_parent
 from wsis.pictures.subject import pictures_with_masks
 

@@ -5,10 +5,10 @@ import pytest
 from pycocotools import mask as masks
 
 from tests.methods.baiseg.extract.scenes import blank, contours, soft, voronoi
-from wsis.declare.recipe import BaisegSpec
 from wsis.errors import WsisError
 from wsis.methods.baiseg.extract.pipeline import extract, extract_steps
 from wsis.methods.baiseg.extract.seeds import VOID
+from wsis.methods.baiseg.spec import BaisegSpec
 
 SIZE = (60, 70)
 LITERAL = BaisegSpec(threshold=0.3, seeds="literal", min_area=20)

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsis.declare.recipe import BaisegSpec
 from wsis.errors import WsisError
 from wsis.methods.baiseg.extract.flood import flood, flood_classes
 from wsis.methods.baiseg.extract.gradient import grey_gradient
 from wsis.methods.baiseg.extract.instances import Extracted, instances
 from wsis.methods.baiseg.extract.seeds import literal_seeds, semantic_seeds
 from wsis.methods.baiseg.extract.thin import boundary_pixels
+from wsis.methods.baiseg.spec import BaisegSpec
 
 
 @dataclass

@@ -1,0 +1,43 @@
+"""BAISeg's rows as declared: what a shorter schedule does, and which rows share a training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wsis.methods.baiseg.spec import BaisegSpec
+from wsis.methods.info import Stages
+
+if TYPE_CHECKING:
+    from wsis.declare.recipe import Recipe
+
+# How masks are extracted, which a trained network has no use for.
+EXTRACTION = tuple(
+    f"baiseg.{key}"
+    for key in (
+        "boundary", "threshold", "dev_images", "thin", "seeds", "relief", "min_area", "refine", "closing",
+        "eval_semantics",
+    )
+)  # fmt: skip
+
+
+def stages(recipe: Recipe) -> Stages | None:
+    """BAISeg, and a ResNet-50 Mask R-CNN on its masks of the training images (erratum mask-rcnn-retraining).
+
+    Those masks come from the semantic masks that BAISeg was trained with, whatever is evaluated.
+    """
+    if not recipe.baiseg.mask_rcnn:
+        return None
+    first = {"baiseg.mask_rcnn": False, "baiseg.eval_semantics": BaisegSpec().eval_semantics}
+    proxy = {"proxy.instances": True, "proxy.merge": False, "proxy.drop": None}
+    base = f"boxcaseg/mask-rcnn-{recipe.data.dataset}"
+    return Stages(first, {"model.backbone": "resnet50"} | proxy, base)
+
+
+def keep_proportions(
+    tree: dict[str, Any], published: Recipe, scale: dict[str, Any], user: dict[str, Any]
+) -> None:
+    """The contrast's warm-up keeps its share of the run."""
+    total = round(tree["schedule"]["iterations"] * tree["schedule"]["length"])
+    if total != published.schedule.total and "baiseg.contrast_warmup" not in scale | user:
+        share = total / published.schedule.total
+        tree["baiseg"]["contrast_warmup"] = round(published.baiseg.contrast_warmup * share)
