@@ -33,6 +33,8 @@ def test_a_method_without_a_cost_is_refused(missing):
         cost.of_run(recipe(), 10)
     with pytest.raises(DeclarationError, match=r"seconds_per_image .* no resnet50"):
         Cost(**OTHERS, seconds_per_image={}).of_run(recipe("mini"), 10)
+    with pytest.raises(DeclarationError, match=r"cost.methods .* no boxinst"):
+        Cost(**OTHERS, seconds_per_image={"resnet50": 1.0}, methods={"sim": 1.6}).of_run(recipe("mini"), 10)
 
 
 def test_the_closest_key_counts():

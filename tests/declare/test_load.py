@@ -11,6 +11,7 @@ import yaml
 from wsis.declare.load import (
     DeclarationError,
     load_errata,
+    load_papers,
     load_recipes,
     load_table,
     load_tables,
@@ -44,6 +45,13 @@ sweep: {axis: threshold, points: {"0.75": 0.75, "0.95": 0.95}, metrics: [AP]}
 claims:
   - {id: better, text: 0.95 is better, section: 4.2.5, kind: greater, metric: AP, row: "0.95", than: "0.75"}
 """
+PAPER = """
+name: BoxCaseg
+title: Masks
+authors: [A. Author]
+year: 2021
+bibtex: "@misc{masks}"
+"""
 RECIPES = """
 coco:
   method: boxcaseg
@@ -57,6 +65,7 @@ def folder(tmp_path: Path) -> Path:
     """A root with one good table and its recipes."""
     paper = tmp_path / "boxcaseg"
     paper.mkdir()
+    (paper / "paper.yaml").write_text(PAPER, encoding="utf-8")
     (paper / "table8.yaml").write_text(GOOD, encoding="utf-8")
     (paper / "recipe.yaml").write_text(RECIPES, encoding="utf-8")
     return tmp_path
@@ -181,6 +190,31 @@ def test_a_claim_id_given_twice_is_refused(folder: Path):
 def test_a_table_in_the_wrong_file_is_refused(folder: Path):
     path = (folder / "boxcaseg" / "table8.yaml").rename(folder / "boxcaseg" / "table3.yaml")
     assert "boxcaseg/8" in complaint(folder, path)
+
+
+def test_every_folder_with_a_paper_is_one_in_the_order_that_it_asks_for(folder: Path):
+    for name, order in (("zebra", "order: 1"), ("a_1", ""), ("lynx", "order: -1")):
+        (folder / name).mkdir()
+        (folder / name / "paper.yaml").write_text(f"{PAPER}{order}\n", encoding="utf-8")
+    (folder / "scales").mkdir()
+    assert list(load_papers(folder)) == ["lynx", "zebra", "a_1", "boxcaseg"]
+    (folder / "a b").mkdir()
+    (folder / "a b" / "paper.yaml").write_text(PAPER, encoding="utf-8")
+    with pytest.raises(DeclarationError, match="letters, digits and _"):
+        load_papers.__wrapped__(folder)
+
+
+def test_tables_without_a_paper_are_refused(folder: Path):
+    (folder / "boxcaseg" / "paper.yaml").unlink()
+    with pytest.raises(DeclarationError, match=r"boxcaseg: table8\.yaml of no paper: paper\.yaml"):
+        load_tables(folder)
+
+
+def test_tables_have_names_of_their_own(folder: Path):
+    text = GOOD.replace('table: "8"', "table: main_results")
+    (folder / "boxcaseg" / "table_main_results.yaml").write_text(text, encoding="utf-8")
+    (folder / "boxcaseg" / "table10.yaml").write_text(GOOD.replace('"8"', '"10"', 1), encoding="utf-8")
+    assert list(load_tables(folder)) == ["boxcaseg/8", "boxcaseg/10", "boxcaseg/main_results"]
 
 
 def test_yaml_that_builds_objects_is_not_executed(folder: Path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -12,11 +14,11 @@ import yaml
 from pydantic import ValidationError
 
 from wsis.declare.base import Spec
+from wsis.declare.paper import Paper
 from wsis.declare.table import Erratum, Figure, Table
 from wsis.errors import WsisError, nearest_first
 
 ROOT = Path(__file__).resolve().parents[2] / "ablations"
-PAPERS = ("boxinst", "sim", "boxcaseg", "baiseg")
 S = TypeVar("S", bound=Spec)
 
 
@@ -106,18 +108,34 @@ def load_table(path: Path) -> Table:
 
 
 @cache
+def load_papers(root: Path = ROOT) -> dict[str, Paper]:
+    """All papers by the name of their folder: every folder with a paper.yaml is one."""
+    papers = {}
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and path.name != "scales"):
+        path = folder / "paper.yaml"
+        if path.exists():
+            if not re.fullmatch(r"[A-Za-z0-9_]+", folder.name):
+                raise DeclarationError(f"{folder}: a paper's folder is named with letters, digits and _")
+            papers[folder.name] = parse(Paper, read_yaml(path), str(path))
+        elif tables := sorted(file.name for file in folder.glob("table*.yaml")):
+            raise DeclarationError(f"{folder}: {', '.join(tables)} of no paper: paper.yaml names it")
+    last = max((paper.order or 0 for paper in papers.values()), default=0) + 1
+    return dict(sorted(papers.items(), key=lambda item: last if item[1].order is None else item[1].order))
+
+
+@cache
 def load_tables(root: Path = ROOT) -> dict[str, Table]:
     """All tables by key, in the papers' order; claims are checked against the cells they name."""
     tables: dict[str, Table] = {}
-    for paper in PAPERS:
+    for paper in load_papers(root):
         paths = sorted((root / paper).glob("table*.yaml"), key=_order)
         for path in paths:
             table = load_table(path)
-            if f"table{table.table}" != path.stem or table.paper != paper:
+            if table.file != path.name or table.paper != paper:
                 raise DeclarationError(f"{path}: declares {table.key}, which belongs elsewhere")
             tables[table.key] = table
     for table in tables.values():
-        check_claims(table, tables, root / table.paper / f"table{table.table}.yaml")
+        check_claims(table, tables, root / table.paper / table.file)
     return tables
 
 
@@ -147,7 +165,7 @@ def check_claims(table: Table, tables: dict[str, Table], where: Path) -> None:
 @cache
 def load_figures(root: Path = ROOT) -> dict[str, Figure]:
     """All figures by '<paper>/figure<N>'."""
-    paths = [path for paper in PAPERS for path in sorted((root / paper).glob("figure*.yaml"))]
+    paths = [path for paper in load_papers(root) for path in sorted((root / paper).glob("figure*.yaml"))]
     figures = [parse(Figure, read_yaml(path), str(path)) for path in paths]
     return {f"{figure.paper}/figure{figure.figure}": figure for figure in figures}
 
@@ -156,7 +174,7 @@ def load_figures(root: Path = ROOT) -> dict[str, Figure]:
 def load_errata(root: Path = ROOT) -> dict[str, list[Erratum]]:
     """Errata by paper."""
     errata = {}
-    for paper in PAPERS:
+    for paper in load_papers(root):
         path = root / paper / "errata.yaml"
         entries = read_yaml(path) if path.exists() else []
         if not isinstance(entries, list):
@@ -210,6 +228,7 @@ def merged(base: dict[str, Any], over: dict[str, Any], into_null: bool = True) -
 
 
 def _order(path: Path) -> tuple[int, str]:
-    number = path.stem.removeprefix("table")
-    digits = "".join(c for c in number if c.isdigit())
-    return int(digits or 0), number
+    """Numbered tables by their number (10 after 9), then those with other names."""
+    name = path.stem.removeprefix("table")
+    digits = re.match(r"\d*", name)[0]
+    return int(digits) if digits else sys.maxsize, name

@@ -40,7 +40,7 @@ def published_recipe(table: Table, row: Row, root: Path = ROOT) -> Recipe:
 
     Raises DeclarationError naming the table and the row.
     """
-    where = f"{root / table.paper / f'table{table.table}.yaml'}: rows.{row.label}.train"
+    where = f"{root / table.paper / table.file}: rows.{row.label}.train"
     paper, _, base = f"{table.paper}/{row.base or table.base}".rpartition("/")
     paper = paper.rpartition("/")[2]  # a row's base may be another paper's
     named = load_recipes(paper, root)
@@ -102,7 +102,8 @@ def _at_scale(
     if reason := _substitute(tree, scale):
         return Resolved(published, None, reason=reason)
     fixed = flatten(scale.set)
-    fixed |= flatten(scale.methods.get(published.method, {})) | flatten(scale.papers.get(table.paper, {}))
+    fixed |= flatten(scale.of_method("methods", published.method))
+    fixed |= flatten(scale.papers.get(table.paper, {}))
     if reason := _fixed_by_scale(row, fixed, scale):
         return Resolved(published, None, reason=reason)
     users = flatten(overrides)
@@ -139,7 +140,7 @@ def _at_scale(
 
 
 def _substitute(tree: dict[str, Any], scale: Scale) -> str | None:
-    for key, table in (scale.substitute | scale.substitute_for.get(tree["method"], {})).items():
+    for key, table in (scale.substitute | scale.of_method("substitute_for", tree["method"])).items():
         section, name = key.split(".")
         value = tree[section][name]
         if value not in table:

@@ -6,6 +6,7 @@ values replace, and null removes a key of the base.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +16,15 @@ from pydantic import Field, model_validator
 from wsis.declare.base import Count, Positive, Spec
 from wsis.declare.load import ROOT, DeclarationError, parse, read_yaml
 from wsis.declare.recipe import Recipe
+from wsis.methods import info_of
 
 Overrides = dict[str, Any]
+
+
+def kin(method: str) -> tuple[str, ...]:
+    """The method's name, and that of the one whose settings at a scale it shares."""
+    like = info_of(method).like
+    return (method, like) if like else (method,)
 
 
 class Warmup(Spec):
@@ -46,7 +54,7 @@ class Cost(Spec):
 
     Scales on real images have `seconds_per_image`. Generated ones have `step` and what follows it, units of
     wsis.bench.calibrate, which take every machine its own time. A key of those is 'method/trained',
-    'method/backbone' or 'method'; the first that is there counts.
+    'method/backbone' or 'method'; the first that is there counts, those of `Info.like` last.
     """
 
     device: str  # the device that one device-hour means
@@ -78,19 +86,25 @@ class Cost(Spec):
         Raises DeclarationError where the recipe's kind has no cost.
         """
         if self.seconds_per_image is not None:
-            seconds = self._found("seconds_per_image", recipe, [recipe.model.backbone]) if images else 0.0
-            return images * seconds * self.methods.get(recipe.method, 1.0)
-        keys = [f"{recipe.method}/{recipe.model.trained}", f"{recipe.method}/{recipe.model.backbone}"]
-        keys.append(recipe.method)
-        step = self._found("step", recipe, keys) if images else 0.0
-        return images * step + self._found("run", recipe, keys)
+            if not images:
+                return 0.0
+            seconds = self._entry("seconds_per_image", recipe, [recipe.model.backbone])
+            return images * seconds * self._entry("methods", recipe, kin(recipe.method))
+        model = recipe.model
+        keys = [
+            key
+            for name in kin(recipe.method)
+            for key in (f"{name}/{model.trained}", f"{name}/{model.backbone}", name)
+        ]
+        step = self._entry("step", recipe, keys) if images else 0.0
+        return images * step + self._entry("run", recipe, keys)
 
     def disk(self, recipe: Recipe) -> float:
         """Megabytes of a run; those without a network leave predictions only."""
         backbone = recipe.model.backbone
-        return 0.0 if backbone == "none" else self._found("megabytes", recipe, [backbone])
+        return 0.0 if backbone == "none" else self._entry("megabytes", recipe, [backbone])
 
-    def _found(self, section: str, recipe: Recipe, keys: list[str]) -> float:
+    def _entry(self, section: str, recipe: Recipe, keys: Sequence[str]) -> float:
         there = getattr(self, section)
         for key in keys:
             if key in there:
@@ -118,6 +132,11 @@ class Scale(Spec):
     runs_per_job: Positive = 1  # runs trained one after another in one process (its start costs ten seconds)
     cost: Cost
     data: Literal["generated", "root"] = "root"
+
+    def of_method(self, key: Literal["methods", "substitute_for"], method: str) -> dict[str, Any]:
+        """What the scale has under `key` for a method, else for the one that it is like; {} for neither."""
+        there = getattr(self, key)
+        return next((there[name] for name in kin(method) if name in there), {})
 
 
 @cache

@@ -55,6 +55,7 @@ Metric = Annotated[str, AfterValidator(_column)]  # a column of a paper's
 Measure = Annotated[str, AfterValidator(_measure)]  # a column of ours
 Quantity = Annotated[str, AfterValidator(_quantity)]  # either
 Label = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 
 
@@ -173,8 +174,8 @@ class Claim(Spec):
 class Table(Spec):
     """A paper's table as data."""
 
-    paper: Literal["boxinst", "sim", "boxcaseg", "baiseg"]
-    table: Annotated[str, Field(pattern=r"^[0-9]+[a-z]?$")]
+    paper: str  # the folder's name
+    table: Name
     title: str
     caption: str
     section: str
@@ -196,6 +197,11 @@ class Table(Spec):
     def key(self) -> str:
         """'<paper>/<table>', for example 'boxinst/1a'."""
         return f"{self.paper}/{self.table}"
+
+    @property
+    def file(self) -> str:
+        """Name of its file: 'table1a.yaml' or 'table_main.yaml'."""
+        return f"table{'' if self.table[0].isdigit() else '_'}{self.table}.yaml"
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -255,8 +261,8 @@ class Curve(Spec):
 class Figure(Spec):
     """A published figure that a measurement without training redraws."""
 
-    paper: Literal["boxinst", "sim", "boxcaseg", "baiseg"]
-    figure: Annotated[str, Field(pattern=r"^[0-9]+$")]
+    paper: str
+    figure: Name
     title: str
     caption: str
     section: str

@@ -52,6 +52,7 @@ class Info:
     """One method. A key that is left out means that the method is an ordinary detector.
 
     network:     "module:Class", imported when it is built, with a settled recipe and the number of classes
+    like:        the method whose settings and costs it has at a scale that gives none for it
     section:     its section of a recipe, which stands under the method's name
     heads:       the values of `model.head` that it brings
     features:    the kinds of features that it takes of a backbone (`wsis.nn.backbones`); empty: it has no
@@ -74,6 +75,7 @@ class Info:
 
     name: str
     network: str
+    like: str | None = None
     section: type[Spec] | None = None
     heads: tuple[str, ...] = ()
     features: tuple[str, ...] | None = None

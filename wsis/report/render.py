@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wsis.declare.load import PAPERS
 from wsis.declare.table import Erratum
 from wsis.files import read_json, write_bytes, write_text
 from wsis.report.drawn import Drawings, Panel, Plot, stamp
@@ -80,7 +79,9 @@ def render_report(report: Report, results: Path, out: Path, roots: Mapping[str, 
     strips = sum(len(view.trained) for view in views.values() if view.measured)
     quality = 82 if strips <= PAGE_STRIPS else 60
     draw_masks = partial(_masks, results=results, roots=roots, quality=quality, drawings=drawings)
-    papers = {key: Paper(key, PAPER_TITLES[key], errata=report.errata.get(key, [])) for key in PAPERS}
+    papers = {
+        key: Paper(key, title, errata=report.errata.get(key, [])) for key, title in PAPER_TITLES.items()
+    }
     drawn: set[str] = set()  # runs whose pictures are on the page
     for result in report.tables:
         view = views[result.table.key]

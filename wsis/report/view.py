@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from wsis.declare.load import load_papers
 from wsis.declare.table import Row
 from wsis.measures.registry import is_ours, measure_of, notes, readable
 from wsis.report.model import CellResult, TableResult
 
-PAPER_TITLES = {"boxinst": "BoxInst", "sim": "SIM", "boxcaseg": "BoxCaseg", "baiseg": "BAISeg"}
+PAPER_TITLES = {key: paper.name for key, paper in load_papers().items()}
 NEITHER_IS_BETTER = {"drop_rate"}  # of what is no measure
 SCALE_CAPTIONS = {
     "smoke": "measured at scale smoke: a few steps on a few images, the numbers mean nothing",

@@ -1,0 +1,20 @@
+"""A paper as declared in `ablations/<paper>/paper.yaml`; its tables and figures lie in the same folder."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from wsis.declare.base import Positive, Spec
+
+
+class Paper(Spec):
+    """What a reader calls the paper, and how to cite it."""
+
+    name: str  # the method's short name, which stands above its tables
+    title: str
+    authors: tuple[str, ...]
+    year: Positive
+    venue: str | None = None  # where it was published
+    links: dict[str, str] = Field(default={})  # what there is -> its address
+    bibtex: str
+    order: int | None = None  # papers that have one come first, the lowest first; the others by their folder
