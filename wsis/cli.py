@@ -37,6 +37,19 @@ def main() -> None:
         sys.exit(1)
 
 
+@app.callback()
+def common(
+    included: Annotated[
+        list[Path] | None,
+        typer.Option("--include", help="a method of yours: a .py file or a package that defines INFO"),
+    ] = None,
+) -> None:
+    """Reproduce papers on weakly-supervised instance segmentation."""
+    from wsis.methods.outside import include
+
+    include(included or [])
+
+
 @app.command()
 def plan(
     scale: ScaleOption = "tiny",

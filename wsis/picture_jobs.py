@@ -11,7 +11,7 @@ from wsis.data.places import Roots, run_root, salient_place
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 from wsis.jobs import same_data
-from wsis.methods import METHODS, info_of
+from wsis.methods import info_of, infos
 from wsis.methods.info import Pictures
 from wsis.plan import Plan
 
@@ -45,7 +45,7 @@ def runs_shown(plan: Plan, id: str) -> list[str]:
 
 def illustrated(plan: Plan) -> list[str]:
     """The runs whose pictures stand in reports, the first seed's of each row that a method names."""
-    rows = [row for name in METHODS for pictures in info_of(name).pictures for row in pictures.rows]
+    rows = [row for info in infos().values() for pictures in info.pictures for row in pictures.rows]
     return [run for row in rows for run in list(plan.row_runs(*row).values())[:1]]
 
 
@@ -58,7 +58,7 @@ def picture_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots
         if id not in plan.runs:
             raise WsisError(f"no run {id} at scale {plan.scale.name} with these seeds; see `wsis plan`")
         if pictures_of(plan, id) is None:
-            kinds = [(name, pictures) for name in METHODS for pictures in info_of(name).pictures]
+            kinds = [(name, pictures) for name, info in infos().items() for pictures in info.pictures]
             there = [
                 f"runs {'trained on masks of' if kind.of_masks else 'of'} {name} ({kind.words})"
                 for name, kind in kinds

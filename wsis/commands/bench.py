@@ -8,7 +8,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from wsis.methods import METHODS, info_of
+from wsis.methods import infos
 from wsis.options import RESULTS, JsonOption, ResultsOption, ScaleOption
 
 
@@ -29,7 +29,7 @@ class Benches(TyperGroup):
 
 def benches() -> dict[str, str]:
     """Name -> 'module:function' of the benches that methods have."""
-    return {name: target for method in METHODS for name, target in info_of(method).benches.items()}
+    return {name: target for info in infos().values() for name, target in info.benches.items()}
 
 
 bench_app = typer.Typer(cls=Benches, no_args_is_help=True, help="Measure speed; ratios within one run.")

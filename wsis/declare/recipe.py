@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, create_model, field_validator, model
 from wsis.declare.base import Count, Fraction, Positive, Spec
 from wsis.declare.variant import governed
 from wsis.errors import nearest_first
-from wsis.methods import heads, info_of, infos
+from wsis.methods import early_infos, heads, info_of, infos
 from wsis.nn.backbones import BACKBONES, NECKS, UNBUILT_HEADS
 
 
@@ -192,7 +192,7 @@ class _Learning(Spec):
     loss: LossSpec = LossSpec()
 
 
-SECTIONS = {name: info.section for name, info in infos().items() if info.section is not None}
+SECTIONS = {name: info.section for name, info in early_infos().items() if info.section is not None}
 _WithSections = create_model(
     "_WithSections", __base__=_Learning, **{name: (spec | None, None) for name, spec in SECTIONS.items()}
 )

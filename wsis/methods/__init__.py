@@ -6,11 +6,13 @@ know of the method, and the code that trains it. Everybody else asks the method'
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from wsis.errors import WsisError, nearest_first
+from wsis.methods.outside import outside
 
 if TYPE_CHECKING:
     from wsis.declare.recipe import Recipe
@@ -31,9 +33,26 @@ METHODS = {  # name -> the module of its INFO
 
 
 @cache
+def early_infos() -> dict[str, Info]:
+    """What methods say of themselves in an info.py, by name: all that may have a section of a recipe."""
+    there = {name: import_module(module).INFO for name, module in METHODS.items()}
+    return _joined(there, outside(early=True))
+
+
+@cache
 def infos() -> dict[str, Info]:
-    """What every method says of itself, by name."""
-    return {name: import_module(module).INFO for name, module in METHODS.items()}
+    """What every method says of itself, by name; those from outside come last."""
+    return _joined(early_infos(), outside(early=False))
+
+
+def _joined(there: dict[str, Info], others: Iterable[Info]) -> dict[str, Info]:
+    """WsisError for a name that two methods have."""
+    there = dict(there)
+    for info in others:
+        if info.name in there:
+            raise WsisError(f"two methods are named {info.name}: {there[info.name].network}, {info.network}")
+        there[info.name] = info
+    return there
 
 
 def info_of(name: str) -> Info:
