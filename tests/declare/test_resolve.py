@@ -70,6 +70,18 @@ def test_forked_rows_share_one_warm_up_a_seed(tables):
     assert other not in parents
 
 
+@pytest.mark.parametrize("scale", ["smoke", "tiny"])
+def test_rows_that_weigh_mask_terms_otherwise_share_the_detector(tables, scale):
+    table = tables["boxinst/1a"]
+    rows = {}
+    for name, weights in (("plain", {}), ("masks", {"pairwise": 2.0}), ("detector", {"detection": 2.0})):
+        train = {f"loss.weights.{term}": weight for term, weight in weights.items()}
+        row = table.row("tau = 0.1").model_copy(update={"train": train})
+        rows[name] = resolve(table, row, load_scale(scale), 1).recipe
+    assert len({row.id for row in rows.values()}) == 3
+    assert rows["plain"].init == rows["masks"].init != rows["detector"].init
+
+
 def test_the_warm_up_is_a_detector_that_no_mask_loss_has_touched(tables):
     """Otherwise a row would inherit a supervision that its own recipe withholds."""
     rows = [("boxinst/1a", "fully-sup."), ("boxinst/3", "projection"), ("boxinst/6", "neither term")]

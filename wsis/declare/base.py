@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 
 

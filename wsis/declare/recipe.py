@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
 
-from wsis.declare.base import Count, Fraction, Positive, Spec
+from wsis.declare.base import Count, Fraction, Positive, Spec, Weight
 from wsis.declare.variant import governed
 from wsis.errors import nearest_first
 from wsis.methods import early_infos, heads, info_of, infos
@@ -97,6 +97,14 @@ class PairwiseSpec(Spec):
     colour: Literal["image", "pooled"] | None = None  # Lab then pooled, or pooled uint8 then Lab (B9)
 
 
+class LossWeights(Spec):
+    """What the terms of the loss are multiplied with; the papers weigh them all alike (BoxInst, Eq. 6)."""
+
+    projection: Weight = 1.0
+    pairwise: Weight = 1.0  # also with true edge labels
+    detection: Weight = 1.0  # FCOS: classes, boxes and centerness
+
+
 class LossSpec(Spec):
     """Mask losses; the detector's (FCOS) are always on."""
 
@@ -111,6 +119,7 @@ class LossSpec(Spec):
     )
     proposals: Literal["random", "topk", "one"] | None = None  # positives kept for the mask loss (B8)
     max_proposals: Positive | None = None  # for every two images (random), an image (topk)
+    weights: LossWeights = LossWeights()
 
 
 class ScheduleSpec(Spec):

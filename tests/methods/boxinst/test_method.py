@@ -44,6 +44,39 @@ def test_losses_are_those_of_the_recipe_also_without_objects(name):
         assert not missing  # or several devices would wait for each other
 
 
+def gradient(spec, masks, names):
+    """Of the sum of these losses, by parameter; zero where there is none."""
+    torch.manual_seed(0)
+    method = build_method(spec, 3)
+    losses = method.losses(batch(masks=masks), generator())
+    sum(losses[name] for name in names).backward()
+    return torch.cat([(p * 0 if p.grad is None else p.grad).ravel() for p in method.parameters()])
+
+
+@pytest.mark.parametrize("method", ["boxinst", "sim"])
+@pytest.mark.parametrize(
+    ("term", "names"),
+    [("detection", DETECTION), ("projection", {"loss_proj"}), ("pairwise", {"loss_pair"})],
+)
+def test_a_weight_scales_its_terms_gradient_alone(method, term, names):
+    own = {"sim": {}} if method == "sim" else {}
+    plain, heavy = recipe(method=method, **own), recipe(method=method, **own, loss__weights={term: 3.0})
+    assert plain.id == recipe(method=method, **own, loss__weights={term: 1.0}).id != heavy.id
+    others = (DETECTION | {"loss_proj", "loss_pair"}) - names
+    before, after = (gradient(spec, None, names) for spec in (plain, heavy))
+    assert before.abs().max() > 0
+    torch.testing.assert_close(after, 3 * before)
+    torch.testing.assert_close(gradient(heavy, None, others), gradient(plain, None, others))
+
+
+def test_true_edge_labels_have_the_weight_of_the_pairwise_term():
+    given = {"data__supervision": "masks", "loss__full": "proposed"}
+    spec = [recipe(**given), recipe(**given, loss__weights={"pairwise": 0.5})]
+    plain, light = (gradient(each, "all", {"loss_edge"}) for each in spec)
+    assert plain.abs().max() > 0
+    torch.testing.assert_close(light, plain / 2)
+
+
 def test_box_losses_do_not_see_masks():
     torch.manual_seed(0)
     method = build_method(recipe(data__supervision="masks-voc", loss__full="none"), 3).eval()

@@ -34,7 +34,7 @@ class BoxInst(CondInst):
         Every instance of the batch weighs the same, whatever its annotation (the paper is silent). Edges with
         true labels need no warm-up. features: see `wsis.losses.colour.colour_edges`.
         """
-        spec = self.recipe.loss
+        spec, weights = self.recipe.loss, self.recipe.loss.weights
         boxed = ~masks.masked
         losses = {}
         if self.recipe.data.supervision != "boxes" and spec.full == "dice":
@@ -42,11 +42,14 @@ class BoxInst(CondInst):
         projected = boxed if spec.projection else torch.zeros_like(boxed)
         if spec.full == "proposed":
             projected = projected | masks.masked
-            losses["loss_edge"] = self.pairwise(batch, masks, masks.masked, true_labels=True)
+            losses["loss_edge"] = weights.pairwise * self.pairwise(
+                batch, masks, masks.masked, true_labels=True
+            )
         if spec.projection or spec.full == "proposed":
-            losses["loss_proj"] = self.projection(masks, projected)
+            losses["loss_proj"] = weights.projection * self.projection(masks, projected)
         if spec.pairwise is not None:
-            losses["loss_pair"] = self.ramp() * self.pairwise(batch, masks, boxed, features=features)
+            loss = self.pairwise(batch, masks, boxed, features=features)
+            losses["loss_pair"] = weights.pairwise * self.ramp() * loss
         return losses
 
     def projection(self, masks: MaskPredictions, chosen: Tensor) -> Tensor:

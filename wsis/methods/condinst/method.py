@@ -100,12 +100,19 @@ class CondInst(Parts):
         """Named scalar losses of a training batch, of what the recipe trains."""
         scene = self.scene(batch)
         positives = self.positives(batch, scene)
-        losses = {} if self.frozen else detection_losses(scene.outputs, positives)
+        losses = self.detection_losses(scene, positives)
         if self.recipe.model.trained == "base":
             return losses
         features = self.mask_branch(scene.pyramid)
         masks = self.mask_predictions(batch, scene, features, positives, generator)
         return losses | self.mask_losses(batch, masks)
+
+    def detection_losses(self, scene: Scene, positives: Positives) -> dict[str, Tensor]:
+        """FCOS's losses, weighted; none of a frozen detector."""
+        if self.frozen:
+            return {}
+        weight = self.recipe.loss.weights.detection
+        return {name: weight * loss for name, loss in detection_losses(scene.outputs, positives).items()}
 
     def mask_predictions(
         self,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
-from wsis.losses.detection import Positives, detection_losses
+from wsis.losses.detection import Positives
 from wsis.methods.boxinst.method import BoxInst
 from wsis.methods.condinst.method import MaskPredictions, Scene
 from wsis.methods.sim.bank import Bank, entries
@@ -96,7 +96,7 @@ class SIM(BoxInst):
         scene, batch = self._composite_scene(batch, composite), composite.batch
         features = self.mask_branch(scene.pyramid)
         positives = self.positives(batch, scene)
-        losses = {} if self.frozen else detection_losses(scene.outputs, positives)
+        losses = self.detection_losses(scene, positives)
         masks = self.mask_predictions(batch, scene, features, positives, generator)
         view = self._view(batch, scene, positives)
         losses |= self.mask_losses(batch, masks, self._affinity_features(view))
