@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from wsis.declare.recipe import ModelSpec, Recipe
 from wsis.plan import make_plan, missing_part, shapes_root
 from wsis.show import plan_as_json, tables_as_json
 
@@ -95,6 +96,24 @@ def test_boxinst_r50_serves_rows_of_two_papers_with_one_run():
 def test_every_run_has_one_protocol(plan):
     for run in plan.runs:
         assert set(plan.protocols(run)) <= {"coco", "voc", "class-agnostic"}
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({"backbone": "swin-b"}, "backbone swin-b does not exist yet"),
+        ({"neck": "bifpn"}, "neck bifpn does not exist yet"),
+        ({"head": "mask2former"}, "head mask2former does not exist yet"),
+        (
+            {"backbone": "hrnet-w32"},
+            "backbone hrnet-w32 has no features for method condinst (these have: res",
+        ),
+        ({}, None),
+    ],
+)
+def test_what_is_published_and_not_there_is_a_reason(model, says):
+    missing = missing_part(Recipe(method="condinst", model=ModelSpec(**model)))
+    assert missing == says or missing.startswith(says)
 
 
 def test_nothing_planned_is_missing_a_part(plan):

@@ -1,10 +1,13 @@
-"""What declared objects are made of: strict, frozen models, and the numbers that they often hold."""
+"""What declared objects are made of: strict, frozen models, and the numbers and names that they hold."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from wsis.errors import nearest_first
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -16,3 +19,14 @@ class Spec(BaseModel):
     """Base of every declared object: unknown keys, wrong types, NaN and infinity are refused; frozen."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def one_of(kind: str, there: Callable[[], Iterable[str]]) -> AfterValidator:
+    """A validator of names: ValueError for one that is not among those there are."""
+
+    def check(name: str) -> str:
+        if name not in there():
+            raise ValueError(f"no such {kind} (there are: {nearest_first(name, there())})")
+        return name
+
+    return AfterValidator(check)

@@ -9,28 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
 from functools import cache, reduce
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
-from wsis.declare.base import Count, Fraction, Positive, Spec, Weight
+from wsis.declare.base import Count, Fraction, Positive, Spec, Weight, one_of
 from wsis.declare.variant import governed
-from wsis.errors import nearest_first
 from wsis.methods import early_infos, heads, info_of, infos
 from wsis.nn.backbones import BACKBONES, NECKS, UNBUILT_HEADS
-
-
-def one_of(kind: str, there: Callable[[], Iterable[str]]) -> AfterValidator:
-    """A validator of names: ValueError for one that is not among those there are."""
-
-    def check(name: str) -> str:
-        if name not in there():
-            raise ValueError(f"no such {kind} (there are: {nearest_first(name, there())})")
-        return name
-
-    return AfterValidator(check)
 
 
 class ShapesSpec(Spec):

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from wsis.declare.base import Count, Fraction, Positive, Spec
+from wsis.declare.base import Count, Fraction, Positive, Spec, one_of
+from wsis.nn.backbones import giving
 
 
 class BoxCasegSpec(Spec):
@@ -36,7 +37,7 @@ class BoxCasegSpec(Spec):
     agreement: Literal["plus_one", "exact"] = "plus_one"  # the code's last pixel, or half-open boxes
     proxy: bool = True  # train a Mask R-CNN on the proxy masks; false: the class-agnostic net is evaluated
     # That Mask R-CNN (SGD with steps). The paper says "default settings"; VOC's values are the released ones.
-    proxy_backbone: Literal["tiny", "resnet50", "resnet101"] = "resnet101"
+    proxy_backbone: Annotated[str, one_of("backbone", lambda: giving(["pyramid"]))] = "resnet101"
     proxy_lr: Annotated[float, Field(gt=0)] = 0.0075
     proxy_batch: Positive = 6
     proxy_iterations: Count = 22500
