@@ -11,7 +11,7 @@ from wsis import provenance
 from wsis.errors import WsisError
 from wsis.methods import METHODS
 from wsis.methods.info import Info
-from wsis.provenance import ROOT, code_hash, hash_of, network_module, sources
+from wsis.provenance import ROOT, code_hash, hash_of, sources, training_modules
 
 SOURCES = {
     "methods/__init__.py": "from wsis.methods import alpha, beta\n",
@@ -147,12 +147,18 @@ def test_a_method_from_outside_counts_with_its_own_package(tmp_path: Path, monke
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_trains_a_method_is_followed_in_the_package(method: str) -> None:
-    names = sources([network_module(method)], ROOT)
+    names = sources(training_modules(method), ROOT)
     assert f"wsis.methods.{method}.method" in names
     apart = (".info", ".spec", ".bench", ".measures", ".pictures", ".sheets", "_quality", "_pictures")
     assert not [name for name in names if name.endswith(apart) or name.startswith("wsis.engine")]
 
 
+def test_backbones_count_though_they_are_imported_by_name() -> None:
+    built = {"mask_rcnn": {"pyramid"}, "boxcaseg": {"hrnet", "tiny"}, "baiseg": {"hrnet", "pyramid", "tiny"}}
+    for method, modules in built.items():
+        assert {f"wsis.nn.{name}" for name in modules} <= {*sources(training_modules(method))}
+
+
 def test_patches_and_crops_and_batches_and_the_threshold_count() -> None:
-    names = sources([network_module("boxcaseg")])
+    names = sources(training_modules("boxcaseg"))
     assert {"wsis.methods.boxcaseg.patches", "wsis.methods.boxcaseg.crops", "wsis.data.salient"} <= {*names}

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from wsis.errors import WsisError
 from wsis.methods import info_of
+from wsis.nn.backbones import builders
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder that holds the package `wsis`
 ROOMS = ("methods", "nn", "losses", "data", "proxy", "evaluation")
@@ -26,12 +27,13 @@ APART = frozenset({"info", "spec", "pictures", "sheets", "measures", "bench"})  
 
 def code_hash(method: str, root: Path = ROOT) -> str:
     """`hash_of` the code that trains a method; WsisError for a name that no method has."""
-    return hash_of([network_module(method)], root)
+    return hash_of(training_modules(method), root)
 
 
-def network_module(method: str) -> str:
-    """The module of a method's network, with which its training begins."""
-    return info_of(method).network.partition(":")[0]
+def training_modules(method: str) -> list[str]:
+    """The modules with which a method's training begins: of its network, and of the backbones it may have."""
+    info = info_of(method)
+    return [info.network.partition(":")[0], *builders(info.features or ())]
 
 
 def hash_of(modules: Iterable[str], root: Path = ROOT) -> str:

@@ -8,17 +8,17 @@ from torch import Tensor, nn
 
 from wsis.data.structures import Batch, Instances, Sample
 from wsis.declare.recipe import Recipe
+from wsis.methods.base import Method
 from wsis.methods.info import Info
 
 INFO = Info(name="blob", network="blob:Blob", like="boxinst")
 
 
-class Blob(nn.Module):
+class Blob(Method):
     """One box for every image, learnt as a share of its sides; its mask is the box."""
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
-        super().__init__()
-        self.recipe = recipe
+        super().__init__(recipe)
         self.box = nn.Parameter(torch.tensor([0.2, 0.2, 0.8, 0.8]))
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:

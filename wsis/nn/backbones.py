@@ -75,6 +75,14 @@ def giving(kinds: Collection[str]) -> list[str]:
     return [name for name, backbone in BACKBONES.items() if {*backbone.build} & {*kinds}]
 
 
+def builders(kinds: Collection[str]) -> list[str]:
+    """The modules that build backbones for features of these kinds, sorted."""
+    places = [
+        backbone.build[kind] for backbone in BACKBONES.values() for kind in kinds if kind in backbone.build
+    ]
+    return sorted({place.partition(":")[0] for place in places})
+
+
 def build_backbone(model: ModelSpec, kind: str) -> Any:
     """The part of `model.backbone` that makes features of a kind: a network with `channels`, or stages.
 
