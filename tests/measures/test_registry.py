@@ -69,10 +69,8 @@ def test_what_a_set_names_is_there(name):
 
 def test_what_a_method_adds_is_a_column_like_any_other(monkeypatch):
     own = replace(sets()["boundary"], name="gaps", measures=(Measure("gap", "gaps", better="lower"),))
-    infos = {name: registry.info_of(name) for name in registry.METHODS} | {
-        "mine": SimpleNamespace(measures=(own,))
-    }
-    monkeypatch.setattr(registry, "METHODS", infos)
+    infos = registry.infos() | {"mine": SimpleNamespace(measures=(own,))}
+    monkeypatch.setattr(registry, "infos", lambda: infos)
     monkeypatch.setattr(registry, "info_of", infos.get)
     assert set_of("gap") is own and measure_of("gap").better == "lower" and "gap" in names(ours=True)
     table = load_tables()["baiseg/3"]
