@@ -1,3 +1,8 @@
 """wsis: a reproduction harness for weakly-supervised instance segmentation."""
 
-__version__ = "0.1.0"
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("wsis")  # of the last git tag when it was installed
+except PackageNotFoundError:  # sources that nobody installed
+    __version__ = "0+unknown"

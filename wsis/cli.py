@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from wsis import __version__
 from wsis.commands.bench import bench_app
 from wsis.commands.data import data_app
 from wsis.commands.report import report_app
@@ -26,6 +27,21 @@ from wsis.options import (
 )
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def show_version(asked: bool) -> None:
+    if asked:
+        print(f"wsis {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="print it and exit")
+    ] = False,
+) -> None:
+    """Regenerate the tables of papers on weakly-supervised instance segmentation."""
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from wsis.bench.calibrate import known_unit
+from wsis.carried import carried
 from wsis.configuration import known, overrides, seeds
 from wsis.errors import WsisError
 from wsis.estimate import seconds_of, spoken
@@ -119,8 +120,8 @@ def failures(plan: Plan, todo: Work, log: Path) -> Iterator[str]:
 
 
 def _snakemake(cores: int, config: Sequence[str], names: Sequence[str]) -> list[str]:
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--config", *config]
-    return [*command, "--", *names]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(carried("workflow") / "Snakefile")]
+    return [*command, "--cores", str(cores), "--config", *config, "--", *names]
 
 
 def _calibrated(results: Path) -> float | None:

@@ -13,12 +13,13 @@ from typing import Any, TypeVar, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
+from wsis.carried import carried
 from wsis.declare.base import Spec
 from wsis.declare.paper import Paper
 from wsis.declare.table import Erratum, Figure, Table
 from wsis.errors import WsisError, nearest_first
 
-ROOT = Path(__file__).resolve().parents[2] / "ablations"
+ROOT = carried("ablations")
 S = TypeVar("S", bound=Spec)
 
 

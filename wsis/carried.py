@@ -1,0 +1,13 @@
+"""What the package reads beside its code: inside of it where a wheel was installed, next to it in a checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def carried(name: str) -> Path:
+    """The folder `name` that the wheel carries (setup.py): "ablations" or "workflow"."""
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else PACKAGE.parent / name
