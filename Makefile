@@ -31,18 +31,20 @@ export OMP_NUM_THREADS := 1
 # for a training.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env lock test lint reproduce smoke report clean
+.PHONY: help env lock test fast lint docs reproduce smoke report clean
 
 help:
 	@echo "make reproduce   headline tables at SCALE=$(SCALE) on CORES=$(CORES) cores; prints where the report is"
-	@echo "                 (TARGET=all, TARGET=boxinst_1a, SCALE=mini CONFIG=data_root=..., see README.md)"
+	@echo "                 (TARGET=all, TARGET=boxinst_1a, SCALE=mini CONFIG=data_root=..., see docs/running.md)"
 	@echo "make test        the whole test suite"
+	@echo "make fast        what does not train: under a minute"
 	@echo "make smoke       every rule and recipe for a few steps"
 	@echo "make report      render what there is at SCALE"
 	@echo "make env         the environment alone, in $(VENV) (CARD=none: smaller, for a machine without a graphics card;"
 	@echo "                 CARD=any completes it again; now $(CARD))"
-	@echo "make lint        ruff, snakefmt, snakemake --lint"
-	@echo "make lock        resolve requirements.lock anew"
+	@echo "make lint        ruff, snakefmt, snakemake --lint, lint-imports, mypy"
+	@echo "make docs        what docs/ takes from the code: commands.md, picture.png"
+	@echo "make lock        resolve requirements.lock anew (UPGRADE=: only what is missing)"
 	@echo "make clean       remove results, reports and caches of this checkout (not $(VENV))"
 
 env: $(STAMP)
@@ -84,11 +86,19 @@ lock: | $(BIN)/python
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST)
 
+fast: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not trains" $(PYTEST)
+
+docs: $(STAMP)
+	$(BIN)/python docs/make.py
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/snakemake --lint
+	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 # A failed job does not lose the others' results: the report then shows what there is.
 reproduce: $(STAMP)
@@ -102,4 +112,4 @@ report: $(STAMP)
 
 clean:
 	find results reports -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} + 2>/dev/null || true
-	rm -rf .snakemake .pytest_cache .ruff_cache
+	rm -rf .snakemake .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build

@@ -1,4 +1,4 @@
-"""What the package reads beside its code: inside of it where a wheel was installed, next to it in a checkout."""
+"""What the package reads beside its code: inside of it in a wheel, next to it in a checkout."""
 
 from __future__ import annotations
 

@@ -44,9 +44,9 @@ class Fork(Spec):
     warmups: dict[str, Warmup]  # by a name for those that extend the scale; the first that fits counts
 
     @property
-    def methods(self) -> set[str]:
+    def methods(self) -> frozenset[str]:
         """Methods whose rows fork."""
-        return {method for warmup in self.warmups.values() for method in warmup.methods}
+        return frozenset(method for warmup in self.warmups.values() for method in warmup.methods)
 
 
 class Cost(Spec):

@@ -53,7 +53,7 @@ def build_report(
 
 def _table(table: Table, results: Results, errata: Mapping[str, list[Erratum]]) -> TableResult:
     result = TableResult(table)
-    printed = {
+    printed: dict[str, int] = {
         metric: decimals(table.published(row)[metric] for row in table.rows) for metric in table.columns
     }
     for row in table.rows:

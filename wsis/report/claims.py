@@ -257,9 +257,10 @@ def _decide(
     exact = is_exact(high.metric) and is_exact(low.metric)
     if n == 1 and not exact and not (same and high.metric == low.metric):
         return Outcome("open", f"{text}, one seed", n)
-    bounds = noise.interval(differences.values()) if n > 1 else tuple(differences.values()) * 2
+    bounds = noise.interval(differences.values()) if n > 1 else (next(iter(differences.values())),) * 2
     if shift and n > 1:
-        bounds = tuple(bound + shift * noise.error(differences.values()) for bound in bounds)
+        further = shift * noise.error(differences.values())
+        bounds = bounds[0] + further, bounds[1] + further
     spread = f"[{bounds[0]:+.2f}, {bounds[1]:+.2f}], n = {n}, df {noise.freedom_of(n):.2g}"
     if bounds[0] == bounds[1]:
         spread = f"exactly, n = {n}"

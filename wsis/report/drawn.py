@@ -54,7 +54,8 @@ class Drawings:
     """What was drawn into a folder, by a digest of all that a drawing shows and of the code that draws it."""
 
     def __init__(self, folder: Path):
-        self.folder, self._used = folder, set()
+        self.folder = folder
+        self._used: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(version("matplotlib").encode())
         for name in CODE:

@@ -211,7 +211,7 @@ def _spread(axis: Axes, points: Sequence[_Point]) -> None:
             axis.errorbar(
                 point.position, cell.mean, yerr=cell.std, color=MEASURED, capsize=4, lw=1.3, zorder=3
             )
-            beside = offset_copy(axis.transData, axis.figure, x=5, units="points")
+            beside = offset_copy(axis.transData, axis.get_figure(root=True), x=5, units="points")
             seeds = list(cell.values.values())
             axis.plot(
                 [point.position] * cell.n, seeds, ".", color=MEASURED, alpha=0.4, ms=6, transform=beside

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import matplotlib
 
@@ -28,7 +29,7 @@ _VARIABLES = {
     PUBLISHED: "--published", MEASURED: "--measured",
     **{colour: f"--series-{index}" for index, colour in enumerate(SERIES)},
 }  # fmt: skip
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from typing import Any
 
 from tabulate import tabulate
 
@@ -165,4 +166,5 @@ def _tex_cell(cell: CellView) -> str:
 
 def to_html(result: TableResult, scale: str) -> str:
     """The `<table>` element and its footnotes, escaped, without a page around them."""
-    return str(templates().get_template("table.html").module.data_table(table_view(result, scale)))
+    module: Any = templates().get_template("table.html").module
+    return str(module.data_table(table_view(result, scale)))
