@@ -63,6 +63,12 @@ def priority_of(rank, stage):
     return len(STAGES) * (len(WORK.tables) - rank) + STAGES.index(stage)
 
 
+def target_of(key):
+    """The target of a table: boxinst_1a of boxinst/1a."""
+    paper, _, table = key.partition("/")
+    return f"{paper}_{table}"
+
+
 def user_root(dataset):
     """Input function of what reads the user's images: no file, but a root must be named before work starts."""
 

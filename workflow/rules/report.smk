@@ -20,7 +20,7 @@ def shown_by(target):
     ]
 
 
-for target in [*figures(PLAN), *(key.replace("/", "_") for key in PLAN.tables)]:
+for target in [*figures(PLAN), *map(target_of, PLAN.tables)]:
 
     rule:
         name:
@@ -51,47 +51,5 @@ for target, tables in TARGETS.items():
             target
         input:
             shown_by(target),
-            [f"{RESULTS}/rendered/{key.replace('/', '_')}" for key in tables]
-            or f"{RESULTS}/rendered/{target}",
+            [f"{RESULTS}/rendered/{target_of(key)}" for key in tables] or f"{RESULTS}/rendered/{target}",
         localrule: True
-
-
-# Whatever there is, now: for a workflow that goes on, or in which a job failed.
-rule report:
-    log:
-        f"{RESULTS}/logs/report.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    message:
-        f"Render what there is to reports/{SCALE}/index.html"
-    shell:
-        f"python -m wsis report {FLAGS} > {{log}} 2>&1"
-
-
-rule plan:
-    log:
-        f"{RESULTS}/logs/plan.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    message:
-        f"What there is to run at {SCALE}"
-    shell:
-        f"python -m wsis plan {FLAGS} 2>&1 | tee {{log}}"
-
-
-# A workflow of its own: everything at the smoke scale.
-rule smoke:
-    log:
-        f"{RESULTS}/logs/smoke.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 64  # as many as there are: Snakemake lowers it to --cores
-    params:
-        snakefile=workflow.main_snakefile,
-    message:
-        "Run everything at the smoke scale"
-    shell:
-        "snakemake --snakefile {params.snakefile} --cores {threads} --config scale=smoke -- all 2>&1 | tee {log}"
