@@ -13,7 +13,16 @@ from PIL import Image
 from wsis.data.shapes.write import write_shapes
 from wsis.declare.recipe import DataSpec, Recipe, ScheduleSpec, ShapesSpec
 
+TESTS = Path(__file__).resolve().parent
+LONG = [line for line in (TESTS / "trains.txt").read_text().splitlines() if not line.startswith("#")]
 SPEC = ShapesSpec(train_images=60, val_images=12, salient_images=4)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what tests/trains.txt names."""
+    for item in items:
+        if item.nodeid.removeprefix("tests/").startswith(tuple(LONG)):
+            item.add_marker(pytest.mark.trains)
 
 
 @pytest.fixture(scope="session")

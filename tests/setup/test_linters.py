@@ -1,4 +1,4 @@
-"""`make lint` and the pre-commit hooks call the same commands."""
+"""The linters are the same everywhere, and what `make fast` leaves out exists."""
 
 from __future__ import annotations
 
@@ -20,3 +20,11 @@ def test_hooks_are_the_linters_of_make_lint():
 
 def test_continuous_integration_calls_them():
     assert re.search(r"^make lint$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+def test_what_make_fast_leaves_out_exists():
+    for line in (ROOT / "tests" / "trains.txt").read_text().splitlines():
+        path, _, test = line.partition("::")
+        if not line.startswith("#"):
+            assert (ROOT / "tests" / path).exists(), line
+            assert not test or f"def {test}(" in (ROOT / "tests" / path).read_text(), line
