@@ -8,7 +8,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from wsis.declare.table import Row, Table
-from wsis.measures.measure import Absent, MeasureSet
+from wsis.measures.measure import Absent, MeasureSet, Place
 from wsis.measures.registry import readable
 from wsis.measures.wanted import of_set, rows_asked
 from wsis.plan import Plan
@@ -22,9 +22,10 @@ def measure_cell(its_set: MeasureSet, table: Table, row: Row, metric: str, resul
     """A measure of a row: a value a seed of its runs, or one under the first seed where none is measured."""
     plan, of_runs = results.plan, its_set.needs == "run"
     asked = of_set(rows_asked(plan, table.key, row.label), its_set)
-    places = [its_set.place(each, metric) for each in asked]
-    if absent := next((place for place in places if isinstance(place, Absent)), None):
+    answers = [its_set.place(each, metric) for each in asked]
+    if absent := next((answer for answer in answers if isinstance(answer, Absent)), None):
         return CellResult(reason=absent.reason, meant=absent.meant)
+    places = [answer for answer in answers if isinstance(answer, Place)]
     runs = plan.row_runs(table.key, row.label)
     seeds = sorted(runs) if of_runs else [min(runs, default=plan.seeds_of(table.paper)[0])]
     cell, problems = CellResult(runs={seed: runs[seed] for seed in seeds if seed in runs}), []
