@@ -35,15 +35,6 @@ def show_version(asked: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
-def common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="print it and exit")
-    ] = False,
-) -> None:
-    """Regenerate the tables of papers on weakly-supervised instance segmentation."""
-
-
 def main() -> None:
     """Run the command line; a WsisError becomes one line on stderr and exit code 1."""
     try:
@@ -59,6 +50,9 @@ def common(
         list[Path] | None,
         typer.Option("--include", help="a method of yours: a .py file or a package that defines INFO"),
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="print it and exit")
+    ] = False,
 ) -> None:
     """Reproduce papers on weakly-supervised instance segmentation."""
     from wsis.methods.outside import include

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -208,7 +208,7 @@ def _extended(name: str, named: dict[str, Any], path: Path, seen: tuple[str, ...
     return merged(_extended(parent, named, path, (*seen, name)), tree)
 
 
-def merged(base: dict[str, Any], over: dict[str, Any], into_null: bool = True) -> dict[str, Any]:
+def merged(base: dict[str, Any], over: Mapping[str, Any], into_null: bool = True) -> dict[str, Any]:
     """`over` laid on `base`; dotted keys of `over` reach into nested dictionaries; neither is changed.
 
     into_null: whether keys of a section that `base` has switched off (null) switch it on again.

@@ -189,9 +189,8 @@ class _Learning(Spec):
 
 
 SECTIONS = {name: info.section for name, info in early_infos().items() if info.section is not None}
-_WithSections = create_model(
-    "_WithSections", __base__=_Learning, **{name: (spec | None, None) for name, spec in SECTIONS.items()}
-)
+_FIELDS: dict[str, Any] = {name: (spec | None, None) for name, spec in SECTIONS.items()}
+_WithSections: Any = create_model("_WithSections", __base__=_Learning, **_FIELDS)
 
 
 class Recipe(_WithSections):

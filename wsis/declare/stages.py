@@ -58,7 +58,7 @@ def stages(published: Recipe, where: str, root: Path) -> tuple[Recipe, Recipe | 
     named = load_recipes(paper, root)
     if name not in named:
         raise DeclarationError(f"{where}: {paper}/recipe.yaml has no '{name}', the base of the second stage")
-    return first, parse(Recipe, merged(named[name], shared | parts.second), where)
+    return first, parse(Recipe, merged(named[name], {**shared, **parts.second}), where)
 
 
 def reading_of(tree: dict[str, Any], decided: dict[str, Any]) -> dict[str, Any] | None:
