@@ -12,7 +12,7 @@ from tests.report.results_folder import make_plan, make_results
 from wsis.errors import WsisError
 from wsis.files import write_json
 from wsis.report.build import build_report
-from wsis.report.collect import collect, read_metrics
+from wsis.report.collect import write_metrics
 from wsis.report.diff import compare, make_diff, on_edge, read_reference, write_diff, write_reference
 from wsis.report.model import VERDICTS, Report
 from wsis.show import show_diff
@@ -68,7 +68,8 @@ def test_counts_are_those_of_the_claims(report: Report) -> None:
 
 
 def test_reference_round_trip(report: Report, reference: dict, tmp_path: Path) -> None:
-    assert read_metrics(tmp_path / "reference/metrics.csv").equals(collect(report))
+    write_metrics(report, tmp_path / "metrics.csv")
+    assert (tmp_path / "reference/metrics.csv").read_text() == (tmp_path / "metrics.csv").read_text()
     expected = [(r.table.key, c.claim.id, c.verdict) for r in report.tables for c in r.claims]
     assert [(c["table"], c["id"], c["verdict"]) for c in reference["claims"]] == expected
     assert [c["edge"] for c in reference["claims"]] == [c.edge for r in report.tables for c in r.claims]

@@ -55,22 +55,23 @@ def test_a_second_report_draws_only_the_table_whose_numbers_changed(tmp_path, mo
     report = fabricated.report()
     roots = fabricated.results(tmp_path / "results", report)
     asked = []
-    for name in ("_table_plot", "_curves_plot", "_mask_panel", "_figure_plot"):
-        draw = getattr(render, name)
-        monkeypatch.setattr(render, name, lambda *args, n=name, d=draw: asked.append(n) or d(*args))
+    draw = render._draw
+    monkeypatch.setattr(render, "_draw", lambda name, *args: asked.append(name) or draw(name, *args))
     index = render.render_report(report, tmp_path / "results", tmp_path / "out", roots)
     page = index.read_text(encoding="utf-8")
-    assert {"_table_plot", "_curves_plot", "_mask_panel", "_figure_plot"} == set(asked)
+    assert set(asked) == {
+        "plots:table_plot", "curves:curves_plot", "masks:mask_panel", "plots:figure_plot"
+    }  # fmt: skip
     asked.clear()
     assert render.render_report(report, tmp_path / "results", tmp_path / "out", roots).read_text() == page
     assert asked == []
     cell = report.tables[0].cells["τ = 0.1", "AP"]
     cell.values = {seed: value + 1 for seed, value in cell.values.items()}
     render.render_report(report, tmp_path / "results", tmp_path / "out", roots)
-    assert asked == ["_table_plot"]
+    assert asked == ["plots:table_plot"]
     run = report.tables[0].cells["τ = 0.1", "AP"].runs[0]
     with (tmp_path / "results" / report.scale / "runs" / run / "log.jsonl").open("a") as log:
         log.write(json.dumps({"iteration": 160, "total": 1.0, "losses": {"boxes": 0.1}}) + "\n")
     asked.clear()
     render.render_report(report, tmp_path / "results", tmp_path / "out", roots)
-    assert asked == ["_curves_plot"]
+    assert asked == ["curves:curves_plot"]

@@ -10,9 +10,15 @@ import pandas as pd
 import pytest
 
 from tests.report import fabricated
+from wsis.report.markup import templates
 from wsis.report.model import CellResult
-from wsis.report.tables import md_escape, tex_escape, to_csv, to_html, to_markdown, to_tex
+from wsis.report.tables import md_escape, tex_escape, to_csv, to_markdown, to_tex
 from wsis.report.view import signed, table_view
+
+
+def to_html(result, scale):
+    return str(templates().get_template("table.html").module.data_table(table_view(result, scale)))
+
 
 FORMATS = {"md": to_markdown, "tex": to_tex, "html": to_html}
 TABLES = [
@@ -213,12 +219,12 @@ def test_escapes_leave_no_markup():
 
 def test_the_best_measured_value_is_bold_and_only_that():
     view = table_view(TABLES[0], "tiny")
-    column = view.metrics.index("AP")
+    column = view.table.columns.index("AP")
     cells = [row.cells[column] for row in view.rows]
     assert [cell.best for cell in cells] == [
         c.measured_key == max(o.measured_key for o in cells) for c in cells
     ]
-    assert not any(row.cells[view.metrics.index("prop")].best for row in view.rows)
+    assert not any(row.cells[view.table.columns.index("prop")].best for row in view.rows)
     single = fabricated.threshold_table()
     for (label, _), cell in single.cells.items():
         if label != "τ = 0":

@@ -104,6 +104,14 @@ def image_sample(data: DataSpec, path: Path, size: tuple[int, int], id: int) -> 
     return Sample(image_tensor(transforms.resize_image(image, height, width)), size, id)
 
 
+def eval_view(data: DataSpec, picture: Picture) -> tuple[View, float]:
+    """A picture with boxes and masks, resized to data.eval_short_side, and the scale."""
+    image = transforms.read_image(picture.path, picture.height, picture.width)
+    size = (picture.height, picture.width, data.eval_short_side, data.max_side)
+    height, width, scale = transforms.network_size(*size)
+    return transforms.resize(annotated(image, picture, hidden=False), height, width), scale
+
+
 def groups(samples: Iterable[S]) -> Iterator[list[S]]:
     """Consecutive samples, as many as padded to a common size stay within MAX_IMAGES and MAX_PIXELS."""
     group: list[S] = []

@@ -35,7 +35,7 @@ class Method(nn.Module):
     """Base class of all methods: override `losses` and `predict`, and of the rest what differs.
 
     A method is built as Class(recipe, num_classes), with a settled recipe and C contiguous labels.
-    mask_part: how the names of the parameters that make masks begin; all the others are the base
+    mask_part: prefixes of the names of parameters that make masks; all other parameters are the base
     """
 
     mask_part: tuple[str, ...] = ()
@@ -56,8 +56,9 @@ class Method(nn.Module):
         return train_batches(self.recipe, root, shard)
 
     def cut(self, root: Root) -> Hashable:
-        """What else than the recipe's data section (without supervision), seed and batch decides the images
-        of a stream and their boxes; runs on one frozen base share batches where all of it is equal.
+        """What decides a stream's images and boxes beside the recipe's data section, seed and batch.
+
+        Runs on one frozen base share batches where all of these are equal (`data.supervision` aside).
         """
         return None
 
@@ -75,14 +76,11 @@ class Method(nn.Module):
         """Called after every step of the optimiser; iteration: of that step, from 0."""
 
     def local_state(self) -> dict[str, Any]:
-        """What each process has of its own and a resume must bring back, as tensors and plain types.
-
-        Empty where the weights and buffers are all there is.
-        """
+        """What a resume must restore of this process beside weights and buffers: tensors and plain types."""
         return {}
 
     def load_local_state(self, state: dict[str, Any]) -> None:
-        """Undo `local_state`."""
+        """Restore what `local_state` returned."""
 
     def parameter_groups(self, schedule: ScheduleSpec) -> list[dict[str, Any]]:
         """Optimiser groups of the trainable parameters: norm layers without weight decay, the others with.
@@ -130,19 +128,19 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def calibrate(self, root: Root) -> dict[str, Any]:
-        """Choose what is chosen when the training is over, before the first prediction.
+        """Choose settings of the predictions, once the training is over; called on every process.
 
-        Called on every process. Returns what train.json says of it.
+        Returns what train.json says of it.
         """
         return {}
 
     def chosen(self) -> dict[str, Any]:
-        """What `calibrate` chose, as JSON: beside the weights it decides the predictions."""
+        """What `calibrate` chose, as JSON: it decides the predictions together with the weights."""
         return {}
 
     def restore(self, folder: Path) -> None:
-        """Take again what `calibrate` chose for the finished run of `folder`."""
+        """Read what `calibrate` chose for the finished run of `folder`."""
 
     def remark(self) -> str:
-        """What there is to say about the masks that were made; '' for nothing."""
+        """A sentence about the predicted masks, for the log; '' for none."""
         return ""

@@ -22,8 +22,8 @@ class Pictures:
     words:    what they show, in a few words
     draw:     "module:function", imported when they are drawn; `wsis.pictures.subject.Subject` -> its sheets
     rows:     (table, row label) whose runs of the first seed have them in reports
-    of_masks: of runs that are trained on the method's masks, not of the method's own runs
-    beside:   (table, row label) whose run of the same seed is shown, too; only runs of `rows` have such
+    of_masks: whether they are drawn of runs trained on the method's masks, instead of the method's runs
+    beside:   (table, row label) whose run of the same seed is shown, too, beside those of `rows`
     """
 
     words: str

@@ -57,9 +57,10 @@ class Parts(Method):
         return self
 
     def of_base(self, images: Memo, compute: Callable[[], T], *what: Hashable) -> T:
-        """compute(): what the base says of some images; of a frozen one without gradients, and noted on them.
+        """compute(): what the base says of some images.
 
-        Other networks on the same base then find it there. what: what else it depends on.
+        For a frozen base it is computed without gradients and kept on the images, where other networks on the
+        same base find it. what: what else it depends on.
         """
         if not self.frozen:
             return compute()
@@ -67,7 +68,7 @@ class Parts(Method):
             return images.once((self.base_key(), *what), compute)
 
     def base_key(self) -> str:
-        """Digest of a frozen base, computed once: bases with the same key say the same of an image."""
+        """Digest of a frozen base, computed once: bases with equal keys see the same in an image."""
         if self._base_key is None:
             self._base_key = self._digest(lambda name: not name.startswith((*self.mask_part, "iteration")))
         return self._base_key
@@ -77,12 +78,12 @@ class Parts(Method):
         return self._digest(lambda name: True)
 
     def _digest(self, chosen: Callable[[str], bool]) -> str:
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         for name, value in self.state_dict().items():
             if chosen(name):
-                found.update(name.encode())
-                found.update(value.cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()
+                digest.update(name.encode())
+                digest.update(value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 def _forget_key(module: Parts, _: object) -> None:

@@ -46,19 +46,18 @@ def load_model(path: Path) -> dict[str, Any]:
         raise WsisError(f"{path}: can't be read as a run's weights: {error}") from None
 
 
-def init_from_parent(model: nn.Module, path: Path, own: tuple[str, ...] = ()) -> list[str]:
+def init_from_parent(model: nn.Module, path: Path, resized: tuple[str, ...] = ()) -> list[str]:
     """Start `model` from the weights of a parent run (`Recipe.init`).
 
-    The buffer `iteration` stays the child's own, whose schedule and ramps begin anew. Names that only one
-    of the two has are left alone (a child may add parts) and returned, sorted, as "+ name" (only the
-    child's) and "- name" (only the parent's). Names that begin with one of `own` count as such where the
-    shapes differ. Raises WsisError naming every other key whose shape differs, and when the two have no name
-    in common.
+    The buffer `iteration` is not taken over: the child's schedule and ramps begin anew. Names that only one
+    of the two has are skipped (a child may add parts) and returned, sorted: "+ name" for the child's,
+    "- name" for the parent's. So are names whose shapes differ if they begin with one of `resized`. Raises
+    WsisError that names all other keys whose shapes differ, and where the two have no name in common.
     """
     parent = load_model(path)["model"]
     parent.pop(COUNTER, None)
     for name, value in model.state_dict().items():
-        if name.startswith(own) and name in parent and _shape(parent[name]) != _shape(value):
+        if name.startswith(resized) and name in parent and _shape(parent[name]) != _shape(value):
             del parent[name]
     return _load_shared(model, parent, path)
 
@@ -80,9 +79,9 @@ def continue_parent(model: nn.Module, path: Path, iteration: int) -> tuple[dict[
 
 
 def _load_shared(model: nn.Module, parent: dict[str, Any], path: Path) -> list[str]:
-    own = {name: value for name, value in model.state_dict().items() if name != COUNTER or name in parent}
-    shared = [name for name in own if name in parent]
-    shapes = {name: (_shape(parent[name]), _shape(own[name])) for name in shared}
+    child = {name: value for name, value in model.state_dict().items() if name != COUNTER or name in parent}
+    shared = [name for name in child if name in parent]
+    shapes = {name: (_shape(parent[name]), _shape(child[name])) for name in shared}
     wrong = [
         f"{name} ({theirs} there, {ours} here)" for name, (theirs, ours) in shapes.items() if theirs != ours
     ]
@@ -92,8 +91,8 @@ def _load_shared(model: nn.Module, parent: dict[str, Any], path: Path) -> list[s
         raise WsisError(f"{path}: the parent's weights share no name with this recipe's model")
     model.load_state_dict({name: parent[name] for name in shared}, strict=False)
     return sorted(
-        [f"+ {name}" for name in own if name not in parent]
-        + [f"- {name}" for name in parent if name not in own]
+        [f"+ {name}" for name in child if name not in parent]
+        + [f"- {name}" for name in parent if name not in child]
     )
 
 

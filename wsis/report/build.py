@@ -70,7 +70,7 @@ def _table(table: Table, results: Results, errata: Mapping[str, list[Erratum]]) 
 
 
 def _images(run: Run) -> str:
-    """Which images a run is trained and evaluated on: numbers of other images can't be compared."""
+    """The images that a run is trained and evaluated on; only numbers of the same images are compared."""
     return run.recipe.data.model_dump_json(include={"dataset", "train", "eval", "shapes"})
 
 
@@ -97,7 +97,7 @@ def _trend(result: TableResult) -> Trend | None:
 
 
 def _deviations(table: Table, results: Results) -> list[str]:
-    """What differs from the paper, each once; with the rows it concerns where it does not concern all."""
+    """What differs from the paper, each once. The rows are named where it does not concern all of them."""
     rows: dict[str, list[str]] = {}  # deviation -> labels
     plan = results.plan
     trained = [row for row in table.rows if plan.row_runs(table.key, row.label)]

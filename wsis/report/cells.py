@@ -1,8 +1,9 @@
-"""The cells of columns that the papers print: which file a row's value stands in, and why there is none."""
+"""The cells of the papers' columns: the measured value of a row, or why there is none."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from wsis.declare.table import Row, Table
@@ -13,12 +14,12 @@ from wsis.report.measure_cells import measure_cell
 from wsis.report.model import CellResult
 from wsis.report.results import Results
 
-# Which classes carry no masks under a supervision, as metrics.json names them in `groups`.
+# Supervision -> the group of metrics.json (`groups`) whose classes have no masks.
 UNSEEN = {"masks-voc": "nonvoc", "masks-nonvoc": "voc"}
 
 
 def cell_of(table: Table, row: Row, metric: str, results: Results) -> CellResult:
-    """What a row has under a metric, measure or cost of its table; without the published number."""
+    """The cell of a row under a metric, measure or cost of its table, without the published number."""
     plan = results.plan
     runs = plan.row_runs(table.key, row.label)
     if row.kind == "quote":
@@ -48,10 +49,7 @@ def cell_of(table: Table, row: Row, metric: str, results: Results) -> CellResult
             problems.append(f"{metric} {absent}")
         else:
             cell.values[seed] = float(value)
-    if not cell.values:
-        cell.reason = problems[0] if problems else results.missing(table.key, runs.values())
-    cell.stale = any(results.stale(runs[seed]) for seed in cell.values)
-    return cell
+    return _finished(cell, table, results, problems)
 
 
 def _drop_cell(table: Table, runs: dict[int, str], results: Results) -> CellResult:
@@ -61,20 +59,25 @@ def _drop_cell(table: Table, runs: dict[int, str], results: Results) -> CellResu
         proxies = results.train.get(run, {}).get("proxy")
         if proxies and proxies["drop_rate"] is not None:
             cell.values[seed] = float(proxies["drop_rate"])
+    return _finished(cell, table, results)
+
+
+def _finished(cell: CellResult, table: Table, results: Results, problems: Sequence[str] = ()) -> CellResult:
+    """The cell with the reason why it is empty (the first problem, if any), or whether it is stale."""
     if not cell.values:
-        cell.reason = results.missing(table.key, runs.values())
-    cell.stale = any(results.stale(runs[seed]) for seed in cell.values)
+        cell.reason = problems[0] if problems else results.missing(table.key, cell.runs.values())
+    cell.stale = any(results.stale(cell.runs[seed]) for seed in cell.values)
     return cell
 
 
 def _unseen_group(table: Table, plan: Plan) -> str | None:
-    """The class group that this table calls unseen: the one its semi-supervised rows give boxes only."""
+    """The class group that this table calls unseen: its semi-supervised rows have boxes only of it."""
     ids = (run for row in table.rows for run in plan.row_runs(table.key, row.label).values())
     return next((UNSEEN[s] for run in ids if (s := plan.runs[run].recipe.data.supervision) in UNSEEN), None)
 
 
 def _value(measured: dict[str, Any], metric: str, unseen: str | None) -> float | None:
-    """A metric of a metrics.json. A run to which no class is unseen has the table's group instead."""
+    """A metric of a metrics.json; of the table's unseen group for a run that saw masks of all classes."""
     value = measured["metrics"].get(metric)
     if value is None and metric.endswith("_unseen"):
         return measured.get("groups", {}).get(unseen, {}).get(metric.removesuffix("_unseen"))

@@ -1,9 +1,9 @@
 """Judge a paper's claims, on the numbers it prints and on the numbers we measured.
 
-A claim falls apart into comparisons of two cells, a difference d = row - than - by each. Measured
-differences are paired by seed, and a 95 % interval of their mean (moderated Student-t: `wsis.report.noise`)
-decides: all of it on the claim's side reproduces, all of it on the other side contradicts, anything else is
-inside the noise. The level is that of one comparison; a claim made of several needs each of them.
+A claim is split into comparisons of two cells, each a difference d = row - than - by. Measured differences
+are paired by seed. A 95 % interval of their mean (moderated Student-t: `wsis.report.noise`) decides: where it
+lies on the claim's side, the claim is reproduced; where it lies on the other side, contradicted; anything
+else is inside the noise. The level is that of one comparison; a claim of several needs each of them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from wsis.report.noise import Noise, same_images
 from wsis.report.stats import Interval, paired
 
 State = Literal["holds", "fails", "open", "missing"]
-# Standard errors that a repetition may move a difference by. Leaving out a seed tells what is only just
-# decided, but not what is only just undecided: of 176 verdicts drawn twice with three other seeds, 5.5 differ
-# without being on the edge in either by that rule alone, 1.2 by both.
+# Standard errors by which a repetition may move a difference. Leaving out a seed shows which verdicts are
+# barely decided, but not which are barely undecided. Of 176 verdicts repeated with three other seeds, 5.5
+# differ without being on the edge in either repetition if seeds alone are left out, 1.2 if shifts count, too.
 RERUN = 2.0
 _SHOWN = 4  # comparisons spelt out in a detail
 
@@ -51,7 +51,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one comparison says: in words, or the rows that were not run; n seeds are behind it."""
+    """What one comparison says. text: in words; n: seeds behind it; absent: rows that were not run."""
 
     state: State
     text: str = ""
@@ -76,11 +76,11 @@ def judge(
     were not run; otherwise a missing one leaves it 'not run'. Measured and quoted numbers are compared at
     the scale `paper` only. Raises WsisError for a `peak` whose row is not strictly inside its rows.
 
-    A verdict is on the edge when it is another without any one of the seeds, or when all its differences
-    move by RERUN standard errors, up or down. `noise` stays that of all seeds: the question is whether the
-    claim's own differences hang on one of them, and how noisy such differences are has been said by all. So
-    with two seeds whatever is decided is on the edge (one seed decides nothing), unless it has no noise; what
-    was measured under one seed alone stays, and is on no edge.
+    A verdict is on the edge when leaving out one of the seeds changes it, or when moving all its differences
+    by RERUN standard errors, up or down, does. `noise` stays that of all seeds: they say how noisy such
+    differences are, and the question is whether the claim's differences depend on one seed. One seed decides
+    nothing, so with two seeds every decided verdict is on the edge, unless it has no noise. A difference that
+    was measured under one seed only is not left out, and puts nothing on the edge.
     """
     comparisons = list(_comparisons(claim, table, results))
     ensemble = (noise or {}).get((table.paper, claim.metric), Noise())
@@ -134,9 +134,9 @@ def _comparisons(claim: Claim, table: Table, results: Mapping[str, TableResult])
         case "near":
             yield Comparison(side(claim.row), side(claim.than), within=claim.within)
         case "best" | "worst":
-            own = side(claim.row)
+            named = side(claim.row)
             for rival in (side(Cell(row=label)) for label in _rivals(claim, table)):
-                high, low = (own, rival) if claim.kind == "best" else (rival, own)
+                high, low = (named, rival) if claim.kind == "best" else (rival, named)
                 yield Comparison(high, low, by=claim.by)
         case "monotone":
             for before, after in pairwise(rows):
@@ -177,7 +177,7 @@ def _side(cell: Cell, claim: Claim, table: Table, results: Mapping[str, TableRes
 
 
 def _printed(comparison: Comparison) -> bool | None:
-    """Does the paper's table satisfy it, whatever the digits that rounding hid? None: it can't be told."""
+    """True if the paper's table satisfies it whatever the digits before rounding; None if that is open."""
     high, low = comparison.high.result, comparison.low.result
     if high is None or low is None or high.interval is None or low.interval is None:
         return None
@@ -201,7 +201,7 @@ def _measured(
     without: int | None,
     shift: float,
 ) -> Outcome:
-    """What the differences say: without a seed's, if there are others; moved by `shift` standard errors."""
+    """The outcome, moved by `shift` standard errors; the seed `without` is left out if there are others."""
     high, low = comparison.high, comparison.low
     pair = f"{high.name} and {low.name}"
     if missing := [side.name for side in (high, low) if side.result is None]:
@@ -270,8 +270,8 @@ def _decide(
 def _state(bounds: Interval, comparison: Comparison, scale: str) -> State:
     """Whether the interval lies beyond the margin.
 
-    A margin in points is the paper's, at the paper's values. Where other data and networks have values of
-    another size, falling short of it contradicts nothing; only a reversed sign does.
+    A margin is in points of the paper's values. At another scale values have another size: there only a
+    reversed sign contradicts a claim, and a difference below the margin does not.
     """
     least, most = bounds
     if (within := comparison.within) is not None:

@@ -35,7 +35,7 @@ def make_diff(report: Report) -> dict[str, Any]:
 
 
 def write_diff(report: Report, path: Path) -> None:
-    """Write `make_diff(report)` atomically; parents of `path` are made."""
+    """Write `make_diff(report)` atomically; missing parent folders of `path` are created."""
     write_json(path, make_diff(report))
 
 
@@ -50,21 +50,16 @@ def _table(result: TableResult) -> dict[str, Any]:
         "rows": [_row(result, label) for label in table.labels],
         "trend": vars(result.trend).copy() if result.trend else None,
         "claims": [
-            {
-                "id": judged.claim.id,
-                "text": judged.claim.text,
-                "section": judged.claim.section,
-                "kind": judged.claim.kind,
-                "metric": judged.claim.metric,
-                "verdict": judged.verdict,
-                "published": judged.published,
-                "detail": judged.detail,
-                "n": judged.n,
-                "edge": judged.edge,
-            }
+            _fields(judged.claim, "id", "text", "section", "kind", "metric")
+            | _fields(judged, "verdict", "published", "detail", "n", "edge")
             for judged in result.claims
         ],
     }
+
+
+def _fields(item: object, *names: str) -> dict[str, Any]:
+    """The named attributes of an object, in this order."""
+    return {name: getattr(item, name) for name in names}
 
 
 def _row(result: TableResult, label: str) -> dict[str, Any]:
@@ -77,16 +72,9 @@ def _row(result: TableResult, label: str) -> dict[str, Any]:
         "ours": row.ours,
         "recipe": runs[min(runs)] if runs else None,
         "cells": {
-            metric: {
-                "published": cell.published,
-                "interval": list(cell.interval) if cell.interval else None,
-                "mean": cell.mean,
-                "std": cell.std,
-                "n": cell.n,
-                "difference": cell.difference,
-                "reason": cell.reason,
-                "stale": cell.stale,
-            }
+            metric: _fields(
+                cell, "published", "interval", "mean", "std", "n", "difference", "reason", "stale"
+            )
             for metric, cell in cells.items()
         },
     }
@@ -100,13 +88,7 @@ def write_reference(report: Report, folder: Path) -> None:
     """
     write_metrics(report, folder / "metrics.csv")
     claims = [
-        {
-            "table": judged.table,
-            "id": judged.claim.id,
-            "verdict": judged.verdict,
-            "edge": judged.edge,
-            "detail": judged.detail,
-        }
+        {"table": judged.table, "id": judged.claim.id} | _fields(judged, "verdict", "edge", "detail")
         for result in report.tables
         for judged in result.claims
     ]
@@ -123,14 +105,17 @@ def read_reference(path: Path) -> dict[str, Any]:
 
 
 def compare(diff: dict[str, Any], reference: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """What fails and what is only noted, a line for each claim whose verdict is another than the reference's.
+    """Failures and notes: one line for each claim whose verdict differs from the reference's.
 
-    diff: as `make_diff`; reference: as claims.json. Verdicts are compared, not digits. Another verdict fails,
-    unless it is on the edge here or there: another CPU's rounding is as good as another seed, and a verdict
-    that hangs on one is no promise. One that was not run is a note, and nothing where nothing that its table
-    trains was run: tables share rows, so that most targets leave some of another table's. (A training that
-    failed shows in the workflow's exit code.) An old reference without `edge` has no verdict on it. Raises
-    WsisError when the two are of different scales.
+    diff: as `make_diff`; reference: as claims.json. Verdicts are compared, not digits.
+
+    - A verdict that differs is a failure. It is only a note where it is on the edge in either of the two:
+      another CPU's rounding can tip such a verdict, as another seed can.
+    - A claim that was not run is a note. It is skipped where no row of its table was run at all: tables share
+      rows, so most targets train some rows of other tables. (Failed trainings show in the exit code.)
+    - A reference without `edge` is an old one: none of its verdicts counts as on the edge.
+
+    Raises WsisError when the two are of different scales.
     """
     if diff["scale"] != reference["scale"]:
         raise WsisError(f"the run is of scale {diff['scale']}, the reference of scale {reference['scale']}")
@@ -157,13 +142,13 @@ def compare(diff: dict[str, Any], reference: dict[str, Any]) -> tuple[list[str],
 
 
 def on_edge(diff: dict[str, Any]) -> tuple[int, int]:
-    """How many verdicts of a diff.json are on the edge, and of how many: all but those not run."""
+    """How many verdicts of a diff.json are on the edge, and how many there are without those not run."""
     judged = [c for table in diff["tables"] for c in table["claims"] if c["verdict"] != "not run"]
     return sum(bool(claim.get("edge")) for claim in judged), len(judged)
 
 
 def _was_run(table: dict[str, Any]) -> bool:
-    """Was any row of it trained? What is measured without that is no run of the table."""
+    """True if any row of the table was trained. Measures that need no training don't count."""
     return any(
         cell["n"] for row in table["rows"] for metric, cell in row["cells"].items() if set_of(metric) is None
     )

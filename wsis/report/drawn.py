@@ -1,7 +1,7 @@
-"""Drawings, and those of an earlier report: what did not change since is not drawn again.
+"""Drawings, kept from one report to the next: what did not change is not drawn again.
 
-A drawing takes ten times as long as reading it back, a report has a hundred of them, and a workflow writes it
-each time that a table is complete.
+Drawing takes ten times as long as reading a kept drawing. A report has a hundred drawings, and a workflow
+writes the report each time that a table is complete.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Panel:
 
 
 class Drawings:
-    """What was drawn into a folder, by a digest of all that a drawing shows and of the code that draws it."""
+    """The drawings in a folder. A file's name is a digest of what it shows and of the code that draws it."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -63,7 +63,7 @@ class Drawings:
         self._code = digest.hexdigest()
 
     def plot(self, shows: Any, draw: Callable[[], Plot | None]) -> Plot | None:
-        """The plot of `shows`, kept or drawn now. shows: JSON content, or what has a repr of its own."""
+        """The plot of `shows`, kept or drawn now. shows: JSON, or objects whose repr tells them apart."""
 
         def plain(plot: Plot) -> dict[str, Any]:
             png = None if plot.png is None else base64.b64encode(plot.png).decode()
@@ -82,7 +82,7 @@ class Drawings:
         return Panel(Strip(**tree["truth"]), [Strip(**row) for row in tree["rows"]], tree["images"])
 
     def forget_others(self) -> None:
-        """Remove what was not asked for: it shows what is no longer so."""
+        """Remove the drawings that nobody asked for: they are out of date."""
         for path in self.folder.iterdir():
             if path.name not in self._used:
                 path.unlink(missing_ok=True)
@@ -94,8 +94,8 @@ class Drawings:
         try:
             return read_json(path)
         except WsisError:  # not drawn yet, or cut short
-            made = draw()
-            tree = None if made is None else plain(made)
+            drawing = draw()
+            tree = None if drawing is None else plain(drawing)
             write_json(path, tree)
             return tree
 
@@ -103,7 +103,7 @@ class Drawings:
 def stamp(path: Path) -> list[Any]:
     """Path, size and time of a file, which change with its content; [path] where there is none."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return [str(path)]
-    return [str(path), found.st_size, found.st_mtime_ns]
+    return [str(path), status.st_size, status.st_mtime_ns]

@@ -29,16 +29,11 @@ TILE = (216, 192)  # width, height, pixels; synthetic images of 96 x 96 are show
 GAP = 6
 COLOURS = np.array(
     [
-        (255, 176, 0),
-        (0, 158, 255),
-        (255, 77, 141),
-        (0, 214, 143),
-        (186, 104, 255),
-        (255, 110, 40),
+        (255, 176, 0), (0, 158, 255), (255, 77, 141), (0, 214, 143), (186, 104, 255), (255, 110, 40),
         (240, 240, 60),
     ],
     dtype=np.float32,
-)
+)  # fmt: skip
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 WHITE = np.full(3, 255, dtype=np.float32)
 
@@ -122,17 +117,17 @@ def _strip(
     quality: int,
 ) -> Strip:
     """`masks` over `images`, coloured after the ground-truth `objects`; both hold (H, W) uint8 arrays."""
-    drawn = [_tile(i, m, _colours(m, o)) for i, m, o in zip(images, masks, objects, strict=True)]
-    width = sum(tile.width for tile in drawn) + GAP * (len(drawn) - 1)
-    height = max(tile.height for tile in drawn)
+    tiles = [_tile(i, m, _colours(m, o)) for i, m, o in zip(images, masks, objects, strict=True)]
+    width = sum(tile.width for tile in tiles) + GAP * (len(tiles) - 1)
+    height = max(tile.height for tile in tiles)
     strip = Image.new("RGB", (width, height), (128, 128, 128))
     left = 0
-    for tile in drawn:
+    for tile in tiles:
         strip.paste(tile, (left, (height - tile.height) // 2))
         left += tile.width + GAP
     out = io.BytesIO()
     strip.save(out, "JPEG", quality=quality, optimize=True, subsampling=0)
-    counts = ", ".join(str(len(found)) for found in masks)
+    counts = ", ".join(str(len(drawn)) for drawn in masks)
     alt = f"{label}: masks over {len(images)} validation images ({counts} objects drawn)"
     return Strip(label, data_uri(out.getvalue(), "image/jpeg"), width, height, alt)
 

@@ -1,4 +1,4 @@
-"""The cells of measures: in which file a row's numbers stand, and why there are none."""
+"""The cells of measures: the numbers of a row, or why there are none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def measure_cell(its_set: MeasureSet, table: Table, row: Row, metric: str, results: Results) -> CellResult:
-    """A measure of a row: a value a seed of its runs, or one under the first seed where none is measured."""
+    """A measure of a row: one value for each seed's run, or one under the first seed if it needs no run."""
     plan, of_runs = results.plan, its_set.needs == "run"
     asked = of_set(rows_asked(plan, table.key, row.label), its_set)
     answers = [its_set.place(each, metric) for each in asked]
@@ -49,7 +49,7 @@ def measure_cell(its_set: MeasureSet, table: Table, row: Row, metric: str, resul
 
 
 def _other_data(its_set: MeasureSet, run: str, results: Results) -> str | None:
-    """That a run was measured on other data than it was trained on, else None, as where that is unknown."""
+    """A sentence if a run was measured on other data than it was trained on; None if not, or if unknown."""
     trained = results.train.get(run, {}).get("data")
     used = results.measurements.content(its_set.name, run).get("data") or {}
     if trained is None or used.get("fingerprint") == trained["fingerprint"]:
@@ -61,7 +61,7 @@ def _other_data(its_set: MeasureSet, run: str, results: Results) -> str | None:
 
 
 def _command(plan: Plan, its_set: MeasureSet, what: str) -> str:
-    """The command line that measures a key or what a table shows, whether that was done before or not."""
+    """The command line that measures a key, or all keys that a table shows."""
     words = ["wsis", "measure", its_set.name, what, "--scale", plan.scale.name]
     if plan.asked:
         words += ["--seeds", ",".join(map(str, plan.seeds))]

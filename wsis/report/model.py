@@ -25,7 +25,7 @@ class CellResult:
     interval   [low, high) that its rounding means: 30.7 is (30.65, 30.75); None without a published number
     values     seed -> measured value, seeds ascending; empty when nothing was measured
     reason     why there is no measurement, with the command that makes one; None when there is one
-    meant      False: no number is missing, the row has no such number
+    meant      whether the row should have a number; False: the row has none by its nature
     stale      a run behind a value was trained by code that has changed since
     runs       seed -> run id, for measured and not yet measured seeds alike; empty for quoted rows
     """
@@ -67,13 +67,6 @@ class CellResult:
             return None
         return self.mean - self.published
 
-    @property
-    def agrees(self) -> bool | None:
-        """Whether the mean lies in the published number's interval; None unless both exist."""
-        if self.interval is None or self.mean is None:
-            return None
-        return self.interval[0] <= self.mean < self.interval[1]
-
 
 @dataclass
 class ClaimResult:
@@ -85,7 +78,7 @@ class ClaimResult:
                leaves it open
     detail     the numbers behind the verdict, in words
     n          number of seeds compared (the fewest of all pairs)
-    edge       whether it would be another without a seed, or a little away; the detail says which
+    edge       whether leaving out a seed, or a small shift, would change the verdict; the detail says which
     """
 
     claim: Claim

@@ -1,9 +1,9 @@
-"""How noisy a difference over few seeds is, said by all differences of a paper in a metric together.
+"""The noise of a difference over few seeds, estimated from all differences of a paper in a metric.
 
 Three seeds leave a t-interval two degrees of freedom, so its width is a matter of luck. Rows of a paper share
-seeds, detector and data, hence the variances of their differences are alike, if not equal. This is Smyth's
-moderated t (Linear models and empirical Bayes methods, Stat. Appl. Genet. Mol. Biol. 3, 2004; limma): a prior
-variance s0^2 with d0 degrees of freedom, both estimated from all contrasts, is mixed with a contrast's own.
+seeds, detector and data, so the variances of their differences are similar. This is Smyth's moderated t
+(Linear models and empirical Bayes methods, Stat. Appl. Genet. Mol. Biol. 3, 2004; limma): a prior variance
+s0^2 with d0 degrees of freedom, both estimated from all contrasts, is mixed with a contrast's variance.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 
-from wsis.declare.table import Table
 from wsis.report.model import CellResult, TableResult
 from wsis.report.stats import Interval, mean, paired, sample_std, t_interval, t_quantile
 
@@ -22,23 +21,22 @@ LEAST = 8  # contrasts; the moments of fewer say too little about how alike they
 class Noise:
     """The noise of differences like `contrasts` (each: seed -> difference); without any, a plain t-interval.
 
-    freedom   d0, the degrees of freedom that the contrasts lend to each of them; 0 where it stands alone
-    variance  s0^2, the variance they expect of it
+    freedom   d0, the degrees of freedom that the contrasts lend to each of them; 0: they lend none
+    variance  s0^2, the variance that they expect of each
 
-    Exact ties have no noise and tell nothing of it: contrasts without spread are left out. Below LEAST
+    Contrasts without spread are left out: exact ties say nothing about noise. With fewer than LEAST
     contrasts, or where no three seeds are shared, d0 is 0.
 
-    What holds at 5 % is the average over an ensemble. Three precautions keep it there, since rows are few
-    and not alike everywhere (rows at the floor have hardly any noise):
+    The error rate of 5 % is an average over an ensemble. Rows are few and differ (rows at the floor have
+    hardly any noise), so three precautions keep the rate:
     - d0 is at most what the other contrasts hold, (m_eff - 1) d. Where the seeds move all rows together, m
-      contrasts are no more than one, and m_eff = m / (1 + (m - 1) rho^2) counts them so; rho^2 is their mean
-      squared correlation over seeds, beyond what chance gives. It also corrects the spread of log s^2.
-    - d0 below 1 counts as 0. Variances that unequal (standard deviations of 0.1 and of 3, say) have no mean
-      standard deviation to expect; lending even half a degree finds the noisy half different in 8 %.
-    - A contrast's variance is never taken for less than its own: what quiet rows say of it makes it surer,
-      not smaller.
-    Of the noisiest contrasts of an ensemble whose noise varies twentyfold, one in ten is still called
-    different without being so; of the quietest, hardly any.
+      contrasts are worth one, hence m_eff = m / (1 + (m - 1) rho^2); rho^2 is their mean squared correlation
+      over seeds beyond chance. It also corrects the spread of log s^2.
+    - d0 below 1 counts as 0. Variances that unequal (standard deviations of 0.1 and of 3, say) say nothing
+      of each other; even half a degree would find the noisy half different in 8 %.
+    - The mixed variance is never below the contrast's: quiet rows add degrees of freedom only.
+    In an ensemble whose noise varies twentyfold, one in ten of the noisiest contrasts is still wrongly called
+    different; of the quietest, hardly any.
     """
 
     def __init__(self, contrasts: Iterable[Mapping[int, float]] = ()):
@@ -141,11 +139,11 @@ def inverse_trigamma(value: float) -> float:
 def gather(results: Mapping[str, TableResult], images: Mapping[str, str]) -> dict[tuple[str, str], Noise]:
     """(paper, metric) -> the noise of its differences. `results`, `images`: as `wsis.report.claims.judge`.
 
-    The contrasts are each measured row with the next one of its table. Nearly all claims compare rows of one
-    table, mostly neighbours of a sweep or variants of one method, and so do these; differences to the mean of
-    a seed would have another size, all pairs of rows would repeat each other, and the pairs that claims name
-    would make a verdict depend on which other claims are declared. Rows that are runs, or readings, of
-    another table repeat its numbers: a contrast of the same numbers counts once.
+    A contrast is a measured row against the next one of its table: nearly all claims compare such rows,
+    neighbours of a sweep or variants of one method. The alternatives are worse. Differences to the mean of a
+    seed have another size, all pairs of rows repeat each other, and with the pairs that claims name a verdict
+    would depend on the other claims. Rows that share runs with another table repeat its numbers: a contrast
+    of the same numbers counts once.
     """
     ensembles: dict[tuple[str, str], dict[tuple[float, ...], dict[int, float]]] = {}
     for result in results.values():
@@ -164,15 +162,11 @@ def _neighbours(result: TableResult, metric: str, images: Mapping[str, str]) -> 
         cell = result.cells[row.label, metric]
         if not cell.runs or not cell.values:
             continue
-        protocol = _protocol(result.table, row.label)
+        protocol = row.protocol or result.table.protocol
         if before and before[0] == protocol and same_images(before[1], cell, images):
             differences = paired(cell.values, before[1].values)
             yield {seed: round(difference, 9) for seed, difference in differences.items()}
         before = protocol, cell
-
-
-def _protocol(table: Table, label: str) -> str:
-    return table.row(label).protocol or table.protocol
 
 
 def same_images(one: CellResult, other: CellResult, images: Mapping[str, str]) -> bool:

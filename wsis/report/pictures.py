@@ -1,4 +1,4 @@
-"""Pictures that a run has drawn of its own working (<run>/pictures/pictures.json), for the page."""
+"""Pictures of what a run does (<run>/pictures/pictures.json), for the page."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ class Pictures:
 
 
 def read_pictures(run: Path) -> list[Picture]:
-    """The pictures in the folder of a run, in their order; none where it has drawn none.
+    """The pictures in the folder of a run, in their order; an empty list where there are none.
 
-    Raises WsisError naming the file when it has another form, or an image is absent or neither PNG nor JPEG.
+    Raises WsisError, naming the file, for an index of another form and for an image that is absent or is
+    neither PNG nor JPEG.
     """
     index = run / "pictures" / "pictures.json"
     if not index.is_file():

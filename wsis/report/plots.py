@@ -1,14 +1,14 @@
 """Published beside measured: sweeps as curves, other tables as dots, figures redrawn.
 
-The published and the measured panel share the x axis and never share a y axis unless their levels are close:
-at a small scale the level of the numbers means nothing, the shape of the curve does.
+The published and the measured panel share the x axis. They share the y axis only where their levels are
+close: at a small scale the shape of a curve has a meaning, its level has none.
 """
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -76,7 +76,7 @@ def sweep_plot(result: TableResult, sweep: Sweep) -> Plot | None:
                 axis.yaxis.set_major_locator(MaxNLocator(5, min_n_ticks=3))
             if row == 0:
                 left.set_title("published", color=PUBLISHED)
-                right.set_title(f"measured ({_seeds(points)})", color=MEASURED)
+                right.set_title(f"measured ({_seeds(point.cell for point in points)})", color=MEASURED)
         canvas.supxlabel(sweep.axis, fontsize=10, color=INK)
         metrics = ", ".join(metric_name(metric) for metric in curves)
         axes_note = (
@@ -118,9 +118,7 @@ def dot_plot(result: TableResult) -> Plot | None:
         left.set_yticks(heights, [textwrap.fill(label, 24) for label, _ in rows])
         right.set_yticks(heights, [""] * len(rows))
         left.set_title("published", color=PUBLISHED)
-        right.set_title(
-            f"measured ({_seeds([_Point(0, cell, label) for label, cell in rows])})", color=MEASURED
-        )
+        right.set_title(f"measured ({_seeds(cell for _, cell in rows)})", color=MEASURED)
         for axis in (left, right):
             axis.set_ylim(-0.6, len(rows) - 0.4)
             axis.margins(x=0.15)
@@ -145,12 +143,13 @@ def figure_plot(result: FigureResult) -> Plot | None:
     name = f"{figure.paper}-figure-{figure.figure}"
     with drawing(WIDTH, 3.2, 1, len(metrics)) as (canvas, axes):
         for axis, metric in zip(axes, metrics, strict=True):
-            own = [curve for curve in curves if curve.metric == metric]
-            for colour, marker, dash, curve in zip(
-                SERIES[0::2], "os^v", ("-", "--", "-.", ":"), own, strict=False
-            ):
+            styles = zip(SERIES[0::2], "os^v", ("-", "--", "-.", ":"), strict=False)
+            measured = [curve for curve in curves if curve.metric == metric]
+            for (colour, marker, dash), curve in zip(styles, measured, strict=False):
                 x, y = zip(*curve.points, strict=True)
-                axis.plot(x, y, dash, color=colour, marker=marker, ms=3.5, lw=1.6, label=_own_label(curve))
+                axis.plot(
+                    x, y, dash, color=colour, marker=marker, ms=3.5, lw=1.6, label=_measured_label(curve)
+                )
             for curve in figure.published:
                 if curve.metric == metric:
                     x, y = zip(*curve.points, strict=True)
@@ -171,8 +170,8 @@ def figure_plot(result: FigureResult) -> Plot | None:
         return Plot(to_svg(canvas, name, caption), caption, to_png(canvas))
 
 
-def _own_label(curve: Curve) -> str:
-    """The label without its metric, which the panel's title already says: one legend serves all panels."""
+def _measured_label(curve: Curve) -> str:
+    """The label without its metric, which the panel's title gives: one legend serves all panels."""
     return "measured: " + curve.label.removeprefix(f"{curve.metric}, ")
 
 
@@ -183,7 +182,7 @@ def _order(metric: str) -> int:
 def _curve(
     axis: Axes, points: Sequence[tuple[float, float | None, str]], colour: str, hollow: bool = False
 ) -> None:
-    """A marker a known point, and a line. Points at one position are named; the line takes their mean."""
+    """Markers of the known points and a line. Points at one position are named; the line takes their mean."""
     known: dict[float, list[tuple[float, str]]] = {}
     for x, y, label in points:
         if y is not None:
@@ -191,11 +190,11 @@ def _curve(
     if not known:
         axis.text(0.5, 0.5, "nothing printed", transform=axis.transAxes, ha="center", color=MUTED)
         return
-    axis.plot(list(known), [sum(y for y, _ in found) / len(found) for found in known.values()], color=colour)
-    for x, found in known.items():
-        for rank, (y, label) in enumerate(sorted(found)):
+    axis.plot(list(known), [sum(y for y, _ in here) / len(here) for here in known.values()], color=colour)
+    for x, here in known.items():
+        for rank, (y, label) in enumerate(sorted(here)):
             axis.plot(x, y, "o", mfc="white" if hollow else colour, mec=colour, mew=1.6)
-            if len(found) > 1:
+            if len(here) > 1:
                 side = "bottom" if rank else "top"
                 shift = (0, 7 if rank else -7)
                 axis.annotate(
@@ -218,15 +217,15 @@ def _spread(axis: Axes, points: Sequence[_Point]) -> None:
             )
 
 
-def _seeds(points: Sequence[_Point]) -> str:
-    numbers = sorted({point.cell.n for point in points if point.cell.n})
+def _seeds(cells: Iterable[CellResult]) -> str:
+    numbers = sorted({cell.n for cell in cells if cell.n})
     if len(numbers) == 1:
         return "1 seed" if numbers == [1] else f"{numbers[0]} seeds"
     return f"{numbers[0]} to {numbers[-1]} seeds"
 
 
 def _pad(left: Axes, right: Axes) -> bool:
-    """Head room, and the same y axis for both panels where their levels are close; whether they share it."""
+    """Add head room, and share the y axis where the levels are close. Returns whether they share it."""
     left.margins(x=0.1, y=0.2)
     right.margins(x=0.1, y=0.2)
     (a, b), (c, d) = left.get_ylim(), right.get_ylim()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def render_report(report: Report, results: Path, out: Path, roots: Mapping[str, 
         (paper.measured if view.measured else paper.unrun).append(section)
         _write_table(section, report, out / result.table.paper)
     for figure in report.figures:
-        redrawn = FigureSection(figure, drawings.plot(figure, partial(_figure_plot, figure)))
+        redrawn = FigureSection(figure, drawings.plot(figure, partial(_draw, "plots:figure_plot", figure)))
         papers[figure.figure.paper].figures.append(redrawn)
         if redrawn.plot and redrawn.plot.png:
             write_bytes(out / figure.figure.paper / f"figure{figure.figure.figure}.png", redrawn.plot.png)
@@ -106,6 +107,8 @@ def render_report(report: Report, results: Path, out: Path, roots: Mapping[str, 
 def _context(report: Report, papers: list[Paper]) -> dict[str, Any]:
     claims = [claim for result in report.tables for claim in result.claims]
     counts = Counter(claim.verdict for claim in claims)
+    sections = [section for paper in papers for section in (*paper.measured, *paper.unrun)]
+    trained = [row for section in sections for row in section.view.trained]
     return {
         "report": report,
         "papers": [p for p in papers if p.measured or p.unrun or p.figures],
@@ -113,18 +116,12 @@ def _context(report: Report, papers: list[Paper]) -> dict[str, Any]:
         "counts": {verdict: counts[verdict] for verdict in VERDICTS},
         "edge": sum(claim.edge for claim in claims),
         "marks": MARKS,
-        "views": {s.view.key: s.view for paper in papers for s in (*paper.measured, *paper.unrun)},
+        "views": {section.result.table.key: section.view for section in sections},
         "paper_titles": PAPER_TITLES,
         "scale_caption": scale_caption(report.scale),
-        "measured_rows": _count_rows(papers, measured=True),
-        "trained_rows": _count_rows(papers, measured=False),
+        "measured_rows": sum(row.measured for row in trained),
+        "trained_rows": len(trained),
     }
-
-
-def _count_rows(papers: list[Paper], measured: bool) -> int:
-    """Rows that we train, or those of them that have a number."""
-    rows = [row for paper in papers for s in (*paper.measured, *paper.unrun) for row in s.view.trained]
-    return sum(row.measured for row in rows) if measured else len(rows)
 
 
 def _section(
@@ -141,40 +138,29 @@ def _section(
     return Section(
         result,
         view,
-        drawings.plot([result.table, result.trend, cells], partial(_table_plot, result)),
-        drawings.plot([name, logs], partial(_curves_plot, name, runs)),
+        drawings.plot([result.table, result.trend, cells], partial(_draw, "plots:table_plot", result)),
+        drawings.plot([name, logs], partial(_draw, "curves:curves_plot", name, runs)),
         panel,
         seed,
         _pictures(result, view, results, drawn),
     )
 
 
-def _table_plot(result: TableResult) -> Plot | None:
-    from wsis.report.plots import table_plot  # imports matplotlib, which a report without news has no use for
-
-    return table_plot(result)
-
-
-def _figure_plot(result: FigureResult) -> Plot | None:
-    from wsis.report.plots import figure_plot
-
-    return figure_plot(result)
-
-
-def _curves_plot(name: str, runs: list[tuple[str, list[Path]]]) -> Plot | None:
-    from wsis.report.curves import curves_plot
-
-    return curves_plot(name, runs)
+def _draw(function: str, *arguments: Any) -> Any:
+    """Call "module:function" of wsis.report, imported only now: a report without news needs no matplotlib."""
+    module, name = function.split(":")
+    return getattr(import_module(f"wsis.report.{module}"), name)(*arguments)
 
 
 def _pictures(result: TableResult, view: TableView, results: Path, drawn: set[str]) -> list[Pictures]:
-    found = []
+    """The pictures of the rows' runs that are not in `drawn` yet; their runs are added to it."""
+    shown = []
     for row in view.trained:
         for seed, run in _seed_runs(result, row).items():
             if run not in drawn and (pictures := read_pictures(results / "runs" / run)):
-                found.append(Pictures(row.name, seed, pictures))
+                shown.append(Pictures(row.name, seed, pictures))
                 drawn.add(run)
-    return found
+    return shown
 
 
 def _masks(
@@ -205,13 +191,8 @@ def _masks(
         return None, None
     predictions = [(label, stamp(run / "predictions.json")) for label, run in chosen]
     shown = [predictions, stamp(annotations), str(root), quality]
-    return drawings.panel(shown, partial(_mask_panel, chosen, annotations, root / split, quality)), seed
-
-
-def _mask_panel(rows: list[tuple[str, Path]], annotations: Path, folder: Path, quality: int) -> Panel | None:
-    from wsis.report.masks import mask_panel
-
-    return mask_panel(rows, annotations, folder, quality)
+    draw = partial(_draw, "masks:mask_panel", chosen, annotations, root / split, quality)
+    return drawings.panel(shown, draw), seed
 
 
 def _seed_runs(result: TableResult, row: RowView) -> dict[int, str]:

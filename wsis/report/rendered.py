@@ -1,4 +1,4 @@
-"""Whether a report shows everything there is, told without planning or reading any result."""
+"""Whether a report shows all results there are: told by files' times, without planning or reading results."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from wsis.declare.load import ROOT
 from wsis.files import read_json, write_json
 from wsis.measures.file import PATTERN
+from wsis.report.drawn import stamp
 
 OF_RUNS = ("metrics.json", "train.json", "pictures/pictures.json")
 
@@ -22,8 +23,8 @@ def signature(results: Path, options: object, declarations: Path = ROOT) -> str:
     for metrics in results.glob("runs/*/metrics.json"):  # a run that isn't evaluated isn't shown
         files += [path for name in OF_RUNS if (path := metrics.parent / name).exists()]
     files += declarations.rglob("*.yaml")
-    stats = [(str(path), (found := path.stat()).st_size, found.st_mtime_ns) for path in sorted(files)]
-    return hashlib.sha256(json.dumps([options, stats], default=str).encode()).hexdigest()
+    stamps = [stamp(path) for path in sorted(files)]
+    return hashlib.sha256(json.dumps([options, stamps], default=str).encode()).hexdigest()
 
 
 def shown(results: Path, page: Path, now: str) -> bool:
@@ -39,7 +40,7 @@ def note_shown(results: Path, then: str) -> None:
 
 @contextmanager
 def alone(results: Path) -> Iterator[None]:
-    """While entered, no other process writes a report on these results: it waits."""
+    """A lock: another process that writes a report on these results waits until it is left."""
     results.mkdir(parents=True, exist_ok=True)
     with (results / ".report.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""The files of a scale's results folder, and which of them still hold: half of them may be missing."""
+"""The files of a scale's results folder, of which any may be missing, and which of them are stale."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from wsis.provenance import code_hash, hash_of
 class Results:
     """The files of a scale's results folder, each read once. Dictionaries hold what exists, by run id.
 
-    differing: runs that were trained with other settings than the plan's, and how those differ. They are not
-    read: no number of theirs is a result of the plan.
+    differing: run id -> how its settings differ from the plan's. The files of these runs are not read: their
+    numbers are no results of the plan.
     """
 
     def __init__(self, plan: Plan, results: Path):
@@ -69,7 +69,7 @@ class Results:
         )
 
     def stale_measure(self, its_set: MeasureSet, key: str) -> bool:
-        """True if measuring a key of a set again could change its numbers. A file without its code is old."""
+        """True if measuring a key of a set again could change its numbers, or if the file names no code."""
         content = self.measurements.content(its_set.name, key)
         if its_set.name not in self._measuring_code:
             self._measuring_code[its_set.name] = hash_of(its_set.modules)
@@ -80,12 +80,12 @@ class Results:
         )
 
     def _other_weights(self, run: str, weights: str | None) -> bool:
-        """Has this run other weights now than these? False where it is not known."""
+        """True if the run's weights now differ from these; False if that is unknown."""
         now = self.train.get(run, {}).get("weights")
         return None not in (weights, now) and weights != now
 
     def inherited(self, run: str) -> list[str]:
-        """Deviations of the trainings that this run starts from, as they noted them themselves."""
+        """Deviations that the trainings which this run starts from have noted."""
         texts: dict[str, None] = {}
         todo = list(self.plan.runs[run].needs) if run in self.plan.runs else []
         while todo:
@@ -103,7 +103,7 @@ class Results:
         return self._code[method]
 
     def command(self, table: str) -> str:
-        """What fills this table, training only what is missing, with the time that takes."""
+        """The command that fills this table, with the time it takes; only missing runs are trained."""
         wanted: set[str] = set()
         todo = self.plan.wanted([table])
         while todo:
@@ -116,7 +116,7 @@ class Results:
         return f"{workflow(self.plan, table.replace('/', '_'))} (~{time} on {self.plan.scale.cost.device})"
 
     def missing(self, table: str, runs: Iterable[str]) -> str:
-        """Why a cell of these runs has no number, and the command that gives it one."""
+        """Why a cell of these runs is empty, and the command that fills it."""
         texts = dict.fromkeys(self.differing[run] for run in runs if run in self.differing)
         return "; ".join([*texts, f"not run: {self.command(table)}"])
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
+from statistics import fmean
 
 Interval = tuple[float, float]
 
@@ -35,7 +36,7 @@ def published_interval(value: float, digits: int, truncated: bool = False) -> In
 def mean(values: Iterable[float]) -> float | None:
     """Arithmetic mean; None of nothing."""
     values = list(values)
-    return _centre(values) if values else None
+    return fmean(values) if values else None
 
 
 def sample_std(values: Iterable[float]) -> float | None:
@@ -45,12 +46,8 @@ def sample_std(values: Iterable[float]) -> float | None:
         return None
     if len(set(values)) == 1:
         return 0.0
-    centre = _centre(values)
+    centre = fmean(values)
     return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
-
-
-def _centre(values: list[float]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def paired(a: Mapping[int, float], b: Mapping[int, float]) -> dict[int, float]:
@@ -69,7 +66,7 @@ def t_interval(values: Iterable[float], level: float = 0.95) -> Interval:
         raise ValueError(f"an interval needs two values or more, got {len(values)}")
     if spread == 0:
         return values[0], values[0]
-    centre = _centre(values)
+    centre = fmean(values)
     half = t_quantile((1 + level) / 2, len(values) - 1) * spread / math.sqrt(len(values))
     return centre - half, centre + half
 

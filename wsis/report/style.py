@@ -1,4 +1,4 @@
-"""One look for every plot, and two ways out: a PNG file, and inline SVG that follows the page's colours.
+"""The style of every plot, and its two formats: a PNG file, and inline SVG that follows the page's colours.
 
 Colours are Okabe and Ito's colour-blind safe set, darkened where needed for contrast on white. In the inline
 SVG each of them becomes a CSS variable, so that the same drawing is legible on a light and on a dark page.
@@ -96,8 +96,8 @@ def drawing(
 ) -> Iterator[tuple[Canvas, list[Axes]]]:
     """A figure of `width` x `height` inches and its axes in reading order, in the common style.
 
-    margins: what is left free around and between the axes. None measures all texts for it, which takes
-    twice as long as the drawing itself.
+    margins: the free space around and between the axes. With None all texts are measured to find it, which
+    takes twice as long as the drawing.
     """
     with plt.rc_context(_SETTINGS):
         canvas, grid = plt.subplots(

@@ -1,4 +1,4 @@
-"""A table as Markdown, CSV, LaTeX (booktabs) and HTML."""
+"""A table as Markdown, CSV and LaTeX (booktabs)."""
 
 # ruff: noqa: RUF001  (the letters that LaTeX needs spelled out are the ambiguous ones)
 
@@ -7,11 +7,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from typing import Any
 
 from tabulate import tabulate
 
-from wsis.report.markup import templates
 from wsis.report.model import CellResult, TableResult
 from wsis.report.view import CellView, RowView, table_view
 
@@ -67,11 +65,11 @@ def to_csv(result: TableResult, scale: str) -> str:
 def to_markdown(result: TableResult, scale: str) -> str:
     """A pipe table: 'mean ± std (n)' and the published number and difference in the same cell."""
     view = table_view(result, scale)
-    header = [*view.header, *(f"{GROUP}: {name}" for name in view.measure_header)]
+    header = [*view.table.header, *(f"{GROUP}: {name}" for name in view.measure_header)]
     lines = [
-        f"### {md_escape(view.name)}: {md_escape(view.title)}",
+        f"### {md_escape(view.name)}: {md_escape(view.table.title)}",
         "",
-        md_escape(view.caption),
+        md_escape(view.table.caption),
         "",
         f"*{md_escape(view.scale_caption)}.* Each cell: measured mean ± sample standard deviation (n seeds); "
         "published number, difference in brackets. Best measured value in bold.",
@@ -105,33 +103,31 @@ def _md_cell(cell: CellView) -> str:
         return "<br>".join(part for part in (f"not run <sup>{cell.note}</sup>", published) if part)
     value = f"**{cell.mean}**" if cell.best else cell.mean
     value += (f" ± {cell.std}" if cell.std else "") + f" ({cell.n})"
-    return "<br>".join(part for part in (value, published + _bracket(cell.difference)) if part)
-
-
-def _bracket(difference: str) -> str:
-    return f" ({difference})" if difference else ""
+    difference = f" ({cell.difference})" if cell.difference else ""
+    return "<br>".join(part for part in (value, published + difference) if part)
 
 
 def to_tex(result: TableResult, scale: str) -> str:
     r"""A `table` environment with booktabs rules; \checkmark needs amssymb, nothing else but booktabs."""
     view = table_view(result, scale)
-    header, own = [*view.header, *view.measure_header], len(view.measures)
-    head = " & ".join(["", *(tex_escape(name) for name in header)]) + r" \\"
+    printed, measures = view.table.header, view.measure_header
+    head = " & ".join(["", *(tex_escape(name) for name in (*printed, *measures))]) + r" \\"
     group = [
-        " & " * len(view.header) + rf" & \multicolumn{{{own}}}{{c}}{{{GROUP}}} \\",
-        rf"\cmidrule(l){{{len(view.header) + 2}-{len(header) + 1}}}",
+        " & " * len(printed) + rf" & \multicolumn{{{len(measures)}}}{{c}}{{{GROUP}}} \\",
+        rf"\cmidrule(l){{{len(printed) + 2}-{len(printed) + len(measures) + 1}}}",
     ]
     lines = [
         "% needs \\usepackage{booktabs,amssymb}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{tex_escape(view.name)}: {tex_escape(view.title)} ({tex_escape(view.scale_caption)}). "
+        rf"\caption{{{tex_escape(view.name)}: {tex_escape(view.table.title)} "
+        rf"({tex_escape(view.scale_caption)}). "
         r"Mean $\pm$ sample standard deviation over seeds ($n$ as subscript); published numbers in "
         r"parentheses, quoted rows in italics, best measured value in bold.}",
         rf"\label{{tab:{view.anchor}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(header)}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(printed) + len(measures))}}}",
         r"\toprule",
-        *(group if own else []),
+        *(group if measures else []),
         head,
         r"\midrule",
     ]
@@ -162,9 +158,3 @@ def _tex_cell(cell: CellView) -> str:
     value = rf"\textbf{{{cell.mean}}}" if cell.best else cell.mean
     spread = rf" $\pm$ {cell.std}" if cell.std else ""
     return rf"{value}{spread}$_{{{cell.n}}}${published}"
-
-
-def to_html(result: TableResult, scale: str) -> str:
-    """The `<table>` element and its footnotes, escaped, without a page around them."""
-    module: Any = templates().get_template("table.html").module
-    return str(module.data_table(table_view(result, scale)))

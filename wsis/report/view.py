@@ -6,16 +6,16 @@ number, difference, the reason why nothing was measured) is decided here once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from wsis.declare.load import load_papers
-from wsis.declare.table import Row
+from wsis.declare.table import Row, Table
 from wsis.measures.registry import is_ours, measure_of, notes, readable
 from wsis.report.model import CellResult, TableResult
 
 PAPER_TITLES = {key: paper.name for key, paper in load_papers().items()}
-NEITHER_IS_BETTER = {"drop_rate"}  # of what is no measure
+NEITHER_IS_BETTER = {"drop_rate"}  # metrics without a best value, beside the measures that say so
 SCALE_CAPTIONS = {
     "smoke": "measured at scale smoke: a few steps on a few images, the numbers mean nothing",
     "tiny": "measured at scale tiny (synthetic shapes, a small network from scratch): not comparable in "
@@ -75,7 +75,7 @@ class RowView:
 
     @property
     def measured(self) -> bool:
-        """Has it a number under any column of the paper's?"""
+        """True if it has a number in one of the paper's columns."""
         return any(cell.kind == "measured" and not cell.ours for cell in self.cells)
 
     @property
@@ -86,8 +86,8 @@ class RowView:
     @property
     def marks(self) -> list[str]:
         """What a table's row says beside its label: ours, quoted, stale."""
-        own = {"ours": ["ours"], "quote": ["quoted"], "train": []}[self.kind]
-        return own + (["stale"] if self.stale else [])
+        kinds = {"ours": ["ours"], "quote": ["quoted"], "train": []}
+        return kinds[self.kind] + (["stale"] if self.stale else [])
 
     @property
     def stale(self) -> bool:
@@ -96,40 +96,37 @@ class RowView:
 
 @dataclass
 class TableView:
-    """A table: its caption, columns, rows and the footnotes of the cells that were not run.
+    """A table with the text of its cells; measures of ours stand right of the paper's columns.
 
-    header, metrics: the paper's columns; measures, measure_header: ours, right of them.
+    footnotes: mark -> reason, of the cells that were not run
     """
 
-    key: str
-    title: str
-    caption: str
+    table: Table
     scale_caption: str
-    header: list[str]
-    metrics: list[str]
-    measure_header: list[str]
-    measures: list[str]
     rows: list[RowView]
-    footnotes: dict[str, str] = field(default_factory=dict)  # mark -> reason
+    footnotes: dict[str, str]
 
     @property
     def name(self) -> str:
         """'BoxInst, Table 1a'."""
-        paper, table = self.key.split("/")
-        return f"{PAPER_TITLES[paper]}, Table {table}"
+        return f"{PAPER_TITLES[self.table.paper]}, Table {self.table.table}"
 
     @property
     def anchor(self) -> str:
-        return self.key.replace("/", "-table-")
+        return self.table.key.replace("/", "-table-")
 
     @property
     def measured(self) -> bool:
         return any(cell.kind == "measured" for row in self.rows for cell in row.cells)
 
     @property
+    def measure_header(self) -> list[str]:
+        return [readable(measure) for measure in self.table.measures]
+
+    @property
     def measure_note(self) -> str:
         """What the columns of ours are; '' where there are none."""
-        return notes(self.measures)
+        return notes(self.table.measures)
 
     @property
     def row_notes(self) -> dict[str, list[str]]:
@@ -157,15 +154,9 @@ def table_view(result: TableResult, scale: str) -> TableView:
     marks: dict[str, str] = {}  # reason -> mark
     rows = []
     for row in table.rows:
-        cells = []
-        for metric in table.metrics:
-            cell = result.cells.get((row.label, metric), CellResult())
-            cells.append(_cell(cell, row, metric, cell.mean is not None and cell.mean == best[metric], marks))
-        runs = {
-            run: None
-            for metric in table.metrics
-            for _, run in sorted(result.cells.get((row.label, metric), CellResult()).runs.items())
-        }
+        cells = {metric: result.cells.get((row.label, metric), CellResult()) for metric in table.metrics}
+        views = [_cell(cell, row, metric, best[metric], marks) for metric, cell in cells.items()]
+        runs = dict.fromkeys(run for cell in cells.values() for _, run in sorted(cell.runs.items()))
         notes = [
             row.split and f"evaluated on {row.split}",
             row.protocol and f"{row.protocol} protocol",
@@ -173,20 +164,9 @@ def table_view(result: TableResult, scale: str) -> TableView:
         ]
         kind = "ours" if row.ours else row.kind
         rows.append(
-            RowView(row.label, kind, row.quote or "", [note for note in notes if note], list(runs), cells)
+            RowView(row.label, kind, row.quote or "", [note for note in notes if note], list(runs), views)
         )
-    return TableView(
-        key=table.key,
-        title=table.title,
-        caption=table.caption,
-        scale_caption=scale_caption(scale),
-        header=list(table.header),
-        metrics=list(table.columns),
-        measure_header=[readable(measure) for measure in table.measures],
-        measures=list(table.measures),
-        rows=rows,
-        footnotes={mark: reason for reason, mark in marks.items()},
-    )
+    return TableView(table, scale_caption(scale), rows, {mark: reason for reason, mark in marks.items()})
 
 
 def _best(result: TableResult, metric: str) -> float | None:
@@ -201,13 +181,14 @@ def _best(result: TableResult, metric: str) -> float | None:
     return min(means) if better == "lower" else max(means)
 
 
-def _cell(cell: CellResult, row: Row, metric: str, best: bool, marks: dict[str, str]) -> CellView:
+def _cell(cell: CellResult, row: Row, metric: str, best: float | None, marks: dict[str, str]) -> CellView:
+    """The text of a cell. best: the best mean of its column; marks: reason -> mark, added to where new."""
     digits = max(1, cell.decimals)
     published = "" if cell.published is None else f"{cell.published:.{cell.decimals}f}"
     ours = is_ours(metric)
     view = CellView("empty", published=published, ours=ours, published_key=cell.published)
     if cell.mean is not None:
-        view.kind, view.n, view.best, view.stale = "measured", cell.n, best, cell.stale
+        view.kind, view.n, view.best, view.stale = "measured", cell.n, cell.mean == best, cell.stale
         view.mean, view.measured_key = f"{cell.mean:.{digits}f}", cell.mean
         view.std = "" if cell.std is None else f"{cell.std:.{digits}f}"
         if cell.published is not None:

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsis.data.loading import annotated
+from wsis.data.loading import eval_view
 from wsis.data.roots import Root, open_root
-from wsis.data.transforms import network_size, read_image, resize
 from wsis.declare.load import load_figures
 from wsis.declare.recipe import DataSpec, Recipe
 from wsis.losses.colour import colour_similarity, lab_on_grid, shifted, undirected_offsets
@@ -144,7 +143,7 @@ def measure_images(subject: Subject) -> Measured:
     """Column prop. at every row's threshold, and the curves of Figure 4, over the evaluation images.
 
     Photographs are measured as the paper's loss sees them, at its test size (800, at most 1333) with stride
-    4; generated images at their own size with the stride of the tiny net's masks.
+    4. Generated images are measured at the size they have, with the stride of the tiny net's masks.
     """
     recipe = next(iter(subject.cases.values())).recipe
     drawn = subject.root.dataset == "shapes"
@@ -175,9 +174,6 @@ def measure_images(subject: Subject) -> Measured:
 def _scenes(recipe: Recipe, root: Root) -> Iterator[Scene]:
     """The evaluation images with their masks, as large as in inference."""
     for picture in root.train:
-        h, w = picture.height, picture.width
-        view = annotated(read_image(picture.path, h, w), picture, hidden=False)
-        height, width, _ = network_size(h, w, recipe.data.eval_short_side, recipe.data.max_side)
-        view = resize(view, height, width)
+        view, _ = eval_view(recipe.data, picture)
         image = torch.from_numpy(view.image.transpose(2, 0, 1).copy())
         yield Scene(image, torch.from_numpy(view.boxes), torch.from_numpy(view.masks))

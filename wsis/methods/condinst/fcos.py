@@ -73,7 +73,7 @@ class Controller(nn.Conv2d):
 
 def neighbourhoods(height: int, width: int, layout: Layout, device: torch.device) -> Tensor:
     """P x 9 int64: cells of P' under a 3x3 kernel at each location of an H x W input, row by row."""
-    found, start = [], 0
+    cells, start = [], 0
     for stride in layout.strides:
         rows, columns = -(-height // stride), -(-width // stride)
         y, x = torch.meshgrid(
@@ -81,9 +81,9 @@ def neighbourhoods(height: int, width: int, layout: Layout, device: torch.device
         )
         corner = start + y.reshape(-1, 1) * (columns + 2) + x.reshape(-1, 1)
         offsets = [dy * (columns + 2) + dx for dy in range(3) for dx in range(3)]
-        found.append(corner + torch.tensor(offsets, device=device))
+        cells.append(corner + torch.tensor(offsets, device=device))
         start += (rows + 2) * (columns + 2)
-    return torch.cat(found)
+    return torch.cat(cells)
 
 
 def locations(height: int, width: int, layout: Layout, device: torch.device) -> tuple[Tensor, Tensor]:

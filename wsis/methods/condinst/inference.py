@@ -67,7 +67,7 @@ def decode(
 
 
 def encode_masks(
-    found: Detections, logits: Tensor, stride: int, sample: Sample, spec: PredictSpec
+    detections: Detections, logits: Tensor, stride: int, sample: Sample, spec: PredictSpec
 ) -> Instances:
     """Bring boxes and masks back to the original image and compress the masks.
 
@@ -75,8 +75,8 @@ def encode_masks(
     N full-size maps are held. With spec.masks "boxes" the mask is the box (BoxInst, Table 3).
     """
     height, width = sample.image.shape[1:]
-    scale = found.boxes.new_tensor([sample.size[1] / width, sample.size[0] / height] * 2)
-    boxes = found.boxes * scale
+    scale = detections.boxes.new_tensor([sample.size[1] / width, sample.size[0] / height] * 2)
+    boxes = detections.boxes * scale
     if len(boxes) == 0:
         masks = []
     elif spec.masks == "boxes":
@@ -86,7 +86,7 @@ def encode_masks(
         chunk = max(1, CHUNK // max(sample.size[0] * sample.size[1], height * width))
         for part in logits.split(chunk):
             masks += _compress(_full_size(part, stride, (height, width), sample.size) > 0)
-    return Instances(boxes.cpu(), found.labels.cpu(), found.scores.cpu(), masks)
+    return Instances(boxes.cpu(), detections.labels.cpu(), detections.scores.cpu(), masks)
 
 
 def _full_size(logits: Tensor, stride: int, inner: tuple[int, int], size: tuple[int, int]) -> Tensor:

@@ -183,14 +183,14 @@ class CondInst(Parts):
         scene, detections = self._detections(samples)
         features = self.mask_branch(scene.pyramid)
         results = []
-        for index, (sample, found) in enumerate(zip(samples, detections, strict=True)):
-            image = torch.full_like(found.location, index)
-            logits = self.mask_logits(features, image, found.location, scene)
-            results.append(encode_masks(found, logits, self.layout.out_stride, sample, self.recipe.predict))
+        for index, (sample, kept) in enumerate(zip(samples, detections, strict=True)):
+            image = torch.full_like(kept.location, index)
+            logits = self.mask_logits(features, image, kept.location, scene)
+            results.append(encode_masks(kept, logits, self.layout.out_stride, sample, self.recipe.predict))
         return results
 
     def _detections(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
-        """The scene of some images and the detections in each; as a batch's, once for all runs if frozen."""
+        """The scene of some images and each image's detections; computed once for all runs if frozen."""
         spec = self.recipe.predict.model_copy(update={"masks": "predicted"})  # boxes don't depend on it
         key = (spec.model_dump_json(), *(sample.id for sample in samples))
         return self.of_base(samples[0], lambda: self._detect_samples(samples), *key)
@@ -204,12 +204,12 @@ class CondInst(Parts):
         for slot, sample in zip(images, samples, strict=True):
             slot[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image.to(device)
         scene = self.detect(images)
-        found = []
+        detections = []
         for index, sample in enumerate(samples):
-            own = {name: values[index] for name, values in scene.outputs.items()}
+            outputs = {name: values[index] for name, values in scene.outputs.items()}
             size, spec = sample.image.shape[1:], self.recipe.predict
-            found.append(decode(own, scene.points, scene.levels, self.layout, size, spec))
-        return scene, found
+            detections.append(decode(outputs, scene.points, scene.levels, self.layout, size, spec))
+        return scene, detections
 
 
 def _given(target: Targets) -> Tensor:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -25,18 +24,15 @@ MODEL = (1, 65)  # of cv2's colour models: five Gaussians of a weight, a mean an
 class GrabCut(Boxes):
     """Masks by graph cuts between the colours inside a box and those outside it.
 
-    replaced: why so many boxes became their own masks: "no background" (the box covers the image), "empty"
-    (nothing was found in it), "failed" (OpenCV refused).
+    Each mask is determined by the image, its box, its id and the recipe's seed.
+    replaced: the number of boxes that became their own masks, by reason: "no background" (the box covers the
+    image), "empty" (nothing was found in it), "failed" (OpenCV refused)
     """
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         super().__init__(recipe, num_classes)
         self.replaced: Counter[str] = Counter()
         self.filled = 0
-
-    def fill(self, samples: Sequence[BoxSample]) -> list[list[BoxMask]]:
-        """As `Boxes.fill`; each mask is determined by the image, its box, its id and the recipe's seed."""
-        return [self._fill(sample) for sample in samples]
 
     def _fill(self, sample: BoxSample) -> list[BoxMask]:
         image = np.ascontiguousarray(sample.image.permute(1, 2, 0).cpu().numpy())
@@ -47,18 +43,15 @@ class GrabCut(Boxes):
         for number, box in zip(sample.annotation_ids, sample.boxes.tolist(), strict=True):
             pixels = pixel_box(box, height, width)
             seed = zlib.crc32(f"{self.recipe.seed}/{number}".encode())
-            mask = None if pixels is None else self._mask(image, pixels, seed)
-            found = rectangle(pixels, height, width) if mask is None else mask
-            masks.append(BoxMask(encoded(found), float(pixels is not None)))
+            mask, reason = (None, "") if pixels is None else grab_cut(image, pixels, seed)
+            if reason:
+                self.replaced[reason] += 1
+            if mask is None:
+                mask = rectangle(pixels, height, width)
+            masks.append(BoxMask(encoded(mask), float(pixels is not None)))
         cv2.setNumThreads(threads)
         self.filled += len(masks)
         return masks
-
-    def _mask(self, image: np.ndarray, box: PixelBox, seed: int) -> np.ndarray | None:
-        mask, reason = grab_cut(image, box, seed)
-        if reason:
-            self.replaced[reason] += 1
-        return mask
 
     def remark(self) -> str:
         """How many boxes could not be cut, and why; '' when each was."""

@@ -108,8 +108,8 @@ def entries(
     owned = list(zip(paste.split(counts), scores.split(counts), strict=True))
     wanted = [
         image
-        for image, (_, own) in enumerate(owned)
-        if (own > 0).any() and (spec.composites or not touched[image])
+        for image, (_, of_image) in enumerate(owned)
+        if (of_image > 0).any() and (spec.composites or not touched[image])
     ]
     if not wanted:
         return []

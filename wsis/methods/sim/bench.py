@@ -53,12 +53,12 @@ def bench(
     title = f"scale {scale}, {result['images']} images a step, {result['device']}; ms, peak MB, times BoxInst"
     columns = ("step", "ratio", "MB", "ratio")
     table = Table("method", *PHASES, *columns, title=title)
-    for name, found in result["methods"].items():
+    for name, cost in result["methods"].items():
         memory = (
-            ["-", "-"] if found["peak_mb"] is None else [f"{found['peak_mb']:.0f}", f"{found['memory']:.2f}"]
+            ["-", "-"] if cost["peak_mb"] is None else [f"{cost['peak_mb']:.0f}", f"{cost['memory']:.2f}"]
         )
-        phases = (f"{found['ms'][phase]:.1f}" for phase in PHASES)
-        table.add_row(name, *phases, f"{found['step_ms']:.1f}", f"{found['time']:.2f}", *memory)
+        phases = (f"{cost['ms'][phase]:.1f}" for phase in PHASES)
+        table.add_row(name, *phases, f"{cost['step_ms']:.1f}", f"{cost['time']:.2f}", *memory)
     Console().print(table)
     print(f"wanted of SIM with copy-paste: at most {MOST_TIME} and {MOST_MEMORY}")
     print(f"a full bank of 100 images with 20 objects each: {result['bank_mb']:.0f} MB at 800 x 1067 pixels")
@@ -101,9 +101,9 @@ def measure(scale: str, steps: int, device: str, images: int | None = None) -> d
             "peak_mb": peaks[name],
         }
     base = methods["BoxInst"]
-    for found in methods.values():
-        found["time"] = found["step_ms"] / base["step_ms"]
-        found["memory"] = found["peak_mb"] / base["peak_mb"] if found["peak_mb"] and base["peak_mb"] else None
+    for cost in methods.values():
+        cost["time"] = cost["step_ms"] / base["step_ms"]
+        cost["memory"] = cost["peak_mb"] / base["peak_mb"] if cost["peak_mb"] and base["peak_mb"] else None
     name = torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     return {"device": name, "scale": scale, "images": size, "methods": methods, "bank_mb": bank_megabytes()}
 

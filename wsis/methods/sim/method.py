@@ -77,7 +77,7 @@ class SIM(BoxInst):
         return self.bank.state()
 
     def load_local_state(self, state: dict[str, Any]) -> None:
-        """Undo `local_state`."""
+        """Restore what `local_state` returned."""
         self.bank.load(state)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -166,17 +166,9 @@ class SIM(BoxInst):
 
     def _view(self, batch: Batch, student: Scene, positives: Positives) -> View:
         scene, features = self.momentum(batch.images, student)
-        return make_view(
-            scene.outputs["boxes"],
-            self.momentum.parameters_at(scene, positives.image, positives.location),
-            features,
-            batch.targets,
-            positives,
-            scene.points,
-            scene.levels,
-            self.layout,
-            self.recipe.model.head_channels,
-        )
+        parameters = self.momentum.parameters_at(scene, positives.image, positives.location)
+        hidden = self.recipe.model.head_channels
+        return make_view(scene, parameters, features, batch.targets, positives, self.layout, hidden)
 
     @torch.no_grad()
     def maps(self, view: View) -> Maps:

@@ -70,15 +70,15 @@ class MomentumNetwork(nn.Module):
 
     @torch.no_grad()
     def follow(self, student: CondInst, momentum: float) -> None:
-        """Weights: momentum * own + (1 - momentum) * student's; buffers are copied. 0 makes a plain copy."""
+        """Weights w become momentum * w + (1 - momentum) * student's; buffers are copied. 0: a plain copy."""
         pairs = [(self.mask_branch, student.mask_branch)]
         if self.frozen:
             pairs.append((self.controller, student.head.controller))
         else:
             pairs += [(self.pyramid, student.pyramid), (self.head, student.head)]
-        for own, theirs in pairs:
-            mine, other = list(own.parameters()), [p.detach() for p in theirs.parameters()]
-            if mine:
-                torch._foreach_lerp_(mine, other, 1 - momentum)
-            for buffer, source in zip(own.buffers(), theirs.buffers(), strict=True):
-                buffer.copy_(source)
+        for copied, source in pairs:
+            weights, targets = list(copied.parameters()), [p.detach() for p in source.parameters()]
+            if weights:
+                torch._foreach_lerp_(weights, targets, 1 - momentum)
+            for buffer, value in zip(copied.buffers(), source.buffers(), strict=True):
+                buffer.copy_(value)

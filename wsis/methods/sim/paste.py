@@ -93,10 +93,10 @@ def compose(batch: Batch, bank: Bank, spec: SimSpec, stride: int, generator: tor
     device, grid = batch.images.device, [-(-side // stride) for side in batch.images.shape[-2:]]
     pasted = torch.tensor(flags, dtype=torch.bool).to(device).split(totals)
     masks = torch.zeros(len(flags), *grid, dtype=torch.bool, device=device).split(totals)
-    for own, patch in zip(masks, patches, strict=True):
+    for of_image, patch in zip(masks, patches, strict=True):
         if patch is not None:
             cells = patch.cells[:, : grid[0], : grid[1]]
-            own[-len(cells) :, : cells.shape[1], : cells.shape[2]] = cells.to(device)
+            of_image[-len(cells) :, : cells.shape[1], : cells.shape[2]] = cells.to(device)
     return Composite(composite, list(pasted), list(masks), touched)
 
 

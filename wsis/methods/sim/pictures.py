@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wsis.data.loading import annotated, collate
+from wsis.data.loading import collate, eval_view
 from wsis.data.roots import Picture
 from wsis.data.structures import Batch
-from wsis.data.transforms import network_size, read_image, resize
 from wsis.declare.recipe import Recipe
 from wsis.methods.sim.bank import image_sizes
 from wsis.methods.sim.paste_pictures import image_of, labels_of, paste_rows, paste_sheet
@@ -85,10 +84,7 @@ def draw(subject: Subject) -> list[Sheet]:
 
 def scene_of(picture: Picture, recipe: Recipe, shown: list[int]) -> Scene:
     """The picture at the recipe's evaluation size; the method does not get its masks."""
-    h, w = picture.height, picture.width
-    view = annotated(read_image(picture.path, h, w), picture, hidden=False)
-    height, width, scale = network_size(h, w, recipe.data.eval_short_side, recipe.data.max_side)
-    view = resize(view, height, width)
+    view, scale = eval_view(recipe.data, picture)
     batch = collate([replace(view, masks=None, has_mask=None)], [scale], [picture.id])
     return Scene(batch, view.masks, shown)
 
@@ -138,7 +134,7 @@ def maps_sheet(spec: Any, objects: Sequence[Maps]) -> Sheet:
         ]
         return Row(tiles, o.name, o.group)
 
-    own = "an object's own threshold up to " if spec.adaptive else ""
+    adaptive = "an object's own threshold up to " if spec.adaptive else ""
     return Sheet(
         name="maps",
         title="Semantic, instance and pseudo masks",
@@ -163,7 +159,7 @@ def maps_sheet(spec: Any, objects: Sequence[Maps]) -> Sheet:
             f"As in Figure 6: {len(objects)} objects of {len({o.group for o in objects})} evaluation images,"
             " those with overlapping objects of one class first. Semantic map (Eq. 1), instance map (Eq. 6),"
             f" corrected map (Eq. 7, alpha {spec.alpha:g}) and the pseudo mask: foreground from"
-            f" {own}{spec.tau_high:g}, background up to {spec.tau_low:g}, ambiguous in between;"
+            f" {adaptive}{spec.tau_high:g}, background up to {spec.tau_low:g}, ambiguous in between;"
             f" {OUTSIDE[spec.outside]}. The ground truth is shown for comparison only."
         ),
         alt=f"Semantic, instance and corrected maps, pseudo mask and ground truth of {len(objects)} objects",

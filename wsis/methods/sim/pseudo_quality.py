@@ -119,11 +119,11 @@ class LabelScores:
 
     def result(self) -> dict[str, dict[str, float | None]]:
         """cover: share of the boxes' cells that is labelled; acc: share of those that is right; per cent."""
-        found = {}
+        shares = {}
         for name, part in _parts().items():
             cells, labelled, right = self.counts[part].sum(0).tolist()
-            found[name] = {"cover": _per_cent(labelled, cells), "acc": _per_cent(right, labelled)}
-        return found
+            shares[name] = {"cover": _per_cent(labelled, cells), "acc": _per_cent(right, labelled)}
+        return shares
 
 
 def _parts() -> dict[str, slice]:

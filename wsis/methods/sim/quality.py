@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsis.data.loading import MAX_IMAGES, MAX_PIXELS, Shard, annotated, collate, train_batches
+from wsis.data.loading import MAX_IMAGES, MAX_PIXELS, Shard, collate, eval_view, train_batches
 from wsis.data.structures import Batch
-from wsis.data.transforms import network_size, padded, read_image, resize
+from wsis.data.transforms import padded
 from wsis.declare.recipe import Recipe
 from wsis.losses.projection import grid_masks
 from wsis.measures.measure import Measured, Subject
@@ -104,15 +104,15 @@ def evaluation_batches(recipe: Recipe, root: Root) -> Iterator[Batch]:
     views, scales, numbers = [], [], []
     tall = wide = 0
     for picture in pictures_with_masks(recipe, root):
-        h, w = picture.height, picture.width
-        size = network_size(h, w, recipe.data.eval_short_side, recipe.data.max_side)
-        tall, wide = max(tall, padded(size[0])), max(wide, padded(size[1]))
+        view, scale = eval_view(recipe.data, picture)
+        height, width = (padded(side) for side in view.image.shape[:2])
+        tall, wide = max(tall, height), max(wide, width)
         if views and (len(views) == MAX_IMAGES or (len(views) + 1) * tall * wide > MAX_PIXELS):
             yield collate(views, scales, numbers)
             views, scales, numbers = [], [], []
-            tall, wide = padded(size[0]), padded(size[1])
-        views.append(resize(annotated(read_image(picture.path, h, w), picture, hidden=False), *size[:2]))
-        scales.append(size[2])
+            tall, wide = height, width
+        views.append(view)
+        scales.append(scale)
         numbers.append(picture.id)
     if views:
         yield collate(views, scales, numbers)
@@ -167,21 +167,21 @@ def estimate(
 ) -> tuple[dict[Key, Prototypes], int]:
     """Prototypes of every distinct `PROTOTYPES` key after all steps, and the number of steps.
 
-    A step moves them once (Eqs. 2 to 5), by the cells with M_I > 0.7 in the box of a class's objects, each
-    once, whatever the setting's own choice of cells is: there is no pseudo label before there are prototypes.
-    The seed alone decides start and draws, so that settings do not depend on their company.
+    A step moves them once (Eqs. 2 to 5), by each cell with M_I > 0.7 in the box of a class's objects. The
+    settings' choice of cells (`pixels`) is ignored: before prototypes there are no pseudo labels.
+    The seed alone decides start and draws, so a setting's result does not depend on the other settings.
     """
     device = next(method.parameters()).device
-    found, generators = {}, {}
+    prototypes, generators = {}, {}
     for spec in specs:
         name = key(spec, PROTOTYPES)
-        if name not in found:
+        if name not in prototypes:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 dim = method.recipe.model.mask_channels
-                found[name] = Prototypes(method.num_classes, dim, spec).to(device)
+                prototypes[name] = Prototypes(method.num_classes, dim, spec).to(device)
             generators[name] = torch.Generator().manual_seed(seed)
-    mus = sorted({prototypes.spec.mu for prototypes in found.values()})
+    mus = sorted({each.spec.mu for each in prototypes.values()})
     steps = 0
     for parts in training:
         chosen: dict[float, list[tuple[Tensor, Tensor]]] = {mu: [] for mu in mus}
@@ -190,10 +190,10 @@ def estimate(
             for mu, instance in zip(mus, view.instances(mus), strict=True):
                 chosen[mu].append(confident(view, instance))
         cells = {mu: tuple(map(torch.cat, zip(*pairs, strict=True))) for mu, pairs in chosen.items()}
-        for name, prototypes in found.items():
-            prototypes.update(*cells[prototypes.spec.mu], generators[name])
+        for name, each in prototypes.items():
+            each.update(*cells[each.spec.mu], generators[name])
         steps += 1
-    return found, steps
+    return prototypes, steps
 
 
 def confident(view: View, instance: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,8 +201,7 @@ def confident(view: View, instance: Tensor) -> tuple[Tensor, Tensor]:
 
     instance: G x H x W, M_I.
     """
-    own = (instance > CONFIDENT) & view.inside() & view.covered[:, None, None]
-    image, classes, y, x = view.cells(own)
+    image, classes, y, x = view.cells((instance > CONFIDENT) & view.inside() & view.covered[:, None, None])
     return view.features[image, :, y, x], classes
 
 
@@ -212,13 +211,13 @@ class _Scores:
     def __init__(self, specs: Iterable[SimSpec], prototypes: Mapping[Key, Prototypes]) -> None:
         specs = list(specs)
         self.settings = {kind: {key(s, names): s for s in specs} for kind, names in MAPS.items()}
-        self.maps = {kind: {name: MapScores() for name in found} for kind, found in self.settings.items()}
+        self.maps = {kind: {name: MapScores() for name in keys} for kind, keys in self.settings.items()}
         self.labelled = {key(spec, LABELS): spec for spec in specs}
         self.labels = {name: LabelScores() for name in self.labelled}
-        self.prototypes = {  # their own temperature, the vectors of all that share them
-            name: _with(prototypes[key(spec, PROTOTYPES)], spec)
-            for name, spec in self.settings["semantic"].items()
-        }
+        self.prototypes = {}
+        for name, spec in self.settings["semantic"].items():  # shared vectors, each setting's temperature
+            self.prototypes[name] = copy(prototypes[key(spec, PROTOTYPES)])
+            self.prototypes[name].spec = spec
         self.images = self.objects = self.overlapping = self.uncovered = 0
 
     def add(self, batch: Batch, view: View, stride: int) -> None:
@@ -244,11 +243,11 @@ class _Scores:
             for name, spec in self.settings["pseudo"].items()
         }
         # All maps on the same objects: those with a positive, of classes whose prototypes were ever moved.
-        known = [found.cpu().numpy() for _, found in semantics.values()]
+        known = [of_class.cpu().numpy() for _, of_class in semantics.values()]
         scored = np.logical_and.reduce([covered, *known])
         only = {name: values for name, (values, _) in semantics.items()}
-        for kind, found in (("semantic", only), ("instance", instances), ("pseudo", corrected)):
-            for name, values in found.items():
+        for kind, maps in (("semantic", only), ("instance", instances), ("pseudo", corrected)):
+            for name, values in maps.items():
                 self.maps[kind][name].add(values[box].cpu().numpy(), cells, scored)
         for name, spec in self.labelled.items():
             instance = instances[key(spec, INSTANCE)]
@@ -258,17 +257,10 @@ class _Scores:
 
     def result(self, spec: SimSpec) -> dict[str, Any]:
         """The scores of one setting."""
-        found = {kind: self.maps[kind][key(spec, names)].result() for kind, names in MAPS.items()}
+        scores = {kind: self.maps[kind][key(spec, names)].result() for kind, names in MAPS.items()}
         labels = self.labels[key(spec, LABELS)].result()
-        found["pseudo"] = {subset: found["pseudo"][subset] | labels[subset] for subset in SUBSETS}
-        return found
-
-
-def _with(prototypes: Prototypes, spec: SimSpec) -> Prototypes:
-    """The same prototypes under another setting."""
-    found = copy(prototypes)
-    found.spec = spec
-    return found
+        scores["pseudo"] = {subset: scores["pseudo"][subset] | labels[subset] for subset in SUBSETS}
+        return scores
 
 
 def _cells(batch: Batch, box: Tensor, stride: int) -> Cells:

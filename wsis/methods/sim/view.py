@@ -16,6 +16,7 @@ from wsis.data.structures import Targets
 from wsis.losses.detection import Positives
 from wsis.losses.projection import grid_rectangles, shadows
 from wsis.methods.condinst.dynamic_head import dynamic_masks
+from wsis.methods.condinst.method import Scene
 from wsis.methods.sim.pseudo import accumulate, positive_weights
 from wsis.nn.layout import Layout
 
@@ -79,9 +80,9 @@ class View:
                 self.stride,
                 self.hidden,
             )
-            for found, weight in zip(maps, weights, strict=True):
-                accumulate(found, logits, weight[here], self.objects[here])
-        return [found.clamp_(max=1.0) for found in maps]  # weights sum to 1 but for rounding
+            for of_mu, weight in zip(maps, weights, strict=True):
+                accumulate(of_mu, logits, weight[here], self.objects[here])
+        return [of_mu.clamp_(max=1.0) for of_mu in maps]  # weights sum to 1 but for rounding
 
     def inside(self) -> Tensor:
         """Cells of each object's box, G x H x W bool."""
@@ -99,24 +100,21 @@ class View:
 
 @torch.no_grad()
 def make_view(
-    boxes: Tensor,
+    scene: Scene,
     parameters: Tensor,
     features: Tensor,
     targets: list[Targets],
     positives: Positives,
-    points: Tensor,
-    levels: Tensor,
     layout: Layout,
     hidden: int,
 ) -> View:
     """Collect a View.
 
     Args:
-        boxes: B x P x 4, the momentum network's (`FCOSHead`)
+        scene: what the momentum network's detector sees
         parameters: M x T, its controller's at the positives
         features: B x D x h x w, its mask features
         positives: of the batch, from the student's assignment
-        points, levels: every location's position (P x 2) and level (P)
     """
     image, location = positives.image, positives.location
     counts = [len(t.boxes) for t in targets]
@@ -135,9 +133,9 @@ def make_view(
         location=location,
         target=positives.target,
         objects=objects,
-        points=points[location],
-        radii=points.new_tensor(layout.radii)[levels[location]],
-        ious=ltrb_iou(boxes[image, location], positives.ltrb),
+        points=scene.points[location],
+        radii=scene.points.new_tensor(layout.radii)[scene.levels[location]],
+        ious=ltrb_iou(scene.outputs["boxes"][image, location], positives.ltrb),
         parameters=parameters,
         owner=owner,
         labels=torch.cat([t.labels for t in targets]),
