@@ -29,7 +29,11 @@ ROWS = {
 
 
 def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    def without_version(tree: dict) -> dict:  # that of our own evaluators is the commit's
+        return {key: value for key, value in tree.items() if key != "evaluator"}
+
+    content = json.loads(path.read_text(encoding="utf-8"), object_hook=without_version)
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def weights(path: Path) -> str:

@@ -8,8 +8,9 @@ import pandas
 import pytest
 
 from tests.report.results_folder import make_plan, make_results, measured
+from wsis.errors import WsisError
 from wsis.report.build import build_report
-from wsis.report.collect import COLUMNS, write_metrics
+from wsis.report.collect import COLUMNS, read_metrics, write_metrics
 from wsis.report.model import Report
 
 
@@ -30,7 +31,7 @@ def test_one_line_a_measured_value(report: Report, tmp_path: Path) -> None:
 
 def test_round_trip_is_exact(report: Report, tmp_path: Path) -> None:
     write_metrics(report, tmp_path / "metrics.csv")
-    frame = pandas.read_csv(tmp_path / "metrics.csv", dtype={"table": str})
+    frame = read_metrics(tmp_path / "metrics.csv")
     low = frame[(frame["row"] == "low") & (frame["metric"] == "AP")]
     expected = {seed: measured("low", seed) for seed in (3, 5, 8)}
     assert dict(zip(low["seed"], low["value"], strict=True)) == expected
@@ -52,4 +53,16 @@ def test_labels_survive_commas_quotes_and_lines(report: Report, tmp_path: Path) 
     label = 'tau = 0.1, "any"\n\u03c4'
     result.cells = {(label, metric): cell for (_, metric), cell in result.cells.items()}
     write_metrics(report, tmp_path / "metrics.csv")
-    assert label in set(pandas.read_csv(tmp_path / "metrics.csv")["row"])
+    assert label in set(read_metrics(tmp_path / "metrics.csv")["row"])
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    with pytest.raises(WsisError, match="no such file"):
+        read_metrics(path)
+    path.write_text("paper,table\nboxinst,1a\n")
+    with pytest.raises(WsisError, match="expected the columns"):
+        read_metrics(path)
+    path.write_text(",".join(COLUMNS) + "\nboxinst,1a,low,3,AP,much,,r,tiny\n")
+    with pytest.raises(WsisError, match="much"):
+        read_metrics(path)

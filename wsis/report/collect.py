@@ -5,11 +5,20 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from wsis.errors import WsisError
 from wsis.files import write_text
 from wsis.report.model import Report
 
-COLUMNS = ("paper", "table", "row", "seed", "metric", "value", "published", "recipe", "scale")
+if TYPE_CHECKING:  # it takes a second to import
+    import pandas
+
+TYPES = {
+    "paper": "str", "table": "str", "row": "str", "seed": "int64", "metric": "str", "value": "float64",
+    "published": "float64", "recipe": "str", "scale": "str",
+}  # fmt: skip
+COLUMNS = tuple(TYPES)
 
 
 def write_metrics(report: Report, path: Path) -> int:
@@ -38,3 +47,21 @@ def write_metrics(report: Report, path: Path) -> int:
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *lines])
     write_text(path, text.getvalue())
     return len(lines)
+
+
+def read_metrics(path: Path) -> pandas.DataFrame:
+    """A metrics.csv with the columns COLUMNS. Raises WsisError for a file of another form.
+
+    published: NaN where the paper prints no number
+    """
+    import pandas
+
+    try:
+        columns = tuple(pandas.read_csv(path, nrows=0).columns)
+        if columns != COLUMNS:
+            raise WsisError(f"{path}: expected the columns {', '.join(COLUMNS)}")
+        return pandas.read_csv(path, dtype=TYPES)
+    except FileNotFoundError:
+        raise WsisError(f"{path}: no such file; `wsis report` writes it") from None
+    except ValueError as error:
+        raise WsisError(f"{path}: {error}") from None
