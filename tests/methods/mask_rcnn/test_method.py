@@ -219,7 +219,7 @@ def test_strides_and_levels_agree_with_the_features():
             size = 2 * layout.strides[-1]
             features = net.backbone(torch.zeros(1, 3, size, size, dtype=torch.uint8))
         assert [size // x.shape[-1] for x in features.values()] == list(layout.strides)
-        assert list(features)[: len(layout.names)] == layout.levels
+        assert list(features)[: len(layout.names)] == [str(level) for level in range(len(layout.names))]
         assert len(features) == len(layout.anchors)
 
 

@@ -7,6 +7,7 @@ training can't. Values are per cent; "IoU" is the mean over objects, "mIoU" the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from scipy.stats import rankdata
 from wsis.evaluation.class_agnostic import overlap_metrics, paired_ious
 from wsis.evaluation.guard import GuardError, Truth, read_predictions, read_truth
 from wsis.evaluation.rle import truth_rle
+from wsis.methods.boxcaseg.measures import RAW
 from wsis.proxy.agreement import Convention, agreements, dropped
 from wsis.proxy.merge import Order, merge
 
@@ -27,18 +29,86 @@ GOOD = 0.75  # IoU that the AUC tells from less
 _EPS = 1e-9  # of comparing two ratios
 
 
+@dataclass
+class Scored:
+    """N masks merged in several orders ("none": not at all), and compared with the true ones.
+
+    ious:      order -> N IoUs, 0 to 1
+    agreement: (order, convention) -> N, of the merged masks
+    classes:   N category ids
+    certainty: N, NaN where a mask has none
+    """
+
+    ious: dict[str, np.ndarray]
+    agreement: dict[tuple[str, Convention], np.ndarray]
+    classes: np.ndarray
+    certainty: np.ndarray
+
+    def overlaps(self, order: str, chosen: np.ndarray | slice = slice(None)) -> dict[str, float | None]:
+        """IoU, mIoU, IoU50 and IoU75 of the chosen masks; None without any."""
+        ious = self.ious[order][chosen]
+        mean = 100.0 * float(ious.mean()) if len(ious) else None
+        return {"IoU": mean, **overlap_metrics(ious, self.classes[chosen])}
+
+    def kept(self, order: str, convention: Convention, threshold: float | None) -> dict[str, Any]:
+        """drop_rate (0 to 1, None without masks), kept (how many), and the overlaps of those."""
+        keep = ~dropped(self.agreement[order, convention], threshold)
+        kept = int(keep.sum())
+        rate = 1 - kept / len(keep) if len(keep) else None
+        return {"drop_rate": rate, "kept": kept, **self.overlaps(order, keep)}
+
+    def told_apart(self, order: str) -> dict[str, Any]:
+        """ranking and lower_bound, as in `proxy_quality`, of the masks merged in this order."""
+        exact, ious = self.agreement[order, "exact"], self.ious[order]
+        below = exact <= ious + _EPS
+        return {
+            "ranking": {"agreement": ranking(exact, ious), "certainty": ranking(self.certainty, ious)},
+            "lower_bound": 100.0 * float(below.mean()) if len(below) else None,
+        }
+
+
+def score(
+    images: Iterable[dict[str, Any]], truth: Mapping[int, dict], orders: Iterable[str], seed: int
+) -> Scored:
+    """Merge the raw masks of `images` in each of `orders`; arguments and errors as of `proxy_quality`."""
+    ious: dict[str, list[np.ndarray]] = {order: [np.zeros(0)] for order in orders}
+    agreement = {(order, convention): [np.zeros(0)] for order in ious for convention in CONVENTIONS}
+    classes: list[int] = []
+    certainty: list[float | None] = []
+    for image in images:
+        objects = _objects(image)
+        for entry in objects:
+            if entry["annotation_id"] not in truth:
+                raise GuardError(
+                    f"proxy masks of image {image['image_id']}: no true mask of annotation"
+                    f" {entry['annotation_id']}; they were made for other annotations"
+                )
+        outlines = [truth[entry["annotation_id"]] for entry in objects]
+        raw, bboxes = [entry["rle"] for entry in objects], _bboxes(objects)
+        for order in ious:
+            rng = np.random.default_rng([seed, image["image_id"]])
+            masks = raw if order == RAW else merge(raw, bboxes, order, rng)
+            ious[order].append(paired_ious(masks, outlines))
+            for convention in CONVENTIONS:
+                agreement[order, convention].append(agreements(masks, bboxes, convention))
+        classes += [entry["category_id"] for entry in objects]
+        certainty += [entry.get("certainty") for entry in objects]
+    return Scored(
+        {order: np.concatenate(parts) for order, parts in ious.items()},
+        {key: np.concatenate(parts) for key, parts in agreement.items()},
+        np.array(classes, dtype=np.int64),
+        np.array(certainty, dtype=np.float64),
+    )
+
+
 def proxy_quality(
-    images: Iterable[dict[str, Any]],
-    truth: Mapping[int, dict],
-    seed: int = 0,
-    strict: bool = True,
-    drawn: bool = False,
+    images: Sequence[dict[str, Any]], truth: Mapping[int, dict], seed: int = 0, drawn: bool = False
 ) -> dict[str, Any]:
     """What merging and dropping do to raw masks, and what tells good ones from bad ones.
 
     images: as `wsis.proxy.generate.read_proxies` gives them; crowd regions are left out
     truth:  annotation id -> the object's visible mask, compressed RLE
-    seed:   of the random order; strict: IoU50 and IoU75 count only IoUs above the threshold
+    seed:   of the random order
     drawn:  an image's objects were drawn in the order of their annotation ids, the later ones over the
             earlier ones, as in generated roots; what is in front in photographs, annotations don't tell
 
@@ -54,50 +124,27 @@ def proxy_quality(
 
     Raises GuardError for a mask of an object that `truth` doesn't have.
     """
-    labels: list[int] = []
-    certainty: list[float] = []
-    ious: dict[str, list[np.ndarray]] = {order: [] for order in ("none", *ORDERS)}
-    agree: dict[str, list[np.ndarray]] = {convention: [] for convention in CONVENTIONS}
-    fronts: list[tuple[str | None, int]] = []  # and the number of objects, by image
-    for image in images:
-        objects = [entry for entry in image["objects"] if not entry.get("iscrowd")]
-        for entry in objects:
-            if entry["annotation_id"] not in truth:
-                raise GuardError(
-                    f"proxy masks of image {image['image_id']}: no true mask of annotation"
-                    f" {entry['annotation_id']}; they were made for other annotations"
-                )
-        outlines = [truth[entry["annotation_id"]] for entry in objects]
-        raw = [entry["rle"] for entry in objects]
-        bboxes = np.array([entry["bbox"] for entry in objects], dtype=np.float64).reshape(-1, 4)
-        fronts.append((in_front(bboxes, [entry["annotation_id"] for entry in objects]), len(objects)))
-        rng = np.random.default_rng([seed, image["image_id"]])
-        merged = {order: merge(raw, bboxes, order, rng) for order in ORDERS}
-        for order, found in (("none", raw), *merged.items()):
-            ious[order].append(paired_ious(found, outlines))
-        for convention in CONVENTIONS:
-            agree[convention].append(agreements(merged["box"], bboxes, convention))
-        labels += [entry["category_id"] for entry in objects]
-        values = [entry.get("certainty") for entry in objects]
-        certainty += [np.nan if value is None else value for value in values]
-    classes = np.array(labels, dtype=np.int64)
-    flat = {order: np.concatenate([np.zeros(0), *parts]) for order, parts in ious.items()}
-    scores = {convention: np.concatenate([np.zeros(0), *parts]) for convention, parts in agree.items()}
-    below = scores["exact"] <= flat["box"] + _EPS
+    scored = score(images, truth, (RAW, *ORDERS), seed)
     return {
-        "objects": len(classes),
-        "merge": {order: _overlaps(values, classes, strict) for order, values in flat.items()},
-        "front": _by_front(fronts, flat, classes, strict) if drawn else None,
+        "objects": len(scored.classes),
+        "merge": {order: scored.overlaps(order) for order in scored.ious},
+        "front": _by_front(images, scored) if drawn else None,
         "drop": {
-            convention: [_kept(flat["box"], classes, values, t, strict) for t in THRESHOLDS]
-            for convention, values in scores.items()
+            convention: [{"threshold": t, **scored.kept("box", convention, t)} for t in THRESHOLDS]
+            for convention in CONVENTIONS
         },
-        "ranking": {
-            "agreement": ranking(scores["exact"], flat["box"]),
-            "certainty": ranking(np.array(certainty, dtype=np.float64), flat["box"]),
-        },
-        "lower_bound": 100.0 * float(below.mean()) if len(below) else None,
+        **scored.told_apart("box"),
     }
+
+
+def _objects(image: dict[str, Any]) -> list[dict[str, Any]]:
+    """The image's entries that are no crowd regions."""
+    return [entry for entry in image["objects"] if not entry.get("iscrowd")]
+
+
+def _bboxes(objects: Sequence[dict[str, Any]]) -> np.ndarray:
+    """N x 4 float64."""
+    return np.array([entry["bbox"] for entry in objects], dtype=np.float64).reshape(-1, 4)
 
 
 def in_front(bboxes: np.ndarray, drawn: Sequence[int]) -> str | None:
@@ -121,21 +168,18 @@ def in_front(bboxes: np.ndarray, drawn: Sequence[int]) -> str | None:
     return "smaller" if (excess < 0).all() else "larger" if (excess > 0).all() else "mixed"
 
 
-def _by_front(
-    fronts: Sequence[tuple[str | None, int]],
-    ious: Mapping[str, np.ndarray],
-    classes: np.ndarray,
-    strict: bool,
-) -> dict[str, Any]:
-    """The IoUs (N, by order) of each group of images; fronts: what is in front, and objects, by image."""
-    found = np.repeat([str(front) for front, _ in fronts], [count for _, count in fronts])
+def _by_front(images: Sequence[dict[str, Any]], scored: Scored) -> dict[str, Any]:
+    """The overlaps of each group of images, by what is in front."""
+    objects = [_objects(image) for image in images]
+    fronts = [in_front(_bboxes(entries), [e["annotation_id"] for e in entries]) for entries in objects]
+    of_object = np.repeat([str(front) for front in fronts], [len(entries) for entries in objects])
     groups = {}
     for name in FRONTS:
-        own = found == name
+        chosen = of_object == name
         groups[name] = {
-            "images": sum(front == name for front, _ in fronts),
-            "objects": int(own.sum()),
-            "merge": {order: _overlaps(values[own], classes[own], strict) for order, values in ious.items()},
+            "images": fronts.count(name),
+            "objects": int(chosen.sum()),
+            "merge": {order: scored.overlaps(order, chosen) for order in scored.ious},
         }
     return groups
 
@@ -147,10 +191,10 @@ def predicted_images(predictions: Path, annotations: Path) -> tuple[list[dict[st
                  the certainty. Raises GuardError naming the file and entry.
     """
     truth = read_truth(annotations)
-    objects = {entry["id"]: entry for entry in truth.annotations}
+    targets = {entry["id"]: entry for entry in truth.annotations}
     images: dict[int, list[dict[str, Any]]] = {}
     for entry in read_predictions(predictions, truth):
-        target = objects.get(entry.get("annotation_id"))
+        target = targets.get(entry.get("annotation_id"))
         if target is None or target["image_id"] != entry["image_id"]:
             raise GuardError(
                 f"{predictions}: mask with annotation_id {entry.get('annotation_id')} on image"
@@ -158,24 +202,24 @@ def predicted_images(predictions: Path, annotations: Path) -> tuple[list[dict[st
             )
         if target["iscrowd"]:
             continue
-        made = {
+        masked = {
             "annotation_id": target["id"],
             "category_id": target["category_id"],
             "bbox": target["bbox"],
             "rle": entry["segmentation"],
             "certainty": entry["score"],
         }
-        images.setdefault(entry["image_id"], []).append(made)
+        images.setdefault(entry["image_id"], []).append(masked)
     # In the ground truth's order: of two boxes of one size the later wins.
-    found = [
-        {"image_id": id, "objects": sorted(objects, key=lambda made: made["annotation_id"])}
+    sorted_images = [
+        {"image_id": id, "objects": sorted(objects, key=lambda masked: masked["annotation_id"])}
         for id, objects in sorted(images.items())
     ]
-    return found, TrueMasks(truth)
+    return sorted_images, TrueMasks(truth)
 
 
 class TrueMasks(Mapping[int, dict]):
-    """Annotation id -> compressed RLE of every object of a ground truth; made when it is asked for."""
+    """Annotation id -> compressed RLE of every object of a ground truth, computed on access."""
 
     def __init__(self, truth: Truth) -> None:
         self._sizes = truth.sizes
@@ -209,21 +253,3 @@ def ranking(values: np.ndarray, ious: np.ndarray) -> dict[str, float | None]:
         above = places[good].sum() - positive * (positive + 1) / 2
         auc = float(100 * above / (positive * negative))
     return {"spearman": spearman, "auc": auc}
-
-
-def _kept(
-    ious: np.ndarray, classes: np.ndarray, values: np.ndarray, threshold: float, strict: bool
-) -> dict[str, Any]:
-    keep = ~dropped(values, threshold)
-    kept = int(keep.sum())
-    return {
-        "threshold": threshold,
-        "drop_rate": 1 - kept / len(keep) if len(keep) else None,
-        "kept": kept,
-        **_overlaps(ious[keep], classes[keep], strict),
-    }
-
-
-def _overlaps(ious: np.ndarray, classes: Sequence[int], strict: bool) -> dict[str, float | None]:
-    mean = 100.0 * float(ious.mean()) if len(ious) else None
-    return {"IoU": mean, **overlap_metrics(ious, classes, strict)}

@@ -9,20 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from wsis.data.roots import eval_annotations, eval_image_ids
 from wsis.declare.recipe import ProxySpec
 from wsis.errors import WsisError
-from wsis.evaluation.class_agnostic import overlap_metrics, paired_ious
 from wsis.evaluation.guard import read_truth
 from wsis.measures.measure import Measured, Subject
 from wsis.methods.boxcaseg.measures import RAW, rules_of, setting
-from wsis.methods.boxcaseg.proxy_quality import CONVENTIONS, predicted_images, proxy_quality, ranking
-from wsis.proxy.agreement import agreements, dropped
-from wsis.proxy.merge import merge
-
-_EPS = 1e-9  # of comparing two ratios
+from wsis.methods.boxcaseg.proxy_quality import CONVENTIONS, predicted_images, proxy_quality, score
 
 
 def measure_rows(subject: Subject) -> Measured:
@@ -76,16 +69,12 @@ def _gain(merged: dict[str, Any] | None, spec: ProxySpec) -> float | None:
 
 
 def row_quality(
-    images: Sequence[dict[str, Any]],
-    truth: Mapping[int, dict],
-    specs: Iterable[ProxySpec],
-    seed: int = 0,
-    strict: bool = True,
+    images: Sequence[dict[str, Any]], truth: Mapping[int, dict], specs: Iterable[ProxySpec], seed: int = 0
 ) -> dict[str, dict[str, Any]]:
     """Scores of the masks that each of `specs` leaves, by `setting`.
 
     images, truth: as `wsis.methods.boxcaseg.proxy_quality.predicted_images` gives them
-    seed:          of the random order; strict: IoU50 and IoU75 count only IoUs above the threshold
+    seed:          of the random order
 
     Each has
     merged       {IoU, mIoU, IoU50, IoU75} of all masks, after the spec's merging
@@ -94,73 +83,13 @@ def row_quality(
     ranking      {"agreement" (exact), "certainty": {"spearman", "auc"}} with the IoU of the merged masks
     lower_bound  per cent of the objects whose agreement (exact) is at most their IoU; None without objects
     """
-    wanted = {setting(spec): spec for spec in specs}
-    orders = dict.fromkeys(name.partition(",")[0] for name in wanted)
-    ious: dict[str, list[np.ndarray]] = {order: [] for order in orders}
-    agree = {(order, how): [] for order in orders for how in CONVENTIONS}
-    labels: list[int] = []
-    certainty: list[float] = []
-    for image in images:
-        objects = image["objects"]
-        outlines = [truth[entry["annotation_id"]] for entry in objects]
-        raw = [entry["rle"] for entry in objects]
-        bboxes = np.array([entry["bbox"] for entry in objects], dtype=np.float64).reshape(-1, 4)
-        for order in orders:
-            rng = np.random.default_rng([seed, image["image_id"]])
-            found = raw if order == RAW else merge(raw, bboxes, order, rng)
-            ious[order].append(paired_ious(found, outlines))
-            for how in CONVENTIONS:
-                agree[order, how].append(agreements(found, bboxes, how))
-        labels += [entry["category_id"] for entry in objects]
-        certainty += [entry["certainty"] for entry in objects]
-    classes, sure = np.array(labels, dtype=np.int64), np.array(certainty, dtype=np.float64)
-    flat = {order: _joined(parts) for order, parts in ious.items()}
-    scores = {key: _joined(parts) for key, parts in agree.items()}
+    wanted = {setting(spec): (spec.order if spec.merge else RAW, spec.drop) for spec in specs}
+    scored = score(images, truth, {order for order, _ in wanted.values()}, seed)
     return {
-        name: _scores(
-            flat[order := name.partition(",")[0]],
-            {how: scores[order, how] for how in CONVENTIONS},
-            classes,
-            sure,
-            spec.drop,
-            strict,
-        )
-        for name, spec in wanted.items()
-    }
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.zeros(0), *parts])
-
-
-def _scores(
-    ious: np.ndarray,
-    agree: dict[str, np.ndarray],
-    classes: np.ndarray,
-    certainty: np.ndarray,
-    threshold: float | None,
-    strict: bool,
-) -> dict[str, Any]:
-    kept = {}
-    for how, values in agree.items():
-        keep = ~dropped(values, threshold)
-        kept[how] = {
-            "drop_rate": 1 - float(keep.mean()) if len(keep) else None,
-            "kept": int(keep.sum()),
-            **_overlaps(ious[keep], classes[keep], strict),
+        name: {
+            "merged": scored.overlaps(order),
+            "kept": {how: scored.kept(order, how, threshold) for how in CONVENTIONS},
+            **scored.told_apart(order),
         }
-    below = agree["exact"] <= ious + _EPS
-    return {
-        "merged": _overlaps(ious, classes, strict),
-        "kept": kept,
-        "ranking": {
-            "agreement": ranking(agree["exact"], ious),
-            "certainty": ranking(certainty, ious),
-        },
-        "lower_bound": 100.0 * float(below.mean()) if len(below) else None,
+        for name, (order, threshold) in wanted.items()
     }
-
-
-def _overlaps(ious: np.ndarray, classes: np.ndarray, strict: bool) -> dict[str, float | None]:
-    mean = 100.0 * float(ious.mean()) if len(ious) else None
-    return {"IoU": mean, **overlap_metrics(ious, classes, strict)}

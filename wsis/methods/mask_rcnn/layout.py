@@ -20,7 +20,6 @@ class Layout:
     box_roi, mask_roi:    cells a side of a RoI; the mask's logits have twice as many
     box_width:      hidden units of the box head
     mask_convs:     3x3 convolutions of the mask head, as wide as the FPN
-    canonical_scale: side in pixels of a RoI that is pooled from stride 16 (FPN, Eq. 1)
     """
 
     names: tuple[str, ...]
@@ -35,12 +34,6 @@ class Layout:
     mask_roi: int
     box_width: int
     mask_convs: int
-    canonical_scale: int
-
-    @property
-    def levels(self) -> list[str]:
-        """Names of the levels that RoIs are pooled from."""
-        return [str(i) for i in range(len(self.names))]
 
 
 # As in the papers of FPN and Mask R-CNN, and in maskrcnn-benchmark, whose defaults BoxCaseg takes (Sec. 4).
@@ -57,7 +50,6 @@ RESNET = Layout(
     mask_roi=14,
     box_width=1024,
     mask_convs=4,
-    canonical_scale=224,
 )
 
 # 96-pixel images with objects of 20 to 60 pixels.
@@ -74,5 +66,4 @@ TINY = Layout(
     mask_roi=10,
     box_width=128,
     mask_convs=2,
-    canonical_scale=224,
 )

@@ -5,7 +5,7 @@ Shapes: B images, N objects of an image, H x W network input, h x w original ima
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -18,7 +18,7 @@ from wsis.errors import WsisError
 from wsis.methods.mask_rcnn.backbone import Backbone, layout_of
 from wsis.methods.mask_rcnn.paste import box_masks, paste_masks
 from wsis.methods.mask_rcnn.proposals import Proposals
-from wsis.methods.mask_rcnn.roi_heads import Found, MaskRoIHeads, Regions
+from wsis.methods.mask_rcnn.roi_heads import Detections, MaskRoIHeads, Regions
 from wsis.methods.parts import Parts
 
 MASKED = ("masks", "masks-voc", "masks-nonvoc", "proxy")  # supervisions that hold masks
@@ -84,43 +84,45 @@ class MaskRCNN(Parts):
         spec = self.recipe.predict.model_copy(update={"masks": "predicted"})  # boxes don't depend on it
         key = (spec.model_dump_json(), *(sample.id for sample in samples))
         regions, detected = self.of_base(samples[0], lambda: self._detections(samples), *key)
-        found = self.roi_heads.masked(regions, detected)
-        return [_original(f, s, self.recipe.predict) for f, s in zip(found, samples, strict=True)]
+        masked = self.roi_heads.masked(regions, detected)
+        return [_original(d, s, self.recipe.predict) for d, s in zip(masked, samples, strict=True)]
 
-    def _detections(self, samples: list[Sample]) -> tuple[Regions, list[Found]]:
-        """The boxes that are found in a group of images, without masks yet."""
-        device = self.iteration.device
+    def _detections(self, samples: list[Sample]) -> tuple[Regions, list[Detections]]:
+        """The boxes detected in a group of images, without masks yet."""
         inner = [tuple(sample.image.shape[1:]) for sample in samples]
-        blank = torch.tensor(PADDING, dtype=torch.uint8, device=device)[:, None, None]
-        pixels = blank.repeat(len(samples), 1, max(h for h, _ in inner), max(w for _, w in inner))
-        for slot, sample, (height, width) in zip(pixels, samples, inner, strict=True):
-            slot[:, :height, :width] = sample.image.to(device)
-        images = self._padded(pixels, inner)
+        images = self._padded([sample.image for sample in samples], inner)
         features = self.backbone(images.tensors)
         proposals, _ = self.rpn(images, features)
         return self.roi_heads.detect(features, proposals, tuple(images.tensors.shape[-2:]), inner)
 
-    def _padded(self, images: Tensor, inner: list[tuple[int, int]]) -> ImageList:
-        """Pad to a multiple of the coarsest stride: torchvision finds strides by dividing sizes."""
-        step = self.layout.strides[-1]
-        height, width = (-(-length // step) * step for length in images.shape[-2:])
-        if (height, width) != tuple(images.shape[-2:]):
-            blank = torch.tensor(PADDING, dtype=torch.uint8, device=images.device)[:, None, None]
-            larger = blank.repeat(len(images), 1, height, width)
-            larger[:, :, : images.shape[2], : images.shape[3]] = images
-            images = larger
-        return ImageList(images, inner)
+    def _padded(self, images: Sequence[Tensor], inner: list[tuple[int, int]]) -> ImageList:
+        """Images as one tensor; each 3 x h x w uint8, those of a training batch padded already.
+
+        Its sides are multiples of the coarsest stride: torchvision finds strides by dividing sizes.
+        inner: (height, width) of each image without padding
+        """
+        step, device = self.layout.strides[-1], self.iteration.device
+        height, width = (
+            -(-max(sides) // step) * step for sides in zip(*(x.shape[1:] for x in images), strict=True)
+        )
+        blank = torch.tensor(PADDING, dtype=torch.uint8, device=device)[:, None, None]
+        pixels = blank.repeat(len(images), 1, height, width)
+        for slot, image in zip(pixels, images, strict=True):
+            slot[:, : image.shape[1], : image.shape[2]] = image.to(device)
+        return ImageList(pixels, inner)
 
 
 def _torchvision(target: Targets) -> dict[str, Tensor]:
     """boxes, labels from 1 (0 is background), has_mask, and masks where there are any."""
-    found = {"boxes": target.boxes, "labels": target.labels + 1}
-    if target.masks is None:
-        return found | {"masks": None, "has_mask": torch.zeros_like(target.labels, dtype=torch.bool)}
-    given = target.has_mask
-    if given is None:
-        given = torch.ones_like(target.labels, dtype=torch.bool)
-    return found | {"masks": target.masks, "has_mask": given}
+    has_mask = target.has_mask
+    if target.masks is None or has_mask is None:
+        has_mask = torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
+    return {
+        "boxes": target.boxes,
+        "labels": target.labels + 1,
+        "masks": target.masks,
+        "has_mask": has_mask,
+    }
 
 
 @contextmanager
@@ -132,11 +134,11 @@ def _draws_from(generator: torch.Generator, device: torch.device) -> Iterator[No
         yield
 
 
-def _original(found: Found, sample: Sample, spec: PredictSpec) -> Instances:
+def _original(detections: Detections, sample: Sample, spec: PredictSpec) -> Instances:
     """Bring boxes and masks back to the original image."""
     height, width = sample.image.shape[1:]
-    scale = found.boxes.new_tensor([sample.size[1] / width, sample.size[0] / height] * 2)
-    boxes = found.boxes * scale
+    scale = detections.boxes.new_tensor([sample.size[1] / width, sample.size[0] / height] * 2)
+    boxes = detections.boxes * scale
     as_boxes = spec.masks == "boxes"
-    masks = box_masks(boxes, sample.size) if as_boxes else paste_masks(found.masks, boxes, sample.size)
-    return Instances(boxes.cpu(), found.labels.cpu() - 1, found.scores.float().cpu(), masks)
+    masks = box_masks(boxes, sample.size) if as_boxes else paste_masks(detections.masks, boxes, sample.size)
+    return Instances(boxes.cpu(), detections.labels.cpu() - 1, detections.scores.float().cpu(), masks)

@@ -27,7 +27,7 @@ def paste_masks(logits: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[di
     Returns:
         N compressed RLE dictionaries; one of a box that covers no pixel centre is empty.
     """
-    found = []
+    masks = []
     for part, box in zip(
         *(x.split(max(1, CHUNK // (size[0] * size[1]))) for x in (logits, boxes)), strict=True
     ):
@@ -36,8 +36,8 @@ def paste_masks(logits: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[di
         columns, in_columns = _weights(box[:, 0], box[:, 2], size[1], part.shape[-1])
         full = rows @ above @ columns.mT > 0
         full &= in_rows[:, :, None] & in_columns[:, None, :]
-        found += rle.encode(np.asfortranarray(full.permute(1, 2, 0).to(torch.uint8).cpu().numpy()))
-    return found
+        masks += rle.encode(np.asfortranarray(full.permute(1, 2, 0).to(torch.uint8).cpu().numpy()))
+    return masks
 
 
 def box_masks(boxes: Tensor, size: tuple[int, int]) -> list[dict]:

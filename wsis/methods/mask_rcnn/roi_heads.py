@@ -37,7 +37,7 @@ class Regions:
 
 
 @dataclass
-class Found:
+class Detections:
     """Detections of one image, best first, in the frame of the network input.
 
     boxes: D x 4 float32 xyxy, clipped to the image; labels: D int64 in 1 to C; scores: D
@@ -57,9 +57,9 @@ class MaskRoIHeads(RoIHeads):
     """
 
     def __init__(self, channels: int, num_classes: int, layout: Layout, spec: PredictSpec) -> None:
-        pool = {"sampling_ratio": 2, "canonical_scale": layout.canonical_scale}
+        levels = [str(level) for level in range(len(layout.names))]
         super().__init__(
-            MultiScaleRoIAlign(layout.levels, layout.box_roi, **pool),
+            MultiScaleRoIAlign(levels, layout.box_roi, sampling_ratio=2),
             TwoMLPHead(channels * layout.box_roi**2, layout.box_width),
             FastRCNNPredictor(layout.box_width, num_classes + 1),
             fg_iou_thresh=0.5,
@@ -70,7 +70,7 @@ class MaskRoIHeads(RoIHeads):
             score_thresh=spec.score,
             nms_thresh=spec.nms,
             detections_per_img=spec.detections,
-            mask_roi_pool=MultiScaleRoIAlign(layout.levels, layout.mask_roi, **pool),
+            mask_roi_pool=MultiScaleRoIAlign(levels, layout.mask_roi, sampling_ratio=2),
             mask_head=MaskRCNNHeads(channels, (channels,) * layout.mask_convs, 1),
             mask_predictor=MaskRCNNPredictor(channels, channels, num_classes + 1),
         )
@@ -88,9 +88,7 @@ class MaskRoIHeads(RoIHeads):
         targets: an image: boxes N x 4, labels N in 1 to C
         """
         proposals, matched, labels, deltas = self.select_training_samples(proposals, targets)
-        sizes = [size] * len(proposals)
-        logits, regression = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, sizes)))
-        loss_cls, loss_box = fastrcnn_loss(logits.float(), regression.float(), labels, deltas)
+        loss_cls, loss_box = fastrcnn_loss(*self._boxes(features, proposals, size), labels, deltas)
         rois, owners, classes = [], [], []
         for boxes, index, label in zip(proposals, matched, labels, strict=True):
             positive = (label > 0).nonzero().squeeze(1)
@@ -121,26 +119,32 @@ class MaskRoIHeads(RoIHeads):
         proposals: list[Tensor],
         size: tuple[int, int],
         inner: list[tuple[int, int]],
-    ) -> tuple[Regions, list[Found]]:
+    ) -> tuple[Regions, list[Detections]]:
         """Detections of each image, without masks; inner: (height, width) of the images in their padding."""
-        sizes = [size] * len(proposals)
-        logits, regression = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, sizes)))
         boxes, scores, labels = self.postprocess_detections(
-            logits.float(), regression.float(), proposals, inner
+            *self._boxes(features, proposals, size), proposals, inner
         )
-        found = [Found(*each) for each in zip(boxes, labels, scores, strict=True)]
-        return Regions(features, size, boxes, labels, []), found
+        detections = [Detections(*parts) for parts in zip(boxes, labels, scores, strict=True)]
+        return Regions(features, size, boxes, labels, []), detections
 
-    def masked(self, regions: Regions, found: list[Found]) -> list[Found]:
+    def _boxes(
+        self, features: dict[str, Tensor], rois: list[Tensor], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Class logits R x (C + 1) and box regression R x 4 (C + 1) of the images' RoIs, float32."""
+        pooled = self.box_roi_pool(features, rois, [size] * len(rois))
+        logits, regression = self.box_predictor(self.box_head(pooled))
+        return logits.float(), regression.float()
+
+    def masked(self, regions: Regions, detections: list[Detections]) -> list[Detections]:
         """Detections with the masks of their regions."""
         masks = self.mask_logits(regions.features, regions.rois, regions.size, torch.cat(regions.labels))
-        masks = masks.split([len(boxes) for boxes in regions.rois])
-        return [replace(each, masks=own) for each, own in zip(found, masks, strict=True)]
+        by_image = masks.split([len(boxes) for boxes in regions.rois])
+        return [replace(image, masks=masks) for image, masks in zip(detections, by_image, strict=True)]
 
     def mask_logits(
         self, features: dict[str, Tensor], rois: list[Tensor], size: tuple[int, int], labels: Tensor
     ) -> Tensor:
-        """Logits of each RoI's own class: K x M x M float32."""
+        """Logits of each RoI for its class: K x M x M float32."""
         pooled = self.mask_roi_pool(features, rois, [size] * len(rois))
         logits = self.mask_predictor(self.mask_head(pooled)).float()
         return logits[torch.arange(len(labels), device=labels.device), labels]
