@@ -9,6 +9,7 @@ import torch
 from wsis.errors import WsisError
 from wsis.methods.baiseg.boundary_loss import contours
 from wsis.methods.baiseg.contrast import Sampled, cell_labels, contrast_loss, sample_cells, weighted_contrast
+from wsis.methods.baiseg.spec import BaisegSpec
 
 
 def seeded(seed=0):
@@ -228,7 +229,8 @@ def batch(seed=0, dtype=torch.float32):
 
 
 def whole(embeddings, edge, valid, logits, samples=64, views=10, seed=0):
-    return contrast_loss(embeddings, edge, valid, 0.2, samples, views, seeded(seed), logits)
+    spec = BaisegSpec(temperature=0.2, samples=samples, views=views)
+    return contrast_loss(embeddings, logits, edge, valid, spec, seeded(seed))
 
 
 def test_the_loss_is_eq_6_of_what_is_sampled_with_the_batch_s_alpha():

@@ -80,7 +80,7 @@ def test_losses_are_the_papers_weighted():
         ]
         labels = torch.from_numpy(np.stack([literal_contours(m) for m in maps]))
         contrast = contrast_loss(
-            net.projection(embedded), labels == 1, labels >= 0, 0.2, 64, 8, generator(), logits[:, 0]
+            net.projection(embedded), logits[:, 0], labels == 1, labels >= 0, net.spec, generator()
         )
     assert found["loss_boundary"].item() == pytest.approx(7 * literal_boundary(full[0][:, 0], maps), rel=1e-4)
     assert found["loss_semantic"].item() == pytest.approx(

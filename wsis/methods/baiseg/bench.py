@@ -101,11 +101,11 @@ def measure(images: int = 20) -> dict[str, Any]:
 def _row(scenes: list[Maps], objects: int, seeds: str) -> dict[str, Any]:
     settings = SETTINGS[seeds]
     extract(*scenes[0], settings)  # loads what is loaded at first use
-    found, whole = 0, 0.0
+    count, whole = 0, 0.0
     steps = dict.fromkeys(STEPS, 0.0)
     for maps in scenes:
         start = time.process_time()
-        found += len(extract(*maps, settings))
+        count += len(extract(*maps, settings))
         whole += time.process_time() - start
         for name, step in _steps(maps, settings).items():
             start = time.process_time()
@@ -114,17 +114,17 @@ def _row(scenes: list[Maps], objects: int, seeds: str) -> dict[str, Any]:
     return {
         "objects": objects,
         "seeds": seeds,
-        "found": found / len(scenes),
+        "found": count / len(scenes),
         "images_per_second": len(scenes) / whole,
         "steps": steps,
     }
 
 
 def _steps(maps: Maps, settings: BaisegSpec) -> dict[str, Callable[[], Any]]:
-    """Each step of the pipeline by itself, on what the one before it made."""
+    """Each step of the pipeline by itself, on the output of the one before it."""
     _, boundary, semantic = maps
-    made = extract_steps(*maps, settings)
-    free = ~made.lines
+    given = extract_steps(*maps, settings)
+    free = ~given.lines
     literal = settings.seeds == "literal"
 
     def seeds() -> np.ndarray:
@@ -133,12 +133,12 @@ def _steps(maps: Maps, settings: BaisegSpec) -> dict[str, Callable[[], Any]]:
         return semantic_seeds(free, semantic, settings.min_area, background=False)
 
     def watershed() -> np.ndarray:
-        return flood(made.seeds, boundary) if literal else flood_classes(made.seeds, boundary, semantic)
+        return flood(given.seeds, boundary) if literal else flood_classes(given.seeds, boundary, semantic)
 
     steps = (
         lambda: boundary_pixels(boundary, settings.threshold, settings.thin),
         seeds,
         watershed,
-        lambda: instances(made.regions, semantic, boundary, None, settings.closing),
+        lambda: instances(given.regions, semantic, boundary, None, settings.closing),
     )
     return dict(zip(STEPS, steps, strict=True))

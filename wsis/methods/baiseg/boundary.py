@@ -53,11 +53,11 @@ def instance_map(rles: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
 
     rles: compressed RLEs. Where masks overlap, the smaller one lies in front.
     """
-    found = np.zeros(size, np.int32)
+    positions = np.zeros(size, np.int32)
     areas = masks.area(list(rles)) if len(rles) else ()
     for place in sorted(range(len(rles)), key=lambda place: (-int(areas[place]), place)):
-        found[masks.decode(rles[place]) > 0] = place + 1
-    return found
+        positions[masks.decode(rles[place]) > 0] = place + 1
+    return positions
 
 
 def pixel_groups(
@@ -112,9 +112,9 @@ def separated(objects: Sequence[dict], predictions: Sequence[dict], pairs: np.nd
         return np.zeros(len(pairs), bool)
     objects, predictions = list(objects), list(predictions)
     ious = masks.iou(predictions, objects, [0] * len(objects)).T  # N x P
-    best, found = ious.argmax(1), ious.max(1) > FOUND
+    best, detected = ious.argmax(1), ious.max(1) > FOUND
     one, other = pairs[:, 0], pairs[:, 1]
-    return (best[one] != best[other]) & found[one] & found[other]
+    return (best[one] != best[other]) & detected[one] & detected[other]
 
 
 @dataclass

@@ -69,9 +69,9 @@ def scores(
     for entry in truth.annotations:
         if entry["image_id"] in objects and not entry["iscrowd"]:
             objects[entry["image_id"]].append(entry)
-    found: dict[int, list[dict]] = {id: [] for id in chosen}
+    predicted: dict[int, list[dict]] = {id: [] for id in chosen}
     for entry in read_predictions(predictions, truth, chosen):  # best first
-        found[entry["image_id"]].append(entry["segmentation"])
+        predicted[entry["image_id"]].append(entry["segmentation"])
     semantic, textures = SemanticMaps(root, recipe.data.eval), TextureMaps(root, recipe.data.eval)
     pictures = {picture.id: picture for picture in root.eval}
     scores = BoundaryScores()
@@ -83,8 +83,8 @@ def scores(
             # VOC's bands of void would keep objects apart that touch.
             classes, instances = semantic.filled(semantic.read(pictures[id]), instance_map(rles, size))
             texture = textures.read(pictures[id].path.stem)
-            there = pixel_groups(instances, labels, classes, texture)
-            scores.add(there, boundary, separated(rles, found[id], there.pairs))
+            pixels = pixel_groups(instances, labels, classes, texture)
+            scores.add(pixels, boundary, separated(rles, predicted[id], pixels.pairs))
         except WsisError as error:
             raise WsisError(f"image {id} of {root.path}: {error}") from None
     if scores.images != len(chosen):

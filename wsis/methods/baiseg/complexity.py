@@ -73,15 +73,15 @@ def complexity(recipe: Recipe, kind: Kind) -> dict[str, float]:
         features = torch.zeros(1, dense.channels, SIDE // dense.stride, SIDE // dense.stride)
         module = _boundary_module(recipe, dense.channels)
         head = SemanticHead(dense.channels, CLASSES[recipe.data.dataset])
-        own = multiply_adds(module, features)
-        inference = dense.operations + own + multiply_adds(head, features)
+        of_module = multiply_adds(module, features)
+        inference = dense.operations + of_module + multiply_adds(head, features)
         total = dense.parameters + sum(parameters(net) for net in (module, head, Projection(spec.dim)))
         printed = _printed(recipe) if kind == "module" else (inference, total)
     return {
         "GFLOPs": printed[0] / 1e9,
         "params": printed[1] / 1e6,
         "GFLOPs_unexplained": 0.0 if kind == "module" else UNEXPLAINED,
-        "GFLOPs_stride4": own / 1e9,
+        "GFLOPs_stride4": of_module / 1e9,
         "params_module": parameters(module) / 1e6,
         "GFLOPs_inference": inference / 1e9,
         "params_total": total / 1e6,

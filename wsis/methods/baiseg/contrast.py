@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsis.errors import WsisError
+from wsis.methods.baiseg.spec import BaisegSpec
 
 EPSILON = 1e-12  # least weight of the negatives, for its logarithm
 
@@ -34,24 +35,21 @@ class Sampled:
 
 def contrast_loss(
     embeddings: Tensor,
+    logits: Tensor,
     edge: Tensor,
     valid: Tensor,
-    temperature: float,
-    samples: int,
-    views: int,
+    spec: BaisegSpec,
     generator: torch.Generator,
-    logits: Tensor,
 ) -> Tensor:
     """L_P (Eq. 6) of cells sampled from the batch, with alpha the share of background in its valid pixels.
 
     Args:
         embeddings: B x D x H' x W' float of any precision, normalised here
-        edge, valid: B x H x W bool (`wsis.methods.baiseg.boundary_loss.contours`)
-        temperature: tau
-        samples: cells of the batch at most; memory grows with its square
-        views: cells of one class of an image at most
-        generator: of the CPU
         logits: B x H' x W' float, boundary logits, to tell hard cells from easy ones; no gradient
+        edge, valid: B x H x W bool (`wsis.methods.baiseg.boundary_loss.contours`)
+        spec: temperature (tau), samples (cells of the batch at most; memory grows with its square) and
+            views (cells of one class of an image at most)
+        generator: of the CPU
 
     Returns:
         Scalar float32; zero with a gradient path where no class of an image has more than `views` cells.
@@ -62,11 +60,11 @@ def contrast_loss(
     if len(embeddings) == 0:
         return embeddings.float().sum()
     on, off = cell_labels(edge, valid, tuple(embeddings.shape[2:]))
-    chosen = sample_cells(on, off, logits.detach() > 0, samples, views, generator)
+    chosen = sample_cells(on, off, logits.detach() > 0, spec.samples, spec.views, generator)
     edges, count = (edge & valid).sum(), valid.sum()
     width = embeddings.shape[3]
     vectors = embeddings[chosen.image, :, chosen.cell // width, chosen.cell % width]  # M x D
-    return weighted_contrast(vectors, chosen.edge, chosen.used, edges / count.clamp(min=1), temperature)
+    return weighted_contrast(vectors, chosen.edge, chosen.used, edges / count.clamp(min=1), spec.temperature)
 
 
 def cell_labels(edge: Tensor, valid: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -133,9 +131,8 @@ def weighted_contrast(
         vectors = F.normalize(embeddings.float(), dim=1)
         similarity = vectors @ vectors.T / temperature  # M x M
     share = share.float()
-    others = torch.where(edge, share, 1 - share)[
-        :, None
-    ]  # of the negatives' sum; the factor is its complement
+    # Of the negatives' sum; the factor is its complement.
+    others = torch.where(edge, share, 1 - share)[:, None]
     pairs = used[:, None] & used
     same = edge[:, None] == edge
     itself = torch.eye(len(edge), dtype=torch.bool, device=edge.device)

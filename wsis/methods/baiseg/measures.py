@@ -21,7 +21,7 @@ COST_NOTE = (
 
 
 def _maps_place(asked: Asked, measure: str) -> Place | Absent:
-    """Of the maps and instances of a row's own run; what a Mask R-CNN has learnt from them has no map."""
+    """The boundary maps and instances of the row's run. A Mask R-CNN trained on them has no such map."""
     run, spec = asked.run, asked.recipe.baiseg
     if spec is None or (measure != "split" and spec.boundary == "none"):
         return Absent("no boundary map")
@@ -29,7 +29,7 @@ def _maps_place(asked: Asked, measure: str) -> Place | Absent:
 
 
 def _cost_place(asked: Asked, measure: str) -> Place | Absent:
-    """Of the paper's recipe, by what its table counts."""
+    """The costs of the paper's recipe, by what its table counts."""
     if asked.published.baiseg is None:
         return Absent("costs are counted for BAISeg's networks")
     return Place(asked.published.id, "module" if asked.table.key in MODULE else "network")

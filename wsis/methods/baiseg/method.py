@@ -134,13 +134,10 @@ class BAISeg(Parts):
         self, embedded: Tensor, logits: Tensor, edge: Tensor, valid: Tensor, generator: torch.Generator
     ) -> Tensor:
         """L_P (Eq. 6) on the grid of the features, from iteration `contrast_warmup` on."""
-        spec = self.spec
         embeddings = self.projection(embedded)
-        loss = contrast_loss(
-            embeddings, edge, valid, spec.temperature, spec.samples, spec.views, generator, logits.squeeze(1)
-        )
+        loss = contrast_loss(embeddings, logits.squeeze(1), edge, valid, self.spec, generator)
         # The factor and not a branch: on a graphics card the iteration is not known to the CPU.
-        return loss * (self.iteration >= spec.contrast_warmup)
+        return loss * (self.iteration >= self.spec.contrast_warmup)
 
     def _contours(self, batch: SemanticBatch) -> tuple[Tensor, Tensor]:
         """Edge and valid pixels, B x S x S bool: of classes, or of objects where their masks supervise."""
@@ -219,10 +216,10 @@ def _to_size(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x.float(), size=tuple(size), mode="bilinear", align_corners=False)
 
 
-def _instances(found: list[Extracted]) -> Instances:
+def _instances(extracted: list[Extracted]) -> Instances:
     return Instances(
-        torch.tensor([e.box for e in found], dtype=torch.float32).reshape(-1, 4),
-        torch.tensor([e.label for e in found], dtype=torch.int64),
-        torch.tensor([e.score for e in found], dtype=torch.float32),
-        [e.mask for e in found],
+        torch.tensor([e.box for e in extracted], dtype=torch.float32).reshape(-1, 4),
+        torch.tensor([e.label for e in extracted], dtype=torch.int64),
+        torch.tensor([e.score for e in extracted], dtype=torch.float32),
+        [e.mask for e in extracted],
     )

@@ -141,11 +141,11 @@ def look(method: nn.Module, sample: SemanticSample, truth: Sequence[dict[str, An
     return Seen(maps, steps, *matched(instances, truth), apart)
 
 
-def matched(found: Sequence[dict], truth: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
+def matched(predicted: Sequence[dict], truth: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
     """One to one, the largest sum of IoUs: the object of each of N instances, -1 none; IoUs of M objects."""
-    objects, ious = np.full(len(found), -1), np.zeros(len(truth))
-    if len(found) and len(truth):
-        table = masks.iou(list(found), list(truth), [0] * len(truth))
+    objects, ious = np.full(len(predicted), -1), np.zeros(len(truth))
+    if len(predicted) and len(truth):
+        table = masks.iou(list(predicted), list(truth), [0] * len(truth))
         rows, columns = linear_sum_assignment(table, maximize=True)
         real = table[rows, columns] > 0
         objects[rows[real]], ious[columns[real]] = columns[real], table[rows, columns][real]

@@ -156,7 +156,7 @@ def _mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
 def _class_masks(root: Root, split: str, file: object) -> dict[int, list[Mask]]:
     """Image id -> what `paint_classes` takes, of COCO annotations: only the class of a mask is kept."""
     labels = {id: label for label, id in enumerate(root.category_ids)}
-    found: dict[int, list[Mask]] = {}
+    by_image: dict[int, list[Mask]] = {}
     for a in read_split(root.path, root.dataset, split)["annotations"]:
         try:
             label = labels.get(a["category_id"])
@@ -166,10 +166,10 @@ def _class_masks(root: Root, split: str, file: object) -> dict[int, list[Mask]]:
                     " the root's categories; run `wsis data check` on the root"
                 )
             mask = (label, bool(a.get("iscrowd", 0)), a["segmentation"])
-            found.setdefault(a["image_id"], []).append(mask)
+            by_image.setdefault(a["image_id"], []).append(mask)
         except (KeyError, TypeError, AttributeError) as error:
             raise WsisError(
                 f"{file}: an annotation can't be read ({type(error).__name__}: {error}); run `wsis data"
                 " check` on the root to see which"
             ) from None
-    return found
+    return by_image

@@ -28,8 +28,8 @@ def semantic_loss(logits: Tensor, semantic: Tensor, hardest: float) -> Tensor:
     loss = F.cross_entropy(logits.float(), semantic.long(), ignore_index=VOID, reduction="none").flatten()
     if loss.numel() == 0:
         return logits.float().sum()
-    found = (semantic != VOID).sum()
-    keep = (hardest * found.double()).round().clamp(min=1).minimum(found)
+    known = (semantic != VOID).sum()
+    keep = (hardest * known.double()).round().clamp(min=1).minimum(known)
     most = max(1, round(hardest * loss.numel()))  # known without asking the device how many are valid
     top = loss.topk(most).values  # void pixels have 0, the least there is
     kept = torch.arange(most, device=top.device) < keep

@@ -40,11 +40,11 @@ def set_threshold(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, An
         method.threshold = spec.threshold
         return {}
     shared = torch.distributed.is_available() and torch.distributed.is_initialized()
-    found = [_choice(recipe, method, root) if not shared or torch.distributed.get_rank() == 0 else None]
+    choice = [_choice(recipe, method, root) if not shared or torch.distributed.get_rank() == 0 else None]
     if shared:
-        torch.distributed.broadcast_object_list(found)
-    method.threshold = found[0]["value"]
-    return {"threshold": found[0]}
+        torch.distributed.broadcast_object_list(choice)
+    method.threshold = choice[0]["value"]
+    return {"threshold": choice[0]}
 
 
 def _choice(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
@@ -53,10 +53,10 @@ def _choice(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
     method.eval()
     samples = shared_samples(samples_key(recipe, root, DEV), (sample for _, sample in dev))
     maps = method.maps(list(samples))
-    scores = {}
+    pictures, scores = [picture for picture, _ in dev], {}
     for value in GRID:
-        found = [method.extracted(m, method.extraction_at(value)) for m in maps]
-        scores[value] = round(average_precision([picture for picture, _ in dev], found), 3)  # as it is told
+        extracted = [method.extracted(m, method.extraction_at(value)) for m in maps]
+        scores[value] = round(average_precision(pictures, extracted), 3)  # as it is told
     return {
         "value": max(GRID, key=lambda value: (scores[value], -value)),
         "images": len(dev),
@@ -64,14 +64,14 @@ def _choice(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
     }
 
 
-def average_precision(pictures: list[Picture], found: list[list[Extracted]]) -> float:
+def average_precision(pictures: list[Picture], extracted: list[list[Extracted]]) -> float:
     """AP50 in per cent by VOC's protocol, mean over the classes that the pictures have; 0 without objects."""
     targets, entries = defaultdict(list), defaultdict(list)
-    for picture, extracted in zip(pictures, found, strict=True):
+    for picture, instances in zip(pictures, extracted, strict=True):
         for instance in (i for i in picture.instances if not i.crowd):
             rle = truth_rle(instance.segmentation, (picture.height, picture.width))
             targets[instance.label, picture.id].append(rle)
-        for e in extracted:
+        for e in instances:
             entries[e.label, picture.id].append({"score": e.score, "segmentation": e.mask})
     images, labels = [picture.id for picture in pictures], sorted({label for label, _ in targets})
     aps = [class_aps(label, images, targets, entries)[CRITERION] for label in labels]

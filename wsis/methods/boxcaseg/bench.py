@@ -114,10 +114,10 @@ def _plain_rate(raw: Path, seconds: float) -> float:
 
 def _check(raw: Path) -> None:
     """Raise ValueError unless both ways give the same masks."""
-    found, _ = proxy_masks(read_proxies(raw), ProxySpec(parent="bench", drop=None))
+    merged, _ = proxy_masks(read_proxies(raw), ProxySpec(parent="bench", drop=None))
     for image in read_proxies(raw):
         for entry, plain in zip(image["objects"], plain_merge(image), strict=True):
-            if found[entry["annotation_id"]]["counts"].encode() != plain["counts"]:
+            if merged[entry["annotation_id"]]["counts"].encode() != plain["counts"]:
                 raise ValueError(f"the two ways disagree on annotation {entry['annotation_id']}")
 
 

@@ -31,7 +31,7 @@ def predict_boxes(method: Parts, samples: Sequence[BoxSample], spec: BoxCasegSpe
     method: a BoxCaseg in evaluation mode. A box without area inside the image has an empty mask.
     """
     boxes = [[pixel_box(box, *sample.image.shape[1:]) for box in sample.boxes.tolist()] for sample in samples]
-    places = [(i, box) for i, own in enumerate(boxes) for box in own if box is not None]
+    places = [(i, box) for i, of_image in enumerate(boxes) for box in of_image if box is not None]
     device = next(method.parameters()).device
     chunk = max(1, CHUNK // spec.side**2)
     logits: list[Tensor] = []
@@ -50,12 +50,12 @@ def predict_boxes(method: Parts, samples: Sequence[BoxSample], spec: BoxCasegSpe
             *(spec.side, spec.normalise, first, *(sample.id for sample in samples)),
         )
         logits += method.logits(features).cpu().unbind()
-    found = iter(logits)
+    of_boxes = iter(logits)
     masks = []
-    for sample, own in zip(samples, boxes, strict=True):
-        grids = [None if box is None else next(found) for box in own]
+    for sample, of_image in zip(samples, boxes, strict=True):
+        grids = [None if box is None else next(of_boxes) for box in of_image]
         certain = [0.0 if x is None else (2 * x.float().sigmoid() - 1).abs().mean().item() for x in grids]
-        pasted = paste_masks(grids, own, sample.image.shape[1:])
+        pasted = paste_masks(grids, of_image, sample.image.shape[1:])
         masks.append([BoxMask(mask, certainty) for mask, certainty in zip(pasted, certain, strict=True)])
     return masks
 
@@ -87,9 +87,13 @@ def fill_box(logits: Tensor, height: int, width: int) -> Tensor:
 
     Resizing is bilinear, over all cells a pixel covers where the box is smaller than the grid.
     """
-    x = stretched(logits.float().sigmoid())[None, None]
-    x = F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
-    return x[0, 0] > 0.5
+    return in_box(stretched(logits.float().sigmoid()), height, width) > 0.5
+
+
+def in_box(probabilities: Tensor, height: int, width: int) -> Tensor:
+    """H x W -> height x width, resized as in `fill_box`."""
+    x = probabilities[None, None]
+    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False, antialias=True)[0, 0]
 
 
 def stretched(probabilities: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def setting(spec: ProxySpec) -> str:
 
 
 def _place(asked: Asked, measure: str) -> Place | Absent:
-    """Of the masks that the rules of a row leave, with the run that made them."""
+    """The masks that the row's rules leave, of the run that predicts them."""
     rules = rules_of(asked.recipe)
     return Absent("no proxy masks") if rules is None else Place(rules.parent, setting(rules))
 

@@ -110,8 +110,8 @@ class BoxCaseg(BoxFiller, Parts):
         if not heads or not batch.salient.any():
             return _nothing(features) + 0.0 * sum(p.sum() for head in heads for p in head.parameters())
         labels = batch.labels[batch.salient]
-        own = [_to_size(x, labels) for x in self._pixel_logits(features[batch.salient])]
-        loss = pixel_loss(self._fused(own), labels)
+        maps = [_to_size(x, labels) for x in self._pixel_logits(features[batch.salient])]
+        loss = pixel_loss(self._fused(maps), labels)
         return loss if self.share is None else loss * len(labels) / (self.share * len(batch.labels))
 
     def masks(self, patches: Tensor) -> Tensor:
@@ -123,20 +123,20 @@ class BoxCaseg(BoxFiller, Parts):
 
     def logits(self, features: Tensor) -> Tensor:
         """`masks` from the backbone's features."""
-        own = self._pixel_logits(features)
-        return self._fused(own) if own else self.weak(features).float()
+        maps = self._pixel_logits(features)
+        return self._fused(maps) if maps else self.weak(features).float()
 
     def fill(self, samples: Sequence[BoxSample]) -> list[list[BoxMask]]:
         return predict_boxes(self, samples, self.spec)
 
     def _pixel_logits(self, features: Tensor) -> list[Tensor]:
         """Logits of the salient head and of the transferred one, as far as they exist: B x S/s x S/s."""
-        own = [] if self.salient is None else [self.salient(features)]
-        return own if self.transferred is None else [*own, self.transferred(features, self.weak)]
+        maps = [] if self.salient is None else [self.salient(features)]
+        return maps if self.transferred is None else [*maps, self.transferred(features, self.weak)]
 
-    def _fused(self, own: list[Tensor]) -> Tensor:
+    def _fused(self, maps: list[Tensor]) -> Tensor:
         """`_pixel_logits` as one map, float32; a head alone is not weighted."""
-        return own[0].float() if len(own) == 1 else fuse(*own, self.spec.alpha, self.spec.fusion)
+        return maps[0].float() if len(maps) == 1 else fuse(*maps, self.spec.alpha, self.spec.fusion)
 
 
 def _nothing(features: Tensor) -> Tensor:

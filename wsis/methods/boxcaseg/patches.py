@@ -97,15 +97,15 @@ class _Source:
         """(picture, instance) positions of every box with area inside its image; N x 2."""
         if root is None:
             raise WsisError("the weak head learns from annotated boxes: give the root of a data set")
-        found = [
+        positions = [
             (row, column)
             for row, picture in enumerate(root.train)
             for column, instance in enumerate(picture.instances)
             if pixel_box(instance.box, picture.height, picture.width) is not None
         ]
-        if not found:
+        if not positions:
             raise WsisError(f"{root.path}: no box has area inside its image; run `wsis data check`")
-        return np.array(found)
+        return np.array(positions)
 
     def _chosen(self, salient: SalientRoot | None) -> list[int]:
         """Positions of the images in use."""

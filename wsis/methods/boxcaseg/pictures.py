@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsis.data.roots import Picture
 from wsis.data.structures import PatchBatch
 from wsis.data.transforms import decode_mask, read_image
-from wsis.methods.boxcaseg.box_masks import fill_box
+from wsis.methods.boxcaseg.box_masks import fill_box, in_box
 from wsis.methods.boxcaseg.crops import (
     BOX_MEAN,
     IMAGENET_MEAN,
@@ -157,7 +156,7 @@ def head_tiles(
     tiles = [Tile(image, window, [Box(box, canvas.ORIGINAL)])]
     for of_head in logits.values():
         pixels = np.full_like(image, canvas.EMPTY)
-        pixels[y0:y1, x0:x1] = canvas.heat(_in_box(of_head[0], y1 - y0, x1 - x0))
+        pixels[y0:y1, x0:x1] = canvas.heat(in_box(of_head[0].float().sigmoid(), y1 - y0, x1 - x0).numpy())
         tiles.append(Tile(pixels, window))
     mask = np.zeros(image.shape[:2], bool)
     mask[y0:y1, x0:x1] = fill_box(list(logits.values())[-1][0], y1 - y0, x1 - x0).numpy()
@@ -183,13 +182,6 @@ def head_logits(method: nn.Module, patches: Tensor) -> dict[str, Tensor]:
         "fused": lambda: method.masks(patches),
     }
     return {name: logits[name]() for name in head_names(method)}
-
-
-def _in_box(logits: Tensor, height: int, width: int) -> np.ndarray:
-    """Probabilities at the box's size."""
-    p = logits.float().sigmoid()[None, None]
-    p = F.interpolate(p, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
-    return p[0, 0].numpy()
 
 
 def heads_sheet(spec: Any, names: Sequence[str], rows: Sequence[Row]) -> Sheet:

@@ -102,9 +102,7 @@ class MaskRCNN(Parts):
         inner: (height, width) of each image without padding
         """
         step, device = self.layout.strides[-1], self.iteration.device
-        height, width = (
-            -(-max(sides) // step) * step for sides in zip(*(x.shape[1:] for x in images), strict=True)
-        )
+        height, width = (-(-max(x.shape[axis] for x in images) // step) * step for axis in (1, 2))
         blank = torch.tensor(PADDING, dtype=torch.uint8, device=device)[:, None, None]
         pixels = blank.repeat(len(images), 1, height, width)
         for slot, image in zip(pixels, images, strict=True):

@@ -69,7 +69,7 @@ def instances(
         closing: side of the closing's square in pixels, odd; None: regions as they are
     """
     classes = region_classes(labels, semantic)
-    found = []
+    extracted = []
     for region, box in enumerate(ndimage.find_objects(labels), start=1):
         value = classes[region - 1]
         if box is None or value == 0:
@@ -84,7 +84,7 @@ def instances(
             score *= 1 - float(boundary[box][mask].mean(dtype=np.float64))
         top, left = box[0].start, box[1].start
         x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
-        found.append(
+        extracted.append(
             Extracted(
                 mask=encode_crop(mask, top, left, *labels.shape),
                 label=int(value) - 1,
@@ -92,7 +92,7 @@ def instances(
                 box=(left + x, top + y, left + x + w, top + y + h),
             )
         )
-    return sorted(found, key=lambda instance: -instance.score)
+    return sorted(extracted, key=lambda instance: -instance.score)
 
 
 def closed(mask: np.ndarray, side: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from wsis.methods.baiseg.spec import BaisegSpec
 
 @dataclass
 class Steps:
-    """What the pipeline made on its way, for pictures.
+    """The maps between the steps of the pipeline, for pictures.
 
     lines: h x w bool, boundary pixels, thinned and above the threshold; None without a boundary map
     seeds: h x w int32, label map before the watershed, 0 unlabelled
