@@ -98,30 +98,39 @@ def resize(view: View, height: int, width: int) -> View:
 
 def flip(view: View, transpose: bool, horizontal: bool, vertical: bool) -> View:
     """One of the eight symmetries of the square: swap the axes, then mirror left-right, then top-bottom."""
-    image, boxes, masks = view.image, view.boxes, view.masks
+    image, boxes, masks = turned(view.image, transpose, horizontal, vertical), view.boxes, view.masks
     if transpose:
-        image, boxes = image.transpose(1, 0, 2), boxes[:, [1, 0, 3, 2]]
+        boxes = boxes[:, [1, 0, 3, 2]]
         masks = None if masks is None else masks.transpose(0, 2, 1)
     height, width = image.shape[:2]
     if horizontal:
-        image = image[:, ::-1]
         boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
         masks = None if masks is None else masks[:, :, ::-1]
     if vertical:
-        image = image[::-1]
         boxes = np.stack([boxes[:, 0], height - boxes[:, 3], boxes[:, 2], height - boxes[:, 1]], 1)
         masks = None if masks is None else masks[:, ::-1]
     return View(image, boxes, view.labels, masks, view.has_mask)
 
 
+def turned(array: np.ndarray, transpose: bool, horizontal: bool, vertical: bool) -> np.ndarray:
+    """h x w (x ...): its axes swapped, then mirrored left-right, then top-bottom."""
+    array = array.swapaxes(0, 1) if transpose else array
+    return array[:: -1 if vertical else 1, :: -1 if horizontal else 1]
+
+
+def draw_turn(kind: str, rng: np.random.Generator) -> tuple[bool, bool, bool]:
+    """Whether to swap the axes, mirror left-right and mirror top-bottom.
+
+    `flip`: left-right in half of the cases; `dihedral`: any of the eight symmetries; `none`.
+    """
+    transpose, horizontal, vertical = (rng.random(3) < 0.5).tolist()
+    dihedral = kind == "dihedral"
+    return transpose and dihedral, horizontal and kind != "none", vertical and dihedral
+
+
 def augment(view: View, kind: str, rng: np.random.Generator) -> View:
-    """`flip`: left-right in half of the cases; `dihedral`: any of the eight symmetries; `none`."""
-    transpose, horizontal, vertical = rng.random(3) < 0.5
-    if kind == "none":
-        return view
-    if kind == "flip":
-        transpose = vertical = False
-    return flip(view, bool(transpose), bool(horizontal), bool(vertical))
+    """The view turned at random, as `draw_turn` says."""
+    return flip(view, *draw_turn(kind, rng))
 
 
 def padded(size: int) -> int:

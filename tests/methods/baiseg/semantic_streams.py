@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from wsis.data.loading import Shard
+from wsis.data.roots import Root, open_root
 from wsis.declare.recipe import DataSpec, ModelSpec, Recipe, ScheduleSpec
 from wsis.methods.baiseg.batches import semantic_batches
 from wsis.methods.baiseg.spec import BaisegSpec
@@ -32,6 +33,7 @@ def baiseg(dataset="shapes", batch=8, seed=0, backbone="tiny-resnet50", crop=64,
 
 
 def take(number, recipe, root, start=0, **options):
+    root = root if isinstance(root, Root) else open_root(recipe, root)
     return list(islice(semantic_batches(recipe, root, Shard(start, **options)), number))
 
 

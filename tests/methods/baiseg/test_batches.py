@@ -11,11 +11,10 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from tests.methods.baiseg.semantic_streams import alike, baiseg, painted_root, same, take
-from wsis.data.loading import Shard
 from wsis.data.roots import open_root
 from wsis.data.structures import PADDING
 from wsis.errors import WsisError
-from wsis.methods.baiseg.batches import dev_samples, semantic_batches, semantic_samples
+from wsis.methods.baiseg.batches import dev_samples, semantic_samples
 from wsis.methods.baiseg.dense import build_dense
 from wsis.methods.baiseg.semantic import VOID, SemanticMaps
 from wsis.methods.baiseg.spec import BaisegSpec
@@ -148,13 +147,13 @@ def test_external_maps_and_images_that_are_all_void(shapes, tmp_path):
     with pytest.raises(WsisError, match=r"semantic/ocrnet: missing; put there"):
         take(1, recipe, root)
     with pytest.raises(WsisError, match=r"semantic/mask2former: missing; put there"):
-        semantic_samples(recipe, root)
+        semantic_samples(recipe, open_root(recipe, root))
     for source, split, value in (("ocrnet", "train", VOID), ("mask2former", "val", 2)):
         (root / "semantic" / source).mkdir()
         for file in (root / split).iterdir():
             Image.fromarray(np.full((96, 96), value, np.uint8)).save(root / "semantic" / source / file.name)
     assert all((batch.semantic == VOID).all() for (batch,) in take(8, recipe, root))
-    assert all((sample.semantic == 2).all() for sample in semantic_samples(recipe, root))
+    assert all((sample.semantic == 2).all() for sample in semantic_samples(recipe, open_root(recipe, root)))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +162,7 @@ def test_external_maps_and_images_that_are_all_void(shapes, tmp_path):
 )
 def test_a_crop_must_suit_the_backbone(shapes, backbone, crop, said):
     with pytest.raises(WsisError, match=rf"baiseg\.crop {crop} is no .*{said}"):
-        semantic_batches(baiseg(backbone=backbone, crop=crop), shapes)
+        take(1, baiseg(backbone=backbone, crop=crop), shapes)
     fits = baiseg(backbone=backbone, crop=96, batch=2)
     assert take(1, fits, shapes)[0][0].images.shape == (2, 3, 96, 96)
 
@@ -178,9 +177,9 @@ def test_the_smallest_crop_that_is_taken_fits_the_network(shapes, backbone):
 
 def test_what_is_refused(shapes, tmp_path):
     with pytest.raises(WsisError, match="8 images can't be split over 3 processes"):
-        semantic_batches(baiseg(), shapes, Shard(world=3))
+        take(1, baiseg(), shapes, world=3)
     with pytest.raises(WsisError, match=r"data\.supervision 'boxes' gives no semantic maps"):
-        semantic_batches(baiseg(supervision="boxes"), shapes)
+        take(1, baiseg(supervision="boxes"), shapes)
     root = tmp_path / "copy"
     shutil.copytree(shapes, root)
     file = root / "semantic" / "train" / "000007.png"
@@ -195,7 +194,8 @@ def test_what_is_refused(shapes, tmp_path):
 
 
 def test_evaluation_samples(shapes):
-    predicted = list(semantic_samples(baiseg(eval_images=5, eval_short_side=48), shapes))
+    recipe = baiseg(eval_images=5, eval_short_side=48)
+    predicted = list(semantic_samples(recipe, open_root(recipe, shapes)))
     assert [s.id for s in predicted] == [1, 2, 3, 4, 5] and all(s.semantic is None for s in predicted)
     recipe = baiseg(eval_images=5, own={"eval_semantics": "ground_truth"})
     root = open_root(recipe, shapes)
@@ -209,15 +209,16 @@ def test_evaluation_samples(shapes):
 
 def test_development_images_are_training_images_or_a_split_of_their_own(shapes, tmp_path):
     recipe = baiseg(own={"dev_images": 7, "eval_semantics": "ground_truth"})
-    found = dev_samples(recipe, shapes)
+    found = dev_samples(recipe, open_root(recipe, shapes))
     assert [sample.id for _, sample in found] == [1, 2, 3, 4, 5, 6, 7]
-    assert len(dev_samples(baiseg(train_images=3), shapes)) == 3, "those of the training"
+    few = baiseg(train_images=3)
+    assert len(dev_samples(few, open_root(few, shapes))) == 3, "those of the training"
     root = tmp_path / "copy"
     shutil.copytree(shapes, root)
     shutil.copytree(root / "val", root / "dev")
     shutil.copytree(root / "semantic" / "val", root / "semantic" / "dev")
     shutil.copyfile(*(root / "annotations" / f"instances_{split}.json" for split in ("val", "dev")))
-    own = dev_samples(recipe, root)
+    own = dev_samples(recipe, open_root(recipe, root))
     assert len(own) == 7 and all(picture.path.parent == root / "dev" for picture, _ in own)
     for picture, sample in [*found, *own]:
         assert picture.id == sample.id and picture.instances

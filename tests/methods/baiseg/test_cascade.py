@@ -1,4 +1,4 @@
-"""The boundary module: Eqs. 2 to 5 against loops over cells, layout, sizes, gradients, refusals."""
+"""The boundary module: Eqs. 2 to 5 against loops over cells, layout, sizes, gradients."""
 
 import math
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from wsis.errors import WsisError
 from wsis.methods.baiseg.cascade import BoundaryModule, CascadeFusion, DeepMutualAttention, MutualAttention
 from wsis.methods.baiseg.semantic_head import Projection, SemanticHead
+from wsis.methods.baiseg.spec import BaisegSpec
 
 
 def size(module):
@@ -104,7 +104,7 @@ def test_a_module_fuses_global_and_local_features():
 
 def test_cascades_hand_on_both_features():
     torch.manual_seed(0)
-    module = BoundaryModule(5, 8, 3, reduction=4).eval()
+    module = BoundaryModule(5, BaisegSpec(dim=8, cascades=3, reduction=4)).eval()
     x = torch.randn(2, 5, 6, 7)
     first, second, third = module.cascade
     upper, lower = third(*second(*first(x, x)))
@@ -118,7 +118,7 @@ def test_cascades_hand_on_both_features():
 @pytest.mark.parametrize("dim", [16, 32])
 def test_sizes_by_the_published_costs(cascades, dim):
     """Parameters: (30 R - 10) d^2 + 10 C' d + R (d^2 / 8 + 9 d + 99 + 1), and d + 1 at the end."""
-    module = BoundaryModule(24, dim, cascades)
+    module = BoundaryModule(24, BaisegSpec(dim=dim, cascades=cascades))
     each = dim * dim // 8 + 9 * dim + 99 + 1  # perceptron, batch norm and biases, 7x7, beta
     assert size(module) == (30 * cascades - 10) * dim**2 + 240 * dim + cascades * each + dim + 1
     logits, features = module(torch.randn(2, 24, 8, 12))
@@ -128,10 +128,10 @@ def test_sizes_by_the_published_costs(cascades, dim):
 
 def test_without_attention_and_without_cascade():
     x = torch.randn(2, 24, 8, 12)
-    plain = BoundaryModule(24, 16, 4, cfm=False)
+    plain = BoundaryModule(24, BaisegSpec(dim=16, cascades=4, cfm=False))
     convs = [tuple(m.weight.shape) for m in plain.modules() if isinstance(m, nn.Conv2d)]
     assert convs == [(16, 24, 3, 3), (1, 16, 1, 1)]
-    without = BoundaryModule(24, 16, 4, dma=False)
+    without = BoundaryModule(24, BaisegSpec(dim=16, cascades=4, dma=False))
     assert not any(isinstance(m, MutualAttention) for m in without.modules())
     assert sum(isinstance(m, nn.BatchNorm2d) for m in without.modules()) == 8
     for module in (plain, without):
@@ -154,7 +154,7 @@ def idle(module):
 def test_gradients_reach_every_parameter(options):
     """At beta = 0 what beta multiplies gets none, beta itself does: the first step opens the attention."""
     torch.manual_seed(0)
-    module = BoundaryModule(24, 16, 2, reduction=4, **options)
+    module = BoundaryModule(24, BaisegSpec(dim=16, cascades=2, reduction=4, **options))
     closed = {n for n, _ in module.named_parameters() if ".mlp." in n or ".spatial." in n}
     assert idle(module) == closed
     assert bool(closed) == (not options)
@@ -164,7 +164,7 @@ def test_gradients_reach_every_parameter(options):
 
 def test_half_precision_stays_near():
     torch.manual_seed(0)
-    module = BoundaryModule(24, 16, 4, reduction=4)
+    module = BoundaryModule(24, BaisegSpec(dim=16, cascades=4, reduction=4))
     for unit in module.modules():
         if isinstance(unit, MutualAttention):
             nn.init.constant_(unit.beta, 0.5)
@@ -173,16 +173,6 @@ def test_half_precision_stays_near():
     with torch.autocast("cpu", torch.bfloat16):
         half, _ = module(x)
     assert (half - exact).abs().mean() < 0.05 * exact.abs().mean() + 0.02
-
-
-def test_refused():
-    with pytest.raises(WsisError, match=r"0 cascades; set baiseg\.cascades to 1 or more"):
-        BoundaryModule(48, 128, 0)
-    with pytest.raises(WsisError, match=r"16 does not divide 40; set baiseg\.dim to a multiple"):
-        BoundaryModule(48, 40, 2, reduction=16)
-    with pytest.raises(WsisError, match=r"0 does not divide 16"):
-        MutualAttention(16, 0)
-    BoundaryModule(48, 40, 2, reduction=16, dma=False)  # nothing to divide
 
 
 def test_heads():

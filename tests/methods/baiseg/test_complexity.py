@@ -13,6 +13,7 @@ from wsis.declare.resolve import published_recipe
 from wsis.errors import WsisError
 from wsis.methods.baiseg.cascade import BoundaryModule
 from wsis.methods.baiseg.complexity import complexity, multiply_adds, parameters
+from wsis.methods.baiseg.spec import BaisegSpec
 
 TABLES = load_tables()
 MODULE = [(table, row.label) for table in ("baiseg/4", "baiseg/5") for row in TABLES[table].rows]
@@ -75,7 +76,7 @@ def test_a_layer_without_a_rule_is_refused():
 def test_products_as_another_counter_finds_them(options):
     """PyTorch's own counter sees convolutions and matrix products, two operations for each multiply-add."""
     with torch.device("meta"):
-        module = BoundaryModule(24, 32, 3, **options).eval()
+        module = BoundaryModule(24, BaisegSpec(dim=32, cascades=3, **options)).eval()
         x = torch.zeros(1, 24, 20, 28)
         with FlopCounterMode(display=False) as counter:
             module(x)

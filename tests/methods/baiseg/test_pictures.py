@@ -12,7 +12,7 @@ from pycocotools import mask as masks
 
 from wsis.data.roots import Instance, Picture
 from wsis.methods.baiseg import sheets
-from wsis.methods.baiseg.extract.pipeline import extract_steps
+from wsis.methods.baiseg.extract.pipeline import extract
 from wsis.methods.baiseg.maps import Maps
 from wsis.methods.baiseg.pictures import contact_length, look, matched, touching
 from wsis.methods.baiseg.sheets import Contact, colours, region_instances
@@ -176,7 +176,7 @@ def test_regions_become_the_instances_that_were_made_of_them():
     boundary = rng.random((SIDE, SIDE)).astype(np.float32) ** 4
     for seeds in ("literal", "semantic"):
         settings = BaisegSpec(threshold=0.5, seeds=seeds, refine=False, min_area=4)
-        steps = extract_steps(np.zeros((SIDE, SIDE, 3), np.uint8), boundary, semantic, settings)
+        steps = extract(np.zeros((SIDE, SIDE, 3), np.uint8), boundary, semantic, settings)
         of_region = region_instances(steps)
         assert sorted(of_region[of_region >= 0]) == list(range(len(steps.instances))) and steps.instances
         for region, position in enumerate(of_region):

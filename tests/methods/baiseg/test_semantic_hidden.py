@@ -170,7 +170,7 @@ def test_voc_objects_leave_no_trace_and_may_be_absent(voc):
     with pytest.raises(WsisError, match=r"SegmentationObject/.*can't be read"):
         take(1, control, voc)
     with pytest.raises(WsisError, match=r"SegmentationObject/.*can't be read"):
-        dev_samples(recipe, voc)
+        dev_samples(recipe, root)
     (voc / "SegmentationClass" / objects(voc)[0].name).unlink()
     with pytest.raises(WsisError, match=r"SegmentationClass/.*can't be read"):
         take(1, recipe, voc)

@@ -44,7 +44,7 @@ class Drawn(torch.nn.Module):
         return [Maps(np.zeros((40, 60, 3), np.uint8), boundary, semantic, np.ones((40, 60), np.float32))]
 
     def extracted(self, maps, settings):
-        return extract(maps.image, maps.boundary, maps.semantic, settings, maps.certainty)
+        return extract(maps.image, maps.boundary, maps.semantic, settings, maps.certainty).instances
 
 
 def two_squares(crowd=False):

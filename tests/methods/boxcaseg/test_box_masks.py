@@ -120,7 +120,7 @@ def test_prediction_is_crop_normalise_predict_paste(rule):
     cut = crop_patch(given.image.permute(1, 2, 0).numpy(), (10, 5, 40, 35), 48)
     patch = torch.tensor(cut).permute(2, 0, 1)[None]
     with torch.no_grad():
-        logits = net.masks(normalise_patch(patch, False, rule))
+        logits = net.logits(net.backbone(normalise_patch(patch, False, rule)))
     expected = paste_masks(logits, [(10, 5, 40, 35)], (40, 56))
     ((found,),) = predict_boxes(net, [given], recipe(normalise=rule).boxcaseg)
     assert [found.rle] == expected

@@ -175,15 +175,15 @@ def test_masks_are_fused_by_alpha_or_the_weak_heads():
     with torch.no_grad():
         features = net.backbone(patches)
         salient, transferred = net.salient(features), net.transferred(features, net.weak)
-        torch.testing.assert_close(net.masks(patches), 0.3 * salient + 0.7 * transferred)
-        assert net.masks(patches).shape == (4, 24, 24)
+        torch.testing.assert_close(net.logits(net.backbone(patches)), 0.3 * salient + 0.7 * transferred)
+        assert net.logits(net.backbone(patches)).shape == (4, 24, 24)
         weak = network(heads=("weak",)).eval()
-        assert torch.equal(weak.masks(patches), weak.weak(weak.backbone(patches)))
+        assert torch.equal(weak.logits(weak.backbone(patches)), weak.weak(weak.backbone(patches)))
         two = network(heads=("weak", "salient")).eval()  # alpha 0.7 does not weigh a head alone
-        torch.testing.assert_close(two.masks(patches), two.salient(two.backbone(patches)))
+        torch.testing.assert_close(two.logits(two.backbone(patches)), two.salient(two.backbone(patches)))
         mixed = network(alpha=0.3, fusion="probabilities").eval()
         expected = 0.3 * salient.sigmoid() + 0.7 * transferred.sigmoid()
-        torch.testing.assert_close(mixed.masks(patches).sigmoid(), expected)
+        torch.testing.assert_close(mixed.logits(mixed.backbone(patches)).sigmoid(), expected)
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.5])
@@ -235,6 +235,7 @@ def test_it_learns_discs_and_boxes():
     assert losses["loss_mil"] < 0.7 * first["loss_mil"]
     assert losses["loss_pixel"] < 0.5 * first["loss_pixel"]
     with torch.no_grad():
-        found = F.interpolate(net.masks(given.images)[4:, None], size=(48, 48), mode="bilinear")[:, 0] > 0
+        logits = net.logits(net.backbone(given.images))[4:, None]
+        found = F.interpolate(logits, size=(48, 48), mode="bilinear")[:, 0] > 0
     disc = given.labels[4:] > 0.5
     assert (found & disc).sum() / (found | disc).sum() > 0.8

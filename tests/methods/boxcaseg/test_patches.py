@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,6 +40,7 @@ def boxcaseg(dataset="shapes", batch=16, seed=0, supervision="boxes+salient", da
 
 
 def take(n, recipe, root, salient, start=0, **options):
+    root = open_root(recipe, root) if isinstance(root, Path) else root
     return list(islice(patch_batches(recipe, root, salient, Shard(start, **options)), n))
 
 
@@ -217,7 +219,7 @@ def test_which_heads_need_what(shapes, pairs):
     with pytest.raises(WsisError, match="give the root"):
         take(1, boxcaseg(), None, pairs)
     with pytest.raises(WsisError, match="16 patches can't be split over 3"):
-        patch_batches(boxcaseg(), shapes, pairs, Shard(world=3))
+        take(1, boxcaseg(), shapes, pairs, world=3)
     with pytest.raises(WsisError, match=r"side 40 is below boxcaseg\.patch 48"):
         take(1, boxcaseg(side=40), shapes, pairs)
 
@@ -301,7 +303,8 @@ def test_generated_salient_images_are_fit_for_training(shapes):
 
 
 def test_batches_are_fast(shapes, pairs):
-    batches = patch_batches(boxcaseg(ratio="11:5"), shapes, pairs)
+    recipe = boxcaseg(ratio="11:5")
+    batches = patch_batches(recipe, open_root(recipe, shapes), pairs)
     list(islice(batches, 30))
     seconds = []
     for _ in range(20):

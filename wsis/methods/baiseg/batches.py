@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from wsis.data import transforms
 from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, Shard, check_split, image_tensor, stream
-from wsis.data.roots import Picture, Root, open_root
+from wsis.data.roots import Picture, Root
 from wsis.data.structures import PADDING, SemanticBatch, SemanticSample
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
@@ -27,14 +26,10 @@ from wsis.nn.backbones import BACKBONES
 
 DEV = "dev"  # the split of development images, where a generated root has one
 
-Example = tuple[
-    np.ndarray, ...
-]  # image h x w x 3 uint8, semantic map, and the instance map where it is given
+Example = tuple[np.ndarray, ...]  # image h x w x 3 uint8, semantic map, and the instance map where given
 
 
-def semantic_batches(
-    recipe: Recipe, root: Root | Path, shard: Shard = Shard()
-) -> Iterator[list[SemanticBatch]]:
+def semantic_batches(recipe: Recipe, root: Root, shard: Shard = Shard()) -> Iterator[list[SemanticBatch]]:
     """Yield the shard's iterations without end: each is a list of `shard.micro` batches.
 
     The global batch of recipe.schedule.batch crops is split as in `wsis.data.loading.train_batches`. A crop
@@ -46,29 +41,24 @@ def semantic_batches(
     size = recipe.schedule.batch
     check_split(size, "images", shard)
     _check(recipe)
-    source = _Source(recipe, root if isinstance(root, Root) else open_root(recipe, root))
-    return stream(source, size, shard)
+    return stream(_Source(recipe, root), size, shard)
 
 
-def semantic_samples(
-    recipe: Recipe, root: Root | Path, rank: int = 0, world: int = 1
-) -> Iterator[SemanticSample]:
+def semantic_samples(recipe: Recipe, root: Root, rank: int = 0, world: int = 1) -> Iterator[SemanticSample]:
     """Every world-th evaluation image from the rank-th on, in id order, with the map of eval_semantics."""
-    root = root if isinstance(root, Root) else open_root(recipe, root)
     maps, known = _given(recipe, root, recipe.data.eval), {}
     if recipe.baiseg.boundary == "truth":
         known = {picture.id: picture for picture in root.with_masks(recipe.data.eval)}
     return (_sample(picture, maps, known.get(picture.id)) for picture in root.eval[rank::world])
 
 
-def dev_samples(recipe: Recipe, root: Root | Path) -> list[tuple[Picture, SemanticSample]]:
+def dev_samples(recipe: Recipe, root: Root) -> list[tuple[Picture, SemanticSample]]:
     """The development images, in id order, on which thresholds are chosen, and their pictures with masks.
 
     They are the first baiseg.dev_images of split 'dev', in a generated root that has it, else of the training
     pictures (their instances are read for this alone). Pictures are as in Root.eval, crowd regions marked,
     but with segmentations. Raises WsisError where masks or maps are missing.
     """
-    root = root if isinstance(root, Root) else open_root(recipe, root)
     if root.dataset == "shapes" and (root.path / "annotations" / f"instances_{DEV}.json").exists():
         split, pictures = DEV, root.with_masks(DEV)[: recipe.baiseg.dev_images]
     else:
@@ -105,7 +95,7 @@ def _check(recipe: Recipe) -> None:
 
 
 def _given(recipe: Recipe, root: Root, split: str) -> SemanticMaps | None:
-    """The maps that inference is given, None where it uses its own."""
+    """The maps that inference is given; None where it predicts them."""
     source = recipe.baiseg.eval_semantics
     return None if source == "predicted" else SemanticMaps(root, split, source)
 
@@ -181,7 +171,8 @@ def augmented(example: Example, recipe: Recipe, rng: np.random.Generator) -> Exa
         crop[:] = outside
         crop[into_top, into_left] = array
         crops.append(crop)
-    return _turned(crops, data.augment, rng)
+    turn = transforms.draw_turn(data.augment, rng)
+    return tuple(transforms.turned(crop, *turn) for crop in crops)
 
 
 def _nearest(size: int, length: int) -> np.ndarray:
@@ -194,13 +185,3 @@ def _window(length: int, side: int, rng: np.random.Generator) -> tuple[slice, sl
     start = int(rng.integers(abs(length - side) + 1))
     whole, part = slice(0, min(length, side)), slice(start, start + min(length, side))
     return (part, whole) if length >= side else (whole, part)
-
-
-def _turned(crops: list[np.ndarray], kind: str, rng: np.random.Generator) -> Example:
-    """`flip`: left-right in half of the cases; `dihedral`: any symmetry of the square; `none`."""
-    transpose, horizontal, vertical = rng.random(3) < 0.5
-    step = (slice(None, None, -1 if vertical and kind == "dihedral" else 1),)
-    step += (slice(None, None, -1 if horizontal and kind != "none" else 1),)
-    if transpose and kind == "dihedral":
-        crops = [crop.swapaxes(0, 1) for crop in crops]
-    return tuple(crop[step] for crop in crops)

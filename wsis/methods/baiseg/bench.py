@@ -18,7 +18,7 @@ from rich.table import Table
 
 from wsis.methods.baiseg.extract.flood import flood, flood_classes
 from wsis.methods.baiseg.extract.instances import instances
-from wsis.methods.baiseg.extract.pipeline import extract, extract_steps
+from wsis.methods.baiseg.extract.pipeline import extract
 from wsis.methods.baiseg.extract.seeds import literal_seeds, semantic_seeds
 from wsis.methods.baiseg.extract.thin import boundary_pixels
 from wsis.methods.baiseg.spec import BaisegSpec
@@ -105,7 +105,7 @@ def _row(scenes: list[Maps], objects: int, seeds: str) -> dict[str, Any]:
     steps = dict.fromkeys(STEPS, 0.0)
     for maps in scenes:
         start = time.process_time()
-        count += len(extract(*maps, settings))
+        count += len(extract(*maps, settings).instances)
         whole += time.process_time() - start
         for name, step in _steps(maps, settings).items():
             start = time.process_time()
@@ -123,7 +123,7 @@ def _row(scenes: list[Maps], objects: int, seeds: str) -> dict[str, Any]:
 def _steps(maps: Maps, settings: BaisegSpec) -> dict[str, Callable[[], Any]]:
     """Each step of the pipeline by itself, on the output of the one before it."""
     _, boundary, semantic = maps
-    given = extract_steps(*maps, settings)
+    given = extract(*maps, settings)
     free = ~given.lines
     literal = settings.seeds == "literal"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from wsis.errors import WsisError
+from wsis.methods.baiseg.spec import BaisegSpec
 
 SPATIAL = 7  # side of the spatial attention's kernel, Eq. 3
 
@@ -42,16 +42,11 @@ class MutualAttention(nn.Module):
     F_c: sigmoid of one MLP's sum over the grid's mean and maximum, a value each channel (Eq. 2)
     F_s: sigmoid of a 7x7 convolution over the channels' mean and maximum, a value each cell (Eq. 3)
     F_h: 1x1 convolution (Eq. 4)
-    beta starts at 0, so that the unit starts as F_h. Raises WsisError when `reduction` does not divide `dim`.
+    beta starts at 0, so that the unit starts as F_h. `reduction` divides `dim`.
     """
 
     def __init__(self, dim: int, reduction: int = 16) -> None:
         super().__init__()
-        if reduction < 1 or dim < 1 or dim % reduction:
-            raise WsisError(
-                f"mutual attention: its channel MLP has dim / reduction hidden channels, and {reduction} does"
-                f" not divide {dim}; set baiseg.dim to a multiple of baiseg.reduction"
-            )
         self.average, self.maximum = GridAverage(), nn.AdaptiveMaxPool2d(1)
         self.mlp = nn.Sequential(
             nn.Linear(dim, dim // reduction, bias=False),
@@ -109,28 +104,15 @@ class BoundaryModule(nn.Module):
     """IABM: R cascaded CFMs and a 1x1 convolution to one logit.
 
     The first CFM's two branches both see the backbone's features, the others the global and the local output
-    of the one before; F_p is the sum of the last one's. cfm=False: one 3x3 convolution and no cascade.
-    Raises WsisError for fewer than one cascade, and where `reduction` does not divide `dim` (DMA only).
+    of the one before; F_p is the sum of the last one's. Without baiseg.cfm: one 3x3 convolution, no cascade.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        dim: int,
-        cascades: int,
-        reduction: int = 16,
-        cfm: bool = True,
-        dma: bool = True,
-    ) -> None:
+    def __init__(self, channels: int, spec: BaisegSpec) -> None:
         super().__init__()
-        if cascades < 1:
-            raise WsisError(
-                f"boundary module: {cascades} cascades; set baiseg.cascades to 1 or more"
-                " (baiseg.cfm: false is the network without them)"
-            )
-        widths = [channels, *[dim] * (cascades - 1)]
-        self.cascade = nn.ModuleList(CascadeFusion(width, dim, reduction, dma) for width in widths if cfm)
-        self.plain = None if cfm else conv_norm_relu(channels, dim)
+        dim = spec.dim
+        widths = [channels, *[dim] * (spec.cascades - 1)] if spec.cfm else []
+        self.cascade = nn.ModuleList(CascadeFusion(width, dim, spec.reduction, spec.dma) for width in widths)
+        self.plain = None if spec.cfm else conv_norm_relu(channels, dim)
         self.last = nn.Conv2d(dim, 1, 1)
 
     def features(self, x: Tensor) -> Tensor:

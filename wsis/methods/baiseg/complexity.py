@@ -12,14 +12,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
 
 from wsis.declare.recipe import ModelSpec, Recipe
 from wsis.errors import WsisError
 from wsis.measures.measure import Measured, Subject
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from wsis.methods.baiseg.cascade import BoundaryModule
+from wsis.methods.baiseg.dense import build_dense
+from wsis.methods.baiseg.semantic_head import Projection, SemanticHead
 
 SIDE = 416  # pixels of the image (Sec. 4.2), and cells of Tables 4 and 5's feature map
 CHANNELS = 48  # of that feature map: HRNet-W48's
@@ -58,10 +61,6 @@ def complexity(recipe: Recipe, kind: Kind) -> dict[str, float]:
 
     Raises WsisError for a recipe of another method, or of a data set whose classes aren't known.
     """
-    import torch
-
-    from wsis.methods.baiseg.semantic_head import Projection, SemanticHead
-
     if recipe.baiseg is None:
         raise WsisError(f"complexity: counted for BAISeg's recipes, not for method '{recipe.method}'")
     if recipe.data.dataset not in CLASSES:
@@ -71,7 +70,7 @@ def complexity(recipe: Recipe, kind: Kind) -> dict[str, float]:
     dense = _backbone(recipe.model, spec.multi_scale, spec.stage_dim)
     with torch.device("meta"):
         features = torch.zeros(1, dense.channels, SIDE // dense.stride, SIDE // dense.stride)
-        module = _boundary_module(recipe, dense.channels)
+        module = BoundaryModule(dense.channels, spec)
         head = SemanticHead(dense.channels, CLASSES[recipe.data.dataset])
         of_module = multiply_adds(module, features)
         inference = dense.operations + of_module + multiply_adds(head, features)
@@ -94,8 +93,6 @@ def multiply_adds(net: nn.Module, x: Tensor) -> int:
     Counted where they happen, by hooks on layers: one that is called twice counts twice. Raises WsisError for
     a layer with parameters that the counting does not know.
     """
-    import torch
-
     total = 0
 
     def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -121,8 +118,6 @@ def parameters(net: nn.Module) -> int:
 
 
 def _operations(layer: nn.Module, x: Tensor, output: Tensor) -> int:
-    from torch import nn
-
     if isinstance(layer, nn.Conv2d):
         return output.numel() * layer.weight[0].numel()
     if isinstance(layer, nn.Linear):
@@ -146,30 +141,15 @@ class _Backbone:
 
 @lru_cache
 def _backbone(model: ModelSpec, multi_scale: bool, stage_dim: int) -> _Backbone:
-    import torch
-
-    from wsis.methods.baiseg.dense import build_dense
-
     with torch.device("meta"):
         net = build_dense(model.model_copy(update={"weights": "none"}), multi_scale, stage_dim)
         operations = multiply_adds(net, torch.zeros(1, 3, SIDE, SIDE))
     return _Backbone(operations, parameters(net), net.channels, net.stride)
 
 
-def _boundary_module(recipe: Recipe, channels: int) -> nn.Module:
-    from wsis.methods.baiseg.cascade import BoundaryModule
-
-    spec = recipe.baiseg
-    return BoundaryModule(channels, spec.dim, spec.cascades, spec.reduction, spec.cfm, spec.dma)
-
-
 def _printed(recipe: Recipe) -> tuple[int, int]:
     """Operations and parameters of the boundary module as Tables 4 and 5 must have counted them."""
-    import torch
-
-    from wsis.methods.baiseg.semantic_head import Projection
-
-    module, projection = _boundary_module(recipe, CHANNELS), Projection(recipe.baiseg.dim)
+    module, projection = BoundaryModule(CHANNELS, recipe.baiseg), Projection(recipe.baiseg.dim)
     x = torch.zeros(1, CHANNELS, SIDE, SIDE)
     hidden = module.features(x)
     shown = multiply_adds(module, x) - multiply_adds(module.last, hidden) + multiply_adds(projection, hidden)

@@ -67,9 +67,7 @@ class BAISeg(Parts):
         width = TINY_WIDTH if recipe.model.backbone.startswith("tiny") else WIDTH
         self.backbone = build_dense(recipe.model, spec.multi_scale, spec.stage_dim)
         channels = self.backbone.channels
-        self.boundary = BoundaryModule(
-            channels, spec.dim, spec.cascades, spec.reduction, cfm=spec.cfm, dma=spec.dma
-        )
+        self.boundary = BoundaryModule(channels, spec)
         self.semantic = SemanticHead(channels, num_classes, width)
         self.projection = Projection(spec.dim, width) if spec.ppc else None
         self.threshold = spec.threshold
@@ -208,7 +206,7 @@ class BAISeg(Parts):
     def extracted(self, maps: Maps, settings: BaisegSpec | None = None) -> list[Extracted]:
         """The instances of one image's maps; settings: instead of `extraction`."""
         settings = settings or self.extraction
-        return extract(maps.image, maps.boundary, maps.semantic, settings, maps.certainty)
+        return extract(maps.image, maps.boundary, maps.semantic, settings, maps.certainty).instances
 
 
 def _to_size(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -21,7 +21,7 @@ from wsis.data.structures import SemanticSample
 from wsis.evaluation.rle import truth_rle
 from wsis.methods.baiseg.batches import semantic_samples
 from wsis.methods.baiseg.boundary import separated
-from wsis.methods.baiseg.extract.pipeline import extract_steps
+from wsis.methods.baiseg.extract.pipeline import extract
 from wsis.methods.baiseg.semantic import BAND
 from wsis.methods.baiseg.sheets import Contact, Seen, contrast_sheet, steps_sheet
 from wsis.methods.baiseg.spec import BaisegSpec
@@ -135,7 +135,7 @@ def contact_length(one: np.ndarray, other: np.ndarray, gap: int) -> int:
 def look(method: nn.Module, sample: SemanticSample, truth: Sequence[dict[str, Any]]) -> Seen:
     """The steps of one image's extraction, matched with its objects (M compressed RLEs, a pair first)."""
     (maps,) = method.maps([sample])
-    steps = extract_steps(maps.image, maps.boundary, maps.semantic, method.extraction, maps.certainty)
+    steps = extract(maps.image, maps.boundary, maps.semantic, method.extraction, maps.certainty)
     instances = [instance.mask for instance in steps.instances]
     apart = bool(separated(truth, instances, np.array([[0, 1]]))[0])
     return Seen(maps, steps, *matched(instances, truth), apart)

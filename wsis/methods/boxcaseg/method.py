@@ -74,11 +74,6 @@ class BoxCaseg(BoxFiller, Parts):
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return [{"params": trained, "weight_decay": schedule.weight_decay}]
 
-    @property
-    def stride(self) -> int:
-        """Input pixels a cell of the logits' grid."""
-        return self.backbone.stride
-
     def losses(self, batch: PatchBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """loss_mil, loss_smooth (weighted) and loss_pixel of a training batch; Eq. 4 is their sum.
 
@@ -114,15 +109,11 @@ class BoxCaseg(BoxFiller, Parts):
         loss = pixel_loss(self._fused(maps), labels)
         return loss if self.share is None else loss * len(labels) / (self.share * len(batch.labels))
 
-    def masks(self, patches: Tensor) -> Tensor:
-        """Logits of the masks: B x 3 x S x S normalised -> B x S/s x S/s float32.
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits of the masks from the backbone's features: B x C' x S/s x S/s -> B x S/s x S/s float32.
 
         Those of the pixel-supervised heads, fused (Sec. 3.4); of the weak head where there is no other.
         """
-        return self.logits(self.backbone(patches))
-
-    def logits(self, features: Tensor) -> Tensor:
-        """`masks` from the backbone's features."""
         maps = self._pixel_logits(features)
         return self._fused(maps) if maps else self.weak(features).float()
 

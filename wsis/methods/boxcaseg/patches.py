@@ -7,9 +7,9 @@ B patches of a batch, S their side, h x w image, n objects of an image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,13 +17,14 @@ from PIL import Image
 
 from wsis.data import transforms
 from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, Shard, check_split, stream
-from wsis.data.roots import Root, open_root
+from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot, read_mask
 from wsis.data.structures import PatchBatch
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.methods.boxcaseg.crops import box_label, crop_patch, jittered_box, normalise_patch, pixel_box
 
+T = TypeVar("T")
 SUBSET = 2  # stream of random numbers, beside ORDER and AUGMENT
 BOX, SALIENT = 0, 1  # kinds of patches; their orders are drawn apart
 
@@ -56,10 +57,7 @@ def salient_share(recipe: Recipe) -> float | None:
 
 
 def patch_batches(
-    recipe: Recipe,
-    root: Root | Path | None,
-    salient: SalientRoot | None,
-    shard: Shard = Shard(),
+    recipe: Recipe, root: Root | None, salient: SalientRoot | None, shard: Shard = Shard()
 ) -> Iterator[list[PatchBatch]]:
     """Yield the shard's iterations without end: each is a list of `shard.micro` batches.
 
@@ -74,8 +72,6 @@ def patch_batches(
     """
     size = recipe.schedule.batch
     check_split(size, "patches", shard)
-    if root is not None and not isinstance(root, Root):
-        root = open_root(recipe, root)
     return stream(_Source(recipe, root, salient), size, shard)
 
 
@@ -156,52 +152,41 @@ class _Source:
 
     def batch(self, t: int, first: int, patches: int) -> PatchBatch:
         """Places first, first + 1, ... of global batch t."""
-        images, labels, salient, ids = [], [], [], []
+        cut = {BOX: self._box_patch, SALIENT: self._salient_patch}
+        kinds, parts = [], []
         for place in range(first, first + patches):
             kind, index = self.at(t, place)
             rng = np.random.default_rng([self.recipe.seed, AUGMENT, t, place])
-            image, label, id = self._box_patch(index, rng) if kind == BOX else self._salient_patch(index, rng)
-            images.append(image)
-            labels.append(label)
-            salient.append(kind == SALIENT)
-            ids.append(id)
+            kinds.append(kind)
+            parts.append(cut[kind](index, rng))
+        images, labels, ids = zip(*parts, strict=True)
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-        masked = torch.tensor(salient)
+        salient = torch.tensor(kinds) == SALIENT
         normalised = torch.empty(pixels.shape, dtype=torch.float32)
         for kind in (False, True):
-            rows = masked == kind
+            rows = salient == kind
             normalised[rows] = normalise_patch(pixels[rows], kind, self.spec.normalise)
-        return PatchBatch(normalised, torch.from_numpy(np.stack(labels)), masked, ids)
+        return PatchBatch(normalised, torch.from_numpy(np.stack(labels)), salient, list(ids))
 
     def _box_patch(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
         """S x S x 3 uint8, S x S float32 and the annotation's id; mirrored as data.augment says."""
         row, column = self.objects[index]
         picture = self.pictures[row]
-        instance, image = picture.instances[column], self._image(int(row))
-        box = pixel_box(instance.box, picture.height, picture.width)
-        crop = jittered_box(box, self.spec.shift, picture.height, picture.width, rng)
-        label = box_label(box, crop, self.spec.patch)
-        transpose, horizontal, vertical = rng.random(3) < 0.5
-        kind = self.recipe.data.augment
-        dihedral = kind == "dihedral"
-        turn = (transpose and dihedral, horizontal and kind != "none", vertical and dihedral)
-        return *_turned(crop_patch(image, crop, self.spec.patch), label, *turn), instance.id
+        instance, size = picture.instances[column], (picture.height, picture.width)
+        image = self._kept((BOX, int(row)), lambda: transforms.read_image(picture.path, *size))
+        box = pixel_box(instance.box, *size)
+        crop = jittered_box(box, self.spec.shift, *size, rng)
+        parts = crop_patch(image, crop, self.spec.patch), box_label(box, crop, self.spec.patch)
+        turn = transforms.draw_turn(self.recipe.data.augment, rng)
+        return *(transforms.turned(part, *turn) for part in parts), instance.id
 
     def _salient_patch(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
         """As above, from an image of side x side; mirrored left-right and top-bottom in half of the cases."""
         position, side, patch = self.pairs[index], self.spec.side, self.spec.patch
-        image, mask = self._pair(position)
         y, x = rng.integers(0, side - patch + 1, 2)
-        part = np.s_[y : y + patch, x : x + patch]
-        horizontal, vertical = rng.random(2) < 0.5
-        return *_turned(image[part], mask[part], False, horizontal, vertical), position
-
-    def _image(self, row: int) -> np.ndarray:
-        """The h x w x 3 uint8 image of a picture."""
-        picture = self.pictures[row]
-        return self._kept(
-            (BOX, row), lambda: transforms.read_image(picture.path, picture.height, picture.width)
-        )
+        cut = np.s_[y : y + patch, x : x + patch]
+        turn = (False, *(rng.random(2) < 0.5))
+        return *(transforms.turned(whole[cut], *turn) for whole in self._pair(position)), position
 
     def _pair(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         """A salient image, side x side x 3 uint8, and its mask, side x side float32 (nearest pixels)."""
@@ -216,19 +201,10 @@ class _Source:
 
         return self._kept((SALIENT, position), read)
 
-    def _kept(self, key: tuple[int, int], read):
+    def _kept(self, key: tuple[int, int], read: Callable[[], T]) -> T:
+        """What `read` gives, from the cache where there is one."""
         if self.cache is None:
             return read()
         if key not in self.cache:
             self.cache[key] = read()
         return self.cache[key]
-
-
-def _turned(
-    image: np.ndarray, label: np.ndarray, transpose: bool, horizontal: bool, vertical: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Swap the axes of a patch and of its label, mirror left-right, mirror top-bottom."""
-    if transpose:
-        image, label = image.transpose(1, 0, 2), label.T
-    step = (slice(None, None, -1 if vertical else 1), slice(None, None, -1 if horizontal else 1))
-    return image[step], label[step]

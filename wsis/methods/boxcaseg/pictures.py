@@ -179,7 +179,7 @@ def head_logits(method: nn.Module, patches: Tensor) -> dict[str, Tensor]:
         "weak": lambda: method.weak(features),
         "salient": lambda: method.salient(features),
         "transferred": lambda: method.transferred(features, method.weak),
-        "fused": lambda: method.masks(patches),
+        "fused": lambda: method.logits(features),
     }
     return {name: logits[name]() for name in head_names(method)}
 

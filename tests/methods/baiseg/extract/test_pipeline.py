@@ -6,7 +6,7 @@ from pycocotools import mask as masks
 
 from tests.methods.baiseg.extract.scenes import blank, contours, soft, voronoi
 from wsis.errors import WsisError
-from wsis.methods.baiseg.extract.pipeline import extract, extract_steps
+from wsis.methods.baiseg.extract.pipeline import extract
 from wsis.methods.baiseg.extract.seeds import VOID
 from wsis.methods.baiseg.spec import BaisegSpec
 
@@ -33,7 +33,7 @@ def iou(instance, mask):
 
 
 def run(boundary, semantic, settings, **maps):
-    return extract(blank(semantic.shape), boundary, semantic, settings, **maps)
+    return extract(blank(semantic.shape), boundary, semantic, settings, **maps).instances
 
 
 @BOTH
@@ -141,7 +141,7 @@ def test_thresholds_at_their_limits(settings):
     boundary, semantic = soft(contours(cells)), np.ones(SIZE, np.uint8)
     none = run(boundary, semantic, changed(settings, threshold=1.0))
     assert len(none) == 1 and iou(none[0], np.ones(SIZE, bool)) == 1
-    every = extract_steps(blank(SIZE), boundary, semantic, changed(settings, threshold=0.0, thin=False))
+    every = extract(blank(SIZE), boundary, semantic, changed(settings, threshold=0.0, thin=False))
     np.testing.assert_array_equal(every.lines, boundary > 0)
 
 
@@ -195,7 +195,7 @@ def test_the_image_as_relief_puts_the_limit_where_its_gradient_is():
     semantic = np.ones(SIZE, np.uint8)
     for settings in (LITERAL, SEMANTIC):
         settings = changed(settings, thin=False, closing=1)
-        flooded = extract(image, boundary, semantic, changed(settings, relief="image"))
+        flooded = extract(image, boundary, semantic, changed(settings, relief="image")).instances
         assert sorted(i.box[2] - i.box[0] for i in flooded) == pytest.approx([33, 37], abs=1)
 
 

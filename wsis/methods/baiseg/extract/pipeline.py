@@ -45,19 +45,8 @@ def extract(
     semantic: np.ndarray,
     settings: BaisegSpec,
     certainty: np.ndarray | None = None,
-) -> list[Extracted]:
-    """Instances of an image, best first; arguments and errors as those of `extract_steps`."""
-    return extract_steps(image, boundary, semantic, settings, certainty).instances
-
-
-def extract_steps(
-    image: np.ndarray,
-    boundary: np.ndarray | None,
-    semantic: np.ndarray,
-    settings: BaisegSpec,
-    certainty: np.ndarray | None = None,
 ) -> Steps:
-    """Instances of an image with every step.
+    """Instances of an image, with the maps that lead to them.
 
     Args:
         image: h x w x 3 uint8 RGB
