@@ -21,9 +21,10 @@ EXTRACTION = tuple(
 
 
 def stages(recipe: Recipe) -> Stages | None:
-    """BAISeg, and a ResNet-50 Mask R-CNN on its masks of the training images (erratum mask-rcnn-retraining).
+    """BAISeg, then a ResNet-50 Mask R-CNN on its masks of the training images.
 
-    Those masks come from the semantic masks that BAISeg was trained with, whatever is evaluated.
+    Those masks are extracted from the semantic masks that BAISeg was trained with, whatever is evaluated
+    (erratum mask-rcnn-retraining).
     """
     if not recipe.baiseg.mask_rcnn:
         return None

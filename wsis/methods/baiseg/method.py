@@ -46,8 +46,8 @@ TINY_WIDTH = 32  # hidden channels of the semantic head and of the contrast's em
 class BAISeg(Parts):
     """The network, its losses, and the instances of an image.
 
-    Its base is the backbone with the semantic branch, the boundary branch is the masks' part. What a frozen
-    base says of a crop is kept on the crop's batch.
+    Its base is the backbone with the semantic branch, the boundary branch is the masks' part. The
+    features of a frozen base are kept on the batch.
     threshold: of the boundary map; the recipe's, or None until `calibrate` has chosen one.
     """
 
@@ -104,7 +104,7 @@ class BAISeg(Parts):
     def losses(self, batch: SemanticBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """loss_boundary, loss_semantic and loss_contrast of a batch, weighted; Eq. 7 is their sum.
 
-        Of a base without masks or masks on a frozen base, only the terms that train it.
+        A recipe that trains one part alone has only the terms that train it.
         A term without labels (no valid pixel, too few pixels of a kind) is zero with a gradient path, as is
         the contrast before `contrast_warmup` iterations.
         """
@@ -156,7 +156,8 @@ class BAISeg(Parts):
     def _map(self, sample: SemanticSample, key: str) -> Maps:
         """One image at a time: at original size they rarely have one shape, and memory stays small.
 
-        What the network says of an image is kept on it for other readings of the same weights. key: theirs
+        The network's maps are kept on the sample, for other readings of the same weights.
+        key: digest of the weights
         """
         spec, image = self.spec, sample.image.cpu().numpy().transpose(1, 2, 0)
         features = cache(lambda: self._seen(sample))

@@ -27,7 +27,7 @@ SECOND = {
 
 
 def stages(recipe: Recipe) -> Stages:
-    """The network, the same for all rows that only merge, drop or retrain otherwise, and its Mask R-CNN."""
+    """The network, shared by rows that differ in merging, dropping and retraining alone; its Mask R-CNN."""
     given = recipe.boxcaseg.model_dump(mode="json")
     usual = BoxCasegSpec().model_dump(mode="json")
     names = {key: key.removeprefix("boxcaseg.") for key in SECOND}
@@ -41,12 +41,12 @@ def stages(recipe: Recipe) -> Stages:
 def keep_proportions(
     tree: dict[str, Any], published: Recipe, scale: dict[str, Any], user: dict[str, Any]
 ) -> None:
-    """Generated salient images keep their share of DUTS-Single, and, drawn from the union, of the objects.
+    """Keep the share of salient images that the published recipe has.
 
-    `data.shapes.salient_images` stands for all 7991 beside VOC's objects. COCO has 33 times as many objects,
-    beside which random sampling hardly finds a salient image (Sec. 4.2.3). On VOC images of another list than
-    the paper's, whose natural ratio is not known here, a fixed one near the paper's (76 : 24) takes the place
-    of random sampling.
+    `data.shapes.salient_images` stands for all 7991 beside VOC's objects. COCO has 33 times as many objects:
+    random sampling there hardly finds a salient image (Sec. 4.2.3), and generated ones become fewer. A VOC
+    list that is not the paper's has an unknown natural ratio: there a fixed ratio near the paper's (76 : 24)
+    replaces random sampling.
     """
     here, spec, decided = tree["boxcaseg"], published.boxcaseg, scale | user
     data, drawn = published.data.dataset, tree["data"]["shapes"]["salient_images"]

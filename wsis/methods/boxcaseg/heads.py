@@ -29,7 +29,7 @@ class SegmentationHead(nn.Module):
 
 
 class ConvTransfer(nn.Module):
-    """The parameters of a 1x1 convolution, computed from another one's without gradients to these.
+    """The parameters of a 1x1 convolution, computed from another one's, which get no gradient.
 
     A two-layer perceptron maps each output channel's row of C' weights; the bias b becomes k b + c. In
     float32 whatever the precision of the rest: the rows are small numbers.
@@ -53,7 +53,7 @@ class ConvTransfer(nn.Module):
 
 
 class TransferredHead(nn.Module):
-    """A segmentation head whose convolutions come from the weak head; its batch norm does not."""
+    """A segmentation head whose convolutions come from the weak head, with a batch norm of its own."""
 
     def __init__(self, channels: int, momentum: float = 0.1) -> None:
         super().__init__()

@@ -29,9 +29,9 @@ NOTE = (
 
 
 def rules_of(recipe: Recipe) -> ProxySpec | None:
-    """Whose masks of given boxes a row is about, and how they are merged and dropped; None for no such row.
+    """The run that predicts a row's masks of given boxes, and how they are merged and dropped.
 
-    A baseline's masks stay as they are: no Mask R-CNN learns them.
+    None for a row without such masks. A baseline's masks stay as they are: no Mask R-CNN learns them.
     """
     from wsis.declare.recipe import ProxySpec
     from wsis.methods import info_of
@@ -42,7 +42,7 @@ def rules_of(recipe: Recipe) -> ProxySpec | None:
 
 
 def setting(spec: ProxySpec) -> str:
-    """What rows of one quality share: who wins contested pixels, the threshold, and of what agreement."""
+    """Key of rows with the same masks: who wins contested pixels, the threshold, and its agreement."""
     return f"{spec.order if spec.merge else RAW}, {spec.drop or 0:g}, {spec.agreement}"
 
 

@@ -96,10 +96,10 @@ class BoxCaseg(BoxFiller, Parts):
     def _pixel_loss(self, features: Tensor, batch: PatchBatch) -> Tensor:
         """Eq. 3 on the salient patches; without any, the heads don't run and batch norm's statistics stay.
 
-        A batch may be a shard of an iteration's, and the mean of the shards' losses is what is minimised. At
-        a fixed ratio a salient patch weighs the same in whatever shard it lies. In random draws only the
-        shard's own number of them is known: it has the mean over those, as each device's part in the released
-        code, so that a shard without any adds nothing and a patch beside few others weighs more.
+        A batch may be one shard of an iteration; the mean of the shards' losses is minimised. At a fixed
+        ratio a salient patch weighs the same in every shard. In random draws each shard takes the mean over
+        its own salient patches, as each device does in the released code: a shard without any adds nothing,
+        and a patch beside few others weighs more.
         """
         heads = [head for head in (self.salient, self.transferred) if head is not None]
         if not heads or not batch.salient.any():

@@ -30,12 +30,12 @@ BOX, SALIENT = 0, 1  # kinds of patches; their orders are drawn apart
 
 
 def uses_boxes(recipe: Recipe) -> bool:
-    """Does the training take object patches? Without the weak head nothing learns from them."""
+    """True if the training takes object patches: only the weak head learns from them."""
     return "weak" in recipe.boxcaseg.heads
 
 
 def uses_salient(recipe: Recipe) -> bool:
-    """Does the training take salient images? Raises WsisError where a head needs what supervision hides."""
+    """True if the training takes salient images. Raises WsisError where a head needs hidden ones."""
     if recipe.data.supervision == "boxes+salient":
         return True
     needy = [head for head in recipe.boxcaseg.heads if head != "weak"]
@@ -48,7 +48,7 @@ def uses_salient(recipe: Recipe) -> bool:
 
 
 def salient_share(recipe: Recipe) -> float | None:
-    """Salient patches among those of a training, where boxcaseg.ratio fixes it; None: the draw decides."""
+    """Share of salient patches that boxcaseg.ratio fixes, 0 to 1; None where the draw or one kind decides."""
     ratio = recipe.boxcaseg.ratio
     if ratio == "random" or not (uses_boxes(recipe) and uses_salient(recipe)):
         return None
@@ -64,8 +64,8 @@ def patch_batches(
     The global batch of recipe.schedule.batch patches is split as in `wsis.data.loading.train_batches`.
     root: None where `uses_boxes` is false; salient: None where `uses_salient` is.
     boxcaseg.ratio: "random" draws from the union of both kinds, each once an epoch. "a:b" gives a batch its
-    shares of box and salient patches, spread evenly over its places; where they are no whole numbers they
-    take turns over the iterations so that the ratio holds in the long run.
+    shares of box and salient patches, spread evenly over its places. Shares that are no whole numbers
+    alternate between iterations, so that the ratio holds in the long run.
     boxcaseg.salient_images: that many, drawn from the list by the recipe's seed; fewer are part of more.
     Boxes without area inside their image are left out. Raises WsisError where the batch can't be split
     evenly, a kind of patches is needed but missing, or a file can't be read.

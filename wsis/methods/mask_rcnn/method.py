@@ -27,8 +27,8 @@ MASKED = ("masks", "masks-voc", "masks-nonvoc", "proxy")  # supervisions that ho
 class MaskRCNN(Parts):
     """torchvision's Mask R-CNN behind the engine's faces; images come resized and padded.
 
-    Its base is the detector: backbone, proposals and box head. Frozen, its features and regions of a batch
-    are kept on the batch, and its detections in a group of images on the first of them.
+    Its base is the detector: backbone, proposals and box head. A frozen base's features and regions are kept
+    on the batch, its detections in a group of images on the first image.
     """
 
     mask_part = ("roi_heads.mask_",)
