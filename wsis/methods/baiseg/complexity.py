@@ -10,7 +10,6 @@ Modules are built without weights and run on PyTorch's meta device: nothing is c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -21,7 +20,7 @@ from wsis.declare.recipe import ModelSpec, Recipe
 from wsis.errors import WsisError
 from wsis.measures.measure import Measured, Subject
 from wsis.methods.baiseg.cascade import BoundaryModule
-from wsis.methods.baiseg.dense import build_dense
+from wsis.methods.baiseg.dense import DenseFeatures, build_dense
 from wsis.methods.baiseg.semantic_head import Projection, SemanticHead
 
 SIDE = 416  # pixels of the image (Sec. 4.2), and cells of Tables 4 and 5's feature map
@@ -67,14 +66,14 @@ def complexity(recipe: Recipe, kind: Kind) -> dict[str, float]:
         known = " and ".join(CLASSES)
         raise WsisError(f"complexity: counted for published recipes ({known}), not '{recipe.data.dataset}'")
     spec = recipe.baiseg
-    dense = _backbone(recipe.model, spec.multi_scale, spec.stage_dim)
+    dense, of_dense = _backbone(recipe.model, spec.multi_scale, spec.stage_dim)
     with torch.device("meta"):
         features = torch.zeros(1, dense.channels, SIDE // dense.stride, SIDE // dense.stride)
         module = BoundaryModule(dense.channels, spec)
         head = SemanticHead(dense.channels, CLASSES[recipe.data.dataset])
         of_module = multiply_adds(module, features)
-        inference = dense.operations + of_module + multiply_adds(head, features)
-        total = dense.parameters + sum(parameters(net) for net in (module, head, Projection(spec.dim)))
+        inference = of_dense + of_module + multiply_adds(head, features)
+        total = parameters(dense) + sum(parameters(net) for net in (module, head, Projection(spec.dim)))
         printed = _printed(recipe) if kind == "module" else (inference, total)
     return {
         "GFLOPs": printed[0] / 1e9,
@@ -131,20 +130,13 @@ def _operations(layer: nn.Module, x: Tensor, output: Tensor) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class _Backbone:
-    operations: int  # on an image of SIDE x SIDE pixels
-    parameters: int
-    channels: int
-    stride: int
-
-
 @lru_cache
-def _backbone(model: ModelSpec, multi_scale: bool, stage_dim: int) -> _Backbone:
+def _backbone(model: ModelSpec, multi_scale: bool, stage_dim: int) -> tuple[DenseFeatures, int]:
+    """The backbone, and its operations on an image of SIDE x SIDE pixels."""
     with torch.device("meta"):
         net = build_dense(model.model_copy(update={"weights": "none"}), multi_scale, stage_dim)
         operations = multiply_adds(net, torch.zeros(1, 3, SIDE, SIDE))
-    return _Backbone(operations, parameters(net), net.channels, net.stride)
+    return net, operations
 
 
 def _printed(recipe: Recipe) -> tuple[int, int]:

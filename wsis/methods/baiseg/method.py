@@ -109,40 +109,25 @@ class BAISeg(Parts):
         the contrast before `contrast_warmup` iterations.
         """
         spec, size = self.spec, batch.semantic.shape[-2:]
-        features, losses = self._features(batch), {}
+        features, losses = self.of_base(batch, lambda: self.backbone(self._normalised(batch.images))), {}
         if not self.frozen:
             semantic = semantic_loss(_to_size(self.semantic(features), size), batch.semantic, spec.hardest)
             losses = {"loss_semantic": spec.weight_semantic * semantic}
         if self.recipe.model.trained == "base":
             return losses
         logits, embedded = self.boundary(features)
-        edge, valid = self._contours(batch)
+        edge, valid = contours(batch.semantic)
+        if batch.instances is not None:  # the masks of objects supervise
+            edge, _ = contours(batch.instances, void=-1)
         boundary = boundary_loss(_to_size(logits, size).squeeze(1), edge, valid)
         losses |= {"loss_boundary": spec.weight_boundary * boundary}
         if self.projection is not None:
-            contrast = self._contrast(embedded, logits, edge, valid, generator)
+            embeddings = self.projection(embedded)
+            contrast = contrast_loss(embeddings, logits.squeeze(1), edge, valid, spec, generator)
+            # The factor and not a branch: on a graphics card the iteration is not known to the CPU.
+            contrast = contrast * (self.iteration >= spec.contrast_warmup)
             losses["loss_contrast"] = spec.weight_ppc * contrast
         return losses
-
-    def _features(self, batch: SemanticBatch) -> Tensor:
-        """The backbone's features of a batch."""
-        return self.of_base(batch, lambda: self.backbone(self._normalised(batch.images)))
-
-    def _contrast(
-        self, embedded: Tensor, logits: Tensor, edge: Tensor, valid: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        """L_P (Eq. 6) on the grid of the features, from iteration `contrast_warmup` on."""
-        embeddings = self.projection(embedded)
-        loss = contrast_loss(embeddings, logits.squeeze(1), edge, valid, self.spec, generator)
-        # The factor and not a branch: on a graphics card the iteration is not known to the CPU.
-        return loss * (self.iteration >= self.spec.contrast_warmup)
-
-    def _contours(self, batch: SemanticBatch) -> tuple[Tensor, Tensor]:
-        """Edge and valid pixels, B x S x S bool: of classes, or of objects where their masks supervise."""
-        edge, valid = contours(batch.semantic)
-        if batch.instances is not None:
-            edge, _ = contours(batch.instances, void=-1)
-        return edge, valid
 
     def _normalised(self, images: Tensor) -> Tensor:
         return (images.float() - self.mean) / self.std

@@ -9,6 +9,7 @@ import json
 import tempfile
 import time
 import tracemalloc
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -123,18 +124,9 @@ def _check(raw: Path) -> None:
 
 def _peak(raw: Path, images: int, out: Path) -> float:
     """kB that writing so many images needs, read from `raw` again and again."""
-
-    def repeated():
-        left = images
-        while left:
-            for image in read_proxies(raw):
-                yield image
-                left -= 1
-                if not left:
-                    return
-
+    repeated = chain.from_iterable(read_proxies(raw) for _ in count())
     tracemalloc.start()
-    write_annotations(repeated(), CATEGORIES, out, RULES)
+    write_annotations(islice(repeated, images), CATEGORIES, out, RULES)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak / 1024

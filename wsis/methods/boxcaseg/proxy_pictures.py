@@ -14,10 +14,11 @@ import numpy as np
 from pycocotools import mask as rle
 from torch import nn
 
-from wsis.data.roots import Instance, Picture
-from wsis.data.transforms import decode_mask, read_image
+from wsis.data.roots import Picture
+from wsis.data.transforms import read_image
 from wsis.declare.recipe import ProxySpec
 from wsis.evaluation.class_agnostic import paired_ious
+from wsis.evaluation.rle import truth_rle
 from wsis.methods.boxcaseg.box_masks import predict_boxes
 from wsis.methods.fill import object_samples
 from wsis.pictures import canvas
@@ -74,13 +75,13 @@ def image_masks(method: nn.Module, picture: Picture, rules: ProxySpec, name: str
     (sample,) = object_samples([picture])
     objects = [instance for instance in picture.instances if not instance.crowd]
     raw = [mask.rle for mask in predict_boxes(method, [sample], method.spec)[0]]
-    bboxes = np.array([_xywh(instance) for instance in objects])
+    boxes = np.array([instance.box for instance in objects])
+    bboxes = np.hstack([boxes[:, :2], (boxes[:, 2:] - boxes[:, :2]).clip(min=0)])
     rng = np.random.default_rng([method.recipe.seed, picture.id]) if rules.order == "random" else None
     merged = merge(raw, bboxes, rules.order, rng) if rules.merge else raw
     agreement = agreements(merged, bboxes, rules.agreement)
     size = picture.height, picture.width
-    truth = np.stack([decode_mask(instance.segmentation, *size) for instance in objects])
-    outlines = list(rle.encode(np.asfortranarray(truth.transpose(1, 2, 0).astype(np.uint8))))
+    outlines = [truth_rle(instance.segmentation, size) for instance in objects]
     return Masks(
         name,
         sample.image.permute(1, 2, 0).numpy(),
@@ -89,7 +90,7 @@ def image_masks(method: nn.Module, picture: Picture, rules: ProxySpec, name: str
         agreement,
         ~dropped(agreement, rules.drop),
         _decoded(raw, size),
-        truth,
+        _decoded(outlines, size),
         paired_ious(merged, outlines),
     )
 
@@ -117,11 +118,6 @@ def proxy_masks(subject: Subject, rules: ProxySpec) -> list[Masks]:
             )
         )
     return images
-
-
-def _xywh(instance: Instance) -> tuple[float, ...]:
-    x0, y0, x1, y1 = instance.box
-    return x0, y0, max(x1 - x0, 0.0), max(y1 - y0, 0.0)
 
 
 def _decoded(masks: Sequence[dict], size: tuple[int, int]) -> np.ndarray:

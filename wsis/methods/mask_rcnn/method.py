@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
+from wsis.data.loading import MASKED
 from wsis.data.structures import PADDING, Batch, Instances, Sample, Targets
 from wsis.declare.recipe import PredictSpec, Recipe
 from wsis.errors import WsisError
@@ -20,8 +21,6 @@ from wsis.methods.mask_rcnn.paste import box_masks, paste_masks
 from wsis.methods.mask_rcnn.proposals import Proposals
 from wsis.methods.mask_rcnn.roi_heads import Detections, MaskRoIHeads, Regions
 from wsis.methods.parts import Parts
-
-MASKED = ("masks", "masks-voc", "masks-nonvoc", "proxy")  # supervisions that hold masks
 
 
 class MaskRCNN(Parts):
