@@ -178,8 +178,6 @@ def test_the_smallest_crop_that_is_taken_fits_the_network(shapes, backbone):
 def test_what_is_refused(shapes, tmp_path):
     with pytest.raises(WsisError, match="8 images can't be split over 3 processes"):
         take(1, baiseg(), shapes, world=3)
-    with pytest.raises(WsisError, match=r"data\.supervision 'boxes' gives no semantic maps"):
-        take(1, baiseg(supervision="boxes"), shapes)
     root = tmp_path / "copy"
     shutil.copytree(shapes, root)
     file = root / "semantic" / "train" / "000007.png"

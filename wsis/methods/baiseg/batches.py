@@ -35,12 +35,12 @@ def semantic_batches(recipe: Recipe, root: Root, shard: Shard = Shard()) -> Iter
     The global batch of recipe.schedule.batch crops is split as in `wsis.data.loading.train_batches`. A crop
     is baiseg.crop x baiseg.crop pixels at random of the image resized to one of data.short_side (its long
     side at most data.max_side), padded at random where that is smaller, then mirrored as data.augment says.
-    Raises WsisError where the batch can't be split evenly, supervision gives no maps, the crop does not suit
-    the backbone, or a file can't be read.
+    Raises WsisError where the batch can't be split evenly, the crop does not suit the backbone, or a file
+    can't be read.
     """
     size = recipe.schedule.batch
     check_split(size, "images", shard)
-    _check(recipe)
+    _check_crop(recipe)
     return stream(_Source(recipe, root), size, shard)
 
 
@@ -79,13 +79,8 @@ def training_samples(recipe: Recipe, root: Root, pictures: Sequence[Picture]) ->
         yield replace(_sample(picture, None), semantic=maps.labels(picture))
 
 
-def _check(recipe: Recipe) -> None:
-    supervision, crop, backbone = recipe.data.supervision, recipe.baiseg.crop, recipe.model.backbone
-    if supervision not in ("semantic", "masks"):
-        raise WsisError(
-            f"data.supervision '{supervision}' gives no semantic maps: set 'semantic', or 'masks' for the"
-            " control that sees instances"
-        )
+def _check_crop(recipe: Recipe) -> None:
+    crop, backbone = recipe.baiseg.crop, recipe.model.backbone
     multiple = BACKBONES[backbone].multiple
     if crop % multiple:
         raise WsisError(

@@ -23,7 +23,7 @@ from wsis.errors import WsisError
 
 GROUPS = ("contour", "contact", "texture", "interior")
 REACH = 3  # pixels in any of eight directions: within them groups would disturb each other
-FOUND = 0.5  # IoU above which a prediction finds its object
+LEAST_IOU = 0.5  # IoU above which a prediction finds its object
 # Bins of the ROC curve: the upper 20 bits of a float32, 2048 a power of two. Weak responses are as well told
 # apart as strong ones; two within 0.05 % of each other are ties.
 _DROPPED = 12
@@ -106,13 +106,13 @@ def separated(objects: Sequence[dict], predictions: Sequence[dict], pairs: np.nd
 
     objects, predictions: compressed RLEs, predictions best first. A pair is separated where the prediction of
     the highest IoU with the one object is not that of the other, and each of the two finds its object: IoU
-    above FOUND, so that cutting everything into pieces separates nothing. Their classes do not matter.
+    above LEAST_IOU, so that cutting everything into pieces separates nothing. Their classes do not matter.
     """
     if len(pairs) == 0 or len(predictions) == 0:
         return np.zeros(len(pairs), bool)
     objects, predictions = list(objects), list(predictions)
     ious = masks.iou(predictions, objects, [0] * len(objects)).T  # N x P
-    best, detected = ious.argmax(1), ious.max(1) > FOUND
+    best, detected = ious.argmax(1), ious.max(1) > LEAST_IOU
     one, other = pairs[:, 0], pairs[:, 1]
     return (best[one] != best[other]) & detected[one] & detected[other]
 

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsis.data.transforms import padded
 from wsis.errors import WsisError
 from wsis.methods.baiseg.boundary_loss import contours
 from wsis.methods.baiseg.extract.gradient import colour_gradient
-from wsis.nn.backbones import MULTIPLE
 
 
 @dataclass
@@ -49,7 +49,7 @@ def boundary_of(kind: str, image: np.ndarray, instances: np.ndarray | None) -> n
 
 def network_input(image: Tensor) -> Tensor:
     """3 x h x w uint8 at original resolution (Sec. 4.2), stretched to the next multiples of 32."""
-    height, width = (-(-side // MULTIPLE) * MULTIPLE for side in image.shape[-2:])
+    height, width = map(padded, image.shape[-2:])
     if (height, width) == tuple(image.shape[-2:]):
         return image
     stretched = F.interpolate(image[None].float(), size=(height, width), mode="bilinear", align_corners=False)
