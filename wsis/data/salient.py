@@ -62,8 +62,7 @@ def open_salient(
 ) -> SalientRoot:
     """Open the images of one split; for `train` without train.txt those that the rule of one object keeps.
 
-    cache: folder for the rule's listing, which takes a look at every mask, if it can be written to; None:
-    look anew each time.
+    cache: folder that keeps the rule's listing, so that the masks are read once; None: read them each time.
     Raises WsisError naming what is missing: the folders, the list, an image or a mask; or where none is left.
     """
     path = Path(path)
@@ -139,33 +138,20 @@ def _listed(listing: Path) -> list[str]:
 
 
 def _single(path: Path, names: list[str], masks: list[Path], cache: Path | None, workers: int) -> list[bool]:
-    """Whether each image has one object; the listing is kept in `cache` under the masks' names and times."""
+    """Whether each image has one object. A listing in `cache` is valid while names, sizes and times are."""
     digest = hashlib.sha256(f"{path.resolve()} {RULE}".encode())
     for name, mask in zip(names, masks, strict=True):
         stat = mask.stat()
         digest.update(f"\n{name} {stat.st_size} {stat.st_mtime_ns}".encode())
     file = None if cache is None else Path(cache) / f"single_{path.name}_{digest.hexdigest()[:10]}.json"
-    kept = _read_listing(file)
-    if kept is not None:
-        return [name in kept for name in names]
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
-        found = list(pool.map(lambda mask: has_one_object(read_mask(mask)), masks))
     if file is not None:
-        _write_listing(file, names, found)
-    return found
-
-
-def _read_listing(file: Path | None) -> set[str] | None:
-    """The names kept by the rule; None where there is no listing yet, or none that can be read."""
-    try:
-        return None if file is None else set(read_json(file)["names"])
-    except (WsisError, KeyError, TypeError):
-        return None
-
-
-def _write_listing(file: Path, names: list[str], found: list[bool]) -> None:
-    """Keep the listing; where the folder can't be written to it is made anew the next time."""
-    kept = [name for name, one in zip(names, found, strict=True) if one]
-    content = {"rule": RULE, "of": len(names), "count": len(kept), "names": kept}
-    with suppress(WsisError):
-        write_json(file, content)
+        with suppress(WsisError, KeyError, TypeError):  # no listing yet, or none that can be read
+            kept = set(read_json(file)["names"])
+            return [name in kept for name in names]
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
+        single = list(pool.map(lambda mask: has_one_object(read_mask(mask)), masks))
+    if file is not None:
+        listed = [name for name, one in zip(names, single, strict=True) if one]
+        with suppress(WsisError):  # where the folder can't be written to, the masks are read again next time
+            write_json(file, {"rule": RULE, "of": len(names), "count": len(listed), "names": listed})
+    return single

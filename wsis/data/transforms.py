@@ -16,6 +16,7 @@ from pycocotools import mask as rle
 from torch.nn.functional import interpolate
 
 from wsis.errors import WsisError
+from wsis.evaluation.rle import truth_rle
 from wsis.nn.backbones import MULTIPLE
 
 MASKS_AT_ONCE = 16  # bounds the float copies while masks are resized
@@ -54,11 +55,7 @@ def read_image(path: Path, height: int, width: int) -> np.ndarray:
 
 def decode_mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
     """COCO polygons, uncompressed or compressed RLE -> h x w bool."""
-    if isinstance(segmentation, list):
-        segmentation = rle.merge(rle.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        segmentation = rle.frPyObjects(segmentation, height, width)
-    return rle.decode(segmentation).astype(bool)
+    return rle.decode(truth_rle(segmentation, (height, width))).astype(bool)
 
 
 def network_size(height: int, width: int, short: int, longest: int) -> tuple[int, int, float]:

@@ -32,7 +32,7 @@ def predict(method: Method, root: Root, path: Path, fabric: Fabric, show: bool =
     samples = method.samples(root, rank, world)
     if world == 1:
         samples = shared_samples(samples_key(recipe, root, recipe.data.eval), samples)
-    with Progress(f"{recipe.id}: images", root.eval_images // world, 0, show and rank == 0) as progress:
+    with Progress(f"{recipe.id}: images", len(root.eval) // world, 0, show and rank == 0) as progress:
         predict_samples(method, samples, root.category_ids, path, fabric, progress)
     return told
 

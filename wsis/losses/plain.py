@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsis.declare.recipe import PairwiseSpec
 from wsis.losses.colour import ColourEdges, shifted
 
 
@@ -28,8 +29,7 @@ def plain_pairwise_loss(
     rectangles: Tensor,
     image_index: Tensor,
     edges: ColourEdges,
-    membership: str = "any",
-    normalise: str = "edges",
+    spec: PairwiseSpec = PairwiseSpec(),
     masks: Tensor | None = None,
 ) -> Tensor:
     """The same number as `wsis.losses.pairwise.pairwise_loss` without weights."""
@@ -47,7 +47,7 @@ def plain_pairwise_loss(
     there = neighbours(torch.ones_like(valid))
     other_on, other_off = neighbours(on), neighbours(off)
     same = -torch.logaddexp(on[:, None] + other_on, off[:, None] + other_off)
-    if membership == "centre":
+    if spec.edges == "centre":
         member = inside[:, None] & neighbours(valid) & there
     else:
         member = (inside[:, None] | neighbours(inside)) & valid[:, None] & neighbours(valid) & there
@@ -59,6 +59,6 @@ def plain_pairwise_loss(
         different = -torch.logaddexp(on[:, None] + other_off, off[:, None] + other_on)
         loss = torch.where(masks[:, None] == neighbours(masks), same, different)
     sums = (loss * supervised).flatten(1).sum(1)
-    if normalise == "edges":
-        return (sums / member.flatten(1).sum(1).clamp(min=1)).mean()
-    return sums.sum() / supervised.sum().clamp(min=1)
+    if spec.normalise == "supervised":
+        return sums.sum() / supervised.sum().clamp(min=1)
+    return (sums / member.flatten(1).sum(1).clamp(min=1)).mean()
