@@ -95,7 +95,7 @@ ONE, TWO = MASKS["one"][0], MASKS["two"][0]
 def test_without_a_list_the_rule_chooses(write, folders, tmp_path):
     root = write({"c": ONE, "a": ONE, "b": TWO}, folders)
     found = open_salient(root)
-    assert found.names == ("a", "c") and len(found) == 2 and found.listed == 3
+    assert found.names == ("a", "c") and len(found) == 2
     image, mask = found.pairs[1]
     assert (image.parent.name, image.name) == (folders[0], "c.jpg") and mask.name == "c.png"
     assert check_root(root).layout == "salient" and check_root(root).ok
@@ -104,9 +104,7 @@ def test_without_a_list_the_rule_chooses(write, folders, tmp_path):
 def test_a_list_is_used_as_it_is(write):
     root = write({"c": ONE, "a": ONE, "b": TWO}, listing=["b", "c", "b"])
     found = open_salient(root)
-    assert found.names == ("b", "c") and found.listed == 2
-    with pytest.raises(WsisError, match=r"val\.txt: missing"):
-        open_salient(root, "val")
+    assert found.names == ("b", "c")
 
 
 def test_the_listing_is_kept_until_a_mask_changes(write, tmp_path, monkeypatch):

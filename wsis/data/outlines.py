@@ -13,9 +13,9 @@ Outline = list[tuple[np.ndarray, bool]]
 Draw = Callable[[np.random.Generator], Outline]
 
 
-def _circle(radius: float = 1.0, x: float = 0.0, y: float = 0.0, n: int = 40) -> np.ndarray:
-    angle = np.arange(n) * (2 * np.pi / n)
-    return np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle)], 1)
+def _circle(radius: float = 1.0, x: float = 0.0) -> np.ndarray:
+    angle = np.arange(40) * (2 * np.pi / 40)
+    return np.stack([x + radius * np.cos(angle), radius * np.sin(angle)], 1)
 
 
 def _polar(radii: np.ndarray) -> np.ndarray:

@@ -90,7 +90,10 @@ def resize(view: View, height: int, width: int) -> View:
     masks = None if view.masks is None else resize_masks(view.masks, height, width)
     resized = View(resize_image(view.image, height, width), boxes, view.labels, masks, view.has_mask)
     keep = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)
-    return resized if keep.all() else _select(resized, keep)
+    if keep.all():
+        return resized
+    pick = lambda array: None if array is None else array[keep]  # noqa: E731
+    return View(resized.image, *map(pick, (boxes, view.labels, masks, view.has_mask)))
 
 
 def flip(view: View, transpose: bool, horizontal: bool, vertical: bool) -> View:
@@ -124,8 +127,3 @@ def augment(view: View, kind: str, rng: np.random.Generator) -> View:
 def padded(size: int) -> int:
     """The next multiple of the backbones' coarsest stride."""
     return -(-size // MULTIPLE) * MULTIPLE
-
-
-def _select(view: View, keep: np.ndarray) -> View:
-    pick = lambda array: None if array is None else array[keep]  # noqa: E731
-    return View(view.image, view.boxes[keep], view.labels[keep], pick(view.masks), pick(view.has_mask))

@@ -181,7 +181,7 @@ def _finish(
         **{"recipe": job.recipe.id, "scale": job.scale, **summary},
         "code": code,
         "weights": digest(job.folder / "model.pt"),
-        "deviations": [*job.deviations, *summary["deviations"], *_unofficial(root), *_untaught(taught)],
+        "deviations": [*job.deviations, *summary["deviations"], *_odd_data(root, taught)],
         "data": data,
     }
     if job.parent is not None:
@@ -198,20 +198,20 @@ def _finish(
     write_json(job.folder / "train.json", content)
 
 
-def _unofficial(root: Root) -> list[str]:
-    """A deviation for each official split whose number of images is not the official one."""
-    return [
+def _odd_data(root: Root, taught: dict[str, Any] | None) -> list[str]:
+    """Deviations of the data: splits without the official number of images, and no proxy mask to learn.
+
+    Without one, a Mask R-CNN's AP is that of an untrained mask head.
+    """
+    deviations = [
         f"data: {split} has {listed} images, the official split {expected}"
         for split, (listed, expected, same) in official(root).items()
         if not same
     ]
-
-
-def _untaught(taught: dict[str, Any] | None) -> list[str]:
-    """A deviation where a Mask R-CNN had no mask to learn: its AP is that of an untrained mask head."""
-    if taught is None or taught.get("kept") != 0:  # detected instances are never dropped
-        return []
-    return [f"all {taught['objects']} proxy masks were dropped: boxes were learnt, masks not at all"]
+    if taught is not None and taught.get("kept") == 0:  # detected instances are never dropped
+        text = f"all {taught['objects']} proxy masks were dropped: boxes were learnt, masks not at all"
+        deviations.append(text)
+    return deviations
 
 
 _roots: dict[tuple[Path, str], Root] = {}

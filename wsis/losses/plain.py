@@ -14,16 +14,6 @@ from wsis.declare.recipe import PairwiseSpec
 from wsis.losses.colour import ColourEdges, shifted
 
 
-def directed(edges: ColourEdges) -> tuple[list[tuple[int, int]], Tensor]:
-    """All 2K directed offsets and B x 2K x H x W bool similarity of each cell to that neighbour."""
-    offsets, maps = [], []
-    for k, (dy, dx) in enumerate(edges.offsets):
-        similar = edges.similar[:, k]
-        offsets += [(dy, dx), (-dy, -dx)]
-        maps += [similar, shifted(similar, -dy, -dx)]
-    return offsets, torch.stack(maps, 1)
-
-
 def plain_pairwise_loss(
     logits: Tensor,
     rectangles: Tensor,
@@ -34,7 +24,10 @@ def plain_pairwise_loss(
 ) -> Tensor:
     """The same number as `wsis.losses.pairwise.pairwise_loss` without weights."""
     height, width = logits.shape[1:]
-    offsets, similar = directed(edges)
+    offsets, maps = [], []  # of all 2K directed edges
+    for (dy, dx), similar in zip(edges.offsets, edges.similar.unbind(1), strict=True):
+        offsets += [(dy, dx), (-dy, -dx)]
+        maps += [similar, shifted(similar, -dy, -dx)]
     y, x = torch.arange(height, device=logits.device), torch.arange(width, device=logits.device)
     x0, y0, x1, y1 = rectangles[:, :, None, None].unbind(1)
     inside = (x >= x0) & (x < x1) & (y[:, None] >= y0) & (y[:, None] < y1)  # N x H x W
@@ -52,7 +45,7 @@ def plain_pairwise_loss(
     else:
         member = (inside[:, None] | neighbours(inside)) & valid[:, None] & neighbours(valid) & there
     if masks is None:
-        supervised = member & similar[image_index]
+        supervised = member & torch.stack(maps, 1)[image_index]
         loss = same
     else:
         supervised = member

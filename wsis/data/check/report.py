@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 DECODE_UP_TO = 2000  # images: smaller roots are decoded in full unless told otherwise
+READERS = 2  # threads
 FETCH = "fetch the file again"
 SHOWN = 10  # findings of one kind that `lines` prints
 ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
@@ -77,7 +78,7 @@ class CheckReport:
         return "\n".join(self.lines())
 
 
-def check_root(path: Path, decode: bool | None = None, workers: int = 2) -> CheckReport:
+def check_root(path: Path, decode: bool | None = None) -> CheckReport:
     """Check a COCO, VOC or saliency root (a `shapes` root is COCO's layout and may hold a saliency root).
 
     decode: decode every image in full; None: only where a split has at most DECODE_UP_TO images, else look at
@@ -92,7 +93,7 @@ def check_root(path: Path, decode: bool | None = None, workers: int = 2) -> Chec
     if not path.is_dir():
         report.problem("root", path, "no such folder", "give the root folder of a data set")
         return report
-    images = Images(report, decode, workers)
+    images = Images(report, decode)
     if (path / "annotations").is_dir():
         report.layout = "coco"
         check_coco(path, report, images)
@@ -130,7 +131,6 @@ class Images:
 
     report: CheckReport
     decode: bool | None
-    workers: int
 
     def check(self, wanted: Iterable[tuple[Path, int | str, tuple[int, int] | None]]) -> None:
         """Files with their ids and annotated (height, width), None where nothing says it."""
@@ -138,7 +138,7 @@ class Images:
         decode = len(wanted) <= DECODE_UP_TO if self.decode is None else self.decode
         look: Callable = lambda entry: self._look(*entry, decode)  # noqa: E731
         grey = []
-        with ThreadPoolExecutor(max(self.workers, 1)) as pool:
+        with ThreadPoolExecutor(READERS) as pool:
             for (path, id, _), (problem, is_grey) in zip(wanted, pool.map(look, wanted), strict=True):
                 if problem:
                     self.report.problem(problem[0], path, *problem[1:], id=id)

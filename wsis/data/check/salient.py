@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsis.data.check.report import CheckReport, Images, official_count
+from wsis.data.check.report import READERS, CheckReport, Images, official_count
 from wsis.data.check.voc import read_names
 from wsis.data.roots import OFFICIAL_SALIENT
 from wsis.data.salient import RULE, files_by_name, has_one_object, read_mask, salient_folders
@@ -33,7 +33,7 @@ def check_salient(root: Path, report: CheckReport, images: Images) -> None:
         names += [name for name in sorted(files) if name not in set(names)]
     if not names:
         report.problem("split", root, "holds no image", "put images and masks of equal names there")
-    with ThreadPoolExecutor(max(images.workers, 1)) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         looks = dict(zip(names, pool.map(lambda name: _look(masks.get(name)), names), strict=True))
     wanted, soft, colour = [], [], []
     for name in names:
