@@ -219,7 +219,7 @@ def eval_image_ids(recipe: Recipe, root: Root) -> list[int]:
 
 
 def eval_annotations(root: Root, folder: Path) -> Path:
-    """The COCO file to evaluate against: the root's own, or for VOC one written into `folder` (once)."""
+    """The COCO file to evaluate against: the root's, or for VOC one that is written into `folder` once."""
     split = root.recipe.data.eval
     if root.dataset != "voc":
         return root.path / "annotations" / f"instances_{split}.json"

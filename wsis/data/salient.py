@@ -5,8 +5,8 @@
 
 A listed root is used as listed: the list is somebody's decision. Without a list every image takes part whose
 mask, binarised, has exactly one 8-connected component larger than 1 % of the image. The paper's DUTS-Single
-are 7991 images of DUTS-TR with one object (BoxCaseg, Sec. 4); neither its list nor its rule is public: this
-rule is ours, and its count another.
+are 7991 images of DUTS-TR with one object (BoxCaseg, Sec. 4). Neither its list nor its rule is public: this
+rule is ours, and keeps another number of images.
 h x w: original size.
 """
 

@@ -57,7 +57,7 @@ def shared_stream(key: Hashable, masks: Hashable, start: int, make: Make) -> Ite
     """Batches from iteration `start` on, with the notes of earlier runs on the same images.
 
     key: `images_key`, and into how many micro-batches an iteration is split
-    masks: `masks_key`; where it is that of the run before, the batches themselves are still there
+    masks: `masks_key`; where it equals that of the run before, that run's batches are used again
     """
     kept, fresh, position = _STREAMS.of(key), None, None
     for iteration in count(start):

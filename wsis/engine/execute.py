@@ -1,8 +1,8 @@
 """One run on every rank: train, predict, make what others learn from, and write the run's folder.
 
-A run's folder holds recipe.json, model.pt, log.jsonl, predictions.json, train.json and environment.json;
-the last two are written at the end, so a folder with all of them is finished; checkpoints/ then keeps a copy
-of train.json and nothing else.
+A run's folder holds recipe.json, model.pt, log.jsonl, predictions.json, train.json and environment.json. The
+last two are written at the end: a folder with all of them is finished, and its checkpoints/ keeps a copy of
+train.json and nothing else.
 """
 
 from __future__ import annotations
@@ -162,8 +162,7 @@ def _start_afresh(job: Job, reason: str) -> None:
 
 def _salient(job: Job) -> SalientRoot | None:
     """The job's salient images; the list of those with one object is kept under results/<scale>/data."""
-    cache = job.folder.parents[1] / "data"
-    return None if job.salient is None else open_salient(job.salient, cache=cache)
+    return None if job.salient is None else open_salient(job.salient, job.folder.parents[1] / "data")
 
 
 def _finish(

@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 
 
 def train_runs(
-    plan: Plan,
-    ids: Sequence[str],
-    results: Path,
-    data_root: Roots = None,
-    options: RunOptions = RunOptions(),
+    plan: Plan, ids: Sequence[str], results: Path, data_root: Roots = None, options: RunOptions = RunOptions()
 ) -> None:
     """Train and predict the plan's runs `ids` in this order into results/<scale>/runs/<id>/.
 

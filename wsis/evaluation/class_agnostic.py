@@ -19,10 +19,7 @@ from wsis.evaluation.rle import truth_rle
 
 
 def evaluate_class_agnostic(
-    predictions: Path,
-    annotations: Path,
-    recipe_id: str | None,
-    image_ids: Collection[int] | None = None,
+    predictions: Path, annotations: Path, recipe_id: str | None, image_ids: Collection[int] | None = None
 ) -> dict[str, Any]:
     """The content of metrics.json for masks of ground-truth boxes.
 

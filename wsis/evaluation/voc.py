@@ -26,10 +26,7 @@ THRESHOLDS = {"AP25": 0.25, "AP50": 0.5, "AP70": 0.7, "AP75": 0.75}
 
 
 def evaluate_voc(
-    predictions: Path,
-    annotations: Path,
-    recipe_id: str | None,
-    image_ids: Collection[int] | None = None,
+    predictions: Path, annotations: Path, recipe_id: str | None, image_ids: Collection[int] | None = None
 ) -> dict[str, Any]:
     """The content of metrics.json under the VOC protocol; the files are COCO results and ground truth.
 
