@@ -95,7 +95,7 @@ ONE, TWO = MASKS["one"][0], MASKS["two"][0]
 def test_without_a_list_the_rule_chooses(write, folders, tmp_path):
     root = write({"c": ONE, "a": ONE, "b": TWO}, folders)
     found = open_salient(root)
-    assert found.names == ("a", "c") and len(found) == 2 and found.listed == 3
+    assert found.names == ("a", "c") and len(found) == 2
     image, mask = found.pairs[1]
     assert (image.parent.name, image.name) == (folders[0], "c.jpg") and mask.name == "c.png"
     assert check_root(root).layout == "salient" and check_root(root).ok
@@ -104,9 +104,7 @@ def test_without_a_list_the_rule_chooses(write, folders, tmp_path):
 def test_a_list_is_used_as_it_is(write):
     root = write({"c": ONE, "a": ONE, "b": TWO}, listing=["b", "c", "b"])
     found = open_salient(root)
-    assert found.names == ("b", "c") and found.listed == 2
-    with pytest.raises(WsisError, match=r"val\.txt: missing"):
-        open_salient(root, "val")
+    assert found.names == ("b", "c")
 
 
 def test_the_listing_is_kept_until_a_mask_changes(write, tmp_path, monkeypatch):
@@ -214,7 +212,6 @@ def test_check_finds_what_is_wrong(write):
 
 def test_real_salient_images(shared):
     root = shared("salient")
-    train, val = open_salient(root), open_salient(root, "val")
-    assert (len(train), len(val)) == (160, 40) and not set(train.names) & set(val.names)
+    assert len(open_salient(root)) == 160
     report = check_root(root)
     assert report.ok and 150 < report.counts["salient images with one object"] < 200

@@ -64,8 +64,8 @@ def toys(monkeypatch):
             path=path,
             num_classes=2,
             category_ids=(3, 7),
-            train_images=9,
-            eval_images=5,
+            train=range(9),
+            eval=range(5),
             fingerprint="ab",
         )
 

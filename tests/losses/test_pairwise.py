@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.losses.scenes import random_scene
+from wsis.declare.recipe import PairwiseSpec
 from wsis.losses.colour import ColourEdges, shifted, undirected_offsets
 from wsis.losses.pairwise import pairwise_loss
 from wsis.losses.plain import plain_pairwise_loss
@@ -63,7 +64,8 @@ def test_equals_loops_over_pixels(membership, normalise, labels):
     scene = random_scene(4, count=2, height=7, width=9)
     args, kwargs = arguments(scene, labels)
     expected = by_hand(scene, membership, normalise, labels)
-    assert pairwise_loss(*args, membership, normalise, **kwargs).item() == pytest.approx(expected, rel=1e-5)
+    spec = PairwiseSpec(edges=membership, normalise=normalise)
+    assert pairwise_loss(*args, spec, **kwargs).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(("seed", "patch", "membership", "normalise"), CASES)
@@ -74,7 +76,7 @@ def test_equals_plain_formulation_with_its_gradient(seed, patch, membership, nor
     results = []
     for loss in (pairwise_loss, plain_pairwise_loss):
         logits = args[0].clone().requires_grad_()
-        value = loss(logits, *args[1:], membership, normalise, **kwargs)
+        value = loss(logits, *args[1:], PairwiseSpec(edges=membership, normalise=normalise), **kwargs)
         value.backward()
         results.append((value.detach(), logits.grad))
     torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-5, atol=1e-7)

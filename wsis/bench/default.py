@@ -138,7 +138,7 @@ def _row(plan: Plan, run: str, folder: Path, unit: float, drawn: list[float]) ->
     seconds["prediction"] = _predicted(recipe, method, root, fabric, out, shapes.val_images)
     voc = voc_category_ids(root)
     groups = {"voc": voc, "nonvoc": [c for c in root.category_ids if c not in voc]}
-    with _timed(seconds, "evaluation", shapes.val_images / root.eval_images):
+    with _timed(seconds, "evaluation", shapes.val_images / len(root.eval)):
         evaluate_run(out, eval_annotations(root, folder), plan.protocols(run), groups)
     training = sum(seconds[part] for part in ("data", "forward", "backward", "optimiser"))
     images = iterations * recipe.schedule.batch

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-_XYZ = np.array(
-    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]],
-    np.float32,
-)
-_WHITE = np.array([0.95047, 1.0, 1.08883], np.float32)  # D65
+# sRGB to CIE XYZ (D65), IEC 61966-2-1; white point of the 2 degree observer.
+RGB_TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
+WHITE = (0.95047, 1.0, 1.08883)
 
 
 def rgb_to_lab(rgb: np.ndarray) -> np.ndarray:
     """sRGB in 0..255 (any shape ending in 3) -> Lab float32, L in [0, 100]; D65, 2 degree observer."""
     c = np.clip(np.asarray(rgb, np.float32) / 255, 0, 1)
     linear = np.where(c > 0.04045, ((c + 0.055) / 1.055) ** 2.4, c / 12.92)
-    t = (linear @ _XYZ.T) / _WHITE
+    t = (linear @ np.float32(RGB_TO_XYZ).T) / np.float32(WHITE)
     f = np.where(t > 0.008856, np.cbrt(t), 7.787 * t + 16 / 116)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)

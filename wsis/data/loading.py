@@ -30,6 +30,7 @@ CACHE_BYTES = 512 * 2**20  # decoded images are kept where the whole training se
 MAX_IMAGES = 16  # evaluation images that a network gets at a time
 MAX_PIXELS = 2_000_000  # pixels of them, padding included
 ORDER, AUGMENT = 0, 1  # streams of random numbers
+MASKED = ("masks", "masks-voc", "masks-nonvoc", "proxy")  # supervisions that show a mask
 T = TypeVar("T", covariant=True)
 S = TypeVar("S", bound=Memo)
 
@@ -52,7 +53,7 @@ class Shard:
 
 
 class Source(Protocol[T]):
-    """What a training stream is cut from."""
+    """Global batches, from which every shard's stream is cut."""
 
     def batch(self, t: int, first: int, count: int) -> T:
         """Places first, first + 1, ... of global batch t, `count` of them."""
@@ -71,12 +72,10 @@ def train_batches(recipe: Recipe, root: Root | Path, shard: Shard = Shard()) -> 
 
 
 def check_split(size: int, what: str, shard: Shard) -> None:
-    """Raise WsisError where a batch of `size` can't be split evenly; what: it holds, for the message."""
-    world, micro = shard.world, shard.micro
-    if size % (world * micro):
-        raise WsisError(
-            f"a batch of {size} {what} can't be split over {world} processes x {micro} micro-batches"
-        )
+    """Raise WsisError where a batch of `size` can't be split evenly. what: its items' name."""
+    parts = f"{shard.world} processes x {shard.micro} micro-batches"
+    if size % (shard.world * shard.micro):
+        raise WsisError(f"a batch of {size} {what} can't be split over {parts}")
 
 
 def stream(source: Source[T], size: int, shard: Shard) -> Iterator[list[T]]:
@@ -195,9 +194,6 @@ class _Source:
         if self.cache is not None:
             self.cache[index] = image
         return image
-
-
-MASKED = ("masks", "masks-voc", "masks-nonvoc", "proxy")
 
 
 def annotated(image: np.ndarray, picture: Picture, hidden: bool) -> View:

@@ -13,9 +13,9 @@ Outline = list[tuple[np.ndarray, bool]]
 Draw = Callable[[np.random.Generator], Outline]
 
 
-def _circle(radius: float = 1.0, x: float = 0.0, y: float = 0.0, n: int = 40) -> np.ndarray:
-    angle = np.arange(n) * (2 * np.pi / n)
-    return np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle)], 1)
+def _circle(radius: float = 1.0, x: float = 0.0) -> np.ndarray:
+    angle = np.arange(40) * (2 * np.pi / 40)
+    return np.stack([x + radius * np.cos(angle), radius * np.sin(angle)], 1)
 
 
 def _polar(radii: np.ndarray) -> np.ndarray:
@@ -90,24 +90,14 @@ def heart(rng: np.random.Generator) -> Outline:
 
 def tee(rng: np.random.Generator) -> Outline:
     w, h = rng.uniform(0.2, 0.35), rng.uniform(0.4, 0.6)
-    return [
-        (
-            _points(
-                (-0.9, -1), (0.9, -1), (0.9, h - 1), (w, h - 1), (w, 1), (-w, 1), (-w, h - 1), (-0.9, h - 1)
-            ),
-            True,
-        )
-    ]
+    bar, stem = ((-0.9, -1), (0.9, -1), (0.9, h - 1)), ((w, h - 1), (w, 1), (-w, 1), (-w, h - 1))
+    return [(_points(*bar, *stem, (-0.9, h - 1)), True)]
 
 
 def horseshoe(rng: np.random.Generator) -> Outline:
     w, h = rng.uniform(0.3, 0.5, 2)
-    return [
-        (
-            _points((0, 0), (w, 0), (w, 2 - h), (1.7 - w, 2 - h), (1.7 - w, 0), (1.7, 0), (1.7, 2), (0, 2)),
-            True,
-        )
-    ]
+    gap = ((w, 0), (w, 2 - h), (1.7 - w, 2 - h), (1.7 - w, 0))
+    return [(_points((0, 0), *gap, (1.7, 0), (1.7, 2), (0, 2)), True)]
 
 
 # Two shapes a class; the first of class 1 is a ring or a blob.

@@ -35,7 +35,7 @@ def run_root(recipe: Recipe, results: Path, scale: str, roots: Roots) -> Path:
 def salient_place(recipe: Recipe, results: Path, scale: str, roots: Roots) -> Path | None:
     """The salient root of a recipe, None where it trains on none; WsisError where none is given.
 
-    That of a generated root is its folder salient/, another is the user's 'salient=PATH'.
+    A generated root has it in its folder salient/; beside other data it is the user's 'salient=PATH'.
     """
     if recipe.data.supervision != "boxes+salient":
         return None

@@ -60,10 +60,10 @@ class Picture:
 class Root:
     """An opened data root, as `open_root` returns it.
 
-    category_ids: the data set's own ids, sorted; a contiguous label is a position in it
+    category_ids: as the data set numbers them, sorted; a contiguous label is a position in it
     train, eval:  the pictures that the recipe uses, in id order; read when first asked for
-    proxies:      where the supervision is 'proxy': annotation id -> proxy mask, dropped ones are not in it;
-                  with recipe.proxy.instances image id -> objects for its own (as in wsis.proxy.generate)
+    proxies:      where the supervision is 'proxy': annotation id -> proxy mask, without those dropped; with
+                  recipe.proxy.instances: image id -> objects that replace its own (as in wsis.proxy.generate)
     """
 
     path: Path
@@ -129,22 +129,12 @@ class Root:
         data = self.recipe.data
         return self._read(data.eval, set())[: data.eval_images]
 
-    @property
-    def train_images(self) -> int:
-        return len(self.train)
-
-    @property
-    def eval_images(self) -> int:
-        return len(self.eval)
-
     def with_masks(self, split: str, ids: Set[int] | None = None) -> list[Picture]:
         """Pictures of a split with every instance's mask, crowd regions too: to measure, not to train.
 
         ids: of the images wanted; None: all.
         """
-        content = read_split(self.path, self.dataset, split, ids=ids)
-        folder = image_folder(self.path, self.dataset, split)
-        pictures = _pictures(content, self, folder, set(range(self.num_classes)))
+        pictures = self._read(split, set(range(self.num_classes)), ids)
         return [picture for picture in pictures if ids is None or picture.id in ids]
 
     def _of_classes(self, split: str) -> list[Picture]:
@@ -157,8 +147,8 @@ class Root:
                 pictures.append(Picture(id, path, *classes.shape))
         return sorted(pictures, key=lambda picture: picture.id)
 
-    def _read(self, split: str, visible: set[int]) -> list[Picture]:
-        content = read_split(self.path, self.dataset, split)
+    def _read(self, split: str, visible: set[int], ids: Set[int] | None = None) -> list[Picture]:
+        content = read_split(self.path, self.dataset, split, ids=ids)
         return _pictures(content, self, image_folder(self.path, self.dataset, split), visible)
 
 
@@ -171,10 +161,8 @@ def open_root(recipe: Recipe, root: Path, proxies: Mapping[int, Any] | None = No
     if not path.is_dir():
         raise WsisError(f"{path}: no such folder; give the root of a {data.dataset} data set")
     for split in (data.train, data.eval):
-        for needed in (
-            *_annotation_files(path, data.dataset, split)[:1],
-            image_folder(path, data.dataset, split),
-        ):
+        listing = _annotation_files(path, data.dataset, split)[0]
+        for needed in (listing, image_folder(path, data.dataset, split)):
             if not needed.exists():
                 raise WsisError(f"{needed}: missing; {_layout(data.dataset, split)}")
     if data.dataset == "voc":
@@ -187,12 +175,12 @@ def open_root(recipe: Recipe, root: Path, proxies: Mapping[int, Any] | None = No
 
 def official(root: Root) -> dict[str, tuple[int, int, bool]]:
     """Split -> (images listed, official count, equal) for the splits whose official size is known."""
-    found = {}
+    counts = {}
     for split, count in OFFICIAL.get(root.dataset, {}).items():
         if split in (root.recipe.data.train, root.recipe.data.eval):
             listed = len(read_split(root.path, root.dataset, split, masks=False)["images"])
-            found[split] = (listed, count, listed == count)
-    return found
+            counts[split] = (listed, count, listed == count)
+    return counts
 
 
 def voc_labels(root: Root) -> set[int]:
@@ -224,14 +212,6 @@ def mask_classes(supervision: str, root: Root) -> set[int]:
     return group if supervision == "masks-voc" else everything - group
 
 
-def unseen_category_ids(recipe: Recipe, root: Root) -> tuple[int, ...]:
-    """Category ids without masks in training, for AP_unseen; empty unless masks are given by class group."""
-    if recipe.data.supervision not in ("masks-voc", "masks-nonvoc"):
-        return ()
-    seen = mask_classes(recipe.data.supervision, root)
-    return tuple(id for label, id in enumerate(root.category_ids) if label not in seen)
-
-
 def eval_image_ids(recipe: Recipe, root: Root) -> list[int]:
     """Ids of the evaluated images: the first data.eval_images in id order."""
     content = read_split(root.path, root.dataset, recipe.data.eval, masks=False)
@@ -239,7 +219,7 @@ def eval_image_ids(recipe: Recipe, root: Root) -> list[int]:
 
 
 def eval_annotations(root: Root, folder: Path) -> Path:
-    """The COCO file to evaluate against: the root's own, or for VOC one written into `folder` (once)."""
+    """The COCO file to evaluate against: the root's, or for VOC one that is written into `folder` once."""
     split = root.recipe.data.eval
     if root.dataset != "voc":
         return root.path / "annotations" / f"instances_{split}.json"

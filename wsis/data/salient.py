@@ -1,12 +1,12 @@
 """Salient roots: images with one mask each, and the rule that keeps those with one object (DUTS-Single).
 
 <root>/images, masks  or  <root>/DUTS-TR-Image, DUTS-TR-Mask: files of equal stem, grey or colour
-<root>/<split>.txt    names without suffix, one a line; optional for `train`
+<root>/train.txt      names without suffix, one a line; optional
 
 A listed root is used as listed: the list is somebody's decision. Without a list every image takes part whose
 mask, binarised, has exactly one 8-connected component larger than 1 % of the image. The paper's DUTS-Single
-are 7991 images of DUTS-TR with one object (BoxCaseg, Sec. 4); neither its list nor its rule is public: this
-rule is ours, and its count another.
+are 7991 images of DUTS-TR with one object (BoxCaseg, Sec. 4). Neither its list nor its rule is public: this
+rule is ours, and keeps another number of images.
 h x w: original size.
 """
 
@@ -28,6 +28,7 @@ from wsis.files import read_json, write_json
 FOLDERS = (("images", "masks"), ("DUTS-TR-Image", "DUTS-TR-Mask"))
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 RULE = "one 8-connected component above 1 % of the image, after mask > 0.5"
+READERS = 4  # threads
 SHARE = 0.01  # of the image; smaller components don't count as objects
 
 
@@ -35,15 +36,13 @@ SHARE = 0.01  # of the image; smaller components don't count as objects
 class SalientRoot:
     """An opened salient root, as `open_salient` returns it.
 
-    names:  of the images in use, in the list's order, or sorted
-    pairs:  (image, mask) of each
-    listed: images before the rule of one object, which is not applied to a listed root
+    names: of the images in use, in the list's order, or sorted
+    pairs: (image, mask) of each
     """
 
     path: Path
     names: tuple[str, ...]
     pairs: tuple[tuple[Path, Path], ...]
-    listed: int
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -57,13 +56,10 @@ class SalientRoot:
         return digest.hexdigest()[:10]
 
 
-def open_salient(
-    path: Path, split: str = "train", cache: Path | None = None, workers: int = 4
-) -> SalientRoot:
-    """Open the images of one split; for `train` without train.txt those that the rule of one object keeps.
+def open_salient(path: Path, cache: Path | None = None) -> SalientRoot:
+    """Open the images that train.txt lists; without that file, those that the rule of one object keeps.
 
-    cache: folder for the rule's listing, which takes a look at every mask, if it can be written to; None:
-    look anew each time.
+    cache: folder that keeps the rule's listing, so that the masks are read once; None: read them each time.
     Raises WsisError naming what is missing: the folders, the list, an image or a mask; or where none is left.
     """
     path = Path(path)
@@ -73,9 +69,7 @@ def open_salient(
             f"{path}: not a salient root; it needs images/ and masks/ (or DUTS-TR-Image/ and DUTS-TR-Mask/)"
         )
     images, masks = (files_by_name(folder) for folder in folders)
-    listing = path / f"{split}.txt"
-    if not listing.exists() and split != "train":
-        raise WsisError(f"{listing}: missing; list the names of the split's images, one a line")
+    listing = path / "train.txt"
     names = _listed(listing) if listing.exists() else sorted(images)
     for name in names:
         for files, folder in zip((images, masks), folders, strict=True):
@@ -84,13 +78,13 @@ def open_salient(
     pairs = [(images[name], masks[name]) for name in names]
     listed = len(names)
     if not listing.exists() and names:
-        kept = _single(path, names, [mask for _, mask in pairs], cache, workers)
+        kept = _single(path, names, [mask for _, mask in pairs], cache)
         pairs = [pair for pair, keep in zip(pairs, kept, strict=True) if keep]
         names = [name for name, keep in zip(names, kept, strict=True) if keep]
     if not names:
         left = f"none of its {listed} masks has {RULE}" if listed else "it lists no image"
         raise WsisError(f"{path}: {left}; give a root of images with one salient object each")
-    return SalientRoot(path.resolve(), tuple(names), tuple(pairs), listed)
+    return SalientRoot(path.resolve(), tuple(names), tuple(pairs))
 
 
 def salient_folders(path: Path) -> tuple[Path, Path] | None:
@@ -138,34 +132,21 @@ def _listed(listing: Path) -> list[str]:
         raise WsisError(f"{listing}: can't be read ({error}); list one name a line") from None
 
 
-def _single(path: Path, names: list[str], masks: list[Path], cache: Path | None, workers: int) -> list[bool]:
-    """Whether each image has one object; the listing is kept in `cache` under the masks' names and times."""
+def _single(path: Path, names: list[str], masks: list[Path], cache: Path | None) -> list[bool]:
+    """Whether each image has one object. A listing in `cache` is valid while names, sizes and times are."""
     digest = hashlib.sha256(f"{path.resolve()} {RULE}".encode())
     for name, mask in zip(names, masks, strict=True):
         stat = mask.stat()
         digest.update(f"\n{name} {stat.st_size} {stat.st_mtime_ns}".encode())
     file = None if cache is None else Path(cache) / f"single_{path.name}_{digest.hexdigest()[:10]}.json"
-    kept = _read_listing(file)
-    if kept is not None:
-        return [name in kept for name in names]
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
-        found = list(pool.map(lambda mask: has_one_object(read_mask(mask)), masks))
     if file is not None:
-        _write_listing(file, names, found)
-    return found
-
-
-def _read_listing(file: Path | None) -> set[str] | None:
-    """The names kept by the rule; None where there is no listing yet, or none that can be read."""
-    try:
-        return None if file is None else set(read_json(file)["names"])
-    except (WsisError, KeyError, TypeError):
-        return None
-
-
-def _write_listing(file: Path, names: list[str], found: list[bool]) -> None:
-    """Keep the listing; where the folder can't be written to it is made anew the next time."""
-    kept = [name for name, one in zip(names, found, strict=True) if one]
-    content = {"rule": RULE, "of": len(names), "count": len(kept), "names": kept}
-    with suppress(WsisError):
-        write_json(file, content)
+        with suppress(WsisError, KeyError, TypeError):  # no listing yet, or none that can be read
+            kept = set(read_json(file)["names"])
+            return [name in kept for name in names]
+    with ThreadPoolExecutor(READERS) as pool:
+        single = list(pool.map(lambda mask: has_one_object(read_mask(mask)), masks))
+    if file is not None:
+        listed = [name for name, one in zip(names, single, strict=True) if one]
+        with suppress(WsisError):  # where the folder can't be written to, the masks are read again next time
+            write_json(file, {"rule": RULE, "of": len(names), "count": len(listed), "names": listed})
+    return single

@@ -1,9 +1,9 @@
 """What the runs of one process compute once, because they read the same images in the same order.
 
-Rows of a seed on one frozen base see the same batches, and readings of one network the same images. Methods
-note what holds for all of them on the batch or the image (`wsis.data.structures.Memo`); here those notes are
-kept for the next run. A batch is a function of its iteration and a note a function of the batch and of the
-base's weights, so that a run that finds nothing kept (a resumed one) computes the very same.
+Rows of a seed on one frozen base see the same batches. Readings of one network see the same images. Methods
+write what holds for all of them as notes on the batch or the image (`wsis.data.structures.Memo`), and this
+module keeps the notes for the next run. A batch depends on its iteration alone, a note on the batch and the
+base's weights. A run without kept notes (a resumed one) therefore computes the same.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ Make = Callable[[int], Iterator[list[M]]]  # iteration -> the stream of batches 
 
 
 def images_key(recipe: Recipe, root: Root, salient: SalientRoot | None, cut: Hashable) -> Hashable:
-    """What determines the images of every training batch, their boxes, how they are cut; masks may differ.
+    """What determines every training batch but its masks: the images, their boxes, how they are cut.
 
     cut: what the method adds to it (`wsis.methods.base.Method.cut`)
     """
     data = recipe.data.model_dump_json(exclude={"supervision"})
-    # Instances that another network found have boxes of their own.
-    instances = _made(root) if recipe.proxy and recipe.proxy.instances else None
+    # Instances that another network predicted bring their boxes along.
+    instances = _proxies_digest(root) if recipe.proxy and recipe.proxy.instances else None
     roots = (str(root.path), root.fingerprint, None if salient is None else salient.fingerprint)
     return roots, data, recipe.seed, recipe.schedule.batch, cut, instances
 
 
 def masks_key(recipe: Recipe, root: Root) -> Hashable:
     """What else determines the batches: their masks."""
-    return recipe.data.supervision, _made(root)
+    return recipe.data.supervision, _proxies_digest(root)
 
 
-def _made(root: Root) -> str | None:
-    """Digest of the masks or objects that another network made, which may have been trained again."""
+def _proxies_digest(root: Root) -> str | None:
+    """Digest of the masks or objects that another network predicted: it may have been trained again."""
     if root.proxies is None:
         return None
     return hashlib.sha256(repr(sorted(root.proxies.items())).encode()).hexdigest()
@@ -57,7 +57,7 @@ def shared_stream(key: Hashable, masks: Hashable, start: int, make: Make) -> Ite
     """Batches from iteration `start` on, with the notes of earlier runs on the same images.
 
     key: `images_key`, and into how many micro-batches an iteration is split
-    masks: `masks_key`; where it is that of the run before, the batches themselves are still there
+    masks: `masks_key`; where it equals that of the run before, that run's batches are used again
     """
     kept, fresh, position = _STREAMS.of(key), None, None
     for iteration in count(start):

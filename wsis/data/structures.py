@@ -8,8 +8,8 @@ frame of the network input, `Instances` in that of the original image.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -33,14 +33,10 @@ class Targets:
     masks: Tensor | None = None
     has_mask: Tensor | None = None
 
-    def to(self, device: torch.device) -> Targets:
-        move = lambda t: None if t is None else t.to(device, non_blocking=True)  # noqa: E731
-        return Targets(move(self.boxes), move(self.labels), move(self.masks), move(self.has_mask))
-
 
 @dataclass
 class Memo:
-    """What has been computed of some images and holds for every run that reads them in this process."""
+    """Images with notes on them: results that every run of this process that reads them can use."""
 
     memo: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -51,34 +47,47 @@ class Memo:
         return self.memo[key]
 
 
+def moved(value: Any, device: torch.device) -> Any:
+    """A copy whose tensors, also those in lists and dataclasses, are on the device; memos stay behind."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, list):
+        return [moved(item, device) for item in value]
+    if is_dataclass(value):
+        parts = {part.name: moved(getattr(value, part.name), device) for part in fields(value) if part.init}
+        return type(value)(**parts)
+    return value
+
+
 @dataclass
-class Batch(Memo):
+class StepImages(Memo):
+    """One training step's images or patches; what goes with them is the subclass's.
+
+    images: B x 3 x H x W
+    """
+
+    images: Tensor
+
+    def to(self, device: torch.device) -> Self:
+        """Itself, memo included, where it is there already; else a copy."""
+        return self if self.images.device == device else moved(self, device)
+
+
+@dataclass
+class Batch(StepImages):
     """One training step's images.
 
     images:   B x 3 x H x W uint8 RGB, padded with PADDING at the right and bottom to a common size
     valid:    B x H x W bool, True where the pixel belongs to the image and not to padding
     scales:   B float, network input pixels per original pixel (for distances given in original pixels)
-    targets:  one a image
+    targets:  one an image
     ids:      image ids, for messages
     """
 
-    images: Tensor
     valid: Tensor
     scales: Tensor
     targets: list[Targets]
     ids: list[int] = field(default_factory=list)
-
-    def to(self, device: torch.device) -> Batch:
-        """Itself where it is there already, memo included."""
-        if self.images.device == device:
-            return self
-        return Batch(
-            self.images.to(device, non_blocking=True),
-            self.valid.to(device, non_blocking=True),
-            self.scales.to(device, non_blocking=True),
-            [t.to(device) for t in self.targets],
-            self.ids,
-        )
 
 
 @dataclass
@@ -96,7 +105,7 @@ class Sample(Memo):
 
 
 @dataclass
-class PatchBatch(Memo):
+class PatchBatch(StepImages):
     """One training step's object patches (BoxCaseg, Sec. 3.2).
 
     images:  B x 3 x S x S float32, normalised
@@ -105,17 +114,9 @@ class PatchBatch(Memo):
     ids:     annotation id of a box, position of a salient image in its list
     """
 
-    images: Tensor
     labels: Tensor
     salient: Tensor
     ids: list[int] = field(default_factory=list)
-
-    def to(self, device: torch.device) -> PatchBatch:
-        """Itself where it is there already."""
-        if self.images.device == device:
-            return self
-        move = lambda t: t.to(device, non_blocking=True)  # noqa: E731
-        return PatchBatch(move(self.images), move(self.labels), move(self.salient), self.ids)
 
 
 @dataclass
@@ -137,27 +138,19 @@ class BoxSample(Memo):
 
 
 @dataclass
-class SemanticBatch(Memo):
+class SemanticBatch(StepImages):
     """One training step's crops (BAISeg, Secs. 3.1 and 4.2).
 
     images:    B x 3 x S x S uint8 RGB, PADDING outside the image
     semantic:  B x S x S uint8: 0 background, label + 1, VOID (255) where unknown and outside the image
-    instances: B x S x S int16: 0 no object, 1, 2, ... the image's objects, in no order that matters and not
-               marked where `semantic` is VOID; None unless data.supervision is 'masks'
+    instances: B x S x S int16: 0 no object, 1, 2, ... the image's objects in any order; 0 where `semantic`
+               is VOID; None unless data.supervision is 'masks'
     ids:       image ids, for messages
     """
 
-    images: Tensor
     semantic: Tensor
     instances: Tensor | None = None
     ids: list[int] = field(default_factory=list)
-
-    def to(self, device: torch.device) -> SemanticBatch:
-        """Itself where it is there already."""
-        if self.images.device == device:
-            return self
-        move = lambda t: None if t is None else t.to(device, non_blocking=True)  # noqa: E731
-        return SemanticBatch(move(self.images), move(self.semantic), move(self.instances), self.ids)
 
 
 @dataclass
@@ -186,7 +179,7 @@ class Instances:
     labels: N int64, contiguous class index from 0
     scores: N float32 in [0, 1]
     masks:  N compressed COCO RLE dictionaries {"size": [h, w], "counts": bytes}, never N full-size maps
-    annotation_ids: of the annotated objects whose masks they are, in the annotations' order; None: found ones
+    annotation_ids: of the annotated objects whose masks they are, in their order; None: they were detected
     """
 
     boxes: Tensor

@@ -16,6 +16,7 @@ from pycocotools import mask as rle
 from torch.nn.functional import interpolate
 
 from wsis.errors import WsisError
+from wsis.evaluation.rle import truth_rle
 from wsis.nn.backbones import MULTIPLE
 
 MASKS_AT_ONCE = 16  # bounds the float copies while masks are resized
@@ -54,11 +55,7 @@ def read_image(path: Path, height: int, width: int) -> np.ndarray:
 
 def decode_mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
     """COCO polygons, uncompressed or compressed RLE -> h x w bool."""
-    if isinstance(segmentation, list):
-        segmentation = rle.merge(rle.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        segmentation = rle.frPyObjects(segmentation, height, width)
-    return rle.decode(segmentation).astype(bool)
+    return rle.decode(truth_rle(segmentation, (height, width))).astype(bool)
 
 
 def network_size(height: int, width: int, short: int, longest: int) -> tuple[int, int, float]:
@@ -93,7 +90,10 @@ def resize(view: View, height: int, width: int) -> View:
     masks = None if view.masks is None else resize_masks(view.masks, height, width)
     resized = View(resize_image(view.image, height, width), boxes, view.labels, masks, view.has_mask)
     keep = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)
-    return resized if keep.all() else _select(resized, keep)
+    if keep.all():
+        return resized
+    pick = lambda array: None if array is None else array[keep]  # noqa: E731
+    return View(resized.image, *map(pick, (boxes, view.labels, masks, view.has_mask)))
 
 
 def flip(view: View, transpose: bool, horizontal: bool, vertical: bool) -> View:
@@ -136,8 +136,3 @@ def augment(view: View, kind: str, rng: np.random.Generator) -> View:
 def padded(size: int) -> int:
     """The next multiple of the backbones' coarsest stride."""
     return -(-size // MULTIPLE) * MULTIPLE
-
-
-def _select(view: View, keep: np.ndarray) -> View:
-    pick = lambda array: None if array is None else array[keep]  # noqa: E731
-    return View(view.image, view.boxes[keep], view.labels[keep], pick(view.masks), pick(view.has_mask))

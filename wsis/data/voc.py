@@ -83,7 +83,7 @@ def read_voc(path: Path, split: str, masks: bool = True, ids: Set[int] | None = 
 
 
 def _instances(objects: np.ndarray, classes: np.ndarray, image_id: int, first: int) -> list[dict]:
-    found = []
+    annotations = []
     for value in np.unique(objects):
         if value in (0, VOID):
             continue
@@ -96,9 +96,9 @@ def _instances(objects: np.ndarray, classes: np.ndarray, image_id: int, first: i
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         x, y = int(columns[0]), int(rows[0])
         encoded = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
-        found.append(
+        annotations.append(
             {
-                "id": first + len(found),
+                "id": first + len(annotations),
                 "image_id": image_id,
                 "category_id": category,
                 "iscrowd": 0,
@@ -107,4 +107,4 @@ def _instances(objects: np.ndarray, classes: np.ndarray, image_id: int, first: i
                 "segmentation": {"size": list(encoded["size"]), "counts": encoded["counts"].decode()},
             }
         )
-    return found
+    return annotations

@@ -70,7 +70,7 @@ def load_checkpoint(folder: Path, recipe_id: str) -> dict[str, Any] | None:
 def save_local(folder: Path, iteration: int, rank: int, state: dict[str, Any]) -> None:
     """What only this rank has at `iteration` (memories, running statistics), beside the common checkpoint.
 
-    Every rank writes its own before the first one writes the checkpoint that needs them.
+    Every rank writes its file before the first rank writes the checkpoint that needs them.
     """
     save_atomically(state, folder / f"local-{iteration}-{rank}.pt")
 
@@ -89,8 +89,8 @@ def load_local(folder: Path, iteration: int, rank: int) -> dict[str, Any] | None
 def prune_local(folder: Path, keep: set[int]) -> None:
     """Remove the ranks' files of all iterations but `keep`, those of the last and the previous checkpoint.
 
-    A file can be newer than both: written before an interruption that the checkpoint itself did not survive.
-    What killed processes have left half-written goes, too.
+    A file can be newer than both: its process was interrupted before the checkpoint was written. Temporary
+    files of killed processes go, too.
     """
     for path in folder.glob("local-*-*.pt"):
         if int(path.stem.split("-")[1]) not in keep:
@@ -106,9 +106,8 @@ def save_model(
 
     more: "optimizer" and "scaler", which a warm-up leaves for those that continue it.
     """
-    state = {name: _to_cpu(value) for name, value in model.state_dict().items()}
+    state = {
+        name: value.detach().cpu() if isinstance(value, torch.Tensor) else value
+        for name, value in model.state_dict().items()
+    }
     save_atomically({"recipe": recipe_id, "iteration": iteration, "model": state, **(more or {})}, path)
-
-
-def _to_cpu(value: Any) -> Any:
-    return value.detach().cpu() if isinstance(value, torch.Tensor) else value

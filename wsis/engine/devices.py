@@ -35,20 +35,17 @@ def lock_folder() -> Path:
 
 
 @contextmanager
-def lease(
-    names: Sequence[str], wanted: int, folder: Path | None = None, patience: float = 0.0
-) -> Iterator[list[int]]:
+def lease(names: Sequence[str], wanted: int, folder: Path | None = None) -> Iterator[list[int]]:
     """Positions in `names` of `wanted` cards that nobody else holds, held until the context ends.
 
-    Waits until so many are free, at most `patience` seconds (0: for ever). Raises WsisError for more than
-    there are and when the time is over. Two waiting processes can't block each other: who gets too few
-    gives them all back.
+    Waits until so many are free. Raises WsisError for more than there are. Two waiting processes can't block
+    each other: who gets too few gives them all back. folder: where the locks lie, `lock_folder` by default.
     """
     if wanted > len(names):
         raise WsisError(f"{wanted} devices asked for, but only {len(names)} are visible")
     folder = folder or lock_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    begin, told = time.monotonic(), False
+    told = False
     while True:
         with ExitStack() as held:
             taken: list[int] = []
@@ -58,10 +55,6 @@ def lease(
             if len(taken) == wanted:
                 yield taken
                 return
-        if patience and time.monotonic() - begin > patience:
-            raise WsisError(
-                f"{wanted} of the devices {', '.join(names)} did not become free in {patience:.0f} s"
-            )
         if not told:
             print(f"waiting for {wanted} free device(s) of {', '.join(names)}", file=sys.stderr, flush=True)
             told = True

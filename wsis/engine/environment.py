@@ -1,4 +1,4 @@
-"""environment.json: what a run was made with."""
+"""environment.json: software, hardware and command of a run."""
 
 from __future__ import annotations
 

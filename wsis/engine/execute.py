@@ -1,8 +1,8 @@
 """One run on every rank: train, predict, make what others learn from, and write the run's folder.
 
-A run's folder holds recipe.json, model.pt, log.jsonl, predictions.json, train.json and environment.json;
-the last two are written at the end, so a folder with all of them is finished; checkpoints/ then keeps a copy
-of train.json and nothing else.
+A run's folder holds recipe.json, model.pt, log.jsonl, predictions.json, train.json and environment.json. The
+last two are written at the end: a folder with all of them is finished, and its checkpoints/ keeps a copy of
+train.json and nothing else.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def execute(job: Job) -> None:
     recipe, folder, run = job.recipe, job.folder, job.recipe.id
     fabric = make_fabric(recipe.schedule, job.accelerator, job.devices)
     first = fabric.global_rank == 0
-    proxies, found = load_proxies(job.origin, recipe.proxy, recipe.seed) if job.origin else (None, None)
+    proxies, taught = load_proxies(job.origin, recipe.proxy, recipe.seed) if job.origin else (None, None)
     root = _opened(recipe, job.root, proxies)
     if finished(job.folder, recipe, job.predicts):  # another run has come to need its masks
         method, _ = trained_method(folder, recipe, root.num_classes)
@@ -95,8 +95,7 @@ def execute(job: Job) -> None:
         write_json(folder / "recipe.json", {"id": run, "scale": job.scale, "recipe": tree, "parent": parent})
         for name in ("train.json", "environment.json", COPY):  # of a run that is being repeated
             (folder / name).unlink(missing_ok=True)
-    if first:
-        _forget_other_origins(job, proxies and found["weights"])
+        _forget_other_origins(job, taught and taught["weights"])
     fabric.barrier()
     code = code_hash(recipe.method)  # of the code that trains, whatever is edited meanwhile
     seed_process("weights", recipe.seed)
@@ -112,7 +111,7 @@ def execute(job: Job) -> None:
         reason = str(error).splitlines()[0]
         raise WsisError(f"{run}: {reason}; let fewer images share a device (--max-images)") from None
     if first:
-        _finish(job, summary, root, fabric.device, code, found)
+        _finish(job, summary, root, fabric.device, code, taught)
 
 
 def _train(job: Job, method: Method, root: Root, fabric: Fabric) -> dict[str, Any]:
@@ -142,87 +141,76 @@ def _trained(job: Job, method: Method) -> dict[str, Any] | None:
 
 
 def _forget_other_settings(job: Job) -> None:
-    """Drop what a training with other settings has left to continue from: its id may be the same."""
+    """Drop checkpoints of a training with other settings: its id may be the same."""
     if text := difference(job.folder, job.recipe):
-        print(f"{job.recipe.id}: {text}: starts afresh", file=sys.stderr, flush=True)
-        shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
+        _start_afresh(job, text)
 
 
 def _forget_other_origins(job: Job, proxies: str | None) -> None:
-    """Drop an interrupted training that started from other weights or learnt other masks than there are."""
+    """Drop checkpoints of a training that started from other weights or learnt other masks than there are."""
     parent = digest(job.parent) if job.parent is not None else None
     note, now = job.folder / "checkpoints" / "origin.json", {"parent": parent, "proxies": proxies}
     if note.exists() and read_json(note) != now:
-        print(
-            f"{job.recipe.id}: what it starts from was trained again: starts afresh",
-            file=sys.stderr,
-            flush=True,
-        )
-        shutil.rmtree(note.parent)
+        _start_afresh(job, "what it starts from was trained again")
     write_json(note, now)
+
+
+def _start_afresh(job: Job, reason: str) -> None:
+    print(f"{job.recipe.id}: {reason}: starts afresh", file=sys.stderr, flush=True)
+    shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
 
 
 def _salient(job: Job) -> SalientRoot | None:
     """The job's salient images; the list of those with one object is kept under results/<scale>/data."""
-    cache = job.folder.parents[1] / "data"
-    return None if job.salient is None else open_salient(job.salient, cache=cache)
+    return None if job.salient is None else open_salient(job.salient, job.folder.parents[1] / "data")
 
 
 def _finish(
-    job: Job,
-    summary: dict[str, Any],
-    root: Root,
-    device: torch.device,
-    code: str,
-    proxies: dict[str, Any] | None,
+    job: Job, summary: dict[str, Any], root: Root, device: torch.device, code: str, taught: dict | None
 ) -> None:
+    """Write environment.json and train.json. taught: what `load_proxies` says of the masks it learnt."""
     write_json(job.folder / "environment.json", environment(device))
     data = {
         "root_name": root.name,
-        "train_images": root.train_images,
-        "eval_images": root.eval_images,
+        "train_images": len(root.train),
+        "eval_images": len(root.eval),
         "fingerprint": root.fingerprint,
     }
     content = {
         **{"recipe": job.recipe.id, "scale": job.scale, **summary},
         "code": code,
         "weights": digest(job.folder / "model.pt"),
-        "deviations": [*job.deviations, *summary["deviations"], *_unofficial(root), *_untaught(proxies)],
+        "deviations": [*job.deviations, *summary["deviations"], *_odd_data(root, taught)],
         "data": data,
     }
     if job.parent is not None:
         content["parent"] = {"id": job.parent.parent.name, "weights": digest(job.parent)}
     if (salient := _salient(job)) is not None:
         data |= {"salient_images": len(salient), "salient_fingerprint": salient.fingerprint}
-    if proxies is not None:
-        content["proxy"] = {"id": job.origin.name, **proxies}
-    _clear_checkpoints(job)
+    if taught is not None:
+        content["proxy"] = {"id": job.origin.name, **taught}
+    needed = set() if job.predicts else {"trained.json", "origin.json"}  # what predictions could start from
+    for path in (job.folder / COPY).parent.glob("*"):
+        if path.name not in needed:
+            path.unlink()
     write_json(job.folder / COPY, content)
     write_json(job.folder / "train.json", content)
 
 
-def _clear_checkpoints(job: Job) -> None:
-    """Remove what a resume would need; of a run without predictions, all but what they could start from."""
-    kept = set() if job.predicts else {"trained.json", "origin.json"}
-    for path in (job.folder / COPY).parent.glob("*"):
-        if path.name not in kept:
-            path.unlink()
+def _odd_data(root: Root, taught: dict[str, Any] | None) -> list[str]:
+    """Deviations of the data: splits without the official number of images, and no proxy mask to learn.
 
-
-def _unofficial(root: Root) -> list[str]:
-    """A deviation for each official split whose number of images is not the official one."""
-    return [
-        f"data: {split} has {found} images, the official split {expected}"
-        for split, (found, expected, same) in official(root).items()
+    Without one, a Mask R-CNN's AP is that of an untrained mask head.
+    """
+    deviations = [
+        f"data: {split} has {listed} images, the official split {expected}"
+        for split, (listed, expected, same) in official(root).items()
         if not same
     ]
-
-
-def _untaught(proxies: dict[str, Any] | None) -> list[str]:
-    """A deviation where a Mask R-CNN had no mask to learn: its AP is that of an untrained mask head."""
-    if proxies is None or proxies.get("kept") != 0:  # instances that were found aren't dropped
-        return []
-    return [f"all {proxies['objects']} proxy masks were dropped: boxes were learnt, masks not at all"]
+    if taught is not None and taught.get("kept") == 0:  # detected instances are never dropped
+        text = f"all {taught['objects']} proxy masks were dropped: boxes were learnt, masks not at all"
+        deviations.append(text)
+    return deviations
 
 
 _roots: dict[tuple[Path, str], Root] = {}

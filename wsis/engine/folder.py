@@ -15,7 +15,7 @@ COPY = Path("checkpoints") / "finished.json"
 
 
 def finished(folder: Path, recipe: Recipe, predicts: bool = True) -> bool:
-    """Whether `folder` holds all that a training of `recipe` leaves, and a prediction where it predicts."""
+    """Whether `folder` holds all files of a finished run of `recipe`; predictions only if it `predicts`."""
     if not _left(folder, recipe, predicts) or not (folder / RECORD).exists():
         return False
     return read_json(folder / RECORD).get("recipe") == recipe.id
@@ -27,11 +27,11 @@ def _left(folder: Path, recipe: Recipe, predicts: bool) -> bool:
 
 
 def restored(folder: Path, recipe: Recipe, parents: Sequence[Path] = (), predicts: bool = True) -> bool:
-    """Whether a finished run lacked train.json only, which is then written again from its copy.
+    """True if a finished run lacked only train.json; the file is then written again from its copy.
 
-    Snakemake deletes a job's declared outputs before it starts the job again, and train.json is the one that
-    is declared: the other runs of a job are not trained again because one of them is new or failed. But a
-    run whose parent's folder holds other weights than it started from is.
+    Snakemake deletes a job's declared outputs, the runs' train.json, before it starts the job again. With the
+    copies, one new or failed run does not make the job's finished runs train again. A run whose parent now
+    holds other weights than it started from does train again.
     """
     copy = folder / COPY
     if not copy.exists() or not _left(folder, recipe, predicts):

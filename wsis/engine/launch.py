@@ -134,17 +134,17 @@ def launch(
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-    found = []
+    told = []
     while not outcomes.empty():
-        found.append(outcomes.get())
-    for rank, kind, value in sorted(found, key=lambda outcome: outcome[0]):
+        told.append(outcomes.get())
+    for rank, kind, value in sorted(told, key=lambda outcome: outcome[0]):
         if kind == "interrupted":
             raise Interrupted(*value)
         if kind == "error":
             raise WsisError(value if rank == 0 else f"{value} (process {rank})")
-    if received and not found:  # outside of the training loop a signal simply ends the processes
+    if received and not told:  # outside of the training loop a signal simply ends the processes
         raise Interrupted(f"stopped by signal {received[0]}", 128 + received[0])
-    return next(value for rank, kind, value in found if kind == "result")
+    return next(value for rank, kind, value in told if kind == "result")
 
 
 def _rank(

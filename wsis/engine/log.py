@@ -53,11 +53,11 @@ class StepLog:
         self.file.close()
 
 
-def mean_losses(path: Path, last: int = TAIL) -> dict[str, float]:
-    """Mean of each loss over the file's last `last` steps (of those steps that have it)."""
+def mean_losses(path: Path) -> dict[str, float]:
+    """Mean of each loss over the file's last TAIL steps (of those steps that have it)."""
     with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - 4000 * last))
-        lines = file.read().splitlines()[-last:]
+        file.seek(max(0, path.stat().st_size - 4000 * TAIL))
+        lines = file.read().splitlines()[-TAIL:]
     values: dict[str, list[float]] = {}
     for line in lines:
         for name, value in json.loads(line)["losses"].items():

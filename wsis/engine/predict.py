@@ -32,7 +32,7 @@ def predict(method: Method, root: Root, path: Path, fabric: Fabric, show: bool =
     samples = method.samples(root, rank, world)
     if world == 1:
         samples = shared_samples(samples_key(recipe, root, recipe.data.eval), samples)
-    with Progress(f"{recipe.id}: images", root.eval_images // world, 0, show and rank == 0) as progress:
+    with Progress(f"{recipe.id}: images", len(root.eval) // world, 0, show and rank == 0) as progress:
         predict_samples(method, samples, root.category_ids, path, fabric, progress)
     return told
 
@@ -59,7 +59,13 @@ def predict_samples(
         progress.update(done)
     if text := method.remark():
         print(f"{method.recipe.id}: {text}", file=sys.stderr, flush=True)
-    return save_entries(entries, path, fabric)
+    entries.sort(key=lambda entry: entry["image_id"])
+    if fabric.world_size > 1:
+        entries = _merge(entries, path, fabric)
+    if fabric.global_rank == 0:
+        _write(entries, path)
+    fabric.barrier()
+    return len(entries)
 
 
 @torch.no_grad()
@@ -99,17 +105,6 @@ def coco_results(sample: Sample, instances: Instances, category_ids: Sequence[in
         for entry, number in zip(entries, instances.annotation_ids, strict=True):
             entry["annotation_id"] = number
     return entries
-
-
-def save_entries(entries: list[dict[str, Any]], path: Path, fabric: Fabric) -> int:
-    """Write every rank's entries to `path`, ordered by image id; returns how many this rank knows of."""
-    entries = sorted(entries, key=lambda entry: entry["image_id"])
-    if fabric.world_size > 1:
-        entries = _merge(entries, path, fabric)
-    if fabric.global_rank == 0:
-        _write(entries, path)
-    fabric.barrier()
-    return len(entries)
 
 
 def _merge(entries: list[dict[str, Any]], path: Path, fabric: Fabric) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Masks of a run's training images, which another network learns from: made where the run was trained."""
+"""A run's masks of its training images, which another network learns from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsis.methods.base import Method
 from wsis.proxy.folder import file_of, remove_others
 from wsis.proxy.generate import write_proxies
 
-IDS = 100_000  # instances of an image that can have ids of their own
+IDS = 100_000  # ids for an image's detected instances: image id x IDS + number
 
 
 def make_proxies(method: Method, root: Root, folder: Path, fabric: Fabric, show: bool = True) -> None:
@@ -48,7 +48,7 @@ def make_proxies(method: Method, root: Root, folder: Path, fabric: Fabric, show:
 def _objects(picture: Picture, instances: Instances, category_ids: Sequence[int]) -> list[dict[str, Any]]:
     """The instances as `wsis.proxy.generate` takes them.
 
-    Masks of annotated objects keep these objects' ids and boxes, others get their own.
+    Masks of annotated objects keep these objects' ids and boxes, detected ones get new ids.
     """
     ids, boxes = instances.annotation_ids, instances.boxes.tolist()
     if ids is None:

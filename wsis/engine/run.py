@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 
 
 def train_runs(
-    plan: Plan,
-    ids: Sequence[str],
-    results: Path,
-    data_root: Roots = None,
-    options: RunOptions = RunOptions(),
+    plan: Plan, ids: Sequence[str], results: Path, data_root: Roots = None, options: RunOptions = RunOptions()
 ) -> None:
     """Train and predict the plan's runs `ids` in this order into results/<scale>/runs/<id>/.
 
@@ -42,17 +38,15 @@ def train_runs(
         raise WsisError(
             f"no run {', '.join(unknown)} at scale {plan.scale.name} with these seeds; see `wsis plan`"
         )
-    folders = {run: results / plan.scale.name / "runs" / run for run in ids}
-    base, proxied = results / plan.scale.name / "runs", plan.proxied
-    todo = []
+    base, todo = results / plan.scale.name / "runs", []
     for run in ids:
         needs = plan.runs[run].needs
         fresh = not set(needs) & set(todo)
-        predicts, recipe = plan.predicts(run), plan.runs[run].recipe
-        done = finished(folders[run], recipe, predicts) or (
-            fresh and restored(folders[run], recipe, [base / needed for needed in needs], predicts)
+        predicts, recipe, folder = plan.predicts(run), plan.runs[run].recipe, base / run
+        done = finished(folder, recipe, predicts) or (
+            fresh and restored(folder, recipe, [base / needed for needed in needs], predicts)
         )
-        if not done or (run in proxied and not proxies_complete(folders[run])):
+        if not done or (run in plan.proxied and not proxies_complete(folder)):
             todo.append(run)
     failed: dict[str, str] = {}
     if not todo:
@@ -98,26 +92,21 @@ def make_job(
     options: RunOptions,
 ) -> Job:
     """The plan's run `run`, on as many of `devices` as its recipe can use."""
-    planned, base = plan.runs[run], results / plan.scale.name
-    recipe = planned.recipe.settled()
-    root = run_root(recipe, results, plan.scale.name, data_root)
-    parent = base / "runs" / planned.parent / "model.pt" if planned.parent else None
-    count = _wanted(recipe, accelerator, options)
-    chosen = tuple(devices[:count])
-    folder = base / "runs" / run
+    planned, scale = plan.runs[run], plan.scale.name
+    runs, recipe = results / scale / "runs", planned.recipe.settled()
     return Job(
         recipe,
-        plan.scale.name,
-        folder,
-        root,
-        parent,
-        base / "runs" / recipe.proxy.parent if recipe.proxy else None,
-        salient_place(recipe, results, plan.scale.name, data_root),
+        scale,
+        runs / run,
+        run_root(recipe, results, scale, data_root),
+        runs / planned.parent / "model.pt" if planned.parent else None,
+        runs / recipe.proxy.parent if recipe.proxy else None,
+        salient_place(recipe, results, scale, data_root),
         plan.predicts(run),
         run in plan.proxied,
         planned.deviations,
         accelerator,
-        chosen,
+        tuple(devices[: _wanted(recipe, accelerator, options)]),
         options,
     )
 

@@ -1,8 +1,8 @@
 """What a training has at an iteration, where it starts, and its checkpoints.
 
 It starts fresh, from a parent's weights, where a warm-up stopped, or from a checkpoint. A checkpoint holds
-what all ranks share; what each rank has of its own (a method's memory, batch norm's statistics of its share
-of the images) lies in a file a rank beside it.
+what all ranks share. What a rank has alone (a method's memory, batch norm's statistics of its share of the
+images) lies beside it, in a file for each rank.
 """
 
 from __future__ import annotations
@@ -147,16 +147,16 @@ class TrainState:
 def begin(recipe: Recipe, method: Method, parent: Path | None) -> tuple[dict[str, Any] | None, str]:
     """Give a method its first weights, from the model.pt `parent` where the recipe has one.
 
-    Returns the parent's content when the recipe continues it (`init.iteration`), whose optimiser goes on, and
-    a sentence about what only one of the two has ('' when they fit).
+    Returns two things: the parent's content when the recipe continues it with its optimiser
+    (`init.iteration`), else None; and a sentence on the tensors that only one of the two has, '' for none.
     """
     started, odd = None, []
     if parent is not None and recipe.init is not None and recipe.init.iteration:
         started, odd = continue_parent(method, parent, recipe.init.iteration)
     elif parent is not None:
-        own = method.mask_part if recipe.model.trained == "masks" else ()
-        odd = init_from_parent(method, parent, own)
-        odd = [name for name in odd if not name[2:].startswith(own)]  # a base's masks' part may be another
+        part = method.mask_part if recipe.model.trained == "masks" else ()
+        odd = init_from_parent(method, parent, part)
+        odd = [name for name in odd if not name[2:].startswith(part)]  # a base's masks' part may be another
     method.begin()
     parts = Counter(name.split(".")[0] for name in odd)
     told = ", ".join(part if n == 1 else f"{part} ({n} tensors)" for part, n in parts.items())
@@ -174,7 +174,7 @@ def norm_buffers(method: nn.Module) -> dict[str, Tensor]:
 
 
 def local_state(method: Method, world: int) -> dict[str, Any]:
-    """What this rank has of its own; empty when the common checkpoint holds everything."""
+    """What this rank alone has; empty when the common checkpoint holds everything."""
     state: dict[str, Any] = {}
     if world > 1:
         state["norms"] = {name: value.cpu() for name, value in norm_buffers(method).items()}

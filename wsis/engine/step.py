@@ -51,9 +51,9 @@ class Losses(nn.Module):
 class Step:
     """A step whose losses may still be on their way from the device.
 
-    local: M x L, losses of this rank's M micro-batches; shared: L + 2 on the CPU, their mean over all ranks
-    followed by the request to stop and the request to write a checkpoint (above 0: some rank has it), to be
-    read after `ready`.
+    local:  M x L, losses of this rank's M micro-batches
+    shared: L + 2 on the CPU, to be read after `ready`: the losses' means over all ranks, then the requests to
+            stop and to write a checkpoint (above 0 where some rank has it)
     """
 
     iteration: int

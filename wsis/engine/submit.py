@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from wsis.data.roots import read_categories
-from wsis.data.structures import Sample
 from wsis.declare.recipe import Recipe
 from wsis.engine.launch import make_fabric
 from wsis.engine.predict import predict_samples
 from wsis.evaluation.submission import write_submission
 from wsis.files import read_json
-from wsis.methods.base import Method
 from wsis.methods.weights import trained_method
 from wsis.progress import Progress
 
@@ -33,13 +30,10 @@ def submit(run: Path, image_info: Path, images: Path, name: str, accelerator: st
     method, _ = trained_method(run, recipe, len(categories))
     fabric = make_fabric(recipe.schedule, accelerator, [0])
     predictions = run / "predictions_test-dev.json"
-    samples = _samples(method, info["images"], images)
+    samples = (
+        method.image_sample(images / entry["file_name"], (entry["height"], entry["width"]), entry["id"])
+        for entry in sorted(info["images"], key=lambda entry: entry["id"])
+    )
     with Progress("test-dev: images", len(info["images"])) as progress:
         predict_samples(method, samples, sorted(categories), predictions, fabric, progress)
     return write_submission(predictions, image_info, name, run)
-
-
-def _samples(method: Method, entries: list[dict], folder: Path) -> Iterator[Sample]:
-    for entry in sorted(entries, key=lambda entry: entry["id"]):
-        size = (entry["height"], entry["width"])
-        yield method.image_sample(folder / entry["file_name"], size, entry["id"])

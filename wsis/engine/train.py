@@ -61,8 +61,8 @@ def split_batch(batch: int, devices: int, max_images: int) -> int:
             f"a batch of {batch} images can't be split evenly over {devices} devices;"
             f" use a number of devices that divides {batch}"
         )
-    own = batch // devices
-    return next(m for m in range(1, own + 1) if own % m == 0 and (own // m <= max_images or m == own))
+    share = batch // devices
+    return next(m for m in range(1, share + 1) if share % m == 0 and (share // m <= max_images or m == share))
 
 
 def train(

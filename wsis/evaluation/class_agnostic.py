@@ -1,7 +1,7 @@
 """Quality of masks made for known boxes: one predicted mask for each ground-truth object (BoxCaseg, Sec. 4).
 
 mIoU*: mean over classes of the class's mean IoU. IoU@k: share of all objects whose IoU is larger than k per
-cent (the paper); the released code counts an IoU of exactly k as well (`strict=False`).
+cent (the paper); the released code counts an IoU of exactly k as well (`overlap_metrics(strict=False)`).
 """
 
 from __future__ import annotations
@@ -19,19 +19,13 @@ from wsis.evaluation.rle import truth_rle
 
 
 def evaluate_class_agnostic(
-    predictions: Path,
-    annotations: Path,
-    recipe_id: str | None,
-    image_ids: Collection[int] | None = None,
-    strict: bool = True,
-    crowd: bool = False,
+    predictions: Path, annotations: Path, recipe_id: str | None, image_ids: Collection[int] | None = None
 ) -> dict[str, Any]:
     """The content of metrics.json for masks of ground-truth boxes.
 
     predictions: COCO results, each with `annotation_id`, the object that it is the mask of; exactly one for
-                 each object of the evaluated images. Scores play no part.
-    strict:      IoU50 and IoU75 count IoUs above the threshold (the paper), or also those equal to it
-    crowd:       crowd regions are objects too (as in the released code); otherwise masks of them are left out
+                 each object of the evaluated images; crowd regions need none, and theirs are left out.
+                 Scores play no part.
 
     Metrics in per cent, None where there is no object: mIoU, IoU50, IoU75. `per_class` is mean IoU by name.
     Raises GuardError (a WsisError) when an object has no mask or two, or a mask no object.
@@ -40,7 +34,7 @@ def evaluate_class_agnostic(
     images = truth.chosen(image_ids)
     wanted = set(images)
     objects = {entry["id"]: entry for entry in truth.annotations if entry["image_id"] in wanted}
-    made: dict[int, dict[str, Any]] = {}
+    predicted: dict[int, dict[str, Any]] = {}
     for entry in read_predictions(predictions, truth, images):
         number = entry.get("annotation_id")
         where = f"{predictions}: mask with annotation_id {number} on image {entry['image_id']}"
@@ -49,22 +43,22 @@ def evaluate_class_agnostic(
             raise GuardError(f"{where}: no such object; each mask must name the object it is made for")
         if (target["image_id"], target["category_id"]) != (entry["image_id"], entry["category_id"]):
             raise GuardError(f"{where}: that object has another image or category")
-        if number in made:
+        if number in predicted:
             raise GuardError(f"{where}: this object has a mask already")
-        made[number] = entry
-    objects = {number: entry for number, entry in objects.items() if crowd or not entry["iscrowd"]}
-    if missing := sorted(set(objects) - set(made)):
+        predicted[number] = entry
+    objects = {number: entry for number, entry in objects.items() if not entry["iscrowd"]}
+    if missing := sorted(set(objects) - set(predicted)):
         raise GuardError(f"{predictions}: no mask for {len(missing)} objects, the first with id {missing[0]}")
 
     outlines = [truth_rle(e["segmentation"], truth.sizes[e["image_id"]]) for e in objects.values()]
-    ious = paired_ious([made[number]["segmentation"] for number in objects], outlines)
+    ious = paired_ious([predicted[number]["segmentation"] for number in objects], outlines)
     labels = [entry["category_id"] for entry in objects.values()]
     means = class_means(ious, labels)
     return {
         "recipe": recipe_id,
         "protocol": "class-agnostic",
         "evaluator": {"name": "wsis", "version": __version__},
-        "metrics": overlap_metrics(ious, labels, strict),
+        "metrics": overlap_metrics(ious, labels),
         "per_class": {
             name: 100.0 * means[category] if category in means else None
             for category, name in truth.categories.items()

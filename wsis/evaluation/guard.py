@@ -1,9 +1,9 @@
 """Refuse what COCO evaluators silently read wrong, and fix the order of ties.
 
-What a guarded file can't do any more: lose a match because its annotation has id 0 (pycocotools reads 0 as
-'unmatched'); compare NaN scores; have detections on unknown images dropped; score a box as a filled
-rectangle; take areas of masks from their boxes (which moves APS, APM, APL); read a mask in a wrong size;
-change AP when equal scores change their place in the file.
+Unguarded, an evaluator loses the match of an annotation with id 0 (pycocotools reads 0 as 'unmatched'),
+compares NaN scores, drops detections on unknown images, scores a box as a filled rectangle, takes a mask's
+area from its box (which moves APS, APM, APL), reads a mask in a wrong size, and changes AP with the order of
+equal scores.
 """
 
 from __future__ import annotations
@@ -149,14 +149,8 @@ def _checked(entry: Any, where: str, truth: Truth, images: Collection[int]) -> d
     except ValueError as error:
         raise GuardError(f"{where}: image {image}: {error}") from None
     rle = {"size": segmentation["size"], "counts": segmentation["counts"].encode("ascii")}
-    area = foreground(runs) * truth.area_scale
-    kept = {
-        "image_id": image,
-        "category_id": category,
-        "score": float(score),
-        "segmentation": rle,
-        "area": area,
-    }
+    kept = {"image_id": image, "category_id": category, "score": float(score), "segmentation": rle}
+    kept["area"] = foreground(runs) * truth.area_scale
     if "annotation_id" in entry:
         kept["annotation_id"] = _key(entry, "annotation_id", where)
     return kept

@@ -46,6 +46,6 @@ def evaluate_run(
 
     metrics, *others = [under(protocol) for protocol in protocols]
     if others:
-        metrics["also"] = {found["protocol"]: found for found in others}
+        metrics["also"] = {other["protocol"]: other for other in others}
     write_json(folder / "metrics.json", metrics)
     return metrics

@@ -29,16 +29,10 @@ def write_submission(predictions: Path, image_info: Path, name: str, folder: Pat
     detections = read_predictions(predictions, read_truth(image_info, labelled=False))
     if not detections:
         raise WsisError(f"{predictions}: no detections to submit")
-    results = [
-        {
-            "image_id": entry["image_id"],
-            "category_id": entry["category_id"],
-            "segmentation": entry["segmentation"]
-            | {"counts": entry["segmentation"]["counts"].decode("ascii")},
-            "score": entry["score"],
-        }
-        for entry in detections
-    ]
+    for entry in detections:
+        entry["segmentation"]["counts"] = entry["segmentation"]["counts"].decode("ascii")
+    keys = ("image_id", "category_id", "segmentation", "score")
+    results = [{key: entry[key] for key in keys} for entry in detections]
     stem = f"detections_{SPLIT}_{name}_results"
     member = zipfile.ZipInfo(f"{stem}.json", date_time=(1980, 1, 1, 0, 0, 0))
     packed = io.BytesIO()

@@ -26,10 +26,7 @@ THRESHOLDS = {"AP25": 0.25, "AP50": 0.5, "AP70": 0.7, "AP75": 0.75}
 
 
 def evaluate_voc(
-    predictions: Path,
-    annotations: Path,
-    recipe_id: str | None,
-    image_ids: Collection[int] | None = None,
+    predictions: Path, annotations: Path, recipe_id: str | None, image_ids: Collection[int] | None = None
 ) -> dict[str, Any]:
     """The content of metrics.json under the VOC protocol; the files are COCO results and ground truth.
 
@@ -46,11 +43,11 @@ def evaluate_voc(
         if entry["image_id"] in wanted and not entry["iscrowd"]:
             rle = truth_rle(entry["segmentation"], truth.sizes[entry["image_id"]])
             targets[entry["category_id"], entry["image_id"]].append(rle)
-    found = defaultdict(list)
+    predicted = defaultdict(list)
     for entry in detections:
-        found[entry["category_id"], entry["image_id"]].append(entry)
+        predicted[entry["category_id"], entry["image_id"]].append(entry)
 
-    by_class = {category: class_aps(category, images, targets, found) for category in truth.categories}
+    by_class = {category: class_aps(category, images, targets, predicted) for category in truth.categories}
     defined = [aps for aps in by_class.values() if aps is not None]
     metrics = dict.fromkeys(THRESHOLDS)
     if defined:
@@ -69,11 +66,14 @@ def evaluate_voc(
     }
 
 
-def class_aps(category: int, images: Sequence[int], targets: dict, found: dict) -> dict[str, float] | None:
+def class_aps(
+    category: int, images: Sequence[int], targets: dict, predicted: dict
+) -> dict[str, float] | None:
     """AP (0 to 1) of one class by metric name; None where the class has no ground truth.
 
-    targets, found: (category, image) -> RLEs of the objects, and entries with a score and a segmentation,
-    best first; a missing key is an empty list (`defaultdict`).
+    targets:   (category, image) -> RLEs of the objects
+    predicted: (category, image) -> entries with a score and a segmentation, best first
+    Both are `defaultdict(list)`: a missing key is an empty list.
     """
     objects = sum(len(targets[category, image]) for image in images)
     if objects == 0:
@@ -81,7 +81,7 @@ def class_aps(category: int, images: Sequence[int], targets: dict, found: dict) 
     scores: list[float] = []
     right: dict[str, list[bool]] = {name: [] for name in THRESHOLDS}
     for image in images:
-        entries, there = found[category, image], targets[category, image]
+        entries, there = predicted[category, image], targets[category, image]
         scores += [entry["score"] for entry in entries]
         if not entries:
             continue

@@ -11,11 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsis.data.colour import RGB_TO_XYZ, WHITE
 from wsis.declare.recipe import PairwiseSpec
-
-# sRGB to CIE XYZ (D65), IEC 61966-2-1; white point of the 2 degree observer.
-RGB_TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
-WHITE = (0.95047, 1.0, 1.08883)
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:

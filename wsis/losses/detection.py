@@ -49,7 +49,7 @@ def assign(points: Tensor, levels: Tensor, layout: Layout, targets: list[Targets
     strides = points.new_tensor(layout.strides)[levels]  # P
     upper = points.new_tensor(layout.ranges)
     lower = torch.cat([upper.new_tensor([-1.0]), upper[:-1]])
-    found = []
+    parts = []
     for image, target in enumerate(targets):
         boxes = target.boxes
         if len(boxes) == 0:
@@ -67,14 +67,14 @@ def assign(points: Tensor, levels: Tensor, layout: Layout, targets: list[Targets
         smallest, chosen = torch.where(near & sized, area, torch.inf).min(1)
         location = smallest.isfinite().nonzero().squeeze(1)
         chosen = chosen[location]
-        found.append((
+        parts.append((
             torch.full_like(location, image), location, chosen, target.labels[chosen],
             ltrb[location, chosen] / strides[location, None],
         ))  # fmt: skip
-    if not found:
+    if not parts:
         none = levels.new_zeros(0)
         return Positives(none, none, none, none, points.new_zeros(0, 4))
-    return Positives(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    return Positives(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def centerness_targets(ltrb: Tensor) -> Tensor:

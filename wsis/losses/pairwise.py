@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from wsis.declare.recipe import PairwiseSpec
 from wsis.losses.colour import ColourEdges, shifted
 
 
@@ -25,8 +26,7 @@ def pairwise_loss(
     rectangles: Tensor,
     image_index: Tensor,
     edges: ColourEdges,
-    membership: str = "any",
-    normalise: str = "edges",
+    spec: PairwiseSpec = PairwiseSpec(),
     weights: Tensor | None = None,
     masks: Tensor | None = None,
 ) -> Tensor:
@@ -37,22 +37,23 @@ def pairwise_loss(
         rectangles: N x 4 int64, boxes in cells (`wsis.losses.projection.grid_rectangles`)
         image_index: N int64, the image of each instance
         edges: similarity of the batch (`wsis.losses.colour.colour_edges`)
-        membership: E_in is every edge with an end in the box ("any", the paper), or every directed edge whose
-            centre lies in it ("centre", the released code: inner edges count twice); erratum B4
-        normalise: by |E_in| for each instance, then averaged over instances ("edges", the paper), or by the
-            number of supervised edges of the whole batch ("supervised", the released code); erratum B3
-        weights: N float, of the average over instances, with "edges"; default 1 / N
+        spec: two of its keys count here, and None is the paper's choice.
+            edges: E_in is every edge with an end in the box ("any", the paper), or every directed edge whose
+            centre lies in it ("centre", the released code: inner edges count twice); erratum B4.
+            normalise: by |E_in| for each instance, then averaged over instances ("edges", the paper), or by
+            the number of supervised edges of the whole batch ("supervised", the released code); erratum B3
+        weights: N float, of the average over instances, unless `normalise` is "supervised"; default 1 / N
         masks: N x H x W bool; every edge of E_in is then supervised by its true label
     """
     if len(logits) == 0:
         return logits.sum() * 0.0
     sums, supervised, members = _PairwiseSum.apply(
-        logits, rectangles, image_index, edges, membership == "centre", masks
+        logits, rectangles, image_index, edges, spec.edges == "centre", masks
     )
-    if normalise == "edges":
-        each = sums / members.clamp(min=1)
-        return each.mean() if weights is None else (each * weights).sum()
-    return sums.sum() / supervised.sum().clamp(min=1)
+    if spec.normalise == "supervised":
+        return sums.sum() / supervised.sum().clamp(min=1)
+    each = sums / members.clamp(min=1)
+    return each.mean() if weights is None else (each * weights).sum()
 
 
 class _Packed:
@@ -64,12 +65,12 @@ class _Packed:
         size = (rectangles[:, 2:] + reach).minimum(limit) - low
         counts = size.prod(1)
         starts = counts.cumsum(0) - counts
-        own = torch.cat([size, rectangles[:, :2] - low, rectangles[:, 2:] - low, low, starts[:, None]], 1)
+        frames = torch.cat([size, rectangles[:, :2] - low, rectangles[:, 2:] - low, low, starts[:, None]], 1)
         numbers = torch.arange(len(counts), device=counts.device)
         self.instance = torch.repeat_interleave(numbers, counts)
         self.place = torch.arange(len(self.instance), device=counts.device, dtype=torch.int32)
-        own = own.int()[self.instance]
-        self.columns, self.rows, *self.box, low_x, low_y, start = own.unbind(1)
+        frames = frames.int()[self.instance]
+        self.columns, self.rows, *self.box, low_x, low_y, start = frames.unbind(1)
         local = self.place - start
         self.y = local // self.columns  # within the packed rectangle
         self.x = local - self.y * self.columns
@@ -82,10 +83,10 @@ class _Packed:
         return (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
 
     def neighbour(self, dy: int, dx: int) -> tuple[Tensor, Tensor, Tensor]:
-        """For every cell: packed index of the cell at this offset, whether it is there and in the box.
+        """For every cell: packed index of the cell at this offset, whether it is there, whether in the box.
 
-        The index is the cell's own where there is no neighbour. An edge with an end in the box always has
-        its other end among the packed cells or outside the grid.
+        A cell without such a neighbour gets its own index. An edge with an end in the box always has its
+        other end among the packed cells or outside the grid.
         """
         x, y = self.x + dx, self.y + dy
         there = (y < self.rows) & (x < self.columns)

@@ -10,17 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsis.declare.recipe import PairwiseSpec
 from wsis.losses.colour import ColourEdges, shifted
-
-
-def directed(edges: ColourEdges) -> tuple[list[tuple[int, int]], Tensor]:
-    """All 2K directed offsets and B x 2K x H x W bool similarity of each cell to that neighbour."""
-    offsets, maps = [], []
-    for k, (dy, dx) in enumerate(edges.offsets):
-        similar = edges.similar[:, k]
-        offsets += [(dy, dx), (-dy, -dx)]
-        maps += [similar, shifted(similar, -dy, -dx)]
-    return offsets, torch.stack(maps, 1)
 
 
 def plain_pairwise_loss(
@@ -28,13 +19,15 @@ def plain_pairwise_loss(
     rectangles: Tensor,
     image_index: Tensor,
     edges: ColourEdges,
-    membership: str = "any",
-    normalise: str = "edges",
+    spec: PairwiseSpec = PairwiseSpec(),
     masks: Tensor | None = None,
 ) -> Tensor:
     """The same number as `wsis.losses.pairwise.pairwise_loss` without weights."""
     height, width = logits.shape[1:]
-    offsets, similar = directed(edges)
+    offsets, maps = [], []  # of all 2K directed edges
+    for (dy, dx), similar in zip(edges.offsets, edges.similar.unbind(1), strict=True):
+        offsets += [(dy, dx), (-dy, -dx)]
+        maps += [similar, shifted(similar, -dy, -dx)]
     y, x = torch.arange(height, device=logits.device), torch.arange(width, device=logits.device)
     x0, y0, x1, y1 = rectangles[:, :, None, None].unbind(1)
     inside = (x >= x0) & (x < x1) & (y[:, None] >= y0) & (y[:, None] < y1)  # N x H x W
@@ -47,18 +40,18 @@ def plain_pairwise_loss(
     there = neighbours(torch.ones_like(valid))
     other_on, other_off = neighbours(on), neighbours(off)
     same = -torch.logaddexp(on[:, None] + other_on, off[:, None] + other_off)
-    if membership == "centre":
+    if spec.edges == "centre":
         member = inside[:, None] & neighbours(valid) & there
     else:
         member = (inside[:, None] | neighbours(inside)) & valid[:, None] & neighbours(valid) & there
     if masks is None:
-        supervised = member & similar[image_index]
+        supervised = member & torch.stack(maps, 1)[image_index]
         loss = same
     else:
         supervised = member
         different = -torch.logaddexp(on[:, None] + other_off, off[:, None] + other_on)
         loss = torch.where(masks[:, None] == neighbours(masks), same, different)
     sums = (loss * supervised).flatten(1).sum(1)
-    if normalise == "edges":
-        return (sums / member.flatten(1).sum(1).clamp(min=1)).mean()
-    return sums.sum() / supervised.sum().clamp(min=1)
+    if spec.normalise == "supervised":
+        return sums.sum() / supervised.sum().clamp(min=1)
+    return (sums / member.flatten(1).sum(1).clamp(min=1)).mean()

@@ -14,7 +14,7 @@ def grid_rectangles(boxes: Tensor, stride: int, height: int, width: int) -> Tens
     """The cells of a mask grid that lie in each box: those whose centre does.
 
     Cell i covers input pixels [stride * i, stride * (i + 1)), the rule by which inference resizes logits. A
-    box that covers no centre keeps the cell its own centre lies in, so that no instance has an empty target.
+    box that covers no centre gets the cell in which the box's centre lies: no instance has an empty target.
 
     Args:
         boxes: N x 4 float, xyxy pixels of the network input

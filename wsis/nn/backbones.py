@@ -29,7 +29,7 @@ class Backbone:
     widths:   channels of its stages (the stem first) or branches, where they don't follow from the recipe
     stride:   input pixels a cell of the finest features
     multiple: what the sides of its input must be divisible by
-    blocks:   residual blocks of its last stages, of tiny ones
+    blocks:   residual blocks of each of the last stages, for tiny networks with stages
     """
 
     build: dict[str, str] = field(default_factory=dict)
@@ -77,10 +77,8 @@ def giving(kinds: Collection[str]) -> list[str]:
 
 def builders(kinds: Collection[str]) -> list[str]:
     """The modules that build backbones for features of these kinds, sorted."""
-    places = [
-        backbone.build[kind] for backbone in BACKBONES.values() for kind in kinds if kind in backbone.build
-    ]
-    return sorted({place.partition(":")[0] for place in places})
+    places = (backbone.build.get(kind, "") for backbone in BACKBONES.values() for kind in kinds)
+    return sorted({place.partition(":")[0] for place in places if place})
 
 
 def build_backbone(model: ModelSpec, kind: str) -> Any:

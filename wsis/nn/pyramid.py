@@ -38,9 +38,7 @@ def build_pyramid(spec: ModelSpec) -> Pyramid:
     """Backbone and FPN of a recipe; raises WsisError when its weights can't be had."""
     body = build_backbone(spec, "pyramid")
     tiny = spec.backbone.startswith("tiny")
-    layout, extra = (
-        (TINY, None) if tiny else (RESNET, LastLevelP6P7(spec.channels, spec.channels))
-    )  # P6 from P5
+    layout, extra = (TINY, None) if tiny else (RESNET, LastLevelP6P7(spec.channels, spec.channels))
     fpn = FeaturePyramidNetwork([body.channels[n] for n in layout.names], spec.channels, extra_blocks=extra)
     channels = body.channels | {f"p{3 + i}": spec.channels for i in range(len(layout.strides))}
     return Pyramid(body, channels, fpn, layout)

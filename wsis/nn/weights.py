@@ -47,14 +47,14 @@ def load_backbone_weights(net: nn.Module, spec: ModelSpec) -> None:
     """
     if spec.weights == "none":
         return
-    found = _download(spec.backbone) if spec.weights == "imagenet" else read_weights(Path(spec.weights))
-    if found.folded and spec.norm != "frozen":
+    weights = _download(spec.backbone) if spec.weights == "imagenet" else read_weights(Path(spec.weights))
+    if weights.folded and spec.norm != "frozen":
         raise WsisError(
             f"{spec.weights}: its batch norm has no running statistics, so it can't be trained further; "
             f"set model.norm: frozen, or use torchvision's weights"
         )
     names = set(net.state_dict())
-    kept = {key: value for key, value in found.state.items() if key in names and not key.startswith("fc.")}
+    kept = {key: value for key, value in weights.state.items() if key in names and not key.startswith("fc.")}
     needed = {n for n in names if not n.startswith("fc.") and not n.endswith("num_batches_tracked")}
     if lacking := sorted(needed - kept.keys()):
         raise WsisError(
@@ -62,7 +62,7 @@ def load_backbone_weights(net: nn.Module, spec: ModelSpec) -> None:
             f"among them {', '.join(lacking[:3])}"
         )
     net.load_state_dict(kept, strict=False)
-    if found.caffe:
+    if weights.caffe:
         for stage in (net.layer2, net.layer3, net.layer4):
             stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
 

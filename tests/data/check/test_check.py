@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsis.data.check import coco as check_coco
 from wsis.data.check.report import check_root
 
 
@@ -183,18 +182,6 @@ def test_many_findings_are_summed_up(coco_root):
 
     lines = check_root(coco_root(change)).lines()
     assert "problem: 40 more of 'join'" in lines and lines[-1] == "50 problem(s)"
-
-
-def test_run_lengths_agree_with_pycocotools():
-    from pycocotools import mask as rle
-
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        mask = np.asfortranarray((rng.random((37, 53)) < rng.random()).astype(np.uint8))
-        lengths = check_coco._lengths(rle.encode(mask)["counts"].decode())
-        flat = mask.T.ravel()
-        values = np.repeat(np.arange(len(lengths)) % 2, lengths)
-        assert (values == flat).all()
 
 
 def test_shapes_pass_and_their_area_scale_is_understood(shapes):

@@ -165,7 +165,7 @@ def test_salient_labels_lie_on_their_images_however_mirrored(shapes, pairs):
 
 def test_salient_patches_are_cut_and_mirrored_at_random(shapes, pairs):
     """Where the mask's upper left corner ends up: two mirrorings, offsets from 0 to side - patch."""
-    one = SalientRoot(pairs.path, pairs.names[:1], pairs.pairs[:1], 1)
+    one = SalientRoot(pairs.path, pairs.names[:1], pairs.pairs[:1])
     corners, quarters = set(), Counter()
     for (batch,) in take(20, boxcaseg(heads=("salient",)), None, one):
         for label in batch.labels:
@@ -215,7 +215,7 @@ def test_which_heads_need_what(shapes, pairs):
     with pytest.raises(WsisError, match="needs salient images"):
         take(1, boxcaseg(), shapes, None)
     with pytest.raises(WsisError, match="needs salient images"):
-        take(1, boxcaseg(), shapes, SalientRoot(shapes, (), (), 0))
+        take(1, boxcaseg(), shapes, SalientRoot(shapes, (), ()))
     with pytest.raises(WsisError, match="give the root"):
         take(1, boxcaseg(), None, pairs)
     with pytest.raises(WsisError, match="16 patches can't be split over 3"):

@@ -12,6 +12,7 @@ from typing import Any
 from pycocotools import mask as rle
 
 from wsis.data.check.report import CheckReport, Images, official_count
+from wsis.evaluation.rle import decode_runs, truth_rle
 
 OUTSIDE = 2.0  # pixels that COCO's own polygons and boxes may stick out of the image
 AREA_FACTOR = 2.0  # `area` and the mask's pixels may differ by this; COCO's own differ by a few per cent
@@ -26,22 +27,18 @@ def check_coco(root: Path, report: CheckReport, images: Images) -> None:
 
     files = sorted((root / "annotations").glob("instances_*.json"))
     if not files:
-        where = root / "annotations"
-        report.problem(
-            "annotations", where, "holds no instances_<split>.json", "put the annotation files there"
-        )
+        text = "holds no instances_<split>.json"
+        report.problem("annotations", root / "annotations", text, "put the annotation files there")
     for file in files:
         split = file.stem.removeprefix("instances_")
         content = _read(file, report)
         if content is None:
             continue
-        if not (root / split).is_dir() and content["images"]:
-            report.problem(
-                "folder", root / split, f"missing, but {file.name} lists its images", "put the images there"
-            )
+        folder = root / split
+        if not folder.is_dir() and content["images"]:
+            text = f"missing, but {file.name} lists its images"
+            report.problem("folder", folder, text, "put the images there")
             folder = None
-        else:
-            folder = root / split
         sizes = _images(file, folder, content["images"], report, images)
         categories = _categories(file, content["categories"], report)
         _annotations(file, content, sizes, categories, report)
@@ -60,9 +57,8 @@ def _read(file: Path, report: CheckReport) -> dict[str, Any] | None:
     for key in ("images", "annotations", "categories"):
         part = content.get(key) if isinstance(content, dict) else None
         if not isinstance(part, list) or not all(isinstance(entry, dict) for entry in part):
-            report.problem(
-                "json", file, f"has no list '{key}' of objects", "it must be a COCO instances file"
-            )
+            text = f"has no list '{key}' of objects"
+            report.problem("json", file, text, "it must be a COCO instances file")
             return None
     return content
 
@@ -87,9 +83,8 @@ def _images(
             continue
         sizes[id] = (height, width)
         if not isinstance(name, str) or not name or Path(name).is_absolute() or ".." in Path(name).parts:
-            report.problem(
-                "image", file, f"file_name {name!r} is not a file below the split's folder", MEND, id
-            )
+            text = f"file_name {name!r} is not a file below the split's folder"
+            report.problem("image", file, text, MEND, id)
         elif folder is not None:
             wanted.append((folder / name, id, (height, width)))
     images.check(wanted)
@@ -127,11 +122,9 @@ def _annotations(
         size = sizes.get(annotation["image_id"]) if _whole(annotation.get("image_id")) else None
         if size is not None:
             annotated.add(annotation["image_id"])
-        for kind, text, advice in (*_numbers(annotation), *_box(annotation.get("bbox"), size)):
+        pixels, of_mask = _mask(annotation.get("segmentation"), size)
+        for kind, text, advice in (*_numbers(annotation), *_box(annotation.get("bbox"), size), *of_mask):
             report.problem(kind, file, text, advice, id)
-        pixels, problem = _mask(annotation.get("segmentation"), size)
-        if problem:
-            report.problem(*_placed(problem, file), id=id)
         area = annotation.get("area")
         if pixels and _finite(area) and not 1 / AREA_FACTOR <= area / scale / pixels <= AREA_FACTOR:
             different += pixels > 64
@@ -142,19 +135,12 @@ def _annotations(
         report.note("no annotation", file, text, "handled: left out of training, kept in evaluation")
     if crowd:
         text = f"{crowd} crowd region(s)"
-        report.note(
-            "crowd", file, text, "handled: left out of training, ignored by the evaluation as in COCO"
-        )
+        advice = "handled: left out of training, ignored by the evaluation as in COCO"
+        report.note("crowd", file, text, advice)
     if different:
         text = f"{different} annotation(s) whose area is more than {AREA_FACTOR:g} times off the mask's"
-        report.note(
-            "area", file, text, "it decides between small, medium and large: check where it comes from"
-        )
-
-
-def _placed(problem: Problem, file: Path) -> tuple[str, Path, str, str]:
-    kind, text, advice = problem
-    return kind, file, text, advice
+        advice = "it decides between small, medium and large: check where it comes from"
+        report.note("area", file, text, advice)
 
 
 def _ids(
@@ -198,77 +184,46 @@ def _box(box: Any, size: tuple[int, int] | None) -> Iterator[Problem]:
         yield "box", f"bbox {box} leaves the image of {size[1]}x{size[0]}", MEND
 
 
-def _mask(segmentation: Any, size: tuple[int, int] | None) -> tuple[int, Problem | None]:
-    """(pixels of the mask, what is wrong with it)."""
+def _mask(segmentation: Any, size: tuple[int, int] | None) -> tuple[int, list[Problem]]:
+    """(pixels of the mask, what is wrong with it); nothing is checked where the image's size is unknown."""
     if size is None:
-        return 0, None
-    broken: Problem | None = None
-    height, width = size
+        return 0, []
     if isinstance(segmentation, list):
-        broken = _polygons(segmentation, size)
-        encoded = None if broken else rle.merge(rle.frPyObjects(segmentation, height, width))
+        text, advice = _wrong_polygons(segmentation, size), MEND
     elif isinstance(segmentation, dict) and "counts" in segmentation:
-        given = segmentation.get("size")
-        if given != [height, width]:
-            return 0, ("mask", f"the mask's size {given} is not the image's [{height}, {width}]", MEND)
-        encoded, broken = _runs(segmentation, height, width)
+        text, advice = _wrong_runs(segmentation, size)
     else:
-        return 0, ("mask", "segmentation is missing or of an unknown kind", "give COCO polygons or an RLE")
-    if broken:
-        return 0, broken
-    pixels = int(rle.area(encoded))
-    return pixels, None if pixels else ("mask", "the mask is empty", MEND)
+        text, advice = "segmentation is missing or of an unknown kind", "give COCO polygons or an RLE"
+    if text:
+        return 0, [("mask", text, advice)]
+    pixels = int(rle.area(truth_rle(segmentation, size)))
+    return pixels, [] if pixels else [("mask", "the mask is empty", MEND)]
 
 
-def _polygons(polygons: list, size: tuple[int, int]) -> Problem | None:
+def _wrong_polygons(polygons: list, size: tuple[int, int]) -> str:
     if not polygons:
-        return "mask", "the mask has no polygon", MEND
+        return "the mask has no polygon"
     for polygon in polygons:
-        if (
-            not isinstance(polygon, list)
-            or len(polygon) < 6
-            or len(polygon) % 2
-            or not all(_finite(v) for v in polygon)
-        ):
-            return "mask", "a polygon is not a list of three or more finite points x, y", MEND
-        xs, ys = polygon[0::2], polygon[1::2]
-        if (
-            min(xs) < -OUTSIDE
-            or min(ys) < -OUTSIDE
-            or max(xs) > size[1] + OUTSIDE
-            or max(ys) > size[0] + OUTSIDE
-        ):
-            return "mask", f"a polygon leaves the image of {size[1]}x{size[0]}", MEND
-    return None
+        is_list = isinstance(polygon, list)
+        if not is_list or len(polygon) < 6 or len(polygon) % 2 or not all(map(_finite, polygon)):
+            return "a polygon is not a list of three or more finite points x, y"
+        for points, limit in ((polygon[0::2], size[1]), (polygon[1::2], size[0])):
+            if min(points) < -OUTSIDE or max(points) > limit + OUTSIDE:
+                return f"a polygon leaves the image of {size[1]}x{size[0]}"
+    return ""
 
 
-def _runs(segmentation: dict, height: int, width: int) -> tuple[dict | None, Problem | None]:
-    """Check the run lengths before pycocotools sees them: it trusts what it is given."""
-    counts = segmentation["counts"]
-    lengths = counts if isinstance(counts, list) else _lengths(counts) if isinstance(counts, str) else None
-    if lengths is None or not all(_whole(n) and n >= 0 for n in lengths) or sum(lengths) != height * width:
-        text = f"the RLE's runs do not add up to {height} x {width} pixels"
-        return None, ("mask", text, "encode the mask again")
-    whole = {"size": [height, width], "counts": lengths}
-    return rle.frPyObjects(whole, height, width), None
-
-
-def _lengths(text: str) -> list[int] | None:
-    """Run lengths of COCO's compressed RLE: base 32, six bits a character, differences from the third on."""
-    lengths: list[int] = []
-    value = shift = 0
-    for character in text:
-        code = ord(character) - 48
-        if not 0 <= code < 64:
-            return None
-        value |= (code & 31) << shift
-        shift += 5
-        if not code & 32:
-            if code & 16:
-                value -= 1 << shift
-            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-            value = shift = 0
-    return None if shift else lengths
+def _wrong_runs(segmentation: dict, size: tuple[int, int]) -> tuple[str, str]:
+    """(what is wrong with an RLE or '', advice): pycocotools trusts what it is given."""
+    if segmentation.get("size") != list(size):
+        return f"the mask's size {segmentation.get('size')} is not the image's {list(size)}", MEND
+    try:
+        pixels = sum(decode_runs(segmentation["counts"]).tolist())
+    except (ValueError, OverflowError):
+        pixels = None
+    if pixels == size[0] * size[1]:
+        return "", ""
+    return f"the RLE's runs do not add up to {size[0]} x {size[1]} pixels", "encode the mask again"
 
 
 def _whole(value: Any) -> bool:

@@ -15,6 +15,8 @@ import numpy as np
 from PIL import Image
 
 DECODE_UP_TO = 2000  # images: smaller roots are decoded in full unless told otherwise
+READERS = 2  # threads
+FETCH = "fetch the file again"
 SHOWN = 10  # findings of one kind that `lines` prints
 ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 
@@ -76,7 +78,7 @@ class CheckReport:
         return "\n".join(self.lines())
 
 
-def check_root(path: Path, decode: bool | None = None, workers: int = 2) -> CheckReport:
+def check_root(path: Path, decode: bool | None = None) -> CheckReport:
     """Check a COCO, VOC or saliency root (a `shapes` root is COCO's layout and may hold a saliency root).
 
     decode: decode every image in full; None: only where a split has at most DECODE_UP_TO images, else look at
@@ -91,7 +93,7 @@ def check_root(path: Path, decode: bool | None = None, workers: int = 2) -> Chec
     if not path.is_dir():
         report.problem("root", path, "no such folder", "give the root folder of a data set")
         return report
-    images = Images(report, decode, workers)
+    images = Images(report, decode)
     if (path / "annotations").is_dir():
         report.layout = "coco"
         check_coco(path, report, images)
@@ -104,28 +106,23 @@ def check_root(path: Path, decode: bool | None = None, workers: int = 2) -> Chec
         report.layout = "salient"
         check_salient(path, report, images)
     else:
-        report.problem(
-            "root",
-            path,
-            "is not a data root: it has neither annotations/ (COCO), ImageSets/ (VOC) nor masks/ (saliency)",
-            "give the folder that holds them",
+        text = (
+            "is not a data root: it has neither annotations/ (COCO), ImageSets/ (VOC) nor masks/ (saliency)"
         )
+        report.problem("root", path, text, "give the folder that holds them")
     return report
 
 
-def official_count(report: CheckReport, file: Path, found: int, expected: int | None) -> None:
+def official_count(report: CheckReport, file: Path, images: int, expected: int | None) -> None:
     """Note whether a split has the official number of images; `expected` None: not an official split."""
     if expected is None:
         return
-    if found == expected:
-        report.note("official", file, f"{found} images, the official count", "nothing to do")
+    if images == expected:
+        report.note("official", file, f"{images} images, the official count", "nothing to do")
     else:
-        report.note(
-            "official",
-            file,
-            f"{found} images, where the official set has {expected}",
-            "fine for a small run; numbers are not comparable with the papers'",
-        )
+        text = f"{images} images, where the official set has {expected}"
+        advice = "fine for a small run; numbers are not comparable with the papers'"
+        report.note("official", file, text, advice)
 
 
 @dataclass
@@ -134,7 +131,6 @@ class Images:
 
     report: CheckReport
     decode: bool | None
-    workers: int
 
     def check(self, wanted: Iterable[tuple[Path, int | str, tuple[int, int] | None]]) -> None:
         """Files with their ids and annotated (height, width), None where nothing says it."""
@@ -142,7 +138,7 @@ class Images:
         decode = len(wanted) <= DECODE_UP_TO if self.decode is None else self.decode
         look: Callable = lambda entry: self._look(*entry, decode)  # noqa: E731
         grey = []
-        with ThreadPoolExecutor(max(self.workers, 1)) as pool:
+        with ThreadPoolExecutor(READERS) as pool:
             for (path, id, _), (problem, is_grey) in zip(wanted, pool.map(look, wanted), strict=True):
                 if problem:
                     self.report.problem(problem[0], path, *problem[1:], id=id)
@@ -151,32 +147,27 @@ class Images:
         self.report.count("images", len(wanted))
         if grey:
             path, id = grey[0]
-            self.report.note(
-                "grey", path, f"greyscale, as {len(grey)} image(s) here", "handled: read as RGB", id
-            )
+            text = f"greyscale, as {len(grey)} image(s) here"
+            self.report.note("grey", path, text, "handled: read as RGB", id)
 
     def _look(
         self, path: Path, id: int | str, size: tuple[int, int] | None, decode: bool
     ) -> tuple[tuple[str, str, str] | None, bool]:
-        """((kind, text, advice) or None, is it greyscale)."""
-        again = "fetch the file again"
+        """((kind, text, advice) of a problem or None, whether the image is grey)."""
         try:
             with Image.open(path) as file:
-                grey, found = file.mode in ("1", "L", "LA", "I;16"), (file.height, file.width)
+                grey, actual = file.mode in ("1", "L", "LA", "I;16"), (file.height, file.width)
                 if decode or not _ends(path, file.format):
                     file.load()
         except FileNotFoundError:
-            return (
-                "missing",
-                "the image is missing",
-                "put it there, or take it out of the annotations",
-            ), False
+            advice = "put it there, or take it out of the annotations"
+            return ("missing", "the image is missing", advice), False
         except Image.DecompressionBombError:
             return ("huge", "more pixels than can be read safely", "replace the image"), False
         except (OSError, SyntaxError, ValueError, EOFError) as error:
-            return ("unreadable", f"truncated or not an image ({_short(error, path)})", again), False
-        if size is not None and found != size:
-            text = f"is {found[1]}x{found[0]} (width x height), its annotation says {size[1]}x{size[0]}"
+            return ("unreadable", f"truncated or not an image ({_short(error, path)})", FETCH), False
+        if size is not None and actual != size:
+            text = f"is {actual[1]}x{actual[0]} (width x height), its annotation says {size[1]}x{size[0]}"
             return ("size", text, "correct the annotation, or fetch the original image"), grey
         return None, grey
 
@@ -195,7 +186,7 @@ def read_png(path: Path) -> np.ndarray | str:
 
 
 def _ends(path: Path, kind: str | None) -> bool:
-    """Does the file end as its format demands? Unknown formats do not."""
+    """Whether the file ends as its format demands; False for a format that is not in ENDINGS."""
     ending = ENDINGS.get(kind or "")
     with path.open("rb") as file:
         file.seek(0, 2)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsis.data.check.report import CheckReport, Images, official_count
+from wsis.data.check.report import READERS, CheckReport, Images, official_count
 from wsis.data.check.voc import read_names
 from wsis.data.roots import OFFICIAL_SALIENT
 from wsis.data.salient import RULE, files_by_name, has_one_object, read_mask, salient_folders
@@ -19,14 +19,10 @@ def check_salient(root: Path, report: CheckReport, images: Images) -> None:
     """Add what is wrong with a saliency root to the report, and the count by the rule of one object."""
     folders = salient_folders(root)
     if folders is None:
+        advice = "a saliency root has images/ and masks/, or DUTS-TR-Image/ and DUTS-TR-Mask/"
         for name in ("images", "masks"):
             if not (root / name).is_dir():
-                report.problem(
-                    "folder",
-                    root / name,
-                    "missing",
-                    "a saliency root has images/ and masks/, or DUTS-TR-Image/ and DUTS-TR-Mask/",
-                )
+                report.problem("folder", root / name, "missing", advice)
         return
     files, masks = (files_by_name(folder) for folder in folders)
     listings = [root / f"{split}.txt" for split in ("train", "val") if (root / f"{split}.txt").exists()]
@@ -37,7 +33,7 @@ def check_salient(root: Path, report: CheckReport, images: Images) -> None:
         names += [name for name in sorted(files) if name not in set(names)]
     if not names:
         report.problem("split", root, "holds no image", "put images and masks of equal names there")
-    with ThreadPoolExecutor(max(images.workers, 1)) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         looks = dict(zip(names, pool.map(lambda name: _look(masks.get(name)), names), strict=True))
     wanted, soft, colour = [], [], []
     for name in names:
@@ -61,21 +57,17 @@ def check_salient(root: Path, report: CheckReport, images: Images) -> None:
         report.note("no image", folders[1], text, "handled: left out")
     single = [name for name in names if looks[name][4]]
     report.count("salient images with one object", len(single))
-    report.note("one object", root, f"{len(single)} of {len(names)} masks have {RULE}", _use(everything))
     if everything:
-        official_count(report, root, len(single), OFFICIAL_SALIENT)
+        used, file, advice = single, root, "only these are trained on, as there is no train.txt"
     else:
-        official_count(report, root / "train.txt", len(listed["train"]), OFFICIAL_SALIENT)
-
-
-def _use(everything: bool) -> str:
-    if everything:
-        return "only these are trained on, as there is no train.txt"
-    return "train.txt is used as it is; remove it to have the rule applied"
+        used, file = listed["train"], root / "train.txt"
+        advice = "train.txt is used as it is; remove it to have the rule applied"
+    report.note("one object", root, f"{len(single)} of {len(names)} masks have {RULE}", advice)
+    official_count(report, file, len(used), OFFICIAL_SALIENT)
 
 
 def _look(path: Path | None) -> tuple[tuple[int, int] | None, tuple[str, str] | None, bool, bool, bool]:
-    """(size, (text, advice) of a problem, is the mask soft, not of one channel, does it show one object)."""
+    """(size, (text, advice) of a problem, and whether it is soft, has several channels, shows one object)."""
     if path is None:
         return None, ("is missing", "put the image's mask there"), False, False, False
     try:

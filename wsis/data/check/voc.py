@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wsis.data.check.report import CheckReport, Images, official_count, read_png
+from wsis.data.check.report import FETCH, CheckReport, Images, official_count, read_png
 from wsis.data.roots import OFFICIAL
 from wsis.data.voc import CATEGORIES, VOID
-
-FETCH = "fetch the file again"
 
 
 def check_voc(root: Path, report: CheckReport, images: Images) -> None:
@@ -31,9 +29,9 @@ def check_voc(root: Path, report: CheckReport, images: Images) -> None:
         official_count(report, listing, len(listed), OFFICIAL["voc"].get(listing.stem))
     wanted, bare, unlabelled = [], [], []
     for name in sorted(names):
-        size, found = _segmentation(root, name, report)
+        size, instances = _segmentation(root, name, report)
         wanted.append((root / "JPEGImages" / f"{name}.jpg", name, size))
-        if found == 0:
+        if instances == 0:
             bare.append(name)
         annotation = root / "Annotations" / f"{name}.xml"
         if annotation.exists():
@@ -58,9 +56,8 @@ def read_names(listing: Path, report: CheckReport) -> list[str]:
         return []
     unsafe = [name for name in listed if "/" in name or "\\" in name or name.startswith(".")]
     for name in unsafe:
-        report.problem(
-            "split", listing, f"'{name}' is not an image's name", "one name a line, without folder", name
-        )
+        text = f"'{name}' is not an image's name"
+        report.problem("split", listing, text, "one name a line, without folder", name)
     for name in sorted(name for name, times in Counter(listed).items() if times > 1):
         report.problem("split", listing, "listed twice", "list each image once", name)
     return [name for name in listed if name not in unsafe]
@@ -84,9 +81,8 @@ def _segmentation(root: Path, name: str, report: CheckReport) -> tuple[tuple[int
     unknown = set(np.unique(classes).tolist()) - {0, VOID, *CATEGORIES}
     if unknown:
         text = f"SegmentationClass has values {sorted(unknown)[:5]} that are no VOC class"
-        report.problem(
-            "class", root / "SegmentationClass" / f"{name}.png", text, "use 0, 1 to 20 and 255", name
-        )
+        file = root / "SegmentationClass" / f"{name}.png"
+        report.problem("class", file, text, "use 0, 1 to 20 and 255", name)
     instances = [value for value in np.unique(objects).tolist() if value not in (0, VOID)]
     for value in instances:
         if not np.isin(classes[objects == value], list(CATEGORIES)).any():
@@ -109,6 +105,5 @@ def _xml(path: Path, size: tuple[int, int] | None, name: str, report: CheckRepor
         x0, y0, x1, y1 = box
         inside = size is None or (x0 >= 0 and y0 >= 0 and x1 <= size[1] + 1 and y1 <= size[0] + 1)
         if not (x1 > x0 and y1 > y0 and inside):
-            report.problem(
-                "box", path, f"box {box} is empty, not a number, or leaves the image", "correct it", name
-            )
+            text = f"box {box} is empty, not a number, or leaves the image"
+            report.problem("box", path, text, "correct it", name)

@@ -6,7 +6,7 @@ half of it is covered. Coordinates are pixels, xy, pixel (0, 0) covering [0, 1) 
 
 `plain` objects are separable by colour. `hard` ones are what pseudo masks are for: objects of two strongly
 different colours, with a side that fades into the background, and overlapping neighbours of the same class.
-Salient images and the kind `texture` are drawn from the same parts: wsis.data.drawing_{salient,texture}.
+Salient images and the kind `texture` are drawn from the same parts: wsis.data.shapes.{salient,texture}.
 """
 
 from __future__ import annotations
@@ -140,13 +140,13 @@ def _beside(rng: np.random.Generator, size: int, placed: list) -> tuple[np.ndarr
     """
     *others, (centre, radius) = placed
     least, most = np.array(RADIUS) * size / 96
-    own = float(np.clip(radius * np.exp(rng.uniform(-0.3, 0.3)), least, most))
-    margin = min(0.8 * own, 0.45 * size)
-    angle, reach = rng.uniform(0, 2 * np.pi, 16), rng.uniform(*NEAR, 16) * (radius + own)
+    partner = float(np.clip(radius * np.exp(rng.uniform(-0.3, 0.3)), least, most))
+    margin = min(0.8 * partner, 0.45 * size)
+    angle, reach = rng.uniform(0, 2 * np.pi, 16), rng.uniform(*NEAR, 16) * (radius + partner)
     for place in centre + reach[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1):
         inside = (place >= margin).all() and (place <= size - margin).all()
-        if inside and all(np.hypot(*(place - c)) >= 0.7 * (own + r) for c, r in others):
-            return place, own
+        if inside and all(np.hypot(*(place - c)) >= 0.7 * (partner + r) for c, r in others):
+            return place, partner
     return None
 
 
@@ -258,7 +258,7 @@ def _free_border(rng: np.random.Generator, mask: np.ndarray, objects: np.ndarray
     """
     padded = (np.pad(covered, 1, mode="edge") for covered in (objects, mask))
     borders = [mask & ~(m[:-2, 1:-1] & m[2:, 1:-1] & m[1:-1, :-2] & m[1:-1, 2:]) for m in padded]
-    pixels = next(np.argwhere(found) for found in (*borders, mask) if found.any())
+    pixels = next(np.argwhere(region) for region in (*borders, mask) if region.any())
     row, column = pixels[int(rng.integers(len(pixels)))]
     return int(row), int(column)
 

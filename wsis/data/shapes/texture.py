@@ -2,9 +2,9 @@
 
 Here a colour gradient does not tell a boundary from a texture: most objects have two tones of their class's
 hue in halves, stripes, spots or checks, and those tones differ more than the base tones of two touching
-objects of a class do. What tells an outline from a texture is what does in photographs: the object's shape,
-the pattern that ends, and shading towards the outline, weak or absent in some objects. All numbers below were
-set once, from the pictures alone; no network's result had a part in them.
+objects of a class do. As in photographs, three things tell an outline from a texture: the object's shape, the
+end of its pattern, and shading towards the outline, weak or absent in some objects. All numbers below were
+set once, by looking at the pictures; no network's result had a part in them.
 
 An image holds a cluster of touching objects of one class or none; all other objects keep away from those of
 their own class and may touch those of another. A later object of a pair covers the earlier one or shares a
@@ -36,7 +36,7 @@ from wsis.data.shapes.plain import (
     finish,
 )
 
-# Compact shapes a class (positions of outlines.CLASSES): what is covered in part mostly stays in one piece.
+# Compact shapes of each class (positions of outlines.CLASSES): partly covered they mostly stay in one piece.
 FAMILIES: tuple[tuple[outlines.Draw, ...], ...] = (
     (outlines.star, outlines.cross),
     (outlines.blob, outlines.ellipse),

@@ -54,24 +54,24 @@ def write_shapes(spec: ShapesSpec, seed: int, folder: Path) -> Path:
     one. The folder appears at once, complete. Raises WsisError where `folder` holds something else.
     """
     folder = Path(folder)
-    made = {"version": VERSION, "seed": seed, "spec": spec.model_dump(mode="json")}
-    if _complete(folder, made):
+    asked = {"version": VERSION, "seed": seed, "spec": spec.model_dump(mode="json")}
+    if _complete(folder, asked):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.tmp"
     try:
-        _write(spec, seed, temporary, made)
+        _write(spec, seed, temporary, asked)
         try:
             os.replace(temporary, folder)
         except OSError:
-            if not _complete(folder, made):  # another process may have been faster
+            if not _complete(folder, asked):  # another process may have been faster
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
-def _complete(folder: Path, made: dict) -> bool:
+def _complete(folder: Path, asked: dict) -> bool:
     if not folder.exists() or not any(folder.iterdir()):
         return False
     advice = "remove the folder to have it drawn anew, or name another one"
@@ -81,15 +81,15 @@ def _complete(folder: Path, made: dict) -> bool:
         raise WsisError(f"{folder}: exists, but is not a complete `shapes` root; {advice}") from None
     if isinstance(stats.get("spec"), dict):  # a key that the root is older than has its default
         stats["spec"] = ShapesSpec().model_dump(mode="json") | stats["spec"]
-    for key, value in made.items():
+    for key, value in asked.items():
         if stats.get(key) != value:
             raise WsisError(f"{folder}: was drawn with {key} {stats.get(key)}, asked for {value}; {advice}")
     return True
 
 
-def _write(spec: ShapesSpec, seed: int, root: Path, made: dict) -> None:
+def _write(spec: ShapesSpec, seed: int, root: Path, asked: dict) -> None:
     (root / "annotations").mkdir(parents=True)
-    stats = {**made, "splits": {}}
+    stats = {**asked, "splits": {}}
     splits = [("train", spec.train_images, 1000 + seed), ("val", spec.val_images, spec.val_seed)]
     if spec.kind == "texture":
         splits.append(("dev", DEV_IMAGES, spec.val_seed))
@@ -121,10 +121,10 @@ def _write_split(root: Path, split: str, count: int, base: int, spec: ShapesSpec
         _save(drawing.image, root / split / name)
         _save(_semantic(drawing, spec.size), root / "semantic" / split / name)
         if textured:
-            found = texture_edges(drawing)
-            _save(found.astype(np.uint8) * 255, root / "texture" / split / name)
+            inner = texture_edges(drawing)
+            _save(inner.astype(np.uint8) * 255, root / "texture" / split / name)
             pairs.append(len(touching_pairs(drawing.masks, drawing.labels)))
-            edges += int(found.sum())
+            edges += int(inner.sum())
         images.append({"id": index + 1, "file_name": name, "height": spec.size, "width": spec.size})
         for mask, label in zip(drawing.masks, drawing.labels, strict=True):
             annotations.append(_annotation(len(annotations) + 1, index + 1, label, mask))
@@ -134,13 +134,8 @@ def _write_split(root: Path, split: str, count: int, base: int, spec: ShapesSpec
         "version": str(VERSION),
         "area_scale": area_scale(spec.size),
     }
-    content = {
-        "info": info,
-        "licenses": [],
-        "images": images,
-        "categories": categories,
-        "annotations": annotations,
-    }
+    content = {"info": info, "licenses": [], "images": images, "categories": categories}
+    content["annotations"] = annotations
     (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content, separators=(",", ":")))
     summary = _summary(annotations, count) | {
         key: round(100 * number / len(annotations), 1) for key, number in drawn.items()
@@ -220,12 +215,12 @@ def _overlapping(annotations: list[dict]) -> np.ndarray:
     groups: dict[tuple[int, int], list[int]] = {}
     for i, a in enumerate(annotations):
         groups.setdefault((a["image_id"], a["category_id"]), []).append(i)
-    found = np.zeros(len(annotations), bool)
+    overlapping = np.zeros(len(annotations), bool)
     for members in groups.values():
-        own = [annotations[i]["bbox"] for i in members]
-        iou = rle.iou(own, own, [False] * len(own))
-        found[members] = (iou > OVERLAP).sum(1) > 1  # the one more is the object itself
-    return found
+        boxes = [annotations[i]["bbox"] for i in members]
+        iou = rle.iou(boxes, boxes, [False] * len(boxes))
+        overlapping[members] = (iou > OVERLAP).sum(1) > 1  # the one more is the object itself
+    return overlapping
 
 
 def _save(array: np.ndarray, path: Path) -> None:

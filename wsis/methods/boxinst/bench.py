@@ -22,6 +22,7 @@ from wsis.options import DeviceOption, JsonOption
 INSTANCES, HEIGHT, WIDTH, STRIDE = 48, 200, 336, 4  # two images of 800 x 1344
 # COCO's box sides: log of sqrt(box area / image area), measured on train2017 images.
 LOG_SIDE, LOG_SIDE_STD = -2.3, 1.05
+RULES = PairwiseSpec(tau=0.1, colour="pooled", bottom_rows=0, edges="centre", normalise="supervised")
 FORMULATIONS = {"plain": plain_pairwise_loss, "packed": pairwise_loss}
 
 
@@ -41,8 +42,7 @@ def scene(device: str, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, ColourEdg
     images = torch.nn.functional.interpolate(coarse, scale_factor=32, mode="bilinear")
     images = (images + torch.randn(images.shape, generator=g) * 4).clamp(0, 255).to(torch.uint8)
     valid = torch.ones(2, HEIGHT * STRIDE, WIDTH * STRIDE, dtype=torch.bool)
-    spec = PairwiseSpec(tau=0.1, colour="pooled", bottom_rows=0)
-    edges = colour_edges(images.to(device), valid.to(device), torch.ones(2).to(device), STRIDE, spec)
+    edges = colour_edges(images.to(device), valid.to(device), torch.ones(2).to(device), STRIDE, RULES)
     index = torch.arange(INSTANCES) % 2
     return logits.to(device), rectangles.to(device), index.to(device), edges
 
@@ -89,7 +89,7 @@ def measure(device: str, repeats: int = 5) -> dict[str, Any]:
 
         def step(formulation: Callable[..., Tensor] = formulation) -> tuple[Tensor, Tensor]:
             x = logits.detach().requires_grad_()
-            loss = formulation(x, rectangles, index, edges, "centre", "supervised")
+            loss = formulation(x, rectangles, index, edges, RULES)
             loss.backward()
             return loss.detach(), x.grad
 

@@ -80,8 +80,7 @@ class BoxInst(CondInst):
             grid_rectangles(masks.boxes[chosen], stride, *logits.shape[1:]),
             masks.image[chosen],
             edges,
-            spec.edges,
-            spec.normalise,
+            spec,
             masks.weights[chosen],
             self.target_masks(batch, masks, chosen) if true_labels else None,
         )
