@@ -28,9 +28,9 @@ def core_count() -> int:
 
 
 def seconds_of(plan: Plan, work: Work, cores: int) -> float:
-    """Wall time of the jobs of `work` at a generated scale; nothing for other machines' scales is known."""
+    """Wall time in seconds of the jobs of `work` on up to `cores` cores; for generated scales."""
     tasks = tasks_of(plan, work)
-    return min(makespan(tasks, own) for own in range(1, cores + 1)) if tasks else 0.0
+    return min(makespan(tasks, count) for count in range(1, cores + 1)) if tasks else 0.0
 
 
 def tasks_of(plan: Plan, work: Work) -> list[Task]:

@@ -29,7 +29,7 @@ from rich.table import Table
 from wsis.bench.calibrate import flags, measure, processor
 from wsis.data.loading import Shard
 from wsis.data.places import salient_place
-from wsis.data.roots import Root, eval_annotations, open_root, voc_category_ids
+from wsis.data.roots import Root, category_groups, eval_annotations, open_root
 from wsis.data.salient import open_salient
 from wsis.data.shapes.write import write_shapes
 from wsis.declare.recipe import Recipe
@@ -72,14 +72,14 @@ def bench(scale: str, as_json: bool) -> None:
 
 def kinds(plan: Plan) -> dict[str, str]:
     """Kind -> the run of its first row, or a warm-up; one that trains, where the method has any to train."""
-    found: dict[str, str] = {}
+    runs: dict[str, str] = {}
     trained = {run.recipe.method for run in plan.runs.values() if run.iterations}
     for run in sorted(plan.runs.values(), key=lambda run: not run.rows):
         if not run.iterations and run.recipe.method in trained:
             continue
         part = run.recipe.model.trained
-        found.setdefault(run.recipe.method if part == "all" else f"{run.recipe.method}/{part}", run.id)
-    return found
+        runs.setdefault(run.recipe.method if part == "all" else f"{run.recipe.method}/{part}", run.id)
+    return runs
 
 
 def measured(scale: str = "tiny") -> dict[str, Any]:
@@ -136,10 +136,8 @@ def _row(plan: Plan, run: str, folder: Path, unit: float, drawn: list[float]) ->
     out = folder / "runs" / run
     write_json(out / "recipe.json", {"id": run})
     seconds["prediction"] = _predicted(recipe, method, root, fabric, out, shapes.val_images)
-    voc = voc_category_ids(root)
-    groups = {"voc": voc, "nonvoc": [c for c in root.category_ids if c not in voc]}
     with _timed(seconds, "evaluation", shapes.val_images / root.eval_images):
-        evaluate_run(out, eval_annotations(root, folder), plan.protocols(run), groups)
+        evaluate_run(out, eval_annotations(root, folder), plan.protocols(run), category_groups(root))
     training = sum(seconds[part] for part in ("data", "forward", "backward", "optimiser"))
     images = iterations * recipe.schedule.batch
     return {

@@ -61,8 +61,8 @@ def overhead(results: Path) -> list[Overhead]:
     logs = sorted(results.glob("*/workflow.jsonl"))
     if not logs:
         raise WsisError(f"no {results}/<scale>/workflow.jsonl; the workflow writes it: snakemake --cores 2")
-    found = [entry for log in logs for entry in _entries(log) if entry.runs]
-    return sorted(found, key=lambda entry: entry.start)
+    entries = [entry for log in logs for entry in _entries(log) if entry.runs]
+    return sorted(entries, key=lambda entry: entry.start)
 
 
 def _entries(log: Path) -> list[Overhead]:

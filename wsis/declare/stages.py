@@ -1,4 +1,4 @@
-"""Rows that share a training: what runs of one recipe, as the paper declares it.
+"""Which recipes a row means: most one, some two, and some another prediction of a recipe that others train.
 
 Two-stage rows: a network that makes proxy masks, and the one that is trained on them. They run as two recipes
 (`Info.stages`), so that rows that differ in the second alone share the first.

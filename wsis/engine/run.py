@@ -19,7 +19,7 @@ from wsis.engine.folder import finished, restored
 from wsis.engine.launch import launch, set_threads
 from wsis.engine.signals import Interrupted
 from wsis.errors import WsisError
-from wsis.proxy.folder import proxies_complete
+from wsis.proxy.folder import proxy_files
 
 if TYPE_CHECKING:
     from wsis.plan import Plan
@@ -38,10 +38,7 @@ def train_runs(
     Finished runs are skipped. A run that fails doesn't stop those that don't start from it; at the end a
     WsisError names all that failed. SIGTERM and SIGUSR1 stop everything: SystemExit with status 143 or 138.
     """
-    if unknown := [run for run in ids if run not in plan.runs]:
-        raise WsisError(
-            f"no run {', '.join(unknown)} at scale {plan.scale.name} with these seeds; see `wsis plan`"
-        )
+    plan.check_known(ids)
     folders = {run: results / plan.scale.name / "runs" / run for run in ids}
     base, proxied = results / plan.scale.name / "runs", plan.proxied
     todo = []
@@ -52,7 +49,7 @@ def train_runs(
         done = finished(folders[run], recipe, predicts) or (
             fresh and restored(folders[run], recipe, [base / needed for needed in needs], predicts)
         )
-        if not done or (run in proxied and not proxies_complete(folders[run])):
+        if not done or (run in proxied and not proxy_files(folders[run])):
             todo.append(run)
     failed: dict[str, str] = {}
     if not todo:

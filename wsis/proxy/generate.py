@@ -64,9 +64,9 @@ def write_proxies(
             print(f"{title}: continues after {done} of {len(ids)} images", file=sys.stderr, flush=True)
         left = ids[done:]
         with Progress(f"{title}: images", len(ids), done, show) as progress:
-            made = iter(images(left)) if left else iter(())
+            lines = iter(images(left) if left else ())
             for count, id in enumerate(left, done + 1):
-                image = next(made, None)
+                image = next(lines, None)
                 if image is None or image.get("image_id") != id:
                     got = "nothing" if image is None else f"image {image.get('image_id')}"
                     raise WsisError(f"{part}: expected the masks of image {id}, got {got}")
@@ -187,10 +187,10 @@ def _first_line(path: Path) -> dict[str, Any] | None:
 
 
 def _object(line: str) -> dict[str, Any]:
-    found = json.loads(line)
-    if not isinstance(found, dict):
+    content = json.loads(line)
+    if not isinstance(content, dict):
         raise ValueError(f"expected an object, not {line[:40]!r}")
-    return found
+    return content
 
 
 def _cut_short(path: Path, count: int, head: dict[str, Any], why: str = "") -> WsisError:
