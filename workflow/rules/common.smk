@@ -131,6 +131,7 @@ PLAN = planned()
 SEEDS = PLAN.seeds if PLAN.asked else None
 OVERRIDES = PLAN.overrides
 SCALE = PLAN.scale.name
+DECLARED = [str(path) for path in sorted(DECLARATIONS.glob("*/*.yaml"))]
 GENERATED = PLAN.scale.data == "generated"
 RESULTS = f"results/{SCALE}"
 WORK = wanted_work()

@@ -89,14 +89,9 @@ def show(entries: list[Overhead], console: Console) -> None:
     for entry in entries:
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.start))
         ratio = "-" if entry.ratio is None else f"{entry.ratio:.2f}"
-        cells = (
-            f"{entry.wall:.0f}",
-            str(entry.cores or "-"),
-            str(entry.runs),
-            f"{entry.training:.0f}",
-            ratio,
-        )
-        table.add_row(entry.scale, started if entry.finished else f"{started} (failed)", *cells)
+        started += "" if entry.finished else " (failed)"
+        numbers = (f"{entry.wall:.0f}", str(entry.cores or "-"), str(entry.runs), f"{entry.training:.0f}")
+        table.add_row(entry.scale, started, *numbers, ratio)
     console.print(table)
     if not entries:
         console.print("No run of the workflow has trained anything yet.")

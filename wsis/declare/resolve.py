@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from wsis.declare.load import ROOT, DeclarationError, load_recipes, merged, parse
+from wsis.declare.load import ROOT, DeclarationError, load_recipe, merged, parse
 from wsis.declare.proportions import keep_proportions
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
@@ -43,12 +43,7 @@ def published_recipe(table: Table, row: Row, root: Path = ROOT) -> Recipe:
     where = f"{root / table.paper / table.file}: rows.{row.label}.train"
     paper, _, base = f"{table.paper}/{row.base or table.base}".rpartition("/")
     paper = paper.rpartition("/")[2]  # a row's base may be another paper's
-    named = load_recipes(paper, root)
-    if base not in named:
-        raise DeclarationError(
-            f"{where}: no recipe '{base}' in {paper}/recipe.yaml (there are: {', '.join(named)})"
-        )
-    return parse(Recipe, merged(named[base], row.train or {}), where)
+    return parse(Recipe, merged(load_recipe(paper, base, where, root), row.train or {}), where)
 
 
 def resolve(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wsis.declare.load import DeclarationError, load_recipes, merged, parse
+from wsis.declare.load import load_recipe, merged, parse
 from wsis.declare.recipe import SECTIONS, Recipe
 from wsis.methods import info_of, infos
 
@@ -55,10 +55,8 @@ def stages(published: Recipe, where: str, root: Path) -> tuple[Recipe, Recipe | 
         "proxy.parent": first.id,
     }
     paper, _, name = parts.base.partition("/")
-    named = load_recipes(paper, root)
-    if name not in named:
-        raise DeclarationError(f"{where}: {paper}/recipe.yaml has no '{name}', the base of the second stage")
-    return first, parse(Recipe, merged(named[name], {**shared, **parts.second}), where)
+    base = load_recipe(paper, name, f"{where}, second stage", root)
+    return first, parse(Recipe, merged(base, {**shared, **parts.second}), where)
 
 
 def reading_of(tree: dict[str, Any], decided: dict[str, Any]) -> dict[str, Any] | None:
