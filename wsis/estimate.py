@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from wsis.plan import Plan
 from wsis.work import Work
 
-LIGHT = 0.25  # of a process that trains: one that evaluates, without torch
+LIGHT = 0.25  # cost of a process that evaluates, which needs no torch, as a share of one that trains
 
 
 @dataclass(frozen=True)

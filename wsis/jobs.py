@@ -36,7 +36,7 @@ def make_data(plan: Plan, results: Path, root: str | None = None) -> list[Path]:
 
 
 def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots) -> None:
-    """metrics.json of each run, under the protocol of the tables that show it."""
+    """Write metrics.json of each run, by the protocols of the tables that show it."""
     from wsis.data.roots import category_groups, eval_annotations, eval_image_ids, open_root
     from wsis.evaluation.run import evaluate_run
 

@@ -197,21 +197,18 @@ def make_plan(
             if row.kind == "quote":
                 plan._reasons[cell] = "quoted"
                 continue
-            resolved = None
-            for seed in plan.seeds_of(table.paper):
-                if resolved is None:
-                    resolved = resolve(table, row, declared, seed, overrides, root)
-                else:
-                    resolved = with_seed(resolved, seed)
-                missing = missing_part(resolved.recipe or resolved.published)
-                if resolved.recipe is None or missing:
-                    plan._reasons[cell] = missing or resolved.reason
-                    break
+            seeds = plan.seeds_of(table.paper)
+            first = resolve(table, row, declared, seeds[0], overrides, root)
+            missing = missing_part(first.recipe or first.published)
+            if first.recipe is None or missing:
+                plan._reasons[cell] = missing or first.reason
+                continue
+            for resolved in (first, *(with_seed(first, seed) for seed in seeds[1:])):
                 for recipe in (*resolved.ancestors, resolved.recipe):
                     if recipe.id not in plan.runs:
                         plan.runs[recipe.id] = _run(recipe, resolved, plan)
                 plan.runs[resolved.recipe.id].rows.append(cell)
-                plan._cells.setdefault(cell, {})[seed] = resolved.recipe.id
+                plan._cells.setdefault(cell, {})[resolved.recipe.seed] = resolved.recipe.id
     plan.jobs = pack(plan)
     return plan
 

@@ -46,7 +46,7 @@ def arguments():
 
 
 def wanted_work():
-    """What the targets asked for need of what is there; in a job's own process, what the workflow began with.
+    """The work that the requested targets still need; a job's own process reads what the workflow began with.
 
     Where a rule is forced, everything that is finished has its job as well.
     """

@@ -4,9 +4,9 @@ A kind is a method, or a part of one that is trained alone (`model.trained`). It
 a few steps on a few images of its own data, predicts and is evaluated; what that takes is multiplied by the
 recipe's iterations and images. A network that is hardly trained detects nothing, so that every image gets
 DETECTIONS of its best ones; the masks that a Mask R-CNN learns are the annotated ones. Beside seconds stand
-multiples of the calibration's unit: what ablations/scales/tiny.yaml declares as `step` and `run`. A row on a
-frozen base is told as the second and later ones of a process, which find what the base makes of their images;
-`first` is what it costs the first one more.
+multiples of the calibration's unit: what ablations/scales/tiny.yaml declares as `step` and `run`. Rows on
+a frozen base share its outputs within a process: told is what the second and later ones take, and in `first`
+what the first one takes more.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def kinds(plan: Plan) -> dict[str, str]:
     return runs
 
 
-def measured(scale: str = "tiny") -> dict[str, Any]:
+def measured(scale: str) -> dict[str, Any]:
     """Seconds by part, units a row, `step` units a training image, `run` units and `first`, of every kind."""
     unit = measure()
     plan = make_plan(scale, seeds=(0,))

@@ -45,7 +45,6 @@ class Fork(Spec):
 
     @property
     def methods(self) -> frozenset[str]:
-        """Methods whose rows fork."""
         return frozenset(method for warmup in self.warmups.values() for method in warmup.methods)
 
 

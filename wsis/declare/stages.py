@@ -60,7 +60,7 @@ def stages(published: Recipe, where: str, root: Path) -> tuple[Recipe, Recipe | 
 
 
 def reading_of(tree: dict[str, Any], decided: dict[str, Any]) -> dict[str, Any] | None:
-    """The training that a row is another prediction of; None where the row is that training itself.
+    """The recipe of the training whose predictions a row varies; None where the row is that training itself.
 
     tree: the row's recipe at its scale. decided: what the scale and the user set, dotted keys.
     """

@@ -121,7 +121,7 @@ def outlined(image: np.ndarray, mask: np.ndarray, colour: Colour, width: int) ->
 
 
 def rectangle(pen: ImageDraw.ImageDraw, box: Sequence[float], colour: Colour, width: int, dash: int = 0):
-    """The outline runs along the last pixels inside. dash: every other so many pixels of it; 0: all."""
+    """Draw an outline on the last pixels inside a box. dash: pixels of each dash and each gap; 0: no gaps."""
     x0, y0, x1, y1 = (round(value) for value in box)
     x1, y1 = max(x1 - 1, x0), max(y1 - 1, y0)
     if not dash:

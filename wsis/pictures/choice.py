@@ -47,7 +47,7 @@ def choose(pictures: Sequence[Picture], count: int = IMAGES) -> list[tuple[Pictu
 
 
 def contested(pictures: Sequence[Picture]) -> list[Picture]:
-    """The first pictures of which a box covers a quarter of another's, whatever their classes; then others.
+    """Pictures in which a box covers a quarter of another, whatever their classes; then others.
 
     At most IMAGES. Of each kind those with at most FEW objects come first; pictures without objects are left
     out. Crowd regions don't count.

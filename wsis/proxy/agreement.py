@@ -26,8 +26,6 @@ def agreements(
     """
     if len(rles) == 0:
         return np.zeros(0)
-    if convention not in ("plus_one", "exact"):
-        raise ValueError(f"convention {convention!r} is neither plus_one nor exact")
     tight = masks.toBbox(list(rles))
     given = np.asarray(bboxes, dtype=np.float64).reshape(-1, 4)
     longer = float(convention == "plus_one")
