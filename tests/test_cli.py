@@ -11,9 +11,9 @@ import typer
 
 from wsis.cli import app, main
 from wsis.commands.bench import bench_app, benches
+from wsis.configuration import entries
 from wsis.declare.load import ROOT
 from wsis.errors import WsisError
-from wsis.options import parsed_overrides
 
 
 @pytest.fixture
@@ -74,9 +74,9 @@ def test_a_table_and_a_run_can_be_looked_at(run):
 
 def test_overrides_are_yaml_values():
     words = ["a.b=1", "c=none", "d=[1, 2]", "e=1.5", "f=true"]
-    assert parsed_overrides(words) == {"a.b": 1, "c": "none", "d": [1, 2], "e": 1.5, "f": True}
-    with pytest.raises(WsisError):
-        parsed_overrides(["nothing"])
+    assert entries(words, "{}") == {"a.b": 1, "c": "none", "d": [1, 2], "e": 1.5, "f": True}
+    with pytest.raises(WsisError, match="nothing: no value"):
+        entries(["nothing"], "{}: no value")
 
 
 def help_texts(command: click.Command) -> Iterator[str]:

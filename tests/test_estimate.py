@@ -22,9 +22,9 @@ def todo(plan, target, cores=2):
 
 @pytest.mark.parametrize("target", ["boxinst_1a", "headline", "all"])
 def test_more_cores_take_no_longer_and_no_less_than_the_work_divided(plan, target):
-    found = todo(plan, target)
-    whole = sum(task.seconds for task in tasks_of(plan, found))
-    times = [seconds_of(plan, found, cores) for cores in (1, 2, 3, 4, 8, 64)]
+    jobs = todo(plan, target)
+    whole = sum(task.seconds for task in tasks_of(plan, jobs))
+    times = [seconds_of(plan, jobs, cores) for cores in (1, 2, 3, 4, 8, 64)]
     assert times == sorted(times, reverse=True)
     assert times[0] == pytest.approx(whole)
     assert times[1] >= whole / 2

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from wsis.configuration import entries
 from wsis.errors import WsisError
 from wsis.plan import make_plan
-from wsis.reproduce import _followed, failures, opening, parsed, reproduce
+from wsis.reproduce import _followed, failures, opening, reproduce
 from wsis.watch import Watch
 from wsis.work import work
 
@@ -25,8 +26,8 @@ def plan():
 
 
 def test_entries_are_read_as_yaml():
-    found = parsed(["seeds=[1,2]", "set={schedule.iterations: 4}", "data_root=coco=/a,voc=/b"])
-    assert found == {
+    config = entries(["seeds=[1,2]", "set={schedule.iterations: 4}", "data_root=coco=/a,voc=/b"], "{}")
+    assert config == {
         "seeds": [1, 2],
         "set": {"schedule.iterations": 4},
         "data_root": "coco=/a,voc=/b",
@@ -55,12 +56,12 @@ def test_it_begins_with_what_there_is_to_do(plan, tmp_path):
 
 def test_failed_runs_are_told_by_row_with_the_end_of_their_log(plan, tmp_path):
     run = plan.row_runs("boxinst/1a", "tau = 0.1")[0]
-    own = tmp_path / "train.log"
-    own.write_text("".join(f"line {i}\n" for i in range(40)) + f"{run} failed: out of paper\n")
+    of_job = tmp_path / "train.log"
+    of_job.write_text("".join(f"line {i}\n" for i in range(40)) + f"{run} failed: out of paper\n")
     log = tmp_path / "workflow.log"
-    log.write_text(f"[now]\nError in rule train_x:\n    jobid: 2\n    log: {own} (check)\n\nmore\n")
+    log.write_text(f"[now]\nError in rule train_x:\n    jobid: 2\n    log: {of_job} (check)\n\nmore\n")
     text = "\n".join(failures(plan, work(plan, TABLES, tmp_path), log))
-    assert f"the end of {own}" in text and "line 39" in text and "line 5\n" not in text
+    assert f"the end of {of_job}" in text and "line 39" in text and "line 5\n" not in text
     assert f"failed: boxinst/1a  tau = 0.1  seed 0 ({run}): out of paper" in text
     log.write_text("WorkflowError: something\n")
     assert "WorkflowError: something" in "\n".join(failures(plan, work(plan, TABLES, tmp_path), log))

@@ -30,36 +30,36 @@ def finish(results, plan, runs, evaluated=True, at=1000):
             os.utime(folder / name, (time, time))
 
 
-def trained(found):
-    return [run for job in found.trainings for run in job.runs]
+def trained(todo):
+    return [run for job in todo.trainings for run in job.runs]
 
 
-def evaluated(found):
-    return [run for job in found.evaluations for run in job.runs]
+def evaluated(todo):
+    return [run for job in todo.evaluations for run in job.runs]
 
 
 def test_nothing_is_left_of_finished_results(plan, tmp_path):
     runs = plan.with_needed(plan.wanted(list(plan.tables)))
     finish(tmp_path, plan, runs)
     for tables in targets(plan).values():
-        found = work(plan, tables, tmp_path)
-        assert not found.trainings and not found.evaluations
+        todo = work(plan, tables, tmp_path)
+        assert not todo.trainings and not todo.evaluations
     assert trained(work(plan, TABLES, tmp_path, anew=True))
 
 
 def test_another_target_trains_what_is_new_only(plan, tmp_path):
     first = plan.with_needed(plan.wanted(TABLES[:1]))
     finish(tmp_path, plan, first)
-    found = work(plan, TABLES, tmp_path)
-    assert sorted(trained(found)) == sorted({*plan.with_needed(plan.wanted(TABLES))} - {*first})
-    assert sorted(evaluated(found)) == sorted({*plan.wanted(TABLES)} - {*first})
+    todo = work(plan, TABLES, tmp_path)
+    assert sorted(trained(todo)) == sorted({*plan.with_needed(plan.wanted(TABLES))} - {*first})
+    assert sorted(evaluated(todo)) == sorted({*plan.wanted(TABLES)} - {*first})
 
 
 def test_trained_runs_without_metrics_are_evaluated_and_not_trained(plan, tmp_path):
     finish(tmp_path, plan, plan.with_needed(plan.wanted(TABLES)), evaluated=False)
-    found = work(plan, TABLES, tmp_path)
-    assert not found.trainings
-    assert sorted(evaluated(found)) == sorted(plan.wanted(TABLES))
+    todo = work(plan, TABLES, tmp_path)
+    assert not todo.trainings
+    assert sorted(evaluated(todo)) == sorted(plan.wanted(TABLES))
 
 
 def test_what_starts_from_a_run_that_was_trained_again_is_due(plan, tmp_path):
@@ -79,11 +79,11 @@ def test_a_target_is_its_tables_in_the_papers_order_and_a_file_may_need_all(plan
 
 
 def test_the_work_that_a_workflow_began_with_is_kept(plan, tmp_path):
-    found = work(plan, TABLES, tmp_path)
+    todo = work(plan, TABLES, tmp_path)
     with pytest.raises(WsisError, match=r"jobs\.json"):
         read_work(tmp_path / "smoke")
-    write_work(found, tmp_path / "smoke")
-    assert read_work(tmp_path / "smoke") == found
+    write_work(todo, tmp_path / "smoke")
+    assert read_work(tmp_path / "smoke") == todo
 
 
 def test_a_run_of_other_settings_is_not_finished_nor_what_starts_from_it(plan, tmp_path, capsys):

@@ -221,6 +221,3 @@ def pictures(
 app.add_typer(report_app)
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
-
-if __name__ == "__main__":
-    main()

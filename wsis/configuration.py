@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -39,8 +39,22 @@ def overrides(config: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
+def entries(texts: Iterable[str], complaint: str) -> dict[str, Any]:
+    """['seeds=[1]', 'a.b=none'] -> {"seeds": [1], "a.b": "none"}; values are read as YAML.
+
+    Raises WsisError with `complaint`, in which {} stands for the text, for one without '='.
+    """
+    values = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise WsisError(complaint.format(text))
+        values[key] = yaml.safe_load(value)
+    return values
+
+
 def typed(value: Any) -> Any:
-    """What a configuration file would hold: Snakemake leaves text inside of --config's lists and mappings."""
+    """`value` with the texts in it read as YAML: Snakemake leaves those in --config's lists and mappings."""
     if isinstance(value, dict):
         return {key: typed(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from wsis.plan import Plan
 from wsis.work import Work
 
-LIGHT = 0.25  # of a process that trains: one that evaluates, without torch
+LIGHT = 0.25  # cost of a process that evaluates, which needs no torch, as a share of one that trains
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ def core_count() -> int:
 
 
 def seconds_of(plan: Plan, work: Work, cores: int) -> float:
-    """Wall time of the jobs of `work` at a generated scale; nothing for other machines' scales is known."""
+    """Wall time in seconds of the jobs of `work` on up to `cores` cores; for generated scales."""
     tasks = tasks_of(plan, work)
-    return min(makespan(tasks, own) for own in range(1, cores + 1)) if tasks else 0.0
+    return min(makespan(tasks, count) for count in range(1, cores + 1)) if tasks else 0.0
 
 
 def tasks_of(plan: Plan, work: Work) -> list[Task]:

@@ -6,8 +6,8 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from wsis.data.places import Roots, named_roots, run_root
@@ -36,14 +36,13 @@ def make_data(plan: Plan, results: Path, root: str | None = None) -> list[Path]:
 
 
 def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots) -> None:
-    """metrics.json of each run, under the protocol of the tables that show it."""
-    from wsis.data.roots import eval_annotations, eval_image_ids, open_root, voc_category_ids
+    """Write metrics.json of each run, by the protocols of the tables that show it."""
+    from wsis.data.roots import category_groups, eval_annotations, eval_image_ids, open_root
     from wsis.evaluation.run import evaluate_run
 
     opened, root = None, None
+    plan.check_known(ids)
     for id in ids:
-        if id not in plan.runs:
-            raise WsisError(f"no run {id} at scale {plan.scale.name} with these seeds; see `wsis plan`")
         recipe, folder = plan.runs[id].recipe, results / plan.scale.name / "runs" / id
         if text := difference(folder, recipe):
             raise WsisError(f"{folder}: {text}; train it again")
@@ -52,10 +51,8 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
             opened, root = wanted, open_root(recipe, wanted[0])
             images = eval_image_ids(recipe, root)
             annotations = eval_annotations(root, results / plan.scale.name / "data")
-            voc = voc_category_ids(root)
-            groups = {"voc": voc, "nonvoc": [c for c in root.category_ids if c not in voc]}
         same_data(folder, root)
-        evaluate_run(folder, annotations, plan.protocols(id), groups, images)
+        evaluate_run(folder, annotations, plan.protocols(id), category_groups(root), images)
 
 
 def same_data(folder: Path, root) -> None:
@@ -116,9 +113,8 @@ def _measure(
         if text := difference(subject.folder, subject.run.recipe):
             raise WsisError(f"{subject.folder}: {text}; train it again")
         same_data(subject.folder, subject.root)
-    module, name = its_set.compute.split(":")
     with _device(accelerator) if its_set.network else nullcontext("cpu") as subject.device:
-        measured = getattr(import_module(module), name)(subject)
+        measured = resolve_name(its_set.compute)(subject)
     path = write_measured(its_set, subject, measured)
     counts = [f"{name} {value}" for name, value in measured.details.items() if isinstance(value, int)]
     print(f"{', '.join([*counts, f'{time.monotonic() - start:.0f} s'])}: {path}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 
+from wsis.configuration import entries
 from wsis.errors import WsisError
 
 if TYPE_CHECKING:
@@ -38,15 +38,5 @@ def planned(scale: str, seeds: str | None, overrides: list[str] | None) -> Plan:
             chosen = tuple(int(seed) for seed in seeds.split(","))
         except ValueError:
             raise WsisError(f"--seeds {seeds}: expected whole numbers such as 11,12,13") from None
-    return make_plan(scale, chosen, parsed_overrides(overrides), unit=known_unit(RESULTS))
-
-
-def parsed_overrides(overrides: list[str] | None) -> dict[str, Any]:
-    """["model.weights=none"] -> {"model.weights": "none"}; values are read as YAML."""
-    tree = {}
-    for text in overrides or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise WsisError(f"--set {text}: expected recipe.key=value")
-        tree[key] = yaml.safe_load(value)
-    return tree
+    given = entries(overrides or [], "--set {}: expected recipe.key=value")
+    return make_plan(scale, chosen, given, unit=known_unit(RESULTS))

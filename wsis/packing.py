@@ -87,7 +87,7 @@ def _families(plan: Plan, todo: dict[str, int]) -> list[list[str]]:
 
 
 def _cut(families: list[list[str]], ranks: dict[str, int], most: int) -> list[list[str]]:
-    """Families of at most `most` runs; the first table's rows apart where the others are worth a process."""
+    """Parts of at most `most` runs; the first table's are apart where the others are worth a process."""
     first = min(ranks.values(), default=0)
     parts = []
     for members in families:
@@ -98,10 +98,11 @@ def _cut(families: list[list[str]], ranks: dict[str, int], most: int) -> list[li
 
 
 def _joined(parts: list[list[str]], ranks: dict[str, int], plan: Plan) -> list[list[str]]:
-    """Small families that read the same generated images in one list, the first table's apart.
+    """Join small families that read the same generated images, those of the first table apart.
 
-    Only those that wait for no other job, so that no two jobs wait for each other. ranks: of what is to do.
-    At most half of `runs_per_job` where they train: the last of few long jobs would leave cores idle.
+    A family that waits for another job stays alone, so that no two jobs wait for each other. Joined runs that
+    train are at most half of `runs_per_job`: the last of few long jobs would leave cores idle.
+    ranks: of the runs that are to be trained.
     """
     first, most = min(ranks.values(), default=0), plan.scale.runs_per_job
     joined: list[list[str]] = []
@@ -123,7 +124,7 @@ def _joined(parts: list[list[str]], ranks: dict[str, int], plan: Plan) -> list[l
 
 
 def _ordered(parts: list[list[str]], plan: Plan) -> list[list[str]]:
-    """The same order but for parts that need later ones, which stand after those."""
+    """Parts in their order, except that each comes after those that it needs."""
     ordered: list[list[str]] = []
     left = list(parts)
     while left:
@@ -139,7 +140,7 @@ def _ordered(parts: list[list[str]], plan: Plan) -> list[list[str]]:
 
 
 def _split(part: list[str], plan: Plan, pieces: int) -> list[list[str]]:
-    """`part` in up to `pieces` lists that run beside each other, after one of what they have in common."""
+    """Cut `part` into up to `pieces` lists that can run at once; what they all need is a list before them."""
     pieces = min(pieces, len(part) // WORTH)
     if pieces < 2:
         return [part]

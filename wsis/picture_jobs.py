@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pkgutil import resolve_name
+from typing import Any
 
 from wsis.data.places import Roots, run_root, salient_place
 from wsis.errors import WsisError
@@ -15,12 +15,9 @@ from wsis.methods import info_of, infos
 from wsis.methods.info import Pictures
 from wsis.plan import Plan
 
-if TYPE_CHECKING:
-    pass
-
 
 def pictures_of(plan: Plan, id: str) -> Pictures | None:
-    """The pictures of a run, by its method or the one that made its masks; None where it has none."""
+    """What the run's method, or the method that made its masks, draws of it; None for nothing."""
     run = plan.runs[id]
     maker = plan.runs[run.recipe.proxy.parent] if run.recipe.proxy else run
     for pictures in info_of(maker.recipe.method).pictures:
@@ -54,14 +51,13 @@ def picture_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots
 
     Raises WsisError for a run that has no pictures, isn't trained, or was trained on other data or masks.
     """
-    for id in ids:  # before any work
-        if id not in plan.runs:
-            raise WsisError(f"no run {id} at scale {plan.scale.name} with these seeds; see `wsis plan`")
+    plan.check_known(ids)
+    for id in ids:
         if pictures_of(plan, id) is None:
-            kinds = [(name, pictures) for name, info in infos().items() for pictures in info.pictures]
             there = [
-                f"runs {'trained on masks of' if kind.of_masks else 'of'} {name} ({kind.words})"
-                for name, kind in kinds
+                f"runs {'trained on masks of' if pictures.of_masks else 'of'} {name} ({pictures.words})"
+                for name, info in infos().items()
+                for pictures in info.pictures
             ]
             raise WsisError(f"{id}: there are no pictures of it, only of {'; '.join(there)}")
     return [_draw_run(plan, id, results, data_root) for id in ids]
@@ -100,8 +96,7 @@ def _draw_run(plan: Plan, id: str, results: Path, data_root: Roots) -> Path:
         network, _ = trained_method(folder, plan.runs[folder.name].recipe.settled(), root.num_classes)
         subject.networks[folder] = network.eval()
     _remove_old(index)
-    module, function = pictures_of(plan, id).draw.split(":")
-    sheets = getattr(import_module(module), function)(subject)
+    sheets = resolve_name(pictures_of(plan, id).draw)(subject)
     write_json(index, save_sheets(sheets, index.parent, f"{whence}."))
     return index
 
@@ -121,7 +116,7 @@ def _raw_masks(run: Path, origin: Path, weights: str) -> Iterator[dict[str, Any]
 
 
 def _remove_old(index: Path) -> None:
-    """A report shows what pictures.json names, so that goes first."""
+    """Remove a run's pictures, their index first: a report shows what it names."""
     index.parent.mkdir(exist_ok=True)
     for path in (index, *index.parent.glob("*.jpg")):
         path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve, with_seed
 from wsis.declare.scale import Scale, load_scale
 from wsis.declare.table import Table
-from wsis.errors import nearest_first
+from wsis.errors import WsisError, nearest_first
 from wsis.methods import heads, info_of
 from wsis.nn.backbones import BACKBONES, NECKS, giving
 from wsis.packing import Job, pack
@@ -40,7 +40,8 @@ class Run:
     @property
     def iterations(self) -> int:
         """Steps that the run itself trains, without those of a warm-up that it continues."""
-        return _iterations(self.recipe)
+        init = self.recipe.init
+        return self.recipe.schedule.end - ((init and init.iteration) or 0)
 
     @property
     def parent(self) -> str | None:
@@ -90,19 +91,19 @@ class Plan:
 
     def protocols(self, run: str) -> list[str]:
         """The evaluation protocols of the rows that a run serves, sorted; two at small scales (COCO, VOC)."""
-        found = set()
+        protocols = set()
         for key, label in self.runs[run].rows:
             table = self.tables[key]
             protocol = table.row(label).protocol or table.protocol
-            found |= {protocol_of(metric, protocol) for metric in table.columns}
+            protocols |= {protocol_of(metric, protocol) for metric in table.columns}
         if info_of(self.runs[run].recipe.method).fills_boxes:
             return ["class-agnostic"]
-        return sorted(found - {"class-agnostic"}) or ["coco"]
+        return sorted(protocols - {"class-agnostic"}) or ["coco"]
 
     def measured_by(self, run: str, metric: str) -> str:
-        """The run whose metrics hold `metric` of a row that `run` serves: of two stages, the first's or it.
+        """The run whose metrics.json holds `metric` of a row that `run` serves.
 
-        Class-agnostic metrics are those of the network that makes the proxy masks.
+        It is `run` itself, but for class-agnostic metrics of a second stage: the first stage has those.
         """
         proxy = self.runs[run].recipe.proxy
         return proxy.parent if proxy and metric in CLASS_AGNOSTIC else run
@@ -113,21 +114,26 @@ class Plan:
         return {run.recipe.proxy.parent for run in self.runs.values() if run.recipe.proxy}
 
     def predicts(self, run: str) -> bool:
-        """Whether a table shows what a run predicts; none does of warm-ups, which others only start from."""
+        """Whether a run's predictions are used: a table shows them, or another run learns from its masks."""
         return bool(self.runs[run].rows) or run in self.proxied
 
     def with_needed(self, ids: Iterable[str]) -> list[str]:
         """These runs and all that they need, what is needed first."""
-        found: dict[str, None] = {}
+        ordered: dict[str, None] = {}
 
         def add(run: str) -> None:
             for needed in self.runs[run].needs:
                 add(needed)
-            found.setdefault(run)
+            ordered.setdefault(run)
 
         for run in ids:
             add(run)
-        return list(found)
+        return list(ordered)
+
+    def check_known(self, ids: Iterable[str]) -> None:
+        """Raise WsisError for ids of runs that are not in the plan."""
+        if unknown := ", ".join(run for run in ids if run not in self.runs):
+            raise WsisError(f"no run {unknown} at scale {self.scale.name} with these seeds; see `wsis plan`")
 
     def recipe_id(self, table: str, label: str) -> str | None:
         """Id of the recipe that the paper ran for a trained row, also where it can't run here."""
@@ -135,9 +141,9 @@ class Plan:
         return None if row.kind == "quote" else published_recipe(self.tables[table], row, self.root).id
 
     def shown(self, tables: Iterable[str]) -> dict[str, tuple[str, str, int]]:
-        """Run -> (table, row, seed) that shows it first, in these tables' rows or where their claims read.
+        """Run -> (table, row, seed) of the first cell that shows it.
 
-        Claims read rows of other tables, too. Only runs that are available.
+        The cells are those of these tables, then those that their claims read, also in other tables.
         """
         cells = [
             (key, row.label, metric)
@@ -151,11 +157,11 @@ class Plan:
             for claim in self.tables[key].claims
             for cell in claim.cells
         ]
-        found: dict[str, tuple[str, str, int]] = {}
+        places: dict[str, tuple[str, str, int]] = {}
         for key, label, metric in cells:
             for seed, run in self.row_runs(key, label).items():
-                found.setdefault(self.measured_by(run, metric), (key, label, seed))
-        return found
+                places.setdefault(self.measured_by(run, metric), (key, label, seed))
+        return places
 
     def wanted(self, tables: Iterable[str]) -> list[str]:
         """Ids of the runs that these tables show."""
@@ -191,21 +197,18 @@ def make_plan(
             if row.kind == "quote":
                 plan._reasons[cell] = "quoted"
                 continue
-            resolved = None
-            for seed in plan.seeds_of(table.paper):
-                if resolved is None:
-                    resolved = resolve(table, row, declared, seed, overrides, root)
-                else:
-                    resolved = with_seed(resolved, seed)
-                missing = missing_part(resolved.recipe or resolved.published)
-                if resolved.recipe is None or missing:
-                    plan._reasons[cell] = missing or resolved.reason
-                    break
+            seeds = plan.seeds_of(table.paper)
+            first = resolve(table, row, declared, seeds[0], overrides, root)
+            missing = missing_part(first.recipe or first.published)
+            if first.recipe is None or missing:
+                plan._reasons[cell] = missing or first.reason
+                continue
+            for resolved in (first, *(with_seed(first, seed) for seed in seeds[1:])):
                 for recipe in (*resolved.ancestors, resolved.recipe):
                     if recipe.id not in plan.runs:
                         plan.runs[recipe.id] = _run(recipe, resolved, plan)
                 plan.runs[resolved.recipe.id].rows.append(cell)
-                plan._cells.setdefault(cell, {})[seed] = resolved.recipe.id
+                plan._cells.setdefault(cell, {})[resolved.recipe.seed] = resolved.recipe.id
     plan.jobs = pack(plan)
     return plan
 
@@ -240,19 +243,10 @@ def missing_part(recipe: Recipe) -> str | None:
     return None
 
 
-def _iterations(recipe: Recipe) -> int:
-    return recipe.schedule.end - ((recipe.init.iteration or 0) if recipe.init else 0)
-
-
 def _run(recipe: Recipe, resolved: Resolved, plan: Plan) -> Run:
-    cost = plan.scale.cost
-    return Run(
-        recipe.id,
-        recipe,
-        resolved.declared.get(recipe.id, resolved.published),
-        device_hours=cost.of_run(recipe, _iterations(recipe) * recipe.schedule.batch)
-        * plan.unit_seconds
-        / 3600,
-        disk_gb=cost.disk(recipe) / 1024,
-        ancestors=resolved.ancestors,
-    )
+    published = resolved.declared.get(recipe.id, resolved.published)
+    run = Run(recipe.id, recipe, published, ancestors=resolved.ancestors)
+    cost, images = plan.scale.cost, run.iterations * recipe.schedule.batch
+    run.device_hours = cost.of_run(recipe, images) * plan.unit_seconds / 3600
+    run.disk_gb = cost.disk(recipe) / 1024
+    return run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 from typing import Any
 
 INTERVAL = 10.0  # seconds between lines where there is no terminal
@@ -54,15 +53,10 @@ class Progress:
             return
         rate = (now - self.begin) / max(done - self.start, 1)
         left = duration(rate * (self.total - done))
-        print(
-            f"{self.title}: {done}/{self.total}, {left} left, {text}".rstrip(", "),
-            file=sys.stderr,
-            flush=True,
-        )
+        line = f"{self.title}: {done}/{self.total}, {left} left, {text}"
+        print(line.rstrip(", "), file=sys.stderr, flush=True)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self.bar:
             if kind is None:
                 self.bar.update(self.task, completed=self.total)

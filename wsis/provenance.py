@@ -25,9 +25,9 @@ _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionD
 APART = frozenset({"info", "spec", "pictures", "sheets", "measures", "bench"})  # modules of a method's room
 
 
-def code_hash(method: str, root: Path = ROOT) -> str:
+def code_hash(method: str) -> str:
     """`hash_of` the code that trains a method; WsisError for a name that no method has."""
-    return hash_of(training_modules(method), root)
+    return hash_of(training_modules(method))
 
 
 def training_modules(method: str) -> list[str]:

@@ -18,11 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from wsis.bench.calibrate import known_unit
 from wsis.carried import carried
-from wsis.configuration import known, overrides, seeds
+from wsis.configuration import entries, known, overrides, seeds
 from wsis.errors import WsisError
 from wsis.estimate import seconds_of, spoken
 from wsis.plan import Plan, make_plan
@@ -35,13 +33,13 @@ TAIL = 12  # lines of a failed job's log
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def reproduce(names: Sequence[str], scale: str, cores: int, entries: Sequence[str], results: Path) -> int:
+def reproduce(names: Sequence[str], scale: str, cores: int, words: Sequence[str], results: Path) -> int:
     """Run the workflow's targets `names` to their end and return Snakemake's exit code.
 
-    entries: of the workflow's configuration, 'key=value'. Raises WsisError for what the plan refuses.
+    words: of the workflow's configuration, 'key=value'. Raises WsisError for what the plan refuses.
     """
     began, names = time.monotonic(), list(names) or [HEADLINE]
-    config = {"scale": scale} | parsed(entries)
+    config = {"scale": scale} | entries(words, "{}: expected key=value of the workflow's configuration")
     known(config)
     scale = config["scale"]
     chosen, over = seeds(config), overrides(config)
@@ -52,8 +50,7 @@ def reproduce(names: Sequence[str], scale: str, cores: int, entries: Sequence[st
     todo = work(plan, tables_of(plan, names), results, cores)
     if todo.trainings and plan.scale.cost.step is not None and unit is None:
         plan = make_plan(scale, chosen, over, unit=_calibrated(results))
-    words = [f"{key}={value}" for key, value in (entry.split("=", 1) for entry in entries) if key != "scale"]
-    call = [f"scale={scale}", *words]
+    call = [f"scale={scale}", *(word for word in words if not word.startswith("scale="))]
     seconds = None if plan.scale.cost.step is None else seconds_of(plan, todo, cores)
     print(opening(plan, names, todo, seconds, cores), flush=True)
     log = results / scale / "logs" / "workflow.log"
@@ -64,10 +61,9 @@ def reproduce(names: Sequence[str], scale: str, cores: int, entries: Sequence[st
         for line in failures(plan, todo, log):
             print(line)
         print(f"{watch.done} of {len(watch.shown)} rows are there; the same command tries the others again")
-        with log.open("a", encoding="utf-8") as file:  # what there is
-            subprocess.run(
-                _snakemake(1, call, ["report"]), stdout=file, stderr=subprocess.STDOUT, check=False
-            )
+        command = _snakemake(1, call, ["report"])  # of what there is
+        with log.open("a", encoding="utf-8") as file:
+            subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
     if stopped:
         print("stopped; the same command goes on from here")
     elif not status and not todo.evaluations:
@@ -78,17 +74,6 @@ def reproduce(names: Sequence[str], scale: str, cores: int, entries: Sequence[st
     print(f"\nreport: {page if page.exists() else 'none yet'}")
     print(f"took:   {minutes} min {rest} s on {cores} cores, {spent.ru_utime + spent.ru_stime:.0f} CPU s")
     return status
-
-
-def parsed(entries: Sequence[str]) -> dict[str, Any]:
-    """['seeds=[1]', 'set={schedule.iterations: 4}'] -> their values, read as YAML."""
-    config = {}
-    for entry in entries:
-        key, equals, value = entry.partition("=")
-        if not equals:
-            raise WsisError(f"{entry}: expected key=value of the workflow's configuration")
-        config[key] = yaml.safe_load(value)
-    return config
 
 
 def opening(plan: Plan, names: Sequence[str], todo: Work, seconds: float | None, cores: int) -> str:
@@ -132,7 +117,7 @@ def _calibrated(results: Path) -> float | None:
 
 
 def _followed(command: list[str], log: Path, watch: Watch, began: float) -> tuple[int, bool]:
-    """Run `command` and print what it comes to; its exit code, and whether a signal stopped it."""
+    """Run `command` and print the news of `watch`; returns its exit code, and whether a signal stopped it."""
     environment = {"OMP_NUM_THREADS": "1"} | dict(os.environ)
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
@@ -159,7 +144,7 @@ def _followed(command: list[str], log: Path, watch: Watch, began: float) -> tupl
 
 @contextmanager
 def _passed_on(process: subprocess.Popen) -> Iterator[list[int]]:
-    """While entered, signals go to all processes of the workflow, as SIGTERM; yields those that came."""
+    """While entered, a signal reaches all of the workflow's processes as SIGTERM; yields those received."""
     received: list[int] = []
 
     def forward(number: int, frame: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
+from wsis.declare.table import Row, Table
 from wsis.estimate import core_count, seconds_of, spoken
 from wsis.files import read_json
 from wsis.plan import Plan, Run
@@ -18,33 +19,27 @@ from wsis.work import HEADLINE, targets, work
 
 
 def tables_as_json(plan: Plan) -> list[dict[str, Any]]:
-    """Tables in the papers' order; `recipe` is the row's run at this scale with the first seed, or null."""
-    trees = []
-    for table in plan.tables.values():
-        rows = []
-        for row in table.rows:
-            runs = plan.row_runs(table.key, row.label)
-            recipe = next(iter(runs.values()), None) or plan.recipe_id(table.key, row.label)
-            published = table.published(row)
-            rows.append(
-                {
-                    "label": row.label,
-                    "kind": row.kind,
-                    "ours": row.ours,
-                    "recipe": recipe,
-                    "published": published,
-                }
-            )
-        trees.append(
-            {
-                "paper": table.paper,
-                "table": table.table,
-                "metrics": list(table.columns),
-                "measures": list(table.measures),
-                "rows": rows,
-            }
-        )
-    return trees
+    """Tables in the papers' order.
+
+    A row's `recipe` is its run here with the first seed, or else the paper's; null where it is quoted.
+    """
+    return [
+        {
+            "paper": table.paper,
+            "table": table.table,
+            "metrics": list(table.columns),
+            "measures": list(table.measures),
+            "rows": [_row_as_json(plan, table, row) for row in table.rows],
+        }
+        for table in plan.tables.values()
+    ]
+
+
+def _row_as_json(plan: Plan, table: Table, row: Row) -> dict[str, Any]:
+    runs = plan.row_runs(table.key, row.label).values()
+    recipe = next(iter(runs), None) or plan.recipe_id(table.key, row.label)
+    words = {"label": row.label, "kind": row.kind, "ours": row.ours}
+    return {**words, "recipe": recipe, "published": table.published(row)}
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -123,20 +118,14 @@ def show_plan(plan: Plan) -> None:
 
 
 def estimates(plan: Plan, *names: str) -> list[str]:
-    """What targets take from the beginning on this machine's cores; nothing of scales for other machines."""
+    """How long targets take from the beginning on this machine; empty at scales for other machines."""
     if plan.scale.cost.step is None:
         return []
     cores, there = core_count(), targets(plan)
-    known = (
-        "" if plan.unit else f", if a unit takes {plan.unit_seconds:g} s; to measure it: wsis bench calibrate"
-    )
-    lines = []
-    for name in names:
-        todo = work(plan, there[name], Path(), cores, anew=True)
-        lines.append(
-            f"{name}: about {spoken(seconds_of(plan, todo, cores))} on this machine ({cores} cores){known}"
-        )
-    return lines
+    nominal = f", if a unit takes {plan.unit_seconds:g} s; to measure it: wsis bench calibrate"
+    where = f"on this machine ({cores} cores){'' if plan.unit else nominal}"
+    todo = {name: work(plan, there[name], Path(), cores, anew=True) for name in names}
+    return [f"{name}: about {spoken(seconds_of(plan, todo[name], cores))} {where}" for name in names]
 
 
 def show_tables(plan: Plan) -> None:
@@ -175,8 +164,10 @@ def show_run(run: Run) -> None:
 
 
 def show_diff(diff: Path, reference: Path) -> list[str]:
-    """Measured beside published for every measured cell, the verdicts, and where they are other than the
-    reference's; returns the lines of those that neither run has on the edge."""
+    """Print measured beside published values, the claims' verdicts, and how the reference's differ.
+
+    Returns a line for each verdict that differs and is on the edge in neither run.
+    """
     tree = read_json(diff)
     console = Console()
     for table in tree["tables"]:

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from wsis.declare.load import load_figures
 from wsis.declare.stored import difference
@@ -27,7 +28,7 @@ JOBS = "jobs.json"
 
 @dataclass(frozen=True)
 class Work:
-    """tables: keys, in the order in which they become complete; the others: processes to be started."""
+    """Keys of tables in the order in which they become complete, and the processes to be started for them."""
 
     tables: tuple[str, ...]
     trainings: tuple[Job, ...]
@@ -61,7 +62,7 @@ def tables_of(plan: Plan, names: Iterable[str]) -> list[str]:
 
 
 def work(plan: Plan, tables: Sequence[str], results: Path, cores: int = 1, anew: bool = False) -> Work:
-    """The jobs that `tables` need of what is there in results/<scale>. anew: as if nothing were finished."""
+    """The jobs that `tables` need beyond what results/<scale> holds. anew: as if that were empty."""
     folder = results / plan.scale.name / "runs"
     shown = plan.wanted(list(tables))
     trained = set() if anew else finished(plan, plan.with_needed(shown), folder)
@@ -122,12 +123,4 @@ def read_work(folder: Path) -> Work:
     path = folder / JOBS
     if not path.exists():
         raise WsisError(f"no {path}: start the workflow with snakemake or make reproduce")
-    content = read_json(path)
-    kinds = {"trainings": Job, "evaluations": Job, "measurings": Measuring}
-    parts = {name: tuple(_parsed(kind, entry) for entry in content[name]) for name, kind in kinds.items()}
-    return Work(tuple(content["tables"]), **parts)
-
-
-def _parsed(kind: type, entry: dict[str, Any]) -> Any:
-    """A Job or a Measuring whose lists are tuples again."""
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
+    return TypeAdapter(Work).validate_python(read_json(path))

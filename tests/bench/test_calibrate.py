@@ -9,9 +9,9 @@ from wsis.bench.calibrate import PASSES, calibrated, known_unit, machine, measur
 
 
 def test_a_measurement_is_of_work_that_was_done():
-    found = measure(seconds=0.1)
-    assert found["unit"] > 0 and found["passes"] >= 3
-    assert found["unit"] > PASSES * 1e-6
+    speed = measure(seconds=0.1)
+    assert speed["unit"] > 0 and speed["passes"] >= 3
+    assert speed["unit"] > PASSES * 1e-6
 
 
 def test_it_is_measured_once_and_again_where_instructions_are_lowered(tmp_path, monkeypatch):

@@ -16,12 +16,12 @@ def plan():
 @pytest.mark.parametrize("scale", ["smoke", "tiny"])
 def test_every_method_has_a_row_that_trains_if_any_does(scale):
     plan = make_plan(scale, (0,))
-    found = kinds(plan)
-    assert {kind.partition("/")[0] for kind in found} == {run.recipe.method for run in plan.runs.values()}
+    runs = kinds(plan)
+    assert {kind.partition("/")[0] for kind in runs} == {run.recipe.method for run in plan.runs.values()}
     trained = {run.recipe.method for run in plan.runs.values() if run.iterations}
-    for kind, run in found.items():
+    for kind, run in runs.items():
         assert bool(plan.runs[run].iterations) == (kind.partition("/")[0] in trained)
-    assert all(plan.runs[found[kind]].rows for kind in found if kind.endswith("/masks"))
+    assert all(plan.runs[runs[kind]].rows for kind in runs if kind.endswith("/masks"))
 
 
 def test_its_recipe_is_the_row_s_but_for_the_images_and_what_is_detected(plan):
@@ -38,9 +38,9 @@ def test_its_recipe_is_the_row_s_but_for_the_images_and_what_is_detected(plan):
 @pytest.mark.parametrize("kind", ["boxinst/masks", "boxcaseg", "boxes"])
 def test_parts_add_up_to_units(plan, tmp_path, kind):
     drawn: list[float] = []
-    found = _row(plan, kinds(plan)[kind], tmp_path, 0.5, drawn)
-    assert len(drawn) == 1 and tuple(found["seconds"]) == PARTS
-    assert found["units"] == pytest.approx(sum(found["seconds"].values()) / 0.5)
-    images = found["iterations"] * plan.runs[found["id"]].recipe.schedule.batch
-    assert found["units"] == pytest.approx(found["step"] * images + found["run"])
-    assert (found["seconds"]["backward"] > 0) == (kind != "boxes")
+    row = _row(plan, kinds(plan)[kind], tmp_path, 0.5, drawn)
+    assert len(drawn) == 1 and tuple(row["seconds"]) == PARTS
+    assert row["units"] == pytest.approx(sum(row["seconds"].values()) / 0.5)
+    images = row["iterations"] * plan.runs[row["id"]].recipe.schedule.batch
+    assert row["units"] == pytest.approx(row["step"] * images + row["run"])
+    assert (row["seconds"]["backward"] > 0) == (kind != "boxes")

@@ -53,35 +53,35 @@ def test_rows_that_only_extract_otherwise_are_readings_of_the_full_model(tables,
     assert full.recipe.schedule.total > 0 and full.recipe.init == InitSpec(parent=base.id)
     ids = {full.recipe.id}
     for row in SAME_TRAINING:
-        found = at(tables, *row, scale)
-        assert found.recipe.schedule.total == 0, row
-        assert found.recipe.init.parent == full.recipe.id and found.recipe.init.iteration is None
-        assert [ancestor.id for ancestor in found.ancestors] == [base.id, full.recipe.id]
-        changed = differing(found.recipe, full.recipe)
-        own = {key for key in changed if key.startswith("baiseg.")}
-        assert changed - own <= {"init", "init.parent", "init.iteration", "schedule.iterations"}
-        assert own and own <= {*EXTRACTION}
-        ids.add(found.recipe.id)
+        resolved = at(tables, *row, scale)
+        assert resolved.recipe.schedule.total == 0, row
+        assert resolved.recipe.init.parent == full.recipe.id and resolved.recipe.init.iteration is None
+        assert [ancestor.id for ancestor in resolved.ancestors] == [base.id, full.recipe.id]
+        changed = differing(resolved.recipe, full.recipe)
+        section_keys = {key for key in changed if key.startswith("baiseg.")}
+        assert changed - section_keys <= {"init", "init.parent", "init.iteration", "schedule.iterations"}
+        assert section_keys and section_keys <= {*EXTRACTION}
+        ids.add(resolved.recipe.id)
     assert len(ids) == 1 + len({at(tables, *row).recipe.id for row in SAME_TRAINING}) == len(SAME_TRAINING)
 
 
 def test_a_given_semantic_map_is_one_reading_in_all_tables(tables):
-    found = [
+    resolved = [
         at(tables, *row) for row in (("baiseg/3", "given semantics"), ("baiseg/1", SAME_TRAINING[-1][1]))
     ]
-    assert found[0].recipe.id == found[1].recipe.id
+    assert resolved[0].recipe.id == resolved[1].recipe.id
 
 
 def test_rows_without_refinement_read_trainings_that_have_none_of_their_settings(tables):
     parents, bases = set(), set()
     for label in OTHER_TRAININGS:
-        found = at(tables, "baiseg/3", label)
-        base, trained = found.ancestors
+        resolved = at(tables, "baiseg/3", label)
+        base, trained = resolved.ancestors
         assert trained.init.parent == base.id
-        assert found.recipe.schedule.total == 0 and found.recipe.init.parent == trained.id
-        assert not found.recipe.baiseg.refine and trained.baiseg.refine
+        assert resolved.recipe.schedule.total == 0 and resolved.recipe.init.parent == trained.id
+        assert not resolved.recipe.baiseg.refine and trained.baiseg.refine
         for switch in ("cfm", "dma", "ppc"):
-            assert getattr(trained.baiseg, switch) == getattr(found.published.baiseg, switch)
+            assert getattr(trained.baiseg, switch) == getattr(resolved.published.baiseg, switch)
         parents.add(trained.id)
         bases.add(base.id)
     full = at(tables, *FULL)
@@ -93,11 +93,11 @@ def test_rows_without_refinement_read_trainings_that_have_none_of_their_settings
     [("baiseg/3", "instance contours"), ("baiseg/4", "1"), ("baiseg/5", "32"), ("baiseg/7", "0.5")],
 )
 def test_rows_that_train_otherwise_are_trainings(tables, key, label):
-    found, full = at(tables, key, label), at(tables, *FULL)
-    assert found.recipe.schedule.total == full.recipe.schedule.total > 0
-    assert [ancestor.id for ancestor in found.ancestors] == [found.recipe.init.parent]
-    assert found.recipe.init == full.recipe.init, "both start from one base"
-    assert len(differing(found.recipe, full.recipe)) == 1
+    resolved, full = at(tables, key, label), at(tables, *FULL)
+    assert resolved.recipe.schedule.total == full.recipe.schedule.total > 0
+    assert [ancestor.id for ancestor in resolved.ancestors] == [resolved.recipe.init.parent]
+    assert resolved.recipe.init == full.recipe.init, "both start from one base"
+    assert len(differing(resolved.recipe, full.recipe)) == 1
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -123,14 +123,14 @@ def test_every_extraction_key_alone_makes_a_reading(tables):
     assert other.keys() == set(BaisegSpec.model_fields) - {"train_semantics", "mask_rcnn"}
     free = load_scale("tiny").model_copy(update={"methods": {}, "divide": {}})
     for key, value in other.items():
-        found = resolve(table, row.model_copy(update={"train": {f"baiseg.{key}": value}}), free, 1)
+        resolved = resolve(table, row.model_copy(update={"train": {f"baiseg.{key}": value}}), free, 1)
         reading = f"baiseg.{key}" in EXTRACTION
-        assert (found.recipe.schedule.total == 0) == reading, key
+        assert (resolved.recipe.schedule.total == 0) == reading, key
         usual = resolve(table, row, free, 1)
-        trained = found.ancestors[-1] if reading else found.recipe
+        trained = resolved.ancestors[-1] if reading else resolved.recipe
         assert (trained.id == usual.recipe.id) == reading, key
         same_base = key not in OF_BASE
-        assert (found.ancestors[0].id == usual.ancestors[0].id) == same_base, key
+        assert (resolved.ancestors[0].id == usual.ancestors[0].id) == same_base, key
     assert full.baiseg.closing == 3, "what a scale sets is no reading either"
 
 
@@ -150,19 +150,19 @@ def test_a_users_extraction_is_the_trainings_own(tables, wanted):
     assert [(a.id, a.model.trained) for a in full.ancestors] == [(full.recipe.init.parent, "base")]
     assert all(tree(full.recipe)[key] == value for key, value in flatten(wanted).items())
     for row in SAME_TRAINING:
-        found = at(tables, *row, overrides=wanted)
-        varied = {k for k in differing(found.published, full.published) if k.startswith("baiseg.")}
+        resolved = at(tables, *row, overrides=wanted)
+        varied = {k for k in differing(resolved.published, full.published) if k.startswith("baiseg.")}
         if varied <= flatten(wanted).keys():
-            assert found.recipe.id == full.recipe.id and found.ancestors == full.ancestors
+            assert resolved.recipe.id == full.recipe.id and resolved.ancestors == full.ancestors
         else:
-            assert found.recipe.schedule.total == 0 and found.recipe.init.parent == full.recipe.id
+            assert resolved.recipe.schedule.total == 0 and resolved.recipe.init.parent == full.recipe.id
 
 
 def test_a_readings_deviations_are_its_trainings_without_the_zero_iterations(tables):
     for scale in SCALES:
-        full, found = at(tables, *FULL, scale), at(tables, "baiseg/3", "literal extraction", scale)
+        full, resolved = at(tables, *FULL, scale), at(tables, "baiseg/3", "literal extraction", scale)
         of_full = set(deviations(full.published, full.recipe, full.ancestors))
-        of_reading = set(deviations(found.published, found.recipe, found.ancestors))
+        of_reading = set(deviations(resolved.published, resolved.recipe, resolved.ancestors))
         assert of_reading == {d for d in of_full if not d.startswith("schedule.iterations")}
         forked = any(d.startswith("forked") for d in of_reading)
         assert forked == any(a.model.trained == "base" for a in full.ancestors), scale
@@ -170,10 +170,10 @@ def test_a_readings_deviations_are_its_trainings_without_the_zero_iterations(tab
 
 def test_box_masks_are_readings_of_a_fork_and_no_users_key_trains_them_again(tables):
     for wanted in ({}, {"schedule.lr": 0.01}):
-        found = at(tables, "boxinst/3", "box mask", overrides=wanted)
+        resolved = at(tables, "boxinst/3", "box mask", overrides=wanted)
         trained = at(tables, "boxinst/3", "projection + pairwise", overrides=wanted).recipe
-        assert found.recipe.init.parent == trained.id and found.recipe.schedule.total == 0
-        assert differing(found.recipe, trained) == {"predict.masks", "schedule.iterations", "init.parent"}
+        assert resolved.recipe.init.parent == trained.id and resolved.recipe.schedule.total == 0
+        assert differing(resolved.recipe, trained) == {"predict.masks", "schedule.iterations", "init.parent"}
     chosen = at(tables, "boxinst/3", "box mask", overrides={"predict.score": 0.3})
     assert chosen.ancestors[-1].predict.score == 0.3
 
@@ -184,18 +184,18 @@ def test_box_masks_are_readings_of_a_fork_and_no_users_key_trains_them_again(tab
 @pytest.mark.parametrize("scale", ["smoke", "mini", "paper"])
 def test_the_mask_rcnn_learns_from_the_full_model_by_its_own_recipe(tables, scale):
     full = at(tables, *FULL, scale).recipe
-    found = at(tables, "baiseg/1", "BAISeg (Semantic_gd)*†", scale)
-    recipe = found.recipe
+    resolved = at(tables, "baiseg/1", "BAISeg (Semantic_gd)*†", scale)
+    recipe = resolved.recipe
     assert recipe.method == "mask_rcnn" and recipe.baiseg is None and recipe.data.supervision == "proxy"
     assert (recipe.proxy.parent, recipe.proxy.instances, recipe.proxy.drop) == (full.id, True, None)
-    assert full.id in {ancestor.id for ancestor in found.ancestors}
+    assert full.id in {ancestor.id for ancestor in resolved.ancestors}
     assert recipe.schedule.total > 0
     # A base would have seen the annotated boxes, which BAISeg does without.
-    assert recipe.init is None and not [a for a in found.ancestors if a.method == "mask_rcnn"]
+    assert recipe.init is None and not [a for a in resolved.ancestors if a.method == "mask_rcnn"]
     for key in ("dataset", "train", "eval", "shapes"):
         assert getattr(recipe.data, key) == getattr(full.data, key), key
-    assert found.declared[full.id].baiseg.eval_semantics == "predicted"
-    assert found.published.model.backbone == "resnet50"
+    assert resolved.declared[full.id].baiseg.eval_semantics == "predicted"
+    assert resolved.published.model.backbone == "resnet50"
 
 
 def test_settings_of_the_user_reach_the_stage_that_they_are_about(tables):
@@ -205,12 +205,12 @@ def test_settings_of_the_user_reach_the_stage_that_they_are_about(tables):
         "schedule.iterations": 7,
         "boxcaseg.proxy_lr": 0.25,
     }
-    found = at(tables, "baiseg/1", "BAISeg (Semantic_gd)*†", "mini", overrides=wanted)
-    (first,) = found.ancestors
-    assert first.id == at(tables, *FULL, "mini", overrides=wanted).recipe.id == found.recipe.proxy.parent
+    resolved = at(tables, "baiseg/1", "BAISeg (Semantic_gd)*†", "mini", overrides=wanted)
+    (first,) = resolved.ancestors
+    assert first.id == at(tables, *FULL, "mini", overrides=wanted).recipe.id == resolved.recipe.proxy.parent
     assert (first.baiseg.threshold, first.schedule.lr, first.schedule.total) == (0.3, 0.5, 7)
     usual = at(tables, "baiseg/1", "BAISeg (Semantic_gd)*†", "mini").recipe.schedule
-    assert (found.recipe.schedule.lr, found.recipe.schedule.total) == (0.25, usual.total)
+    assert (resolved.recipe.schedule.lr, resolved.recipe.schedule.total) == (0.25, usual.total)
 
 
 # Scales
@@ -256,14 +256,14 @@ def test_the_plan_trains_each_network_once(scale):
     """Readings add runs without iterations; what a reading starts from is planned before it."""
     plan = make_plan(scale, (1,))
     order = list(plan.runs)
-    own = [run for run in plan.runs.values() if run.recipe.method == "baiseg"]
-    trained = [run for run in own if run.iterations]
+    runs = [run for run in plan.runs.values() if run.recipe.method == "baiseg"]
+    trained = [run for run in runs if run.iterations]
     networks = {
         tuple(sorted((k, str(v)) for k, v in tree(run.recipe).items() if k not in EXTRACTION))
         for run in trained
     }
     assert len(networks) == len(trained)
-    for run in own:
+    for run in runs:
         if not run.iterations:
             assert plan.runs[run.parent] in trained and order.index(run.parent) < order.index(run.id)
             assert run.device_hours < plan.runs[run.parent].device_hours

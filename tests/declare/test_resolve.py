@@ -14,22 +14,24 @@ def tables():
 
 
 def at(tables, table, label, scale, seed=1, overrides=None):
-    found = tables[table]
-    return resolve(found, found.row(label), load_scale(scale), seed, overrides)
+    declared = tables[table]
+    return resolve(declared, declared.row(label), load_scale(scale), seed, overrides)
 
 
 def test_at_the_papers_scale_a_row_is_the_papers_recipe(tables):
     for table in tables.values():
         for row in table.rows:
             if row.kind == "train" and "masks" not in str(row.train) and "shapes" not in str(row.train):
-                found = resolve(table, row, load_scale("paper"), seed=0)
-                tree = found.recipe.model_dump(mode="json") | {"init": None}
-                if found.recipe.init and not found.recipe.init.iteration:  # another reading of a training
-                    assert found.recipe.schedule.total == 0
-                    tree["schedule"] = found.published.model_dump(mode="json")["schedule"]
+                resolved = resolve(table, row, load_scale("paper"), seed=0)
+                tree = resolved.recipe.model_dump(mode="json") | {"init": None}
+                if (
+                    resolved.recipe.init and not resolved.recipe.init.iteration
+                ):  # another reading of a training
+                    assert resolved.recipe.schedule.total == 0
+                    tree["schedule"] = resolved.published.model_dump(mode="json")["schedule"]
                 alone = parse(Recipe, tree, "here")
-                assert alone.id == found.published.id
-                assert deviations(found.published, found.recipe) == ()
+                assert alone.id == resolved.published.id
+                assert deviations(resolved.published, resolved.recipe) == ()
 
 
 @pytest.mark.parametrize("name", ["smoke", "tiny", "mini", "paper"])
@@ -38,10 +40,10 @@ def test_a_resolved_row_takes_another_seed_as_if_it_were_resolved_with_it(tables
     scale = load_scale(name)
     for table in tables.values():
         for row in table.rows:
-            if row.kind == "train" and (found := resolve(table, row, scale, seed=3)).recipe is not None:
+            if row.kind == "train" and (resolved := resolve(table, row, scale, seed=3)).recipe is not None:
                 again = resolve(table, row, scale, seed=4)
-                assert with_seed(found, 4) == again
-                assert again.recipe.id != found.recipe.id
+                assert with_seed(resolved, 4) == again
+                assert again.recipe.id != resolved.recipe.id
 
 
 def test_rows_of_a_table_differ_from_each_other_only_in_what_they_vary(tables):
@@ -101,14 +103,16 @@ def test_what_only_the_masks_part_is_about_leaves_a_base_as_it_is(tables, scale)
     detector, settings = ("boxinst", "condinst", "sim"), {}
     for table in tables.values():
         for row in (row for row in table.rows if row.kind == "train"):
-            found = at(tables, table.key, row.label, scale)
-            for base in (a for a in found.ancestors if a.model.trained == "base"):
+            resolved = at(tables, table.key, row.label, scale)
+            for base in (a for a in resolved.ancestors if a.model.trained == "base"):
                 assert base.init is None and base.proxy is None
                 assert base.data.supervision == ("semantic" if base.method == "baiseg" else "boxes")
                 own = base.baiseg and (base.baiseg.multi_scale, base.baiseg.stage_dim, base.baiseg.crop)
                 network = (base.method, base.model, own, base.data.shapes, base.schedule)
                 settings.setdefault(network, set()).add(base.id)
-                rows = [r for r in (*found.ancestors, found.recipe) if r.init and r.init.parent == base.id]
+                rows = [
+                    r for r in (*resolved.ancestors, resolved.recipe) if r.init and r.init.parent == base.id
+                ]
                 assert rows and all(recipe.model.trained == "masks" for recipe in rows)
                 for recipe in rows:
                     assert recipe.method == base.method or {recipe.method, base.method} <= {*detector}
@@ -124,9 +128,9 @@ def test_masks_alone_need_a_base_and_the_message_names_the_key(tables):
         at(tables, "boxinst/3", "projection", "mini", overrides={"model.trained": "masks"})
     with pytest.raises(ValueError, match=r"model\.trained"):
         Recipe(method="boxinst", model={"trained": "masks"})
-    found = at(tables, "boxinst/3", "projection", "tiny", overrides={"model.trained": "all"})
-    (base,) = found.ancestors
-    assert (found.recipe.model.trained, base.model.trained) == ("all", "base"), "the base stays a base"
+    resolved = at(tables, "boxinst/3", "projection", "tiny", overrides={"model.trained": "all"})
+    (base,) = resolved.ancestors
+    assert (resolved.recipe.model.trained, base.model.trained) == ("all", "base"), "the base stays a base"
 
 
 def test_a_term_that_is_off_stays_off_whatever_the_scale_sets(tables):
@@ -140,10 +144,10 @@ def test_a_term_that_is_off_stays_off_whatever_the_scale_sets(tables):
 
 def test_box_masks_are_a_prediction_of_the_trained_run(tables):
     for scale in ("tiny", "paper"):
-        found = at(tables, "boxinst/3", "box mask", scale)
-        trained = found.ancestors[-1]
-        assert found.recipe.schedule.total == 0
-        assert found.recipe.init.parent == trained.id
+        resolved = at(tables, "boxinst/3", "box mask", scale)
+        trained = resolved.ancestors[-1]
+        assert resolved.recipe.schedule.total == 0
+        assert resolved.recipe.init.parent == trained.id
         assert trained.id == at(tables, "boxinst/3", "projection + pairwise", scale).recipe.id
 
 
@@ -165,8 +169,8 @@ def test_milestones_keep_their_share_and_lr_follows_the_batch(tables):
 
 
 def test_deviations_name_key_and_both_values(tables):
-    found = at(tables, "boxinst/1a", "tau = 0.1", "tiny")
-    lines = deviations(found.published, found.recipe)
+    resolved = at(tables, "boxinst/1a", "tau = 0.1", "tiny")
+    lines = deviations(resolved.published, resolved.recipe)
     assert "model.backbone: resnet50 -> tiny" in lines
     assert any(line.startswith("schedule.batch: 16 -> 8") for line in lines)
     assert not any(line.startswith("seed") for line in lines)
@@ -182,12 +186,12 @@ def test_the_released_variant_can_be_asked_for_and_leaves_what_a_row_decides(tab
 
 def test_a_users_override_wins_over_what_a_fork_sets(tables):
     wanted = {"schedule.iterations": 7, "schedule": {"lr": 0.5}, "loss.projection": True}
-    found = at(tables, "boxinst/1a", "tau = 0.1", "tiny", overrides=wanted)
-    (warmup,) = found.ancestors
-    assert (found.recipe.schedule.total, found.recipe.schedule.lr) == (7, 0.5)
+    resolved = at(tables, "boxinst/1a", "tau = 0.1", "tiny", overrides=wanted)
+    (warmup,) = resolved.ancestors
+    assert (resolved.recipe.schedule.total, resolved.recipe.schedule.lr) == (7, 0.5)
     assert (warmup.schedule.total, warmup.schedule.lr) == (7, 0.5)
     assert not warmup.loss.projection  # or it would be no detector alone
-    assert found.recipe.init.parent == warmup.id
+    assert resolved.recipe.init.parent == warmup.id
 
 
 def test_precision_may_be_a_number_as_a_command_line_gives_it():
@@ -207,20 +211,20 @@ def test_sims_rows_of_a_seed_continue_one_boxinst_warm_up(tables):
 
 
 def test_the_released_code_learns_its_own_warm_up(tables):
-    found = at(tables, "sim/3", "released", "paper")
-    assert found.recipe.init is None and found.recipe.sim.warmup == 10000
-    assert found.recipe.loss.pairwise.tau == 0.1, "the released SIM has its own colour threshold (S11)"
+    resolved = at(tables, "sim/3", "released", "paper")
+    assert resolved.recipe.init is None and resolved.recipe.sim.warmup == 10000
+    assert resolved.recipe.loss.pairwise.tau == 0.1, "the released SIM has its own colour threshold (S11)"
 
 
 def test_momentum_and_warm_up_keep_their_share_of_a_shorter_schedule(tables):
-    found = at(tables, "sim/4", "alpha = 0.5", "mini").recipe
+    recipe = at(tables, "sim/4", "alpha = 0.5", "mini").recipe
     published = at(tables, "sim/4", "alpha = 0.5", "mini").published
     paper = published.schedule.total - published.sim.warmup
-    here = found.schedule.total - found.sim.warmup
-    assert found.sim.warmup / found.schedule.total == pytest.approx(
+    here = recipe.schedule.total - recipe.sim.warmup
+    assert recipe.sim.warmup / recipe.schedule.total == pytest.approx(
         published.sim.warmup / published.schedule.total, rel=0.01
     )
-    assert (1 - found.sim.ema) * here == pytest.approx((1 - published.sim.ema) * paper, rel=0.01)
+    assert (1 - recipe.sim.ema) * here == pytest.approx((1 - published.sim.ema) * paper, rel=0.01)
 
 
 def test_a_warm_up_that_leaves_nothing_is_refused(tables):
@@ -229,10 +233,10 @@ def test_a_warm_up_that_leaves_nothing_is_refused(tables):
 
 
 def test_a_users_shorter_schedule_shortens_the_scales_warm_up_too(tables):
-    found = at(tables, "sim/4", "alpha = 0.5", "tiny", overrides={"schedule.iterations": 100}).recipe
+    recipe = at(tables, "sim/4", "alpha = 0.5", "tiny", overrides={"schedule.iterations": 100}).recipe
     usual = at(tables, "sim/4", "alpha = 0.5", "tiny").recipe
-    assert found.sim.warmup / 100 == usual.sim.warmup / usual.schedule.total
-    assert found.init.iteration == found.sim.warmup
+    assert recipe.sim.warmup / 100 == usual.sim.warmup / usual.schedule.total
+    assert recipe.init.iteration == recipe.sim.warmup
     one = at(tables, "sim/4", "alpha = 0.5", "smoke", overrides={"schedule.iterations": 1}).recipe
     assert one.sim.warmup == 0
     kept = at(tables, "sim/4", "alpha = 0.5", "tiny", overrides={"schedule.iterations": 100, "sim.warmup": 7})
@@ -240,8 +244,8 @@ def test_a_users_shorter_schedule_shortens_the_scales_warm_up_too(tables):
 
 
 def test_what_a_users_settings_make_impossible_is_a_reason_or_an_error(tables):
-    found = at(tables, "sim/4", "alpha = 0.5", "tiny", overrides={"data.supervision": "masks"})
-    assert found.recipe is None and "from boxes" in found.reason
+    resolved = at(tables, "sim/4", "alpha = 0.5", "tiny", overrides={"data.supervision": "masks"})
+    assert resolved.recipe is None and "from boxes" in resolved.reason
     with pytest.raises(DeclarationError, match="until is for warm-ups"):
         at(tables, "sim/4", "alpha = 0.5", "mini", overrides={"schedule.until": 100})
 
@@ -251,10 +255,10 @@ def test_mini_takes_each_table_on_images_of_its_own_layout(tables):
     seen = set()
     for table in tables.values():
         for row in table.rows:
-            found = None if row.kind == "quote" else at(tables, table.key, row.label, "mini")
-            if found is None or found.recipe is None:
+            resolved = None if row.kind == "quote" else at(tables, table.key, row.label, "mini")
+            if resolved is None or resolved.recipe is None:
                 continue
-            paper, here = found.published.data, found.recipe.data
+            paper, here = resolved.published.data, resolved.recipe.data
             assert here.dataset == paper.dataset
             own = {"coco": ("train2017", "val2017"), "voc": ("train", "val")}[here.dataset]
             assert (here.train, here.eval) == own, (table.key, row.label)
@@ -268,8 +272,8 @@ def test_patches_are_drawn_from_the_union_of_the_papers_own_lists_alone(tables):
     """Elsewhere on VOC by a fixed ratio near the paper's natural one; COCO's control stays what it is."""
 
     def ratio(table, row, scale, **overrides):
-        found = at(tables, table, row, scale, overrides=overrides)
-        return next(r for r in (found.recipe, *found.ancestors) if r.boxcaseg).boxcaseg.ratio
+        resolved = at(tables, table, row, scale, overrides=overrides)
+        return next(r for r in (resolved.recipe, *resolved.ancestors) if r.boxcaseg).boxcaseg.ratio
 
     full = "Weak + salient + transferred"
     assert {ratio("boxcaseg/4", full, scale) for scale in ("smoke", "tiny", "paper")} == {"random"}

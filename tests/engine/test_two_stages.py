@@ -20,7 +20,7 @@ from wsis.jobs import evaluate_runs, make_data
 from wsis.methods import build_method
 from wsis.methods.weights import load_model
 from wsis.plan import make_plan, shapes_root
-from wsis.proxy.folder import load_proxies, proxies_complete, proxy_files
+from wsis.proxy.folder import load_proxies, proxy_files
 from wsis.proxy.generate import read_proxies
 
 OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=False))
@@ -108,11 +108,11 @@ def test_missing_proxies_are_made_without_training(trained):
     before = {name: (trained.first / name).stat().st_mtime_ns for name in ("model.pt", "train.json")}
     content = [path.read_bytes() for path in proxy_files(trained.first)]
     shutil.rmtree(trained.first / "proxies")
-    assert not proxies_complete(trained.first)
+    assert not proxy_files(trained.first)
     with pytest.raises(WsisError, match="no proxy masks; train"):
         masks_of(trained, trained.raw)
     train_runs(trained.plan, trained.ids, trained.results, None, OPTIONS)
-    assert proxies_complete(trained.first)
+    assert proxy_files(trained.first)
     assert [path.read_bytes() for path in proxy_files(trained.first)] == content
     assert before == {name: (trained.first / name).stat().st_mtime_ns for name in before}
 
@@ -121,7 +121,7 @@ def test_proxies_of_other_weights_are_not_taken_for_complete(trained, tmp_path):
     shutil.copytree(trained.first, tmp_path / "run")
     with open(tmp_path / "run" / "model.pt", "ab") as file:
         file.write(b"0")
-    assert proxies_complete(trained.first) and not proxies_complete(tmp_path / "run")
+    assert proxy_files(trained.first) and not proxy_files(tmp_path / "run")
 
 
 @pytest.mark.parametrize("stage", [1, 2])

@@ -57,8 +57,8 @@ def pseudo_plan(**data: Any) -> Plan:
         warmup = recipe("boxinst", seed, schedule={"iterations": 40}, data=data)
         init = {"parent": warmup.id, "iteration": 40}
         for label, alpha in ALPHA.items():
-            own = recipe("sim", seed, sim={"alpha": alpha}, data=data, init=init)
-            add_run(plan, ("sim/3", label), warmup, own)
+            row_run = recipe("sim", seed, sim={"alpha": alpha}, data=data, init=init)
+            add_run(plan, ("sim/3", label), warmup, row_run)
     return plan
 
 
@@ -88,8 +88,8 @@ def boundary_plan() -> Plan:
     plan = _plan("baiseg", "3", rows, [], measures)
     for seed in SEEDS:
         runs = {label: _semantic(seed, over) for label, over in MAPS.items()}
-        for label, own in runs.items():
-            add_run(plan, ("baiseg/3", label), own)
+        for label, row_run in runs.items():
+            add_run(plan, ("baiseg/3", label), row_run)
         proxy = {"parent": runs["full"].id}
         retrained = recipe("mask_rcnn", seed, data={"supervision": "proxy"}, proxy=proxy)
         add_run(plan, ("baiseg/3", "Mask R-CNN"), retrained)

@@ -68,11 +68,11 @@ def test_what_a_set_names_is_there(name):
 
 
 def test_what_a_method_adds_is_a_column_like_any_other(monkeypatch):
-    own = replace(sets()["boundary"], name="gaps", measures=(Measure("gap", "gaps", better="lower"),))
-    infos = registry.infos() | {"mine": SimpleNamespace(measures=(own,))}
+    gaps = replace(sets()["boundary"], name="gaps", measures=(Measure("gap", "gaps", better="lower"),))
+    infos = registry.infos() | {"mine": SimpleNamespace(measures=(gaps,))}
     monkeypatch.setattr(registry, "infos", lambda: infos)
     monkeypatch.setattr(registry, "info_of", infos.get)
-    assert set_of("gap") is own and measure_of("gap").better == "lower" and "gap" in names(ours=True)
+    assert set_of("gap") is gaps and measure_of("gap").better == "lower" and "gap" in names(ours=True)
     table = load_tables()["baiseg/3"]
     tree = table.model_dump(exclude_none=True) | {"measures": ("gap",)}
     assert type(table).model_validate(tree).measures == ("gap",)

@@ -35,9 +35,9 @@ def test_the_window_holds_the_box_and_stays_in_the_picture(box):
 def test_masks_have_their_objects_colours_and_contested_pixels_are_nearly_white():
     masks = np.zeros((2, 8, 8), bool)
     masks[0, :6], masks[1, 4:] = True, True
-    tinted = canvas.tinted(np.zeros((8, 8, 3), np.uint8), masks, share=0.5)
+    tinted = canvas.tinted(np.zeros((8, 8, 3), np.uint8), masks)
     for rows, colour in ((slice(0, 4), canvas.OBJECTS[0]), (slice(6, 8), canvas.OBJECTS[1])):
-        assert np.abs(tinted[rows] - 0.5 * np.array(colour)).max() <= 0.5
+        assert np.abs(tinted[rows] - 0.62 * np.array(colour)).max() <= 0.5
     assert (tinted[4:6] == round(0.85 * 255)).all()
 
 

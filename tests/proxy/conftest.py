@@ -13,7 +13,7 @@ def make_scene(seed, size=(13, 17), objects=6):
     """N masks (N x h x w bool) and given boxes: filled, noisy, one empty, one full, one outside its box."""
     rng = np.random.default_rng(seed)
     h, w = size
-    found, bboxes = [], []
+    drawn, bboxes = [], []
     for number in range(objects):
         x, y = int(rng.integers(0, w - 1)), int(rng.integers(0, h - 1))
         bw, bh = int(rng.integers(1, w - x + 1)), int(rng.integers(1, h - y + 1))
@@ -26,17 +26,17 @@ def make_scene(seed, size=(13, 17), objects=6):
             mask[:] = True
         elif kind == 2:
             mask = np.roll(mask, 5, 1)
-        found.append(mask)
+        drawn.append(mask)
         bboxes.append([x, y, bw, bh])
-    return np.array(found), np.array(bboxes, dtype=float)
+    return np.array(drawn), np.array(bboxes, dtype=float)
 
 
 def make_image(seed, id=None, **scene):
     """A raw image as `wsis.proxy.generate` writes it."""
-    found, bboxes = make_scene(seed, **scene)
+    drawn, bboxes = make_scene(seed, **scene)
     rng = np.random.default_rng(seed)
     id = seed if id is None else id
-    h, w = found.shape[1:]
+    h, w = drawn.shape[1:]
     objects = [
         {
             "annotation_id": 100 * id + number + 1,
@@ -45,7 +45,7 @@ def make_image(seed, id=None, **scene):
             "rle": encode(mask),
             "certainty": float(rng.random()),
         }
-        for number, (mask, bbox) in enumerate(zip(found, bboxes, strict=True))
+        for number, (mask, bbox) in enumerate(zip(drawn, bboxes, strict=True))
     ]
     return {"image_id": id, "file_name": f"{id}.jpg", "height": h, "width": w, "objects": objects}
 

@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from wsis.proxy.agreement import agreement, agreements, dropped
+from wsis.proxy.agreement import agreements, dropped
+
+
+def agreement(rle, bbox, convention):
+    return agreements([rle], np.array([bbox]), convention)[0]
 
 
 def by_pixel(mask, bbox, inclusive):
@@ -21,11 +25,11 @@ def by_pixel(mask, bbox, inclusive):
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("convention", ["exact", "plus_one"])
 def test_equals_sets_of_pixels(scene_of, rle_of, seed, convention):
-    found, bboxes = scene_of(seed)
-    values = agreements([rle_of(m) for m in found], bboxes, convention)
-    expected = [by_pixel(m, b, int(convention == "plus_one")) for m, b in zip(found, bboxes, strict=True)]
+    masks, bboxes = scene_of(seed)
+    values = agreements([rle_of(m) for m in masks], bboxes, convention)
+    expected = [by_pixel(m, b, int(convention == "plus_one")) for m, b in zip(masks, bboxes, strict=True)]
     assert values == pytest.approx(expected)
-    one = [agreement(rle_of(m), b, convention) for m, b in zip(found, bboxes, strict=True)]
+    one = [agreement(rle_of(m), b, convention) for m, b in zip(masks, bboxes, strict=True)]
     assert one == values.tolist()
 
 

@@ -9,14 +9,14 @@ from pycocotools import mask as masks
 from pycocotools.coco import COCO
 
 from wsis.declare.recipe import ProxySpec
-from wsis.proxy.agreement import agreement
+from wsis.proxy.agreement import agreements
 from wsis.proxy.annotations import ProxyStats, proxy_annotations, proxy_masks, write_annotations
 from wsis.proxy.merge import merge
 
 CATEGORIES = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
 
 
-def made(image, seed=0, **rules):
+def annotated(image, seed=0, **rules):
     stats = ProxyStats()
     return proxy_annotations(image, ProxySpec(parent="p", **rules), stats, seed), stats
 
@@ -30,14 +30,14 @@ def test_kept_masks_are_those_of_the_rules_done_one_by_one(image_of, seed, conve
     rles = [entry["rle"] for entry in objects]
     if merged:
         rles = merge(rles, np.array([entry["bbox"] for entry in objects]))
-    annotations, stats = made(image, merge=merged, drop=0.5, agreement=convention)
+    annotations, stats = annotated(image, merge=merged, drop=0.5, agreement=convention)
     assert len(annotations) == len(objects)
     kept = 0
     for entry, rle, annotation in zip(objects, rles, annotations, strict=True):
         assert annotation["id"] == entry["annotation_id"]
         assert annotation["bbox"] == entry["bbox"]
         assert annotation["certainty"] == entry["certainty"]
-        value = agreement(rle, entry["bbox"], convention)
+        value = agreements([rle], np.array([entry["bbox"]]), convention)[0]
         assert annotation["agreement"] == pytest.approx(value, abs=1e-6)
         if value > 0.5:
             kept += 1
@@ -55,7 +55,7 @@ def test_kept_masks_are_those_of_the_rules_done_one_by_one(image_of, seed, conve
 def test_at_0_nothing_is_dropped_not_even_empty_masks(image_of):
     image = image_of(0)  # its first mask is empty
     for drop in (0.0, None):
-        annotations, stats = made(image, merge=False, drop=drop)
+        annotations, stats = annotated(image, merge=False, drop=drop)
         assert all("segmentation" in annotation for annotation in annotations)
         assert stats.drop_rate == 0
         assert stats.empty == sum(masks.area(entry["rle"]) == 0 for entry in image["objects"]) > 0
@@ -63,11 +63,11 @@ def test_at_0_nothing_is_dropped_not_even_empty_masks(image_of):
 
 def test_an_image_whose_masks_are_all_dropped_and_one_without_objects(image_of, tmp_path):
     image = image_of(2)
-    annotations, stats = made(image, drop=1.0)
+    annotations, stats = annotated(image, drop=1.0)
     assert stats.kept == 0
     assert stats.drop_rate == 1
     assert all(a["ignore_mask"] == 1 and "segmentation" not in a for a in annotations)
-    none, stats = made({**image, "objects": []})
+    none, stats = annotated({**image, "objects": []})
     assert none == []
     assert stats.drop_rate is None
 
@@ -75,8 +75,8 @@ def test_an_image_whose_masks_are_all_dropped_and_one_without_objects(image_of, 
 def test_crowd_regions_take_no_part(image_of):
     image = image_of(4)
     crowd = {"annotation_id": 9, "category_id": 1, "bbox": [0.0, 0.0, 1.0, 1.0], "iscrowd": 1}
-    without, stats = made(image, drop=0.3)
-    with_it, same = made({**image, "objects": [crowd, *image["objects"]]}, drop=0.3)
+    without, stats = annotated(image, drop=0.3)
+    with_it, same = annotated({**image, "objects": [crowd, *image["objects"]]}, drop=0.3)
     assert with_it[1:] == without
     assert with_it[0]["iscrowd"] == with_it[0]["ignore_mask"] == 1
     assert same == stats
@@ -84,7 +84,9 @@ def test_crowd_regions_take_no_part(image_of):
 
 def test_a_random_order_depends_on_seed_and_image_alone(image_of):
     image = image_of(3, size=(40, 40), objects=8)
-    first, again, *others = (made(image, order="random", drop=None, seed=seed)[0] for seed in (0, 0, 1, 2, 3))
+    first, again, *others = (
+        annotated(image, order="random", drop=None, seed=seed)[0] for seed in (0, 0, 1, 2, 3)
+    )
     assert first == again
     assert any(other != first for other in others)
 
@@ -111,7 +113,7 @@ def test_the_file_is_cocos_and_written_at_the_end(image_of, tmp_path, capsys):
     assert (stats["images"], stats["objects"]) == (4, 18)
     assert 0 < stats["drop_rate"] < 1
     assert [p.name for p in path.parent.iterdir()] == ["proxies.json"]
-    expected = [a for image in images for a in made(image, drop=0.4)[0]]
+    expected = [a for image in images for a in annotated(image, drop=0.4)[0]]
     assert content["annotations"] == expected
     assert len(COCO(str(path)).getAnnIds()) == 18
     kept, same = proxy_masks(images, rules)
@@ -147,9 +149,9 @@ def test_memory_does_not_grow_with_the_number_of_images(image_of, tmp_path):
         write_annotations(
             (image for _ in range(count)), CATEGORIES, tmp_path / "p.json", ProxySpec(parent="p")
         )
-        found = tracemalloc.get_traced_memory()[1]
+        most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return found
+        return most
 
     peak(200)
     assert peak(2000) < 1.2 * peak(400)

@@ -17,13 +17,13 @@ class Network:
     """Makes images and remembers which; stops before `stop`."""
 
     def __init__(self, image_of, stop=None):
-        self.image_of, self.stop, self.made = image_of, stop, []
+        self.image_of, self.stop, self.yielded = image_of, stop, []
 
     def __call__(self, left):
         for id in left:
             if id == self.stop:
                 raise KeyboardInterrupt
-            self.made.append(id)
+            self.yielded.append(id)
             yield self.image_of(id, objects=3)
 
 
@@ -57,7 +57,7 @@ def test_a_finished_file_is_left_alone_and_one_of_another_network_replaced(path,
     for change in ({"by": {"run": "other"}}, {"ids": IDS[:2]}):
         network = Network(image_of)
         write(path, network, **change)
-        assert network.made == change.get("ids", IDS)
+        assert network.yielded == change.get("ids", IDS)
 
 
 def test_an_interrupted_writing_continues(path, image_of):
@@ -68,7 +68,7 @@ def test_an_interrupted_writing_continues(path, image_of):
         list(read_proxies(path))
     network = Network(image_of)
     assert write(path, network) == 2
-    assert network.made == [8, 5]
+    assert network.yielded == [8, 5]
     whole = path.with_name(f"whole-{path.name}")
     write(whole, Network(image_of))
     assert path.read_bytes() == whole.read_bytes()
@@ -84,7 +84,7 @@ def test_cut_at_any_byte_it_continues_after_the_last_whole_image(tmp_path, image
         network = Network(image_of)
         write(path, network)
         assert path.read_bytes() == content
-        assert network.made == IDS[max(content[:length].count(b"\n") - 1, 0) :]
+        assert network.yielded == IDS[max(content[:length].count(b"\n") - 1, 0) :]
 
 
 def test_a_part_of_another_network_is_begun_again(path, image_of):
@@ -92,7 +92,7 @@ def test_a_part_of_another_network_is_begun_again(path, image_of):
         write(path, Network(image_of, stop=8), by={"run": "other"})
     network = Network(image_of)
     write(path, network)
-    assert network.made == IDS
+    assert network.yielded == IDS
     assert len(list(read_proxies(path))) == 4
 
 
@@ -157,7 +157,7 @@ def test_impossible_objects_are_refused_and_what_came_before_is_kept(tmp_path, i
         write_proxies(path, IDS, images, BY, show=False)
     network = Network(image_of)
     write(path, network)
-    assert network.made == [8, 5]
+    assert network.yielded == [8, 5]
 
 
 def test_missing_and_wrong_images_are_refused(tmp_path, image_of):

@@ -8,12 +8,12 @@ from wsis.errors import WsisError
 from wsis.proxy.merge import _complement, merge
 
 
-def by_pixel(found, beats):
+def by_pixel(drawn, beats):
     """Each pixel to the one of its masks that beats the others: beats(i, j), i wins against j."""
-    merged = np.zeros_like(found)
-    for r in range(found.shape[1]):
-        for c in range(found.shape[2]):
-            claim = [n for n in range(len(found)) if found[n, r, c]]
+    merged = np.zeros_like(drawn)
+    for r in range(drawn.shape[1]):
+        for c in range(drawn.shape[2]):
+            claim = [n for n in range(len(drawn)) if drawn[n, r, c]]
             for n in claim:
                 if all(beats(n, other) for other in claim if other != n):
                     merged[n, r, c] = True
@@ -27,31 +27,31 @@ def decoded(rles, shape):
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("order", ["box", "mask", "larger"])
 def test_equals_a_loop_over_pixels(scene_of, rle_of, seed, order):
-    found, bboxes = scene_of(seed)
-    size = found.sum((1, 2)) if order == "mask" else bboxes[:, 2] * bboxes[:, 3]
+    drawn, bboxes = scene_of(seed)
+    size = drawn.sum((1, 2)) if order == "mask" else bboxes[:, 2] * bboxes[:, 3]
     if order == "larger":
         size = -size
-    expected = by_pixel(found, lambda i, j: size[i] < size[j] or (size[i] == size[j] and i > j))
-    merged = merge([rle_of(m) for m in found], bboxes, order)
-    assert (decoded(merged, found.shape) == expected).all()
+    expected = by_pixel(drawn, lambda i, j: size[i] < size[j] or (size[i] == size[j] and i > j))
+    merged = merge([rle_of(m) for m in drawn], bboxes, order)
+    assert (decoded(merged, drawn.shape) == expected).all()
 
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("order", ["box", "mask", "larger", "random"])
 def test_masks_become_disjoint_and_cover_the_same(scene_of, rle_of, seed, order):
-    found, bboxes = scene_of(seed, size=(30, 20), objects=9)
+    drawn, bboxes = scene_of(seed, size=(30, 20), objects=9)
     rng = np.random.default_rng(seed)
-    merged = decoded(merge([rle_of(m) for m in found], bboxes, order, rng), found.shape)
+    merged = decoded(merge([rle_of(m) for m in drawn], bboxes, order, rng), drawn.shape)
     assert merged.sum(0).max() <= 1
-    assert (merged.any(0) == found.any(0)).all()
-    assert not (merged & ~found).any()
+    assert (merged.any(0) == drawn.any(0)).all()
+    assert not (merged & ~drawn).any()
     again = merge([rle_of(m) for m in merged], bboxes, order, rng)
-    assert (decoded(again, found.shape) == merged).all()
+    assert (decoded(again, drawn.shape) == merged).all()
 
 
 def test_a_random_order_is_its_generators(scene_of, rle_of):
-    found, bboxes = scene_of(3, size=(30, 30), objects=8)
-    rles = [rle_of(m) for m in found]
+    drawn, bboxes = scene_of(3, size=(30, 30), objects=8)
+    rles = [rle_of(m) for m in drawn]
     runs = [merge(rles, bboxes, "random", np.random.default_rng(seed)) for seed in (0, 0, 1, 2, 3)]
     assert runs[0] == runs[1]
     assert any(run != runs[0] for run in runs[2:])
@@ -77,8 +77,8 @@ def test_none_and_one_mask_and_masks_apart_stay_as_they_are(rle_of):
 
 
 def test_text_and_bytes_are_the_same(scene_of, rle_of):
-    found, bboxes = scene_of(5)
-    rles = [rle_of(m) for m in found]
+    drawn, bboxes = scene_of(5)
+    rles = [rle_of(m) for m in drawn]
     text = [{**rle, "counts": rle["counts"].decode()} for rle in rles]
     assert merge(text, bboxes) == merge(rles, bboxes)
 

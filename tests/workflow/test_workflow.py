@@ -135,8 +135,8 @@ def test_a_target_trains_only_what_its_tables_show(clean):
 )  # fmt: skip
 def test_measures_are_made_for_the_tables_that_show_them(clean, target, measured):
     listed = dry(clean, "--config", "scale=smoke", "--", target)
-    made = [name.split("_")[1] for name in listed if name.startswith("measure_")]
-    assert sorted(made) == sorted(measured)  # one process each: one seed, one kind of images
+    rules = [name.split("_")[1] for name in listed if name.startswith("measure_")]
+    assert sorted(rules) == sorted(measured)  # one process each: one seed, one kind of images
 
 
 def test_a_file_that_lacks_a_measure_is_made_again_and_a_whole_one_is_not(clean):
@@ -154,8 +154,8 @@ def test_a_file_that_lacks_a_measure_is_made_again_and_a_whole_one_is_not(clean)
         path, content = next(iter(files.items()))
         content["values"] = {case: {"params": 1.0} for case in content["values"]}
         path.write_text(json.dumps(content))
-        made = [name for name in dry(clean, *words) if name.startswith("measure_")]
-        assert made == [f"measure_complexity_{path.stem}"]
+        rules = [name for name in dry(clean, *words) if name.startswith("measure_")]
+        assert rules == [f"measure_complexity_{path.stem}"]
     finally:
         shutil.rmtree(clean / "results")
 
@@ -198,8 +198,8 @@ def test_every_root_is_drawn_by_its_own_job(clean):
     commands = [line for line in printed.splitlines() if "data make" in line]
     assert len(commands) == len(roots) > 1
     for root in roots:
-        (own,) = (line for line in commands if f"rm -rf results/tiny/data/{root} " in line)
-        assert f"--root {root} >" in own
+        (command,) = (line for line in commands if f"rm -rf results/tiny/data/{root} " in line)
+        assert f"--root {root} >" in command
 
 
 def test_several_targets_at_once(clean):

@@ -46,7 +46,7 @@ def arguments():
 
 
 def wanted_work():
-    """What the targets asked for need of what is there; in a job's own process, what the workflow began with.
+    """The work that the requested targets still need; a job's own process reads what the workflow began with.
 
     Where a rule is forced, everything that is finished has its job as well.
     """
@@ -131,6 +131,7 @@ PLAN = planned()
 SEEDS = PLAN.seeds if PLAN.asked else None
 OVERRIDES = PLAN.overrides
 SCALE = PLAN.scale.name
+DECLARED = [str(path) for path in sorted(DECLARATIONS.glob("*/*.yaml"))]
 GENERATED = PLAN.scale.data == "generated"
 RESULTS = f"results/{SCALE}"
 WORK = wanted_work()

@@ -32,9 +32,7 @@ for job in WORK.measurings:
             f"measure_{job.id}"
         input:
             [f"{RESULTS}/runs/{id}/train.json" for id in job.needs],
-            root_of(job.source)
-            if job.source
-            else [str(path) for path in sorted(DECLARATIONS.glob("*/*.yaml"))],
+            root_of(job.source) if job.source else DECLARED,
         output:
             measured(job.set, job.keys),
         log:

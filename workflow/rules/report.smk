@@ -27,7 +27,7 @@ for target in [*figures(PLAN), *map(target_of, PLAN.tables)]:
             f"render_{target}"
         input:
             shown_by(target),
-            [str(path) for path in sorted(DECLARATIONS.glob("*/*.yaml"))],
+            DECLARED,
         output:
             touch(f"{RESULTS}/rendered/{target}"),
         log:

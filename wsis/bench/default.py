@@ -4,9 +4,9 @@ A kind is a method, or a part of one that is trained alone (`model.trained`). It
 a few steps on a few images of its own data, predicts and is evaluated; what that takes is multiplied by the
 recipe's iterations and images. A network that is hardly trained detects nothing, so that every image gets
 DETECTIONS of its best ones; the masks that a Mask R-CNN learns are the annotated ones. Beside seconds stand
-multiples of the calibration's unit: what ablations/scales/tiny.yaml declares as `step` and `run`. A row on a
-frozen base is told as the second and later ones of a process, which find what the base makes of their images;
-`first` is what it costs the first one more.
+multiples of the calibration's unit: what ablations/scales/tiny.yaml declares as `step` and `run`. Rows on
+a frozen base share its outputs within a process: told is what the second and later ones take, and in `first`
+what the first one takes more.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rich.table import Table
 from wsis.bench.calibrate import flags, measure, processor
 from wsis.data.loading import Shard
 from wsis.data.places import salient_place
-from wsis.data.roots import Root, eval_annotations, open_root, voc_category_ids
+from wsis.data.roots import Root, category_groups, eval_annotations, open_root
 from wsis.data.salient import open_salient
 from wsis.data.shapes.write import write_shapes
 from wsis.declare.recipe import Recipe
@@ -72,17 +72,17 @@ def bench(scale: str, as_json: bool) -> None:
 
 def kinds(plan: Plan) -> dict[str, str]:
     """Kind -> the run of its first row, or a warm-up; one that trains, where the method has any to train."""
-    found: dict[str, str] = {}
+    runs: dict[str, str] = {}
     trained = {run.recipe.method for run in plan.runs.values() if run.iterations}
     for run in sorted(plan.runs.values(), key=lambda run: not run.rows):
         if not run.iterations and run.recipe.method in trained:
             continue
         part = run.recipe.model.trained
-        found.setdefault(run.recipe.method if part == "all" else f"{run.recipe.method}/{part}", run.id)
-    return found
+        runs.setdefault(run.recipe.method if part == "all" else f"{run.recipe.method}/{part}", run.id)
+    return runs
 
 
-def measured(scale: str = "tiny") -> dict[str, Any]:
+def measured(scale: str) -> dict[str, Any]:
     """Seconds by part, units a row, `step` units a training image, `run` units and `first`, of every kind."""
     unit = measure()
     plan = make_plan(scale, seeds=(0,))
@@ -136,10 +136,8 @@ def _row(plan: Plan, run: str, folder: Path, unit: float, drawn: list[float]) ->
     out = folder / "runs" / run
     write_json(out / "recipe.json", {"id": run})
     seconds["prediction"] = _predicted(recipe, method, root, fabric, out, shapes.val_images)
-    voc = voc_category_ids(root)
-    groups = {"voc": voc, "nonvoc": [c for c in root.category_ids if c not in voc]}
     with _timed(seconds, "evaluation", shapes.val_images / len(root.eval)):
-        evaluate_run(out, eval_annotations(root, folder), plan.protocols(run), groups)
+        evaluate_run(out, eval_annotations(root, folder), plan.protocols(run), category_groups(root))
     training = sum(seconds[part] for part in ("data", "forward", "backward", "optimiser"))
     images = iterations * recipe.schedule.batch
     return {

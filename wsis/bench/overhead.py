@@ -61,8 +61,8 @@ def overhead(results: Path) -> list[Overhead]:
     logs = sorted(results.glob("*/workflow.jsonl"))
     if not logs:
         raise WsisError(f"no {results}/<scale>/workflow.jsonl; the workflow writes it: snakemake --cores 2")
-    found = [entry for log in logs for entry in _entries(log) if entry.runs]
-    return sorted(found, key=lambda entry: entry.start)
+    entries = [entry for log in logs for entry in _entries(log) if entry.runs]
+    return sorted(entries, key=lambda entry: entry.start)
 
 
 def _entries(log: Path) -> list[Overhead]:
@@ -89,14 +89,9 @@ def show(entries: list[Overhead], console: Console) -> None:
     for entry in entries:
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.start))
         ratio = "-" if entry.ratio is None else f"{entry.ratio:.2f}"
-        cells = (
-            f"{entry.wall:.0f}",
-            str(entry.cores or "-"),
-            str(entry.runs),
-            f"{entry.training:.0f}",
-            ratio,
-        )
-        table.add_row(entry.scale, started if entry.finished else f"{started} (failed)", *cells)
+        started += "" if entry.finished else " (failed)"
+        numbers = (f"{entry.wall:.0f}", str(entry.cores or "-"), str(entry.runs), f"{entry.training:.0f}")
+        table.add_row(entry.scale, started, *numbers, ratio)
     console.print(table)
     if not entries:
         console.print("No run of the workflow has trained anything yet.")

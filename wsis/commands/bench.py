@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from pkgutil import resolve_name
 
 import click
 import typer
@@ -21,9 +21,8 @@ class Benches(TyperGroup):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in benches():
             return super().get_command(context, name)
-        module, _, function = benches()[name].partition(":")
         single = typer.Typer(add_completion=False)
-        single.command(name)(getattr(import_module(module), function))
+        single.command(name)(resolve_name(benches()[name]))
         return typer.main.get_command(single)
 
 

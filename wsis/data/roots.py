@@ -191,9 +191,11 @@ def voc_labels(root: Root) -> set[int]:
     return {label for label, name in enumerate(root.category_names) if name in set(names)}
 
 
-def voc_category_ids(root: Root) -> tuple[int, ...]:
-    """Category ids of the VOC class group."""
-    return tuple(root.category_ids[label] for label in sorted(voc_labels(root)))
+def category_groups(root: Root) -> dict[str, tuple[int, ...]]:
+    """Category ids by class group: "voc", and "nonvoc" for all others."""
+    labels = voc_labels(root)
+    voc_ids = tuple(root.category_ids[label] for label in sorted(labels))
+    return {"voc": voc_ids, "nonvoc": tuple(id for id in root.category_ids if id not in voc_ids)}
 
 
 def mask_classes(supervision: str, root: Root) -> set[int]:

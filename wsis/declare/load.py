@@ -194,6 +194,15 @@ def load_recipes(paper: str, root: Path = ROOT) -> dict[str, dict[str, Any]]:
     return {name: _extended(name, named, path, ()) for name in named}
 
 
+def load_recipe(paper: str, name: str, where: str, root: Path = ROOT) -> dict[str, Any]:
+    """One of `load_recipes`. Raises DeclarationError, which begins with `where`, if it isn't declared."""
+    named = load_recipes(paper, root)
+    if name not in named:
+        there = ", ".join(named)
+        raise DeclarationError(f"{where}: no recipe '{name}' in {paper}/recipe.yaml (there are: {there})")
+    return named[name]
+
+
 def _extended(name: str, named: dict[str, Any], path: Path, seen: tuple[str, ...]) -> dict[str, Any]:
     if name in seen:
         raise DeclarationError(

@@ -247,7 +247,8 @@ class Recipe(_WithSections):
 
     def canonical(self) -> str:
         """Canonical JSON: settled, keys sorted, defaults stripped, floats in shortest form."""
-        return _canonical(self)
+        tree = self.settled().model_dump(mode="json", exclude_defaults=True)
+        return json.dumps(_floats(tree), sort_keys=True, separators=(",", ":"))
 
     @property
     def id(self) -> str:
@@ -269,12 +270,6 @@ def _settled(recipe: Recipe) -> Recipe:
         if part is not None and part[key] is None:
             part[key], filled = value, True
     return Recipe.model_validate_json(json.dumps(tree)) if filled else recipe
-
-
-@cache
-def _canonical(recipe: Recipe) -> str:
-    tree = recipe.settled().model_dump(mode="json", exclude_defaults=True)
-    return json.dumps(_floats(tree), sort_keys=True, separators=(",", ":"))
 
 
 @cache

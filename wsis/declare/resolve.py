@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from wsis.declare.load import ROOT, DeclarationError, load_recipes, merged, parse
+from wsis.declare.load import ROOT, DeclarationError, load_recipe, merged, parse
 from wsis.declare.proportions import keep_proportions
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
@@ -43,12 +43,7 @@ def published_recipe(table: Table, row: Row, root: Path = ROOT) -> Recipe:
     where = f"{root / table.paper / table.file}: rows.{row.label}.train"
     paper, _, base = f"{table.paper}/{row.base or table.base}".rpartition("/")
     paper = paper.rpartition("/")[2]  # a row's base may be another paper's
-    named = load_recipes(paper, root)
-    if base not in named:
-        raise DeclarationError(
-            f"{where}: no recipe '{base}' in {paper}/recipe.yaml (there are: {', '.join(named)})"
-        )
-    return parse(Recipe, merged(named[base], row.train or {}), where)
+    return parse(Recipe, merged(load_recipe(paper, base, where, root), row.train or {}), where)
 
 
 def resolve(
@@ -63,23 +58,23 @@ def resolve(
     if scale.data != "generated" and any(key.startswith("data.shapes") for key in flatten(row.train or {})):
         return Resolved(published, None, reason="about generated images only")
     first, second = stages(published, where, root)
-    own, other = of_stages(flatten(overrides or {}))
+    of_first, of_second = of_stages(flatten(overrides or {}))
     if second is not None and second.proxy.instances:  # nothing is merged or dropped
-        other = {key: value for key, value in other.items() if not key.startswith("proxy.")}
-    found = _at_scale(first, table, row, scale, seed, own, where)
-    if second is None or found.recipe is None:
-        return found
-    made = merged(second.model_dump(mode="json"), {"proxy.parent": found.recipe.id})
-    proxied = _at_scale(parse(Recipe, made, where), table, row, scale, seed, other, where)
-    if proxied.recipe is None:
-        return proxied
-    ancestors = (*found.ancestors, found.recipe, *proxied.ancestors)
-    declared = {recipe.id: first for recipe in (*found.ancestors, found.recipe)}
-    return Resolved(second, proxied.recipe, ancestors, declared=declared)
+        of_second = {key: value for key, value in of_second.items() if not key.startswith("proxy.")}
+    maker = _at_scale(first, table, row, scale, seed, of_first, where)
+    if second is None or maker.recipe is None:
+        return maker
+    tree = merged(second.model_dump(mode="json"), {"proxy.parent": maker.recipe.id})
+    learner = _at_scale(parse(Recipe, tree, where), table, row, scale, seed, of_second, where)
+    if learner.recipe is None:
+        return learner
+    of_maker = (*maker.ancestors, maker.recipe)
+    declared = {recipe.id: first for recipe in of_maker}
+    return Resolved(second, learner.recipe, (*of_maker, *learner.ancestors), declared=declared)
 
 
 def with_seed(resolved: Resolved, seed: int) -> Resolved:
-    """What `resolve` gives with another seed: it changes the ids of what recipes start or learn from, too."""
+    """What `resolve` gives with another seed; the ids of parents change with it."""
     ids: dict[str, str] = {}
 
     def reseeded(recipe: Recipe) -> Recipe:
@@ -116,8 +111,8 @@ def _at_scale(
     decided = fixed | users
     tree = laid(tree, decided) | {"seed": seed}
     if not published.schedule.total:  # nothing is trained: a scale changes the data alone
-        own = published.model_dump(mode="json")
-        return Resolved(published, parse(Recipe, tree | {key: own[key] for key in UNSCALED}, where).settled())
+        tree |= published.model_dump(mode="json", include={*UNSCALED})
+        return Resolved(published, parse(Recipe, tree, where).settled())
     keep_proportions(tree, published, fixed, users)
     ancestors: list[Recipe] = []
     # A base learns from annotated boxes, which a Mask R-CNN on another network's instances never sees.
@@ -168,9 +163,9 @@ def _fixed_by_scale(row: Row, fixed: Overrides, scale: Scale) -> str | None:
 def _forked(
     tree: dict[str, Any], paper: str, scale: Scale, overrides: Overrides, where: str
 ) -> tuple[dict[str, Any], Recipe]:
-    """The row's tree as a fork, and its warm-up. The user's overrides win over what the fork sets.
+    """The row's tree as a fork, and the recipe of its warm-up.
 
-    Except in the warm-up's method, data and losses, which make it a warm-up.
+    The user's overrides win over what the fork sets, but in the warm-up not over its method, data and losses.
     """
     supervision = tree["data"]["supervision"]
     for warmup in scale.fork.warmups.values():
@@ -178,8 +173,8 @@ def _forked(
             continue
         if tree["method"] in warmup.methods and supervision in warmup.supervision:
             plain = merged(tree, {"predict.masks": "predicted"})
-            own = {key for key in flatten(warmup.set) if not key.startswith("schedule.")}
-            free = {key: value for key, value in overrides.items() if key not in own}
+            fixed = {key for key in flatten(warmup.set) if not key.startswith("schedule.")}
+            free = {key: value for key, value in overrides.items() if key not in fixed}
             parent = parse(Recipe, laid(laid(plain, warmup.set), free), where).settled()
             row = scale.fork.set if warmup.row is None else warmup.row
             return laid(laid(tree, row), overrides) | {"init": {"parent": parent.id}}, parent
@@ -200,7 +195,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] = ()) -> tuple[str, ...]:
     """What differs between the recipe that runs and the paper's: 'key: paper -> here', sorted by key.
 
-    ancestors: what it starts from, through which a run that continues or reads another one is followed.
+    ancestors: what it starts from; one that it continues, or only predicts with, is looked through.
     """
     paper, here = (flatten(r.settled().model_dump(mode="json")) for r in (published, recipe))
     apart = {"seed", "init", "init.parent", "init.iteration", "proxy.parent"}
@@ -209,7 +204,7 @@ def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] 
     if reading:
         apart.add("schedule.iterations")
     keys = sorted(key for key in paper.keys() | here.keys() if paper.get(key) != here.get(key))
-    found = [
+    lines = [
         f"{key}: {_brief(paper.get(key))} -> {_brief(here.get(key))}" for key in keys if key not in apart
     ]
     known, first = {ancestor.id: ancestor for ancestor in ancestors}, recipe
@@ -219,8 +214,8 @@ def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] 
         first = known[first.init.parent]
     forked = first and first.init and not first.init.iteration
     if forked and not published.init:
-        found.append("forked from a shared warm-up instead of trained from scratch")
-    return tuple(found)
+        lines.append("forked from a shared warm-up instead of trained from scratch")
+    return tuple(lines)
 
 
 def _brief(value: Any) -> str:

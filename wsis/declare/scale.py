@@ -45,7 +45,6 @@ class Fork(Spec):
 
     @property
     def methods(self) -> frozenset[str]:
-        """Methods whose rows fork."""
         return frozenset(method for warmup in self.warmups.values() for method in warmup.methods)
 
 
@@ -72,11 +71,8 @@ class Cost(Spec):
     @model_validator(mode="after")
     def _of_one_kind(self) -> Cost:
         units = {name: getattr(self, name) for name in ("step", "run", "process", "root", "report", "unit")}
-        given = [name for name, value in units.items() if value is not None]
-        if (self.seconds_per_image is None) != (len(given) == len(units)) or len(given) not in (
-            0,
-            len(units),
-        ):
+        given = sum(value is not None for value in units.values())
+        if given != (len(units) if self.seconds_per_image is None else 0):
             raise ValueError(f"either seconds_per_image, or all of {', '.join(units)}")
         return self
 
@@ -105,10 +101,10 @@ class Cost(Spec):
         return 0.0 if backbone == "none" else self._entry("megabytes", recipe, [backbone])
 
     def _entry(self, section: str, recipe: Recipe, keys: Sequence[str]) -> float:
-        there = getattr(self, section)
+        costs = getattr(self, section)
         for key in keys:
-            if key in there:
-                return there[key]
+            if key in costs:
+                return costs[key]
         raise DeclarationError(
             f"cost.{section} of this scale has no {' or '.join(keys)}, which {recipe.id} needs"
         )

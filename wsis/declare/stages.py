@@ -1,4 +1,4 @@
-"""Rows that share a training: what runs of one recipe, as the paper declares it.
+"""Which recipes a row means: most one, some two, and some another prediction of a recipe that others train.
 
 Two-stage rows: a network that makes proxy masks, and the one that is trained on them. They run as two recipes
 (`Info.stages`), so that rows that differ in the second alone share the first.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wsis.declare.load import DeclarationError, load_recipes, merged, parse
+from wsis.declare.load import load_recipe, merged, parse
 from wsis.declare.recipe import SECTIONS, Recipe
 from wsis.methods import info_of, infos
 
@@ -55,14 +55,12 @@ def stages(published: Recipe, where: str, root: Path) -> tuple[Recipe, Recipe | 
         "proxy.parent": first.id,
     }
     paper, _, name = parts.base.partition("/")
-    named = load_recipes(paper, root)
-    if name not in named:
-        raise DeclarationError(f"{where}: {paper}/recipe.yaml has no '{name}', the base of the second stage")
-    return first, parse(Recipe, merged(named[name], {**shared, **parts.second}), where)
+    base = load_recipe(paper, name, f"{where}, second stage", root)
+    return first, parse(Recipe, merged(base, {**shared, **parts.second}), where)
 
 
 def reading_of(tree: dict[str, Any], decided: dict[str, Any]) -> dict[str, Any] | None:
-    """The training that a row is another prediction of; None where the row is that training itself.
+    """The recipe of the training whose predictions a row varies; None where the row is that training itself.
 
     tree: the row's recipe at its scale. decided: what the scale and the user set, dotted keys.
     """

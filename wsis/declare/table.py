@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
@@ -18,42 +19,28 @@ METRICS = (  # of evaluation and training; measures come with the methods (wsis.
 )  # fmt: skip
 
 
-def _known(name: str, names: Iterable[str]) -> str:
-    """`name` where it is one of `names`; else a ValueError that lists the nearest ones."""
-    names = list(names)
-    if name in names:
-        return name
-    near = get_close_matches(name, names, n=4, cutoff=0.4) or names
-    raise ValueError(f"no such metric or measure; the nearest are {', '.join(near)}")
+def _among(names_in: Callable[[ModuleType], Iterable[str]]) -> AfterValidator:
+    """A validator of names: ValueError for one that `names_in` the measures' registry doesn't give."""
+
+    def check(name: str) -> str:
+        from wsis.measures import registry
+
+        names = list(names_in(registry))
+        if name in names:
+            return name
+        near = get_close_matches(name, names, n=4, cutoff=0.4) or names
+        raise ValueError(f"no such metric or measure; the nearest are {', '.join(near)}")
+
+    return AfterValidator(check)
 
 
-def _column(name: str) -> str:
-    from wsis.measures import registry
-
-    return _known(name, (*METRICS, *registry.names(ours=False)))
-
-
-def _measure(name: str) -> str:
-    from wsis.measures import registry
-
-    return _known(name, registry.names(ours=True))
-
-
-def _quantity(name: str) -> str:
-    from wsis.measures import registry
-
-    return _known(name, (*METRICS, *registry.names(ours=False), *registry.names(ours=True)))
-
-
-def _set(name: str) -> str:
-    from wsis.measures import registry
-
-    return _known(name, registry.sets())
-
-
-Metric = Annotated[str, AfterValidator(_column)]  # a column of a paper's
-Measure = Annotated[str, AfterValidator(_measure)]  # a column of ours
-Quantity = Annotated[str, AfterValidator(_quantity)]  # either
+# A column of a paper's, a column of ours, either, and the name of a set of measures.
+Metric = Annotated[str, _among(lambda registry: (*METRICS, *registry.names(ours=False)))]
+Measure = Annotated[str, _among(lambda registry: registry.names(ours=True))]
+Quantity = Annotated[
+    str, _among(lambda registry: (*METRICS, *registry.names(ours=False), *registry.names(ours=True)))
+]
+SetName = Annotated[str, _among(lambda registry: registry.sets())]
 Label = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
@@ -137,7 +124,7 @@ class Claim(Spec):
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """Every cell that the sentence compares, but for the default rivals of `best` and `worst`."""
+        """Every cell that the claim names; the default rivals of `best` and `worst` are not among them."""
         named = [cell for cell in (self.row, self.than) if cell is not None]
         return (*named, *self.rows, *(Cell(row=label) for label in self.among))
 
@@ -266,7 +253,7 @@ class Figure(Spec):
     title: str
     caption: str
     section: str
-    measure: Annotated[str, AfterValidator(_set)]  # the set of measures that draws it
+    measure: SetName  # that draws it
     dataset: Literal["coco", "voc"]
     split: str
     thresholds: tuple[float, ...]  # tau values at which both curves are measured

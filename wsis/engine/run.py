@@ -19,7 +19,7 @@ from wsis.engine.folder import finished, restored
 from wsis.engine.launch import launch, set_threads
 from wsis.engine.signals import Interrupted
 from wsis.errors import WsisError
-from wsis.proxy.folder import proxies_complete
+from wsis.proxy.folder import proxy_files
 
 if TYPE_CHECKING:
     from wsis.plan import Plan
@@ -34,11 +34,8 @@ def train_runs(
     Finished runs are skipped. A run that fails doesn't stop those that don't start from it; at the end a
     WsisError names all that failed. SIGTERM and SIGUSR1 stop everything: SystemExit with status 143 or 138.
     """
-    if unknown := [run for run in ids if run not in plan.runs]:
-        raise WsisError(
-            f"no run {', '.join(unknown)} at scale {plan.scale.name} with these seeds; see `wsis plan`"
-        )
-    base, todo = results / plan.scale.name / "runs", []
+    plan.check_known(ids)
+    base, proxied, todo = results / plan.scale.name / "runs", plan.proxied, []
     for run in ids:
         needs = plan.runs[run].needs
         fresh = not set(needs) & set(todo)
@@ -46,7 +43,7 @@ def train_runs(
         done = finished(folder, recipe, predicts) or (
             fresh and restored(folder, recipe, [base / needed for needed in needs], predicts)
         )
-        if not done or (run in plan.proxied and not proxies_complete(folder)):
+        if not done or (run in proxied and not proxy_files(folder)):
             todo.append(run)
     failed: dict[str, str] = {}
     if not todo:

@@ -77,7 +77,7 @@ class Measurements:
             raise WsisError(f"{path}: {place.case}: no number for {measure}: {values!r:.60}") from None
 
     def lacks(self, its_set: MeasureSet, key: str, cases: Iterable[str]) -> bool:
-        """Is there no file, or does it lack one of the cases, or a measure that is newer than it?"""
+        """True if the file is missing, or has not every measure of the set for each of the cases."""
         if not (content := self.content(its_set.name, key)):
             return True
         values = content["values"]

@@ -61,7 +61,6 @@ class Asked:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of the run."""
         return self.run.recipe
 
     @cached_property

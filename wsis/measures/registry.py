@@ -31,13 +31,13 @@ def names(ours: bool) -> list[str]:
 
 
 def is_ours(metric: str) -> bool:
-    """Is `metric` a measure of ours, not a column of a paper?"""
+    """True for a measure of ours, False for a column of a paper."""
     measure = measure_of(metric)
     return measure is not None and measure.ours
 
 
 def is_exact(metric: str) -> bool:
-    """Does no training decide `metric`? Measured once, it has no noise over seeds."""
+    """True for a measure that no training decides, which has no noise over seeds."""
     its_set = set_of(metric)
     return its_set is not None and its_set.needs != "run"
 

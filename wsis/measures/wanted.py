@@ -66,14 +66,14 @@ def rows_asked(plan: Plan, table: str, label: str) -> list[Asked]:
 
 
 def of_set(asked: list[Asked], its_set: MeasureSet) -> list[Asked]:
-    """Those of a row's seeds that a set tells apart, as far as the row has what the set needs."""
+    """The seeds that a set measures: all if it needs runs, else the first; none where there is no run."""
     if its_set.needs == "run":
         return [each for each in asked if each.run]
     return [each for each in asked[:1] if each.run or its_set.needs == "recipe"]
 
 
 def todo(plan: Plan, tables: Iterable[str], base: Path, trained: Collection[str] | None) -> list[Measuring]:
-    """Processes for what these tables want and base, results/<scale>, lacks or has of former trainings.
+    """The processes that measure what these tables want and `base`, results/<scale>, lacks or holds too old.
 
     trained: runs that need no training; None: measure everything anew. Runs of one data root and seed share a
     process, and so does what needs no run: starting Python takes as long as measuring a small run.
@@ -110,9 +110,9 @@ def first_key(plan: Plan, name: str) -> str | None:
 
 
 def chosen(plan: Plan, words: list[str]) -> Wanted:
-    """What names of sets, tables and keys stand for; everything where there are none.
+    """What `words`, names of sets, tables and keys, stand for; everything where there are none.
 
-    Of sets and tables together: what both want. Raises WsisError for a word that is nothing of these.
+    Where sets and tables are named, only what both want. Raises WsisError for any other word.
     """
     names = [word for word in words if word in sets()]
     tables = [word for word in words if word in plan.tables]

@@ -99,17 +99,17 @@ def faded(image: np.ndarray) -> np.ndarray:
     return (0.85 * (0.5 * image + 0.5 * grey)).astype(np.uint8)
 
 
-def tinted(image: np.ndarray, masks: np.ndarray, share: float = 0.62) -> np.ndarray:
+def tinted(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """The faded image under N x h x w bool masks in the objects' colours; where several meet near white."""
     colours = np.array([object_colour(i) for i in range(len(masks))], np.float32).reshape(-1, 3)
     count = masks.sum(0)
     colour = np.tensordot(masks.astype(np.float32), colours, (0, 0))  # h x w x 3
     colour[count > 1] = 255
-    weight = np.where(count > 1, 0.85, np.where(count > 0, share, 0.0))[..., None]
+    weight = np.where(count > 1, 0.85, np.where(count > 0, 0.62, 0.0))[..., None]
     return ((1 - weight) * faded(image) + weight * colour).round().astype(np.uint8)
 
 
-def outlined(image: np.ndarray, mask: np.ndarray, colour: Colour, width: int = 1) -> np.ndarray:
+def outlined(image: np.ndarray, mask: np.ndarray, colour: Colour, width: int) -> np.ndarray:
     """h x w x 3 uint8 with the mask's inner border, `width` pixels, in a colour. mask: h x w bool."""
     inner = mask
     for _ in range(width):
@@ -121,7 +121,7 @@ def outlined(image: np.ndarray, mask: np.ndarray, colour: Colour, width: int = 1
 
 
 def rectangle(pen: ImageDraw.ImageDraw, box: Sequence[float], colour: Colour, width: int, dash: int = 0):
-    """The outline runs along the last pixels inside. dash: every other so many pixels of it; 0: all."""
+    """Draw an outline on the last pixels inside a box. dash: pixels of each dash and each gap; 0: no gaps."""
     x0, y0, x1, y1 = (round(value) for value in box)
     x1, y1 = max(x1 - 1, x0), max(y1 - 1, y0)
     if not dash:

@@ -46,11 +46,11 @@ def choose(pictures: Sequence[Picture], count: int = IMAGES) -> list[tuple[Pictu
     return [chosen for tier in tiers for chosen in tier][:count]
 
 
-def contested(pictures: Sequence[Picture], count: int = IMAGES, few: int = FEW) -> list[Picture]:
-    """The first pictures of which a box covers a quarter of another's, whatever their classes; then others.
+def contested(pictures: Sequence[Picture]) -> list[Picture]:
+    """Pictures in which a box covers a quarter of another, whatever their classes; then others.
 
-    Of each kind those with at most `few` objects come first; pictures without objects are left out. Crowd
-    regions don't count.
+    At most IMAGES. Of each kind those with at most FEW objects come first; pictures without objects are left
+    out. Crowd regions don't count.
     """
     tiers: list[list[Picture]] = [[], [], [], []]
     for picture in pictures:
@@ -59,10 +59,10 @@ def contested(pictures: Sequence[Picture], count: int = IMAGES, few: int = FEW) 
             continue
         common, areas = _common(objects)
         apart = not (common > CONTESTED * areas[:, None]).any()
-        tiers[2 * apart + (len(objects) > few)].append(picture)
-        if len(tiers[0]) == count:
+        tiers[2 * apart + (len(objects) > FEW)].append(picture)
+        if len(tiers[0]) == IMAGES:
             break
-    return [picture for tier in tiers for picture in tier][:count]
+    return [picture for tier in tiers for picture in tier][:IMAGES]
 
 
 def _common(objects: Sequence) -> tuple[np.ndarray, np.ndarray]:

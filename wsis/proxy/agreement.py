@@ -14,11 +14,6 @@ from pycocotools import mask as masks
 Convention = Literal["plus_one", "exact"]
 
 
-def agreement(rle: dict[str, Any], bbox: Sequence[float], convention: Convention = "plus_one") -> float:
-    """`agreements` of one object."""
-    return float(agreements([rle], np.asarray([bbox]), convention)[0])
-
-
 def agreements(
     rles: Sequence[dict[str, Any]], bboxes: np.ndarray, convention: Convention = "plus_one"
 ) -> np.ndarray:
@@ -31,16 +26,14 @@ def agreements(
     """
     if len(rles) == 0:
         return np.zeros(0)
-    if convention not in ("plus_one", "exact"):
-        raise ValueError(f"convention {convention!r} is neither plus_one nor exact")
-    found = masks.toBbox(list(rles))
+    tight = masks.toBbox(list(rles))
     given = np.asarray(bboxes, dtype=np.float64).reshape(-1, 4)
     longer = float(convention == "plus_one")
-    low = np.maximum(found[:, :2], given[:, :2])
+    low = np.maximum(tight[:, :2], given[:, :2])
     # The mask's box ends at its last pixel + 1 in either convention, the given one at x + width (+ 1).
-    high = np.minimum(found[:, :2] + found[:, 2:], given[:, :2] + given[:, 2:] + longer)
+    high = np.minimum(tight[:, :2] + tight[:, 2:], given[:, :2] + given[:, 2:] + longer)
     inter = (high - low).clip(min=0).prod(1)
-    area = found[:, 2:].prod(1)
+    area = tight[:, 2:].prod(1)
     union = area + (given[:, 2:] + longer).clip(min=0).prod(1) - inter
     return np.where(area > 0, inter / np.maximum(union, np.finfo(np.float64).tiny), 0.0)
 

@@ -72,7 +72,7 @@ def proxy_annotations(
     stats.kept += len(objects) - sum(ignore)
     stats.empty += sum(area == 0 and not drop for area, drop in zip(areas, ignore, strict=True))
 
-    found = zip(rles, areas, agree.tolist(), ignore, strict=True)
+    outcomes = zip(rles, areas, agree.tolist(), ignore, strict=True)
     annotations = []
     for entry in image["objects"]:
         crowd, bbox = int(bool(entry.get("iscrowd"))), entry["bbox"]
@@ -88,7 +88,7 @@ def proxy_annotations(
         if crowd:
             annotation["ignore_mask"] = 1
             continue
-        rle, area, value, drop = next(found)
+        rle, area, value, drop = next(outcomes)
         annotation["agreement"] = round(value, 6)
         if entry.get("certainty") is not None:
             annotation["certainty"] = entry["certainty"]

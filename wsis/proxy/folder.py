@@ -22,7 +22,7 @@ def file_of(run: Path, rank: int, world: int) -> Path:
 
 
 def proxy_files(run: Path) -> list[Path]:
-    """The run's files, made by the weights in its model.pt; empty when one is missing."""
+    """The files that the weights in the run's model.pt made; empty where one of a process is missing."""
     paths = sorted((run / "proxies").glob("*-of-*.jsonl.gz"))
     if not paths or not (run / "model.pt").exists():
         return []
@@ -40,11 +40,6 @@ def _made_by(path: Path) -> str | None:
         return read_head(path)["made_by"]["weights"]
     except (WsisError, KeyError):
         return None
-
-
-def proxies_complete(run: Path) -> bool:
-    """Whether the masks of every training object are there, of the present weights."""
-    return bool(proxy_files(run))
 
 
 def remove_others(run: Path, world: int) -> None:
@@ -73,10 +68,7 @@ def load_proxies(run: Path, spec: ProxySpec, seed: int) -> tuple[dict[int, Any],
                 f"{run / 'proxies'}: no instance in any of {len(objects)} training images, so that there is"
                 f" nothing to learn: look at what {run.name} predicts"
             )
-        return objects, {
-            "weights": weights,
-            "images": len(objects),
-            "objects": sum(map(len, objects.values())),
-        }
+        count = sum(map(len, objects.values()))
+        return objects, {"weights": weights, "images": len(objects), "objects": count}
     masks, stats = proxy_masks(read_proxies(*files), spec, seed)
     return masks, {"weights": weights, "rules": rules_of(spec, seed), **stats}

@@ -64,9 +64,9 @@ def write_proxies(
             print(f"{title}: continues after {done} of {len(ids)} images", file=sys.stderr, flush=True)
         left = ids[done:]
         with Progress(f"{title}: images", len(ids), done, show) as progress:
-            made = iter(images(left)) if left else iter(())
+            lines = iter(images(left) if left else ())
             for count, id in enumerate(left, done + 1):
-                image = next(made, None)
+                image = next(lines, None)
                 if image is None or image.get("image_id") != id:
                     got = "nothing" if image is None else f"image {image.get('image_id')}"
                     raise WsisError(f"{part}: expected the masks of image {id}, got {got}")
@@ -115,7 +115,7 @@ def read_head(path: Path) -> dict[str, Any]:
 
 
 def _checked(image: dict[str, Any]) -> dict[str, Any]:
-    """An image as it is written: only what pycocotools reads right, counts as text."""
+    """The image as it is written, counts as text. What pycocotools would misread is refused."""
     where = f"proxy masks of image {image['image_id']}"
     try:
         size = (int(image["height"]), int(image["width"]))
@@ -148,7 +148,7 @@ def _checked_object(entry: dict[str, Any], size: tuple[int, int], where: str) ->
 
 
 def _resume(file: BinaryIO, head: dict[str, Any]) -> int:
-    """Images already in a .part file, cut after its last whole line; emptied where it is another's."""
+    """Cut a .part file after its last whole line, or empty it if its head is another; returns its images."""
     file.seek(0)
     lines = end = 0
     for line in file:
@@ -187,10 +187,10 @@ def _first_line(path: Path) -> dict[str, Any] | None:
 
 
 def _object(line: str) -> dict[str, Any]:
-    found = json.loads(line)
-    if not isinstance(found, dict):
+    content = json.loads(line)
+    if not isinstance(content, dict):
         raise ValueError(f"expected an object, not {line[:40]!r}")
-    return found
+    return content
 
 
 def _cut_short(path: Path, count: int, head: dict[str, Any], why: str = "") -> WsisError:
@@ -198,7 +198,7 @@ def _cut_short(path: Path, count: int, head: dict[str, Any], why: str = "") -> W
 
 
 def _open(path: Path) -> IO[str]:
-    if Path(path).suffix == ".gz":
+    if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8")
     return open(path, encoding="utf-8")
 

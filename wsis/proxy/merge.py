@@ -55,16 +55,12 @@ def _places(
 ) -> np.ndarray:
     """When each mask would be painted, N int; the later one wins."""
     if order == "random":
-        if rng is None:
-            raise ValueError("a random order needs a generator")
         return rng.permutation(len(rles))
     if order == "mask":
         keys = -masks.area(rles).astype(np.float64)
-    elif order in ("box", "larger"):
+    else:
         areas = np.asarray(bboxes, dtype=np.float64)[:, 2:].prod(1)
         keys = areas if order == "larger" else -areas
-    else:
-        raise ValueError(f"order {order!r} is none of box, mask, random, larger")
     place = np.empty(len(rles), np.int64)
     place[np.argsort(keys, kind="stable")] = np.arange(len(rles))
     return place

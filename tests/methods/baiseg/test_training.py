@@ -28,7 +28,7 @@ from wsis.methods.baiseg.semantic import SemanticMaps
 from wsis.methods.baiseg.threshold import GRID
 from wsis.methods.weights import load_model
 from wsis.plan import make_plan, shapes_root
-from wsis.proxy.folder import load_proxies, proxies_complete, proxy_files
+from wsis.proxy.folder import load_proxies, proxy_files
 from wsis.proxy.generate import read_proxies
 
 OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=False))
@@ -236,7 +236,7 @@ def test_a_finished_parent_makes_its_proxies_later_with_its_own_threshold(done, 
     shutil.rmtree(folder / "proxies")
     monkeypatch.setattr(BAISeg, "calibrate", None)  # nothing is chosen again
     train_runs(done.plan, [done.ids["trained"], done.ids["retrained"]], done.results, None, OPTIONS)
-    assert proxies_complete(folder) and [path.read_bytes() for path in proxy_files(folder)] == content
+    assert proxy_files(folder) and [path.read_bytes() for path in proxy_files(folder)] == content
     assert before == {name: (folder / name).stat().st_mtime_ns for name in before}
 
 
