@@ -11,6 +11,7 @@ import torch
 
 from tests.engine.toy import Toy, toy_recipe
 from wsis.declare.recipe import DataSpec, InitSpec, Recipe
+from wsis.declare.scale import load_scale
 from wsis.engine import execute
 from wsis.engine.execute import RunOptions
 from wsis.engine.run import finished, train_runs
@@ -18,23 +19,15 @@ from wsis.engine.signals import Interrupted
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
 from wsis.files import write_json
+from wsis.plan import Plan, Run
 
 OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=False))
 
 
-def plan_of(*recipes: Recipe) -> SimpleNamespace:
-    runs = {
-        recipe.id: SimpleNamespace(
-            recipe=recipe,
-            parent=recipe.init.parent if recipe.init else None,
-            needs=(recipe.init.parent,) if recipe.init else (),
-            deviations=("data: toy",),
-        )
-        for recipe in recipes
-    }
-    return SimpleNamespace(
-        runs=runs, scale=SimpleNamespace(name="smoke"), proxied=set(), predicts=lambda run: True
-    )
+def plan_of(*recipes: Recipe) -> Plan:
+    published = recipe_of().model_copy(update={"variant": "released"})
+    runs = {recipe.id: Run(recipe.id, recipe, published, [("a/1", "row")]) for recipe in recipes}
+    return Plan(load_scale("smoke"), (0,), {}, runs)
 
 
 def recipe_of(seed=0, parent=None, iterations=4) -> Recipe:
@@ -103,7 +96,9 @@ def test_a_finished_folder_holds_everything(tmp_path, toys):
         "data",
     }
     assert train["data"] == {"root_name": "my-data", "train_images": 9, "eval_images": 5, "fingerprint": "ab"}
-    assert train["deviations"] == ["data: toy", "data: train has 9 images, the official split 10"]
+    assert {"variant: released -> paper", "data: train has 9 images, the official split 10"} <= {
+        *train["deviations"]
+    }
     assert len(read(folder, "predictions.json")) == 5
     assert read(folder, "environment.json")["packages"]["torch"]
 
