@@ -13,11 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from wsis.data.places import shapes_root
 from wsis.engine.execute import RunOptions
 from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
 from wsis.jobs import evaluate_runs, make_data
-from wsis.plan import make_plan, shapes_root
+from wsis.plan import make_plan
 
 ROWS = {
     "boxinst/1a": ("fully-sup.", "tau = 0.1"),

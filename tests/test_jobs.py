@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from wsis.data.places import shapes_root
 from wsis.errors import WsisError
 from wsis.jobs import make_data
-from wsis.plan import make_plan, shapes_root
+from wsis.plan import make_plan
 
 SMALL = {f"data.shapes.{kind}_images": 2 for kind in ("train", "val")}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wsis.packing import pack, shapes_root
+from wsis.data.places import shapes_root
+from wsis.packing import pack
 from wsis.plan import make_plan
 
 

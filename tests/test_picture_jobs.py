@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wsis.data.places import run_root
+from wsis.data.places import run_root, shapes_root
 from wsis.data.roots import open_root
 from wsis.engine.checkpoint import save_model
 from wsis.engine.launch import make_fabric
@@ -21,7 +21,7 @@ from wsis.files import digest, write_json
 from wsis.jobs import make_data
 from wsis.methods import METHODS, build_method, info_of
 from wsis.picture_jobs import illustrated, picture_runs, run_beside, runs_shown
-from wsis.plan import make_plan, shapes_root
+from wsis.plan import make_plan
 from wsis.proxy.folder import load_proxies
 
 PICTURES = [(name, kind) for name in METHODS for kind in info_of(name).pictures]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from wsis.data.places import shapes_root
 from wsis.declare.recipe import ModelSpec, Recipe
-from wsis.plan import make_plan, missing_part, shapes_root
+from wsis.plan import make_plan, missing_part
 from wsis.show import plan_as_json, tables_as_json
 
 

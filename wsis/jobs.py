@@ -10,13 +10,13 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from wsis.data.places import Roots, named_roots, run_root
+from wsis.data.places import Roots, named_roots, run_root, shapes_root
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
 from wsis.files import read_json
 from wsis.measures.measure import Asked, Measured, MeasureSet, Subject
 from wsis.measures.registry import sets
-from wsis.plan import Plan, shapes_root
+from wsis.plan import Plan
 
 
 def make_data(plan: Plan, results: Path, root: str | None = None) -> list[Path]:

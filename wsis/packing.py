@@ -14,8 +14,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wsis.data.places import shapes_root
 from wsis.declare.load import DeclarationError
-from wsis.declare.recipe import Recipe
 
 if TYPE_CHECKING:
     from wsis.plan import Plan
@@ -32,14 +32,6 @@ class Job:
     needs: tuple[str, ...]
     data: str | None  # folder name of the generated data root, None for a root of the user's
     rank: int = 0  # of the first table, in the order in which tables are wanted, that shows one of its runs
-
-
-def shapes_root(recipe: Recipe) -> str | None:
-    """Folder name of the generated data root that `recipe` trains on; None for other data sets."""
-    if recipe.data.dataset != "shapes":
-        return None
-    identity = f"{recipe.data.shapes.model_dump_json()} {recipe.seed}"
-    return f"shapes-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
 def pack(

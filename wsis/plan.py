@@ -16,7 +16,6 @@ from wsis.errors import WsisError, nearest_first
 from wsis.methods import heads, info_of
 from wsis.nn.backbones import BACKBONES, NECKS, giving
 from wsis.packing import Job, pack
-from wsis.packing import shapes_root as shapes_root  # part of what others ask a plan for
 
 CLASS_AGNOSTIC = frozenset({"mIoU", "IoU50", "IoU75"})  # metrics of masks made for given boxes
 

@@ -22,6 +22,8 @@ from wsis.nn.backbones import builders
 ROOT = Path(__file__).resolve().parents[1]  # the folder that holds the package `wsis`
 ROOMS = ("methods", "nn", "losses", "data", "proxy", "evaluation")
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+# Dicts of what there is. An entry more changes no other method: they would tie each to all others.
+DOORS = frozenset({"wsis.methods", "wsis.nn.backbones"})
 APART = frozenset({"info", "spec", "pictures", "sheets", "measures", "bench"})  # modules of a method's room
 
 
@@ -71,8 +73,8 @@ def sources(modules: Iterable[str], root: Path = ROOT) -> dict[str, Path]:
 
 
 def _counts(name: str, counted: set[str]) -> bool:
-    if name == "wsis.methods" or (name.startswith("wsis.methods.") and name.rpartition(".")[2] in APART):
-        return False  # the package of all methods finds them: following it would tie each to all others
+    if name in DOORS or (name.startswith("wsis.methods.") and name.rpartition(".")[2] in APART):
+        return False
     return any(name == top or name.startswith(f"{top}.") for top in counted)
 
 

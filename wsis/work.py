@@ -14,12 +14,13 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from wsis.data.places import shapes_root
 from wsis.declare.load import load_figures
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 from wsis.measures.wanted import Measuring, todo
-from wsis.packing import Job, pack, shapes_root, table_ranks
+from wsis.packing import Job, pack, table_ranks
 from wsis.plan import Plan
 
 HEADLINE = "headline"  # the target when none is named

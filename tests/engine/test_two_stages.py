@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from wsis.data.places import run_root
+from wsis.data.places import run_root, shapes_root
 from wsis.data.roots import open_root
 from wsis.data.salient import open_salient
 from wsis.engine.execute import RunOptions
@@ -19,7 +19,7 @@ from wsis.errors import WsisError
 from wsis.jobs import evaluate_runs, make_data
 from wsis.methods import build_method
 from wsis.methods.weights import load_model
-from wsis.plan import make_plan, shapes_root
+from wsis.plan import make_plan
 from wsis.proxy.folder import load_proxies, proxy_files
 from wsis.proxy.generate import read_proxies
 

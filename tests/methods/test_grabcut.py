@@ -10,6 +10,7 @@ import pytest
 import torch
 from pycocotools import mask as rle
 
+from wsis.data.places import shapes_root
 from wsis.data.roots import eval_annotations, open_root
 from wsis.data.structures import BoxSample
 from wsis.declare.recipe import Recipe
@@ -23,7 +24,7 @@ from wsis.jobs import evaluate_runs, make_data
 from wsis.methods import build_method
 from wsis.methods.boxcaseg.crops import pixel_box
 from wsis.methods.fill import object_samples
-from wsis.plan import make_plan, shapes_root
+from wsis.plan import make_plan
 
 H, W = 60, 80
 OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=False))

@@ -15,7 +15,8 @@ from wsis.configuration import known, overrides, seeds
 from wsis.data.places import named_roots
 from wsis.declare.load import ROOT as DECLARATIONS
 from wsis.errors import WsisError
-from wsis.packing import shapes_root, table_ranks
+from wsis.data.places import shapes_root
+from wsis.packing import table_ranks
 from wsis.picture_jobs import illustrated, runs_shown
 from wsis.plan import make_plan
 from wsis.work import HEADLINE, read_work, tables_of, targets, work, write_work

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from wsis.bench.calibrate import flags, measure, processor
 from wsis.data.loading import Shard
-from wsis.data.places import salient_place
+from wsis.data.places import salient_place, shapes_root
 from wsis.data.roots import Root, category_groups, eval_annotations, open_root
 from wsis.data.salient import open_salient
 from wsis.data.shapes.write import write_shapes
@@ -42,7 +42,6 @@ from wsis.evaluation.run import evaluate_run
 from wsis.files import write_json
 from wsis.methods import build_method
 from wsis.methods.base import Method
-from wsis.packing import shapes_root
 from wsis.plan import Plan, make_plan
 
 PARTS = ("data", "forward", "backward", "optimiser", "prediction", "evaluation", "fixed")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
-from wsis.plan import shapes_root
 
 Roots = str | Path | None
+
+
+def shapes_root(recipe: Recipe) -> str | None:
+    """Folder name of the generated data root that `recipe` trains on; None for other data sets."""
+    if recipe.data.dataset != "shapes":
+        return None
+    identity = f"{recipe.data.shapes.model_dump_json()} {recipe.seed}"
+    return f"shapes-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
 def run_root(recipe: Recipe, results: Path, scale: str, roots: Roots) -> Path:

@@ -8,12 +8,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsis.data.places import shapes_root
 from wsis.declare.load import load_figures
 from wsis.errors import WsisError
 from wsis.measures.file import Measurements, path_of
 from wsis.measures.measure import Asked, MeasureSet, Place
 from wsis.measures.registry import set_of, sets
-from wsis.packing import shapes_root
 
 if TYPE_CHECKING:
     from wsis.plan import Plan

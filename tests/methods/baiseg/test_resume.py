@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.engine.test_resume import start, wait_for
-from wsis.data.places import run_root
+from wsis.data.places import run_root, shapes_root
 from wsis.data.roots import open_root
 from wsis.data.shapes import write as shapes
 from wsis.engine.launch import launch, make_fabric, set_threads
@@ -20,7 +20,7 @@ from wsis.jobs import make_data
 from wsis.methods import build_method
 from wsis.methods.baiseg import threshold
 from wsis.methods.weights import load_model
-from wsis.plan import make_plan, shapes_root
+from wsis.plan import make_plan
 from wsis.proxy.folder import proxy_files
 from wsis.proxy.generate import read_proxies
 

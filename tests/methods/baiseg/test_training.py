@@ -10,7 +10,7 @@ import torch
 from pycocotools import mask as masks
 
 from tests.methods.baiseg.runs import literal_ap50, settings_of
-from wsis.data.places import run_root
+from wsis.data.places import run_root, shapes_root
 from wsis.data.roots import open_root
 from wsis.data.shapes import write as shapes
 from wsis.engine import execute
@@ -27,7 +27,7 @@ from wsis.methods.baiseg.method import BAISeg
 from wsis.methods.baiseg.semantic import SemanticMaps
 from wsis.methods.baiseg.threshold import GRID
 from wsis.methods.weights import load_model
-from wsis.plan import make_plan, shapes_root
+from wsis.plan import make_plan
 from wsis.proxy.folder import load_proxies, proxy_files
 from wsis.proxy.generate import read_proxies
 

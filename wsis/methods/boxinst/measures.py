@@ -7,7 +7,7 @@ from wsis.measures.measure import Absent, Asked, Measure, MeasureSet, Place
 
 def _place(asked: Asked, measure: str) -> Place | Absent:
     """At the threshold of a row, on the evaluation images of its first seed."""
-    from wsis.packing import shapes_root
+    from wsis.data.places import shapes_root
 
     recipe = asked.recipe.settled()
     spec = recipe.loss.pairwise
