@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from wsis.data.places import shapes_root
+from wsis.declare.stored import weights_file
 from wsis.engine.execute import RunOptions
 from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
@@ -68,7 +69,7 @@ def main(out: Path) -> None:
         evaluate_runs(plan, wanted, results, None)
         for id in ids:
             run = results / "smoke/runs" / id
-            found[id] = {"weights": weights(run / "model.pt")}
+            found[id] = {"weights": weights(weights_file(run))}
             for name in ("predictions.json", "metrics.json"):
                 if (run / name).exists():
                     found[id][name] = digest(run / name)

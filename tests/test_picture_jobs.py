@@ -47,7 +47,7 @@ def trained(tmp_path_factory):
             train["proxy"] = load_proxies(maker, recipe.proxy, recipe.seed)[1]
         else:
             torch.manual_seed(0)
-            save_model(folder / "model.pt", id, 1, build_method(recipe, root.num_classes))
+            save_model(folder, id, 1, build_method(recipe, root.num_classes))
         write_json(folder / "train.json", train)
     return SimpleNamespace(plan=plan, results=results, runs=results / "smoke" / "runs")
 
@@ -117,7 +117,7 @@ def test_masks_of_other_weights_than_were_trained_on_are_refused(trained, kind):
     path = trained.runs / id / "train.json"
     content = json.loads(path.read_text())
     maker = trained.runs / trained.plan.runs[id].recipe.proxy.parent
-    assert content["proxy"]["weights"] == digest(maker / "model.pt")
+    assert content["proxy"]["weights"] == digest(maker / "model.safetensors")
     write_json(path, {**content, "proxy": {**content["proxy"], "weights": "0" * 16}})
     with pytest.raises(WsisError, match=r"weights 0000000000000000, which aren't in .* train it again"):
         picture_runs(trained.plan, [id], trained.results, None)

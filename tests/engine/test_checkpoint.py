@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from wsis.declare.stored import weights_file
 from wsis.engine.checkpoint import KEYS, load_checkpoint, save_checkpoint, save_model
 from wsis.engine.seeding import rng_state, seed_of, seed_process, set_rng_state
 from wsis.errors import WsisError
-from wsis.methods.weights import init_from_parent, load_model
+from wsis.methods.weights import continue_parent, init_from_parent, load_model
 
 CPU = torch.device("cpu")
 
@@ -85,10 +86,10 @@ def test_seeds_differ_between_neighbours():
 
 def test_init_copies_shared_weights_and_names_the_rest(tmp_path):
     parent, child = nn.Sequential(nn.Linear(2, 3)), nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
-    save_model(tmp_path / "model.pt", "toy-1", 5, parent)
-    assert init_from_parent(child, tmp_path / "model.pt") == ["+ 1.bias", "+ 1.weight"]
+    save_model(tmp_path, "toy-1", 5, parent)
+    assert init_from_parent(child, tmp_path / "model.safetensors") == ["+ 1.bias", "+ 1.weight"]
     assert torch.equal(child[0].weight, parent[0].weight)
-    assert load_model(tmp_path / "model.pt")["iteration"] == 5
+    assert load_model(tmp_path / "model.safetensors")["iteration"] == 5
 
 
 def test_init_begins_the_childs_counter_anew(tmp_path):
@@ -99,20 +100,50 @@ def test_init_begins_the_childs_counter_anew(tmp_path):
 
     parent, child = Counts(), Counts()
     parent.iteration += 500
-    save_model(tmp_path / "model.pt", "toy-1", 500, parent)
-    assert init_from_parent(child, tmp_path / "model.pt") == []
+    save_model(tmp_path, "toy-1", 500, parent)
+    assert init_from_parent(child, tmp_path / "model.safetensors") == []
     assert child.iteration == 0 and torch.equal(child.weight, parent.weight)
 
 
 def test_init_names_every_key_of_another_shape(tmp_path):
-    save_model(tmp_path / "model.pt", "toy-1", 5, nn.Linear(2, 3))
+    save_model(tmp_path, "toy-1", 5, nn.Linear(2, 3))
     with pytest.raises(WsisError, match=r"weight \(\(3, 2\) there, \(4, 2\) here\), bias"):
-        init_from_parent(nn.Linear(2, 4), tmp_path / "model.pt")
+        init_from_parent(nn.Linear(2, 4), tmp_path / "model.safetensors")
 
 
 def test_init_from_something_unrelated_is_refused(tmp_path):
-    save_model(tmp_path / "model.pt", "toy-1", 5, nn.Sequential(nn.Linear(2, 3)))
+    save_model(tmp_path, "toy-1", 5, nn.Sequential(nn.Linear(2, 3)))
     with pytest.raises(WsisError, match="share no name"):
-        init_from_parent(nn.Linear(2, 3), tmp_path / "model.pt")
+        init_from_parent(nn.Linear(2, 3), tmp_path / "model.safetensors")
     with pytest.raises(WsisError, match="no such file"):
-        init_from_parent(nn.Linear(2, 3), tmp_path / "absent.pt")
+        init_from_parent(nn.Linear(2, 3), tmp_path / "absent" / "model.safetensors")
+
+
+def test_weights_of_former_versions_are_read_until_others_take_their_place(tmp_path):
+    model = nn.Linear(2, 3)
+    torch.save({"recipe": "toy-1", "iteration": 5, "model": model.state_dict()}, tmp_path / "model.pt")
+    assert weights_file(tmp_path) == tmp_path / "model.pt"
+    old = load_model(weights_file(tmp_path))
+    save_model(tmp_path, "toy-1", 5, model)
+    assert weights_file(tmp_path) == tmp_path / "model.safetensors" and not (tmp_path / "model.pt").exists()
+    new = load_model(weights_file(tmp_path))
+    assert (new["recipe"], new["iteration"]) == (old["recipe"], old["iteration"])
+    assert all(torch.equal(new["model"][name], value) for name, value in old["model"].items())
+
+
+def test_equal_weights_are_equal_files_and_shared_memory_is_no_obstacle(tmp_path):
+    model = nn.Conv2d(4, 4, 3).to(memory_format=torch.channels_last)
+    model.register_buffer("part", model.weight.detach()[:2])
+    for name in ("a", "b"):
+        save_model(tmp_path / name, "toy-1", 5, model)
+    assert weights_file(tmp_path / "a").read_bytes() == weights_file(tmp_path / "b").read_bytes()
+
+
+def test_an_optimiser_is_kept_for_those_that_go_on_and_for_nobody_else(tmp_path):
+    model = nn.Linear(2, 3)
+    save_model(tmp_path, "toy-1", 5, model, {"optimizer": {"state": {}}, "scaler": {}})
+    content, odd = continue_parent(model, weights_file(tmp_path), 5)
+    assert content["optimizer"] == {"state": {}} and content["iteration"] == 5 and odd == []
+    save_model(tmp_path, "toy-1", 5, model)
+    with pytest.raises(WsisError, match="without its optimiser"):
+        continue_parent(model, weights_file(tmp_path), 5)

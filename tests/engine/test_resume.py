@@ -51,11 +51,11 @@ def killed(folder, pause, every, sign, wait=0.0):
     time.sleep(wait)
     process.kill()
     process.join()
-    assert not (folder / "model.pt").exists()
+    assert not (folder / "model.safetensors").exists()
 
 
 def weights(folder):
-    return load_model(folder / "model.pt")["model"]
+    return load_model(folder / "model.safetensors")["model"]
 
 
 def assert_every_step_once(folder):
@@ -107,7 +107,7 @@ def test_a_signal_writes_a_checkpoint_and_stops(tmp_path, uninterrupted, number)
     assert process.exitcode == 128 + number
     assert "stopped at iteration" in errors.get()
     found = load_checkpoint(tmp_path / "checkpoints", toy_recipe().id)
-    assert 0 < found["iteration"] < TOTAL and not (tmp_path / "model.pt").exists()
+    assert 0 < found["iteration"] < TOTAL and not (tmp_path / "model.safetensors").exists()
     train_toy(tmp_path)
     assert_equal_weights(tmp_path, uninterrupted)
     assert_every_step_once(tmp_path)

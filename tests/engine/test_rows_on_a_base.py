@@ -51,7 +51,7 @@ class Rows:
 
     def __init__(self, folder):
         self.root = write_shapes(ShapesSpec(size=64, train_images=12, val_images=2), 0, folder / "shapes")
-        self.folder, self.base = folder, folder / "base" / "model.pt"
+        self.folder, self.base = folder, folder / "base" / "model.safetensors"
         over = {"model.trained": "base", "init": None, "schedule.iterations": 4}
         self.train(recipe_of("boxinst", **over), "base", plain=True, parent=None)
 
@@ -72,7 +72,7 @@ class Rows:
         options = TrainOptions(checkpoint_iterations=every, progress=False)
         fabric = make_fabric(recipe.schedule, "cpu", [0])
         train(recipe, method, stream, self.folder / name, fabric, parent and self.base, options)
-        return load_model(self.folder / name / "model.pt")["model"]
+        return load_model(self.folder / name / "model.safetensors")["model"]
 
     def losses(self, name):
         lines = (self.folder / name / "log.jsonl").read_text().splitlines()
@@ -162,9 +162,9 @@ def test_every_row_can_start_from_what_it_forks(plan, tmp_path):
         alike = (parent.id, recipe.method, recipe.model, recipe.baiseg, recipe.boxcaseg, recipe.sim)
         if alike in fitted:
             continue
-        path = tmp_path / f"{parent.id}.pt"
+        path = tmp_path / parent.id / "model.safetensors"
         if not path.exists():
-            save_model(path, parent.id, parent.schedule.end, build_method(parent, 3))
+            save_model(path.parent, parent.id, parent.schedule.end, build_method(parent, 3))
         method = build_method(recipe, 3)
         _, odd = begin(recipe, method, path)
         weights, mine = load_model(path)["model"], method.state_dict()

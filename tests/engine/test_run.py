@@ -19,6 +19,7 @@ from wsis.engine.signals import Interrupted
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
 from wsis.files import write_json
+from wsis.methods.weights import load_model
 from wsis.plan import Plan, Run
 
 OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=False))
@@ -81,7 +82,7 @@ def test_a_finished_folder_holds_everything(tmp_path, toys):
         "checkpoints",
         "environment.json",
         "log.jsonl",
-        "model.pt",
+        "model.safetensors",
         "predictions.json",
         "recipe.json",
         "train.json",
@@ -139,7 +140,7 @@ def test_a_run_whose_train_json_alone_was_deleted_is_not_trained_again(tmp_path,
     assert toys.built == [first.id, second.id]
     assert read(folder, "train.json") == before
     (folder / "train.json").unlink()
-    (folder / "model.pt").unlink()
+    (folder / "model.safetensors").unlink()
     train_runs(plan, [first.id], tmp_path, tmp_path / "d", OPTIONS)
     assert toys.built == [first.id, second.id, first.id]
 
@@ -149,7 +150,7 @@ def test_a_child_starts_from_its_parent_and_predict_only_trains_nothing(tmp_path
     child = recipe_of(0, parent.id, iterations=0)
     train_runs(plan_of(parent, child), [parent.id, child.id], tmp_path, tmp_path / "d", OPTIONS)
     folders = [tmp_path / "smoke" / "runs" / recipe.id for recipe in (parent, child)]
-    models = [torch.load(folder / "model.pt", weights_only=True)["model"] for folder in folders]
+    models = [load_model(folder / "model.safetensors")["model"] for folder in folders]
     assert all(torch.equal(models[0][name], value) for name, value in models[1].items())
     assert read(folders[1], "train.json")["iterations"] == 0
     assert read(folders[1], "recipe.json")["parent"] == parent.id
@@ -203,10 +204,12 @@ def test_a_training_that_was_stopped_before_its_prediction_is_not_repeated(tmp_p
         patch.setattr(Toy, "samples", interrupted)
         train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
     log = (folder / "log.jsonl").read_bytes()
-    trained = (folder / "model.pt").stat().st_mtime_ns
+    trained = (folder / "model.safetensors").stat().st_mtime_ns
     monkeypatch.setattr(execute, "train", None)
     train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
-    assert (folder / "model.pt").stat().st_mtime_ns == trained and (folder / "log.jsonl").read_bytes() == log
+    assert (folder / "model.safetensors").stat().st_mtime_ns == trained and (
+        folder / "log.jsonl"
+    ).read_bytes() == log
     assert finished(folder, recipe) and read(folder, "train.json")["iterations"] == 4
 
 

@@ -27,7 +27,7 @@ def trained(tmp_path):
     (run / "recipe.json").write_text(
         json.dumps({"id": declared.id, "recipe": declared.model_dump(mode="json")})
     )
-    save_model(run / "model.pt", declared.id, 0, build_method(declared, 3))
+    save_model(run, declared.id, 0, build_method(declared, 3))
     images = tmp_path / "test2017"
     images.mkdir()
     entries = []

@@ -45,7 +45,7 @@ def test_a_run_learns_and_leaves_model_log_and_summary(tmp_path):
     expected = sum(e["losses"]["fit"] for e in log[-20:]) / 20
     assert summary["losses"]["fit"] == pytest.approx(expected)
     assert summary["iterations"] == 60 and summary["resumed"] == 0 and summary["deviations"] == []
-    saved = load_model(tmp_path / "model.pt")
+    saved = load_model(tmp_path / "model.safetensors")
     assert saved["recipe"] == toy_recipe(iterations=60).id
     assert all(torch.equal(value, method.state_dict()[name]) for name, value in saved["model"].items())
     assert not (tmp_path / "checkpoints").exists()  # a short run writes none
@@ -176,7 +176,7 @@ def test_the_first_non_finite_loss_stops_the_run_and_is_named(tmp_path, monkeypa
     with pytest.raises(WsisError, match=r"iteration 7 .*other \(images 7002, 7003\)$") as error:
         run(tmp_path, toy_recipe(), Breaks(), options=options)
     assert "fit" not in str(error.value)
-    assert not (tmp_path / "model.pt").exists()
+    assert not (tmp_path / "model.safetensors").exists()
     assert [entry["iteration"] for entry in lines(tmp_path)] == list(range(7))
 
 
@@ -204,14 +204,14 @@ def test_losses_read_a_step_late_are_logged_and_resumed_all_the_same(tmp_path, m
 def test_a_child_starts_from_its_parents_weights(tmp_path):
     parent, _ = run(tmp_path / "parent", toy_recipe(iterations=5))
     child, summary = run(
-        tmp_path / "child", toy_recipe(iterations=0), parent=tmp_path / "parent" / "model.pt"
+        tmp_path / "child", toy_recipe(iterations=0), parent=tmp_path / "parent" / "model.safetensors"
     )
     assert summary["iterations"] == 0 and summary["losses"] == {}
     assert all(
         torch.equal(a, b)
         for a, b in zip(parent.state_dict().values(), child.state_dict().values(), strict=True)
     )
-    assert (tmp_path / "child" / "model.pt").exists()
+    assert (tmp_path / "child" / "model.safetensors").exists()
 
 
 def test_data_that_end_early_are_an_error(tmp_path):

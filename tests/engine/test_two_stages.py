@@ -105,7 +105,7 @@ def test_boxes_alone_are_learnt_where_every_mask_is_dropped(trained):
 
 
 def test_missing_proxies_are_made_without_training(trained):
-    before = {name: (trained.first / name).stat().st_mtime_ns for name in ("model.pt", "train.json")}
+    before = {name: (trained.first / name).stat().st_mtime_ns for name in ("model.safetensors", "train.json")}
     content = [path.read_bytes() for path in proxy_files(trained.first)]
     shutil.rmtree(trained.first / "proxies")
     assert not proxy_files(trained.first)
@@ -119,7 +119,7 @@ def test_missing_proxies_are_made_without_training(trained):
 
 def test_proxies_of_other_weights_are_not_taken_for_complete(trained, tmp_path):
     shutil.copytree(trained.first, tmp_path / "run")
-    with open(tmp_path / "run" / "model.pt", "ab") as file:
+    with open(tmp_path / "run" / "model.safetensors", "ab") as file:
         file.write(b"0")
     assert proxy_files(trained.first) and not proxy_files(tmp_path / "run")
 
@@ -148,7 +148,7 @@ def test_a_crash_in_either_stage_changes_nothing(trained, tmp_path, stage):
 
         options = TrainOptions(checkpoint_iterations=2, progress=False)
         train(recipe, method, stream, folder, make_fabric(schedule, "cpu", [0]), None, options)
-        return load_model(folder / "model.pt")["model"]
+        return load_model(folder / "model.safetensors")["model"]
 
     whole = trained_in(tmp_path / "whole")
     with pytest.raises(RuntimeError, match="crash"):

@@ -35,7 +35,7 @@ class Smoke:
         if weights:
             torch.manual_seed(0)
             method = build_method(self.plan.runs[run].recipe.settled(), self.root.num_classes)
-            save_model(folder / "model.pt", run, 1, method)
+            save_model(folder, run, 1, method)
         if predictions is not None:
             write_json(folder / "predictions.json", predictions)
         data = {"root_name": self.root.name, "fingerprint": self.root.fingerprint}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsis.declare.stored import weights_file
 from wsis.errors import WsisError
 from wsis.files import read_json
 
@@ -55,7 +56,7 @@ def record(results: str | Path, start: float, cores: int | None, finished: bool)
 def overhead(results: Path) -> list[Overhead]:
     """The recorded runs of the workflow under `results`, all scales, that trained something, oldest first.
 
-    A training belongs to the workflow run in which its model.pt was written. Raises WsisError when the
+    A training belongs to the workflow run in which its weights were written. Raises WsisError when the
     workflow has never ended here.
     """
     logs = sorted(results.glob("*/workflow.jsonl"))
@@ -67,9 +68,9 @@ def overhead(results: Path) -> list[Overhead]:
 
 def _entries(log: Path) -> list[Overhead]:
     trained = [
-        (file.with_name("model.pt").stat().st_mtime, read_json(file)["seconds"])
+        (weights.stat().st_mtime, read_json(file)["seconds"])
         for file in sorted(log.parent.glob("runs/*/train.json"))
-        if file.with_name("model.pt").exists()
+        if (weights := weights_file(file.parent)).exists()
     ]
     entries = []
     for line in log.read_text(encoding="utf-8").splitlines():

@@ -15,6 +15,13 @@ from wsis.declare.recipe import Recipe
 from wsis.files import read_json
 
 _ABSENT = object()
+MODEL, OLD_MODEL = "model.safetensors", "model.pt"
+
+
+def weights_file(folder: Path) -> Path:
+    """The file of a run's weights, there or to come; runs of former versions have a model.pt."""
+    new, old = folder / MODEL, folder / OLD_MODEL
+    return old if old.exists() and not new.exists() else new
 
 
 def difference(folder: Path, recipe: Recipe) -> str | None:

@@ -5,16 +5,20 @@ Everything stored is a tensor or a plain type, so that `torch.load(weights_only=
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import nn
 
+from wsis.declare.stored import MODEL, OLD_MODEL
 from wsis.errors import WsisError
-from wsis.files import atomic
+from wsis.files import atomic, write_bytes
+from wsis.methods.weights import ABOUT, OPTIMIZER
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
 KEYS = {"recipe", "iteration", "model", "optimizer", "scaler", "rng", "resumed", "log", "seconds"}
@@ -100,14 +104,23 @@ def prune_local(folder: Path, keep: set[int]) -> None:
 
 
 def save_model(
-    path: Path, recipe_id: str, iteration: int, model: nn.Module, more: dict[str, Any] | None = None
+    folder: Path, recipe_id: str, iteration: int, model: nn.Module, more: dict[str, Any] | None = None
 ) -> None:
-    """model.pt: {"recipe": id, "iteration": int, "model": state dict on the CPU}.
+    """Write a run's weights: model.safetensors, which `wsis.methods.weights.load_model` reads.
 
-    more: "optimizer" and "scaler", which a warm-up leaves for those that continue it.
+    more: "optimizer" and "scaler", which a warm-up leaves in optimizer.pt for those that continue it. A file
+    that a former training left in their place goes.
     """
     state = {
-        name: value.detach().cpu() if isinstance(value, torch.Tensor) else value
+        name: value.cpu().clone(memory_format=torch.contiguous_format)  # each a memory of its own
         for name, value in model.state_dict().items()
     }
-    save_atomically({"recipe": recipe_id, "iteration": iteration, "model": state, **(more or {})}, path)
+    if more is None:
+        (folder / OPTIMIZER).unlink(missing_ok=True)
+    else:
+        save_atomically({"iteration": iteration, **more}, folder / OPTIMIZER)
+    about = json.dumps(
+        {"recipe": recipe_id, "iteration": iteration}
+    )  # one key: the order of several is random
+    write_bytes(folder / MODEL, safetensors.torch.save(state, {ABOUT: about}))
+    (folder / OLD_MODEL).unlink(missing_ok=True)

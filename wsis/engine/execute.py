@@ -22,7 +22,7 @@ from wsis.data.roots import Root, official, open_root
 from wsis.data.salient import SalientRoot, open_salient
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
-from wsis.declare.stored import difference
+from wsis.declare.stored import difference, weights_file
 from wsis.engine.environment import environment
 from wsis.engine.folder import COPY, finished
 from wsis.engine.launch import make_fabric, set_threads
@@ -130,7 +130,7 @@ def _train(job: Job, method: Method, root: Root, fabric: Fabric) -> dict[str, An
 
 def _trained(job: Job, method: Method) -> dict[str, Any] | None:
     """Summary of a training that an earlier process finished without predicting; its weights are loaded."""
-    note, weights = job.folder / "checkpoints" / "trained.json", job.folder / "model.pt"
+    note, weights = job.folder / "checkpoints" / "trained.json", weights_file(job.folder)
     if not (note.exists() and weights.exists()):
         return None
     content, model = read_json(note), load_model(weights)
@@ -179,7 +179,7 @@ def _finish(
     content = {
         **{"recipe": job.recipe.id, "scale": job.scale, **summary},
         "code": code,
-        "weights": digest(job.folder / "model.pt"),
+        "weights": digest(weights_file(job.folder)),
         "deviations": [*job.deviations, *summary["deviations"], *_odd_data(root, taught)],
         "data": data,
     }

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsis.declare.recipe import Recipe
-from wsis.declare.stored import difference
+from wsis.declare.stored import difference, weights_file
 from wsis.files import read_json, write_json
 
-MODEL, PREDICTIONS, RECORD = "model.pt", "predictions.json", "train.json"
+PREDICTIONS, RECORD = "predictions.json", "train.json"
 COPY = Path("checkpoints") / "finished.json"
 
 
@@ -22,7 +22,7 @@ def finished(folder: Path, recipe: Recipe, predicts: bool = True) -> bool:
 
 
 def _left(folder: Path, recipe: Recipe, predicts: bool) -> bool:
-    there = (folder / MODEL).exists() and (not predicts or (folder / PREDICTIONS).exists())
+    there = weights_file(folder).exists() and (not predicts or (folder / PREDICTIONS).exists())
     return there and difference(folder, recipe) is None
 
 
@@ -51,7 +51,7 @@ def restored(folder: Path, recipe: Recipe, parents: Sequence[Path] = (), predict
 
 
 def _trained_weights(folder: Path) -> str | None:
-    """Digest of the weights of a finished run's model.pt, as its train.json (or the copy of it) has it."""
+    """Digest of the weights of a finished run's file of weights, as its train.json (or the copy of it) has it."""
     for name in (Path("train.json"), COPY):
         if (folder / name).exists():
             return read_json(folder / name).get("weights")

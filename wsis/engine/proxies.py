@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 
 from wsis.data.roots import Picture, Root
 from wsis.data.structures import Instances
+from wsis.declare.stored import weights_file
 from wsis.engine.predict import predicted
 from wsis.files import digest
 from wsis.methods.base import Method
@@ -37,7 +38,7 @@ def make_proxies(method: Method, root: Root, folder: Path, fabric: Fabric, show:
                 "objects": _objects(picture, instances, root.category_ids),
             }
 
-    made_by = {"run": folder.name, "weights": digest(folder / "model.pt"), **method.chosen()}
+    made_by = {"run": folder.name, "weights": digest(weights_file(folder)), **method.chosen()}
     title = f"{folder.name} proxies"
     write_proxies(file_of(folder, rank, world), list(pictures), images, made_by, title, show and rank == 0)
     fabric.barrier()

@@ -13,6 +13,7 @@ import torch
 
 from wsis.data.places import Roots, run_root, salient_place
 from wsis.declare.recipe import Recipe
+from wsis.declare.stored import weights_file
 from wsis.engine.devices import lease, visible_devices
 from wsis.engine.execute import Job, RunOptions, execute
 from wsis.engine.folder import finished, restored
@@ -96,7 +97,7 @@ def make_job(
         scale,
         runs / run,
         run_root(recipe, results, scale, data_root),
-        runs / planned.parent / "model.pt" if planned.parent else None,
+        weights_file(runs / planned.parent) if planned.parent else None,
         runs / recipe.proxy.parent if recipe.proxy else None,
         salient_place(recipe, results, scale, data_root),
         plan.predicts(run),

@@ -41,7 +41,7 @@ class TrainState:
     def __init__(
         self, recipe: Recipe, method: Method, folder: Path, fabric: Fabric, parent: Path | None
     ) -> None:
-        """folder: of the run; its checkpoints lie below it. parent: a model.pt that the run starts from."""
+        """folder: of the run; its checkpoints lie below it. parent: the file of weights that the run starts from."""
         self.recipe, self.method, self.fabric = recipe, method, fabric
         self.folder = folder / "checkpoints"
         self.rank, self.world, self.device = fabric.global_rank, fabric.world_size, fabric.device
@@ -145,7 +145,7 @@ class TrainState:
 
 
 def begin(recipe: Recipe, method: Method, parent: Path | None) -> tuple[dict[str, Any] | None, str]:
-    """Give a method its first weights, from the model.pt `parent` where the recipe has one.
+    """Give a method its first weights, from the file `parent` where the recipe has one.
 
     Returns two things: the parent's content when the recipe continues it with its optimiser
     (`init.iteration`), else None; and a sentence on the tensors that only one of the two has, '' for none.

@@ -17,7 +17,7 @@ from wsis.progress import Progress
 def submit(run: Path, image_info: Path, images: Path, name: str, accelerator: str) -> Path:
     """The server's zip beside the run's other files; returns its path.
 
-    run:        a finished run's folder (recipe.json, model.pt)
+    run:        a finished run's folder (recipe.json, weights)
     image_info: COCO's image_info_test-dev2017.json, which lists images and categories and no labels
     images:     the folder of those images (test2017)
     Raises WsisError for files that are missing or don't fit together, and for a method that needs more than

@@ -74,10 +74,10 @@ def train(
     parent: Path | None = None,
     options: TrainOptions = TrainOptions(),
 ) -> dict[str, Any]:
-    """Train `method` to the end of the recipe's schedule and write model.pt and log.jsonl into `folder`.
+    """Train `method` to the end of the recipe's schedule and write the weights and log.jsonl into `folder`.
 
     Resumes from folder/checkpoints when that holds a checkpoint; else starts from the weights in `parent`
-    (a model.pt) if given, or, with `init.iteration`, where that one stopped. The same on every rank.
+    (a file of weights) if given, or, with `init.iteration`, where that one stopped. The same on every rank.
 
     Returns seconds, iterations, resumed, losses, images_per_second, devices, device_name, precision,
     peak_memory and deviations of train.json. Raises Interrupted after SIGTERM or SIGUSR1 (a checkpoint is
@@ -94,7 +94,7 @@ def _untrained(recipe: Recipe, method: Method, folder: Path, fabric: Fabric) -> 
         raise WsisError(f"{recipe.id}: {recipe.method} has nothing to train: set schedule.iterations to 0")
     if fabric.global_rank == 0:
         StepLog(folder / "log.jsonl", 0).close()
-        save_model(folder / "model.pt", recipe.id, 0, method, None)
+        save_model(folder, recipe.id, 0, method)
     fabric.barrier()
     none = {"seconds": 0.0, "iterations": 0, "resumed": 0, "losses": {}, "images_per_second": 0.0}
     device = {"device_name": device_name(fabric.device), "precision": precision_name(fabric)}
@@ -144,7 +144,7 @@ class _Training:
         if self.log:
             self.log.close()
             more = state.optimizer_state() if self.schedule.until else None
-            save_model(self.folder / "model.pt", self.id, total, self.method, more)
+            save_model(self.folder, self.id, total, self.method, more)
         self.fabric.barrier()
         return self._summary(seconds)
 

@@ -1,29 +1,40 @@
-"""Weights from a run's folder (model.pt): its own network again, or those that another run starts from."""
+"""Weights from a run's folder: its own network again, or those that another run starts from.
+
+They are in model.safetensors; runs of former versions have a model.pt. Beside a warm-up's weights lies its
+optimiser, optimizer.pt.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
 from torch import nn
 
 from wsis.declare.recipe import Recipe
+from wsis.declare.stored import weights_file
 from wsis.errors import WsisError
 from wsis.methods import build_method
 from wsis.methods.base import Method
 
+OPTIMIZER = "optimizer.pt"
+ABOUT = "wsis"  # the key of the file's metadata: JSON of the recipe's id and the iteration
 COUNTER = "iteration"  # a method's buffer of steps done, which ramps of losses read
 
 
 def trained_method(folder: Path, recipe: Recipe, num_classes: int) -> tuple[Method, int]:
     """The network of a finished run with all that was chosen for it, and its iterations.
 
-    folder: the run's, with model.pt and train.json. Raises WsisError where model.pt is of another recipe.
+    folder: the run's, with its weights and train.json. Raises WsisError where the weights are of another
+    recipe.
     """
-    content = load_model(folder / "model.pt")
+    path = weights_file(folder)
+    content = load_model(path)
     if content["recipe"] != recipe.id:
-        raise WsisError(f"{folder}: model.pt is of {content['recipe']}, expected {recipe.id}")
+        raise WsisError(f"{folder}: {path.name} is of {content['recipe']}, expected {recipe.id}")
     method = build_method(recipe, num_classes)
     method.load_state_dict(content["model"])
     method.restore(folder)
@@ -31,12 +42,18 @@ def trained_method(folder: Path, recipe: Recipe, num_classes: int) -> tuple[Meth
 
 
 def load_model(path: Path) -> dict[str, Any]:
-    """Content of a model.pt: {"recipe": id, "iteration": int, "model": state dict} and maybe the optimiser's.
+    """The weights of a run: {"recipe": id, "iteration": int, "model": state dict}.
 
+    path: a model.safetensors, or the model.pt of a former version, which may hold the optimiser as well.
     Raises WsisError when it is missing or unreadable.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".pt":
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            with safetensors.safe_open(path, "pt") as file:
+                content = json.loads((file.metadata() or {}).get(ABOUT, "{}"))
+                content["model"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if not isinstance(content, dict) or not {"recipe", "iteration", "model"} <= set(content):
             raise ValueError("it is not the weights of a run")
         return content
@@ -68,7 +85,7 @@ def continue_parent(model: nn.Module, path: Path, iteration: int) -> tuple[dict[
     Returns the file's content, whose "optimizer" and "scaler" go on with it, and names as
     `init_from_parent`. Raises WsisError as that, and when the parent stopped elsewhere.
     """
-    content = load_model(path)
+    content = _with_optimizer(path)
     if content["iteration"] != iteration or "optimizer" not in content:
         without = "" if "optimizer" in content else ", without its optimiser"
         raise WsisError(
@@ -76,6 +93,16 @@ def continue_parent(model: nn.Module, path: Path, iteration: int) -> tuple[dict[
             f" expected a warm-up of {iteration}"
         )
     return content, _load_shared(model, content["model"], path)
+
+
+def _with_optimizer(path: Path) -> dict[str, Any]:
+    """`load_model`, with "optimizer" and "scaler" where a warm-up left them."""
+    content = load_model(path)
+    beside = path.with_name(OPTIMIZER)
+    if path.suffix != ".pt" and beside.exists():
+        state = torch.load(beside, map_location="cpu", weights_only=True)
+        content |= state if state["iteration"] == content["iteration"] else {}
+    return content
 
 
 def _load_shared(model: nn.Module, parent: dict[str, Any], path: Path) -> list[str]:

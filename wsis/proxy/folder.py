@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsis.declare.recipe import ProxySpec
+from wsis.declare.stored import weights_file
 from wsis.errors import WsisError
 from wsis.files import digest
 from wsis.proxy.annotations import proxy_masks, rules_of
@@ -22,11 +23,11 @@ def file_of(run: Path, rank: int, world: int) -> Path:
 
 
 def proxy_files(run: Path) -> list[Path]:
-    """The files that the weights in the run's model.pt made; empty where one of a process is missing."""
+    """The files that the run's weights made; empty where one of a process is missing."""
     paths = sorted((run / "proxies").glob("*-of-*.jsonl.gz"))
-    if not paths or not (run / "model.pt").exists():
+    if not paths or not weights_file(run).exists():
         return []
-    weights = digest(run / "model.pt")
+    weights = digest(weights_file(run))
     for world in sorted({int(path.name.split("-of-")[1].split(".")[0]) for path in paths}):
         files = [file_of(run, rank, world) for rank in range(world)]
         if all(_made_by(path) == weights for path in files):

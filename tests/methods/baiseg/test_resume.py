@@ -62,7 +62,7 @@ def longer(drawn, iterations=6, **data):
 
 
 def weights(folder):
-    return load_model(folder / "model.pt")["model"]
+    return load_model(folder / "model.safetensors")["model"]
 
 
 def assert_equal(found, expected):
@@ -93,7 +93,7 @@ def test_killed_for_real_in_the_middle(drawn, tmp_path):
     wait_for(tmp_path / "killed" / "checkpoints" / "previous.pt", process)
     process.kill()
     process.join()
-    assert not (tmp_path / "killed" / "model.pt").exists(), "killed too late"
+    assert not (tmp_path / "killed" / "model.safetensors").exists(), "killed too late"
     assert train_in(tmp_path / "killed", recipe, root)[1]["resumed"] == 1
     train_in(tmp_path / "whole", recipe, root)
     assert_equal(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
@@ -136,7 +136,7 @@ def test_two_processes_resume_exactly_and_predict_each_image_once(drawn, tmp_pat
 
     alone = tmp_path / "alone"
     alone.mkdir()
-    shutil.copy(folders[0] / "model.pt", alone)
+    shutil.copy(folders[0] / "model.safetensors", alone)
     method = build_method(recipe, root.num_classes)
     method.load_state_dict(weights(alone))
     told = finish(alone, recipe, root, method, 1)

@@ -69,7 +69,7 @@ def network_of(done, name):
     """The run's network as a later process finds it."""
     set_threads(1)
     method = build_method(recipe_of(done, name), root_of(done, name).num_classes)
-    method.load_state_dict(load_model(folder_of(done, name) / "model.pt")["model"])
+    method.load_state_dict(load_model(folder_of(done, name) / "model.safetensors")["model"])
     method.restore(folder_of(done, name))
     return method.eval()
 
@@ -127,13 +127,13 @@ def entries(found, sample, root):
 @pytest.mark.parametrize("name", ["given", "unrefined"])
 def test_a_reading_has_its_parents_weights_and_extracts_by_its_own_settings(done, name):
     recipe, folder = recipe_of(done, name), folder_of(done, name)
-    told, weights = read(folder), load_model(folder / "model.pt")["model"]
+    told, weights = read(folder), load_model(folder / "model.safetensors")["model"]
     assert told["iterations"] == recipe.schedule.total == 0
     assert told["parent"] == {
         "id": done.ids["trained"],
         "weights": read(folder_of(done, "trained"))["weights"],
     }
-    parents = load_model(folder_of(done, "trained") / "model.pt")["model"]
+    parents = load_model(folder_of(done, "trained") / "model.safetensors")["model"]
     assert weights.keys() == parents.keys()
     assert all(torch.equal(weights[key], parents[key]) for key in parents if key != "iteration")
 
@@ -231,7 +231,7 @@ def test_proxies_of_another_threshold_are_made_again(done, tmp_path):
 
 def test_a_finished_parent_makes_its_proxies_later_with_its_own_threshold(done, monkeypatch):
     folder = folder_of(done, "trained")
-    before = {name: (folder / name).stat().st_mtime_ns for name in ("model.pt", "train.json")}
+    before = {name: (folder / name).stat().st_mtime_ns for name in ("model.safetensors", "train.json")}
     content = [path.read_bytes() for path in proxy_files(folder)]
     shutil.rmtree(folder / "proxies")
     monkeypatch.setattr(BAISeg, "calibrate", None)  # nothing is chosen again

@@ -223,10 +223,10 @@ def test_a_warm_up_fills_both_networks_whatever_the_row(tmp_path):
     with torch.no_grad():
         for parameter in parent.parameters():
             parameter.normal_()
-    save_model(tmp_path / "model.pt", "boxinst-0", 3, parent)
+    save_model(tmp_path, "boxinst-0", 3, parent)
     for momentum in ("copy", "released"):
         recipe = scenes.recipe(method="sim", sim={"momentum": momentum})
-        method = warm_method(recipe, 3, tmp_path / "model.pt")
+        method = warm_method(recipe, 3, tmp_path / "model.safetensors")
         assert not method.training
         state, own = parent.state_dict(), method.state_dict()
         for part in ("pyramid", "mask_branch", "head"):

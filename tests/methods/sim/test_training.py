@@ -15,7 +15,7 @@ from wsis.methods.weights import load_model
 
 
 def weights(folder):
-    return load_model(folder / "model.pt")["model"]
+    return load_model(folder / "model.safetensors")["model"]
 
 
 def assert_equal(found, expected):
@@ -95,7 +95,7 @@ def test_killed_for_real_in_the_middle(tmp_path, whole):
     wait_for(tmp_path / "checkpoints" / f"local-{WARMUP + 2}-0.pt", process)
     process.kill()
     process.join()
-    assert not (tmp_path / "model.pt").exists(), "killed too late"
+    assert not (tmp_path / "model.safetensors").exists(), "killed too late"
     assert train_sim(tmp_path, sim_recipe(), every=1)["resumed"] == 1
     assert_equal(weights(tmp_path), weights(whole))
 
@@ -104,7 +104,7 @@ def test_continuing_boxinsts_warm_up_is_the_same_as_one_training(tmp_path, whole
     low = warmup_recipe()
     train_sim(tmp_path / "low", low)
     recipe = sim_recipe().model_copy(update={"init": InitSpec(parent=low.id, iteration=WARMUP)})
-    summary = train_sim(tmp_path / "fork", recipe, parent=tmp_path / "low" / "model.pt")
+    summary = train_sim(tmp_path / "fork", recipe, parent=tmp_path / "low" / "model.safetensors")
     assert summary["iterations"] == TOTAL - WARMUP
     assert_equal(weights(tmp_path / "fork"), weights(whole))
     steps = [line["iteration"] for line in logged(tmp_path / "fork")]
@@ -116,7 +116,7 @@ def test_a_warm_up_that_stopped_elsewhere_is_refused(tmp_path):
     train_sim(tmp_path / "low", low)
     recipe = sim_recipe().model_copy(update={"init": InitSpec(parent=low.id, iteration=WARMUP + 1)})
     with pytest.raises(WsisError, match="expected a warm-up of 5"):
-        train_sim(tmp_path / "fork", recipe, parent=tmp_path / "low" / "model.pt")
+        train_sim(tmp_path / "fork", recipe, parent=tmp_path / "low" / "model.safetensors")
 
 
 def test_two_processes_stop_and_go_on_exactly_each_with_its_own_bank(tmp_path):

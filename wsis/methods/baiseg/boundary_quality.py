@@ -14,6 +14,7 @@ from wsis.data.roots import Root, eval_annotations, eval_image_ids
 from wsis.data.shared import samples_key, shared_samples
 from wsis.data.voc import read_indices
 from wsis.declare.recipe import Recipe
+from wsis.declare.stored import weights_file
 from wsis.errors import WsisError
 from wsis.evaluation.guard import read_predictions, read_truth
 from wsis.evaluation.rle import truth_rle
@@ -28,7 +29,7 @@ from wsis.methods.weights import load_model
 def measure_run(subject: Subject) -> Measured:
     """The measures of a trained run's boundary maps and predicted instances."""
     recipe, root, folder = subject.run.recipe.settled(), subject.root, subject.folder
-    maps = boundary_maps(recipe, root, folder / "model.pt", subject.device)
+    maps = boundary_maps(recipe, root, weights_file(folder), subject.device)
     details = scores(recipe, root, folder / "predictions.json", subject.base / "data", maps)
     return Measured({subject.key: details.pop("measures")}, details)
 

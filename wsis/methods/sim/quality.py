@@ -27,6 +27,7 @@ from wsis.data.loading import MAX_IMAGES, MAX_PIXELS, Shard, collate, eval_view,
 from wsis.data.structures import Batch
 from wsis.data.transforms import padded
 from wsis.declare.recipe import Recipe
+from wsis.declare.stored import weights_file
 from wsis.losses.projection import grid_masks
 from wsis.measures.measure import Measured, Subject
 from wsis.methods import build_method
@@ -67,7 +68,7 @@ def measure_rows(subject: Subject, batches: int = BATCHES) -> Measured:
     parts = recipe.schedule.devices if recipe.schedule.batch % recipe.schedule.devices == 0 else 1
     stream = train_batches(recipe, root, Shard(recipe.init.iteration, micro=parts))
     details = measure(
-        warm_method(recipe, root.num_classes, subject.folder / "model.pt").to(device),
+        warm_method(recipe, root.num_classes, weights_file(subject.folder)).to(device),
         {run: each.sim for run, each in recipes.items()},
         ([part.to(device) for part in step] for step in islice(stream, batches)),
         (batch.to(device) for batch in evaluation_batches(recipe, root)),
