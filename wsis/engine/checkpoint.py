@@ -119,8 +119,6 @@ def save_model(
         (folder / OPTIMIZER).unlink(missing_ok=True)
     else:
         save_atomically({"iteration": iteration, **more}, folder / OPTIMIZER)
-    about = json.dumps(
-        {"recipe": recipe_id, "iteration": iteration}
-    )  # one key: the order of several is random
-    write_bytes(folder / MODEL, safetensors.torch.save(state, {ABOUT: about}))
+    about = {ABOUT: json.dumps({"recipe": recipe_id, "iteration": iteration})}  # several keys have no order
+    write_bytes(folder / MODEL, safetensors.torch.save(state, about))
     (folder / OLD_MODEL).unlink(missing_ok=True)

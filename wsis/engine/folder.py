@@ -51,7 +51,7 @@ def restored(folder: Path, recipe: Recipe, parents: Sequence[Path] = (), predict
 
 
 def _trained_weights(folder: Path) -> str | None:
-    """Digest of the weights of a finished run's file of weights, as its train.json (or the copy of it) has it."""
+    """Digest of a finished run's file of weights, as its train.json (or the copy of it) has it."""
     for name in (Path("train.json"), COPY):
         if (folder / name).exists():
             return read_json(folder / name).get("weights")

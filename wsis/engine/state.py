@@ -41,7 +41,7 @@ class TrainState:
     def __init__(
         self, recipe: Recipe, method: Method, folder: Path, fabric: Fabric, parent: Path | None
     ) -> None:
-        """folder: of the run; its checkpoints lie below it. parent: the file of weights that the run starts from."""
+        """folder: of the run; its checkpoints lie below it. parent: weights that the run starts from."""
         self.recipe, self.method, self.fabric = recipe, method, fabric
         self.folder = folder / "checkpoints"
         self.rank, self.world, self.device = fabric.global_rank, fabric.world_size, fabric.device
