@@ -4,12 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.engine.toy import Toy, toy_recipe
+from wsis.declare.load import load_tables
 from wsis.declare.recipe import DataSpec, InitSpec, Recipe
 from wsis.declare.scale import load_scale
 from wsis.engine import execute
@@ -27,8 +29,8 @@ OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=F
 
 def plan_of(*recipes: Recipe) -> Plan:
     published = recipe_of().model_copy(update={"variant": "released"})
-    runs = {recipe.id: Run(recipe.id, recipe, published, [("a/1", "row")]) for recipe in recipes}
-    return Plan(load_scale("smoke"), (0,), {}, runs)
+    runs = {recipe.id: Run(recipe.id, recipe, published, [("boxinst/3", "box mask")]) for recipe in recipes}
+    return Plan(load_scale("smoke"), (0,), load_tables(), runs)
 
 
 def recipe_of(seed=0, parent=None, iterations=4) -> Recipe:
@@ -58,6 +60,7 @@ def toys(monkeypatch):
             path=path,
             num_classes=2,
             category_ids=(3, 7),
+            category_names=("person", "kite"),
             train=range(9),
             eval=range(5),
             fingerprint="ab",
@@ -79,9 +82,11 @@ def test_a_finished_folder_holds_everything(tmp_path, toys):
     train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "my-data", OPTIONS)
     folder = tmp_path / "smoke" / "runs" / recipe.id
     assert sorted(p.name for p in folder.iterdir()) == [
+        "README.md",
         "checkpoints",
         "environment.json",
         "log.jsonl",
+        "model.json",
         "model.safetensors",
         "predictions.json",
         "recipe.json",
@@ -96,12 +101,21 @@ def test_a_finished_folder_holds_everything(tmp_path, toys):
         *("device_name", "precision", "peak_memory", "code", "weights", "deviations"),
         "data",
     }
-    assert train["data"] == {"root_name": "my-data", "train_images": 9, "eval_images": 5, "fingerprint": "ab"}
+    place = str(tmp_path / "my-data")
+    counts = {"train_images": 9, "eval_images": 5}
+    assert train["data"] == {"root_name": "my-data", "path": place, **counts, "fingerprint": "ab"}
+    about = read(folder, "model.json")
+    assert about["categories"] == [{"id": 3, "name": "person"}, {"id": 7, "name": "kite"}]
+    assert about["sizes"] == {"short_side": 800, "max_side": 1333} and about["protocols"] == ["coco"]
     assert {"variant: released -> paper", "data: train has 9 images, the official split 10"} <= {
         *train["deviations"]
     }
     assert len(read(folder, "predictions.json")) == 5
-    assert read(folder, "environment.json")["packages"]["torch"]
+    packages = read(folder, "environment.json")["packages"]
+    there = {each.name.lower() for each in metadata.distributions() if each.name}
+    assert (
+        packages.keys() == there >= {"torch", "timm", "scikit-image", "snakemake", "opencv-python-headless"}
+    )
 
 
 def test_finished_runs_are_skipped_and_roots_opened_once(tmp_path, toys):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -94,11 +95,21 @@ def test_masks_of_annotated_objects_carry_their_ids(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "needs"), [(recipe(method="boxes"), "annotated boxes"), (baiseg.recipe(), "semantic maps")]
+    ("asked", "needs"),
+    [
+        (recipe(method="boxes"), "give it the boxes of each image"),
+        (baiseg.recipe(eval_semantics="ground_truth"), "needs a semantic map"),
+        (baiseg.recipe(boundary="truth"), "needs the objects' contours"),
+    ],
 )
-def test_methods_that_need_more_than_an_image_say_so(tmp_path, asked, needs):
+def test_methods_that_need_more_than_an_image_say_so(asked, needs):
     with pytest.raises(WsisError, match=needs):
-        build_method(asked, 3).image_sample(tmp_path / "image.jpg", (70, 90), 5)
+        build_method(asked, 3).image_sample(np.zeros((70, 90, 3), np.uint8), 5)
+
+
+def test_detectors_take_no_boxes():
+    with pytest.raises(WsisError, match="finds the objects itself"):
+        build_method(baiseg.recipe(), 3).box_sample(np.zeros((70, 90, 3), np.uint8), 5, None, None)
 
 
 def test_no_method_imports_the_engine():

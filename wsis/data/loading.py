@@ -93,12 +93,13 @@ def eval_samples(recipe: Recipe, root: Root | Path, rank: int = 0, world: int = 
     """Every world-th evaluation image from the rank-th on, in id order, resized to data.eval_short_side."""
     root = root if isinstance(root, Root) else open_root(recipe, root)
     for picture in root.eval[rank::world]:
-        yield image_sample(recipe.data, picture.path, (picture.height, picture.width), picture.id)
+        image = transforms.read_image(picture.path, picture.height, picture.width)
+        yield image_sample(recipe.data, image, picture.id)
 
 
-def image_sample(data: DataSpec, path: Path, size: tuple[int, int], id: int) -> Sample:
-    """An image file of size (h, w), resized to data.eval_short_side."""
-    image = transforms.read_image(path, *size)
+def image_sample(data: DataSpec, image: np.ndarray, id: int) -> Sample:
+    """An image, h x w x 3 uint8, resized to data.eval_short_side."""
+    size = image.shape[:2]
     height, width, _ = transforms.network_size(*size, data.eval_short_side, data.max_side)
     return Sample(image_tensor(transforms.resize_image(image, height, width)), size, id)
 

@@ -18,7 +18,7 @@ from torch import nn
 from wsis.declare.stored import MODEL, OLD_MODEL
 from wsis.errors import WsisError
 from wsis.files import atomic, write_bytes
-from wsis.methods.weights import ABOUT, OPTIMIZER
+from wsis.methods.weights import ABOUT, OPTIMIZER, strides
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
 KEYS = {"recipe", "iteration", "model", "optimizer", "scaler", "rng", "resumed", "log", "seconds"}
@@ -119,6 +119,6 @@ def save_model(
         (folder / OPTIMIZER).unlink(missing_ok=True)
     else:
         save_atomically({"iteration": iteration, **more}, folder / OPTIMIZER)
-    about = {ABOUT: json.dumps({"recipe": recipe_id, "iteration": iteration})}  # several keys have no order
-    write_bytes(folder / MODEL, safetensors.torch.save(state, about))
+    about = json.dumps({"recipe": recipe_id, "iteration": iteration, "strides": strides(model)})
+    write_bytes(folder / MODEL, safetensors.torch.save(state, {ABOUT: about}))  # several keys have no order
     (folder / OLD_MODEL).unlink(missing_ok=True)

@@ -14,21 +14,19 @@ import torch
 
 from wsis.engine.launch import device_name
 
-PACKAGES = ("torch", "torchvision", "lightning-fabric", "numpy", "scipy", "pillow", "pycocotools")
-
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, the source's git commit, the command and the hardware.
 
-    Keys: python, packages {name: version or null}, cuda (version or null), commit (null outside a git
-    checkout), modified (tracked files differ from the commit), command (list of words), device, cores,
-    memory (bytes), system.
+    Keys: python, packages {name: version} of every installed distribution, cuda (version or null), commit
+    (null outside a git checkout), modified (tracked files differ from the commit), command (list of words),
+    device, cores, memory (bytes), system.
     """
     root = Path(__file__).resolve().parents[2]
     commit = _git(root, "rev-parse", "HEAD")
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": packages(),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "commit": commit,
         "modified": bool(_git(root, "status", "--porcelain", "--untracked-files=no")) if commit else None,
@@ -40,11 +38,13 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+def packages() -> dict[str, str]:
+    """Name -> version of every installed distribution, by name; of two in the path's order the first."""
+    there: dict[str, str] = {}
+    for each in metadata.distributions():
+        if each.name:  # a half-removed one has none
+            there.setdefault(each.name.lower(), each.version)
+    return dict(sorted(there.items()))
 
 
 def _git(root: Path, *arguments: str) -> str | None:

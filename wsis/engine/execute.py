@@ -1,8 +1,8 @@
 """One run on every rank: train, predict, make what others learn from, and write the run's folder.
 
-A run's folder holds recipe.json, model.pt, log.jsonl, predictions.json, train.json and environment.json. The
-last two are written at the end: a folder with all of them is finished, and its checkpoints/ keeps a copy of
-train.json and nothing else.
+A run's folder holds recipe.json, model.safetensors, log.jsonl, predictions.json, environment.json,
+model.json, train.json and README.md. The last four are written at the end: a folder with train.json is
+finished, and its checkpoints/ keeps a copy of train.json and nothing else.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from wsis.card import ABOUT, CARD, about_model, write_card
 from wsis.data.loading import Shard
 from wsis.data.roots import Root, official, open_root
 from wsis.data.salient import SalientRoot, open_salient
@@ -71,6 +72,8 @@ class Job:
     predicts: bool  # a table shows its predictions
     proxied: bool  # another run learns from its masks of the training objects
     deviations: tuple[str, ...]
+    rows: tuple[tuple[str, str], ...]  # (table, row label) that it serves
+    protocols: tuple[str, ...]  # of its evaluation
     accelerator: str
     devices: tuple[int, ...]
     options: RunOptions
@@ -93,7 +96,7 @@ def execute(job: Job) -> None:
         tree = recipe.model_dump(mode="json")
         parent = recipe.init.parent if recipe.init else None
         write_json(folder / "recipe.json", {"id": run, "scale": job.scale, "recipe": tree, "parent": parent})
-        for name in ("train.json", "environment.json", COPY):  # of a run that is being repeated
+        for name in ("train.json", "environment.json", ABOUT, CARD, COPY):  # of a run that is being repeated
             (folder / name).unlink(missing_ok=True)
         _forget_other_origins(job, taught and taught["weights"])
     fabric.barrier()
@@ -111,6 +114,8 @@ def execute(job: Job) -> None:
         reason = str(error).splitlines()[0]
         raise WsisError(f"{run}: {reason}; let fewer images share a device (--max-images)") from None
     if first:
+        about = about_model(recipe, root, job.rows, job.protocols)
+        write_json(folder / ABOUT, about | {"normalisation": normalisation(method)})
         _finish(job, summary, root, fabric.device, code, taught)
 
 
@@ -168,10 +173,11 @@ def _salient(job: Job) -> SalientRoot | None:
 def _finish(
     job: Job, summary: dict[str, Any], root: Root, device: torch.device, code: str, taught: dict | None
 ) -> None:
-    """Write environment.json and train.json. taught: what `load_proxies` says of the masks it learnt."""
+    """Write what describes the run. taught: what `load_proxies` says of the masks it learnt."""
     write_json(job.folder / "environment.json", environment(device))
     data = {
         "root_name": root.name,
+        "path": str(root.path),
         "train_images": len(root.train),
         "eval_images": len(root.eval),
         "fingerprint": root.fingerprint,
@@ -195,6 +201,19 @@ def _finish(
             path.unlink()
     write_json(job.folder / COPY, content)
     write_json(job.folder / "train.json", content)
+    write_card(job.folder)
+
+
+def normalisation(method: Method) -> dict[str, Any] | None:
+    """What a network takes off its pixels (0 to 255) and divides them by; None where it does neither so."""
+    for module in method.modules():
+        buffers = dict(module.named_buffers(recurse=False))
+        if {"mean", "std"} <= buffers.keys():
+            values = {
+                name: [round(x, 4) for x in buffers[name].flatten().tolist()] for name in ("mean", "std")
+            }
+            return {"order": "RGB", **values}
+    return None
 
 
 def _odd_data(root: Root, taught: dict[str, Any] | None) -> list[str]:

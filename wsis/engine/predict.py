@@ -54,7 +54,7 @@ def predict_samples(
     Raises WsisError naming the image whose score is not finite.
     """
     entries: list[dict[str, Any]] = []
-    for done, (sample, instances) in enumerate(predicted(method, samples, fabric), 1):
+    for done, (sample, instances) in enumerate(predicted(method, samples, fabric.device), 1):
         entries += coco_results(sample, instances, category_ids)
         progress.update(done)
     if text := method.remark():
@@ -70,10 +70,10 @@ def predict_samples(
 
 @torch.no_grad()
 def predicted(
-    method: Method, samples: Iterable[Sample], fabric: Fabric
+    method: Method, samples: Iterable[Sample], device: torch.device
 ) -> Iterator[tuple[Sample, Instances]]:
     """Each sample with its instances."""
-    method.to(fabric.device)
+    method.to(device)
     method.eval()
     for group in groups(samples):
         results = method.predict(group)

@@ -28,7 +28,7 @@ def make_proxies(method: Method, root: Root, folder: Path, fabric: Fabric, show:
 
     def images(ids: Sequence[int]) -> Iterator[dict[str, Any]]:
         samples = method.training_samples(root, [pictures[id] for id in ids])
-        for sample, instances in predicted(method, samples, fabric):
+        for sample, instances in predicted(method, samples, fabric.device):
             picture = pictures[sample.id]
             yield {
                 "image_id": picture.id,

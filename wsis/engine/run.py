@@ -103,6 +103,8 @@ def make_job(
         plan.predicts(run),
         run in plan.proxied,
         planned.deviations,
+        tuple(planned.rows),
+        tuple(plan.protocols(run)),
         accelerator,
         tuple(devices[: _wanted(recipe, accelerator, options)]),
         options,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wsis.data.roots import read_categories
+from wsis.data.transforms import read_image
 from wsis.declare.recipe import Recipe
 from wsis.engine.launch import make_fabric
 from wsis.engine.predict import predict_samples
@@ -31,7 +32,9 @@ def submit(run: Path, image_info: Path, images: Path, name: str, accelerator: st
     fabric = make_fabric(recipe.schedule, accelerator, [0])
     predictions = run / "predictions_test-dev.json"
     samples = (
-        method.image_sample(images / entry["file_name"], (entry["height"], entry["width"]), entry["id"])
+        method.image_sample(
+            read_image(images / entry["file_name"], entry["height"], entry["width"]), entry["id"]
+        )
         for entry in sorted(info["images"], key=lambda entry: entry["id"])
     )
     with Progress("test-dev: images", len(info["images"])) as progress:

@@ -12,13 +12,14 @@ from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from wsis.data.loading import Shard, eval_samples, image_sample, train_batches
 from wsis.data.roots import Picture, Root
 from wsis.data.salient import SalientRoot
-from wsis.data.structures import Instances, Memo, Sample
+from wsis.data.structures import Instances, Memo
 from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.errors import WsisError
 
@@ -113,12 +114,19 @@ class Method(nn.Module):
         """
         raise WsisError(f"method '{self.recipe.method}' makes no masks of training images")
 
-    def image_sample(self, path: Path, size: tuple[int, int], id: int) -> Sample:
-        """An image file of size (h, w) without annotations, as `predict` takes it.
+    def image_sample(self, image: np.ndarray, id: int) -> Memo:
+        """An image without annotations, h x w x 3 uint8, as `predict` takes it.
 
         Raises WsisError where the method needs more than the image.
         """
-        return image_sample(self.recipe.data, path, size, id)
+        return image_sample(self.recipe.data, image, id)
+
+    def box_sample(self, image: np.ndarray, id: int, boxes: np.ndarray, labels: np.ndarray) -> Memo:
+        """An image (h x w x 3 uint8) with boxes that are to be filled, as `predict` takes it.
+
+        boxes: n x 4 float32; labels: n int64. Raises WsisError where the method finds objects itself.
+        """
+        raise WsisError(f"method '{self.recipe.method}' finds the objects itself: give it no boxes")
 
     def predict(self, samples: Sequence[Any]) -> list[Instances]:
         """The instances of each sample, best first, in the frame of the original image.

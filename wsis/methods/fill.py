@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from wsis.data import transforms
 from wsis.data.loading import image_tensor
 from wsis.data.roots import Picture, Root
 from wsis.data.shared import samples_key, shared_samples
-from wsis.data.structures import BoxSample, Instances, Sample
+from wsis.data.structures import BoxSample, Instances
 from wsis.errors import WsisError
 from wsis.methods.base import Method
 
@@ -44,8 +43,13 @@ class BoxFiller(Method):
             samples_key(self.recipe, root, self.recipe.data.train), object_samples(pictures)
         )
 
-    def image_sample(self, path: Path, size: tuple[int, int], id: int) -> Sample:
-        raise WsisError(f"method '{self.recipe.method}' fills annotated boxes: {path} has none")
+    def image_sample(self, image: np.ndarray, id: int) -> BoxSample:
+        raise WsisError(f"method '{self.recipe.method}' fills boxes with masks: give it boxes of each image")
+
+    def box_sample(self, image: np.ndarray, id: int, boxes: np.ndarray, labels: np.ndarray) -> BoxSample:
+        """The boxes are numbered from 1."""
+        ids = list(range(1, len(boxes) + 1))
+        return BoxSample(image_tensor(image), torch.from_numpy(boxes), torch.from_numpy(labels), ids, id)
 
     def predict(self, samples: Sequence[BoxSample]) -> list[Instances]:
         return [

@@ -35,16 +35,23 @@ def trained_method(folder: Path, recipe: Recipe, num_classes: int) -> tuple[Meth
     content = load_model(path)
     if content["recipe"] != recipe.id:
         raise WsisError(f"{folder}: {path.name} is of {content['recipe']}, expected {recipe.id}")
-    method = build_method(recipe, num_classes)
+    if "strides" in content:  # the backbone's first weights, which may be a file elsewhere, are not needed
+        bare = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": "none"})})
+        method = build_method(bare, num_classes)
+        method.recipe = recipe.settled()
+        for name, convolution in _convolutions(method):
+            convolution.stride = tuple(content["strides"].get(name, (1, 1)))
+    else:
+        method = build_method(recipe, num_classes)
     method.load_state_dict(content["model"])
     method.restore(folder)
     return method, content["iteration"]
 
 
 def load_model(path: Path) -> dict[str, Any]:
-    """The weights of a run: {"recipe": id, "iteration": int, "model": state dict}.
+    """The weights of a run: {"recipe": id, "iteration": int, "strides": as `strides`, "model": state dict}.
 
-    path: a model.safetensors, or the model.pt of a former version, which may hold the optimiser as well.
+    path: a model.safetensors, or the model.pt of a former version: without strides, maybe with an optimiser.
     Raises WsisError when it is missing or unreadable.
     """
     try:
@@ -61,6 +68,15 @@ def load_model(path: Path) -> dict[str, Any]:
         raise WsisError(f"{path}: no such file; train that run first") from None
     except Exception as error:
         raise WsisError(f"{path}: can't be read as a run's weights: {error}") from None
+
+
+def strides(model: nn.Module) -> dict[str, list[int]]:
+    """Name -> strides above 1 of the convolutions: the weights that a backbone begins with may move them."""
+    return {name: list(each.stride) for name, each in _convolutions(model) if max(each.stride) > 1}
+
+
+def _convolutions(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
+    return [(name, each) for name, each in model.named_modules() if isinstance(each, nn.Conv2d)]
 
 
 def init_from_parent(model: nn.Module, path: Path, resized: tuple[str, ...] = ()) -> list[str]:

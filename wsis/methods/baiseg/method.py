@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsis.data.loading import Shard
+from wsis.data.loading import Shard, image_tensor
 from wsis.data.roots import Picture, Root
 from wsis.data.salient import SalientRoot
 from wsis.data.structures import Instances, SemanticBatch, SemanticSample
@@ -88,8 +88,12 @@ class BAISeg(Parts):
     def training_samples(self, root: Root, pictures: Sequence[Picture]) -> Iterator[SemanticSample]:
         return training_samples(self.recipe, root, pictures)
 
-    def image_sample(self, path: Path, size: tuple[int, int], id: int) -> SemanticSample:
-        raise WsisError(f"{path}: BAISeg needs semantic maps beside the images, which can't be read yet")
+    def image_sample(self, image: np.ndarray, id: int) -> SemanticSample:
+        needed = {"a semantic map": self.spec.eval_semantics != "predicted"}
+        needed["the objects' contours"] = self.spec.boundary == "truth"
+        if lacking := [name for name, asked in needed.items() if asked]:
+            raise WsisError(f"this recipe of '{self.recipe.method}' needs {lacking[0]} beside each image")
+        return SemanticSample(image_tensor(image), image.shape[:2], id)
 
     def calibrate(self, root: Root) -> dict[str, Any]:
         return set_threshold(self.recipe, self, root)
