@@ -12,6 +12,7 @@ import typer
 from wsis import __version__
 from wsis.commands.bench import bench_app
 from wsis.commands.data import data_app
+from wsis.commands.model import RunDeviceOption, evaluate_files, evaluate_folders, model_app, run_folder
 from wsis.commands.report import report_app
 from wsis.errors import WsisError
 from wsis.options import (
@@ -154,17 +155,33 @@ def train(
 
 @app.command()
 def evaluate(
-    ids: Annotated[list[str], typer.Argument(help="run ids")],
+    ids: Annotated[list[str] | None, typer.Argument(help="run ids of the plan, or folders of runs")] = None,
+    data: Annotated[Path | None, typer.Option(help="another root to evaluate on")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="any COCO results, without a run")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="the COCO file of their images")] = None,
+    protocol: Annotated[str, typer.Option(help="of --predictions: coco, voc, class-agnostic")] = "coco",
+    device: RunDeviceOption = None,
     scale: ScaleOption = "tiny",
     seeds: SeedsOption = None,
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """Predictions to metrics.json, with pycocotools."""
-    from wsis.jobs import evaluate_runs
+    """Predictions to metrics.json, with pycocotools.
 
-    evaluate_runs(planned(scale, seeds, set_), ids, results, data_root)
+    A folder of a run needs no other option. With --data its images are predicted anew, unless it is the
+    root that the run was trained on. --predictions with --annotations evaluates files and writes nothing.
+    """
+    if predictions or annotations:
+        evaluate_files(predictions, annotations, protocol)
+    elif data or any((Path(id) / "recipe.json").exists() for id in ids or []):
+        evaluate_folders([run_folder(id, results) for id in ids or []], data, device)
+    elif not ids:
+        raise WsisError("evaluate what? Give runs, or --predictions FILE --annotations FILE")
+    else:
+        from wsis.jobs import evaluate_runs
+
+        evaluate_runs(planned(scale, seeds, set_), ids, results, data_root)
 
 
 @app.command()
@@ -219,5 +236,6 @@ def pictures(
 
 
 app.add_typer(report_app)
+app.add_typer(model_app)
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")

@@ -10,6 +10,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+from wsis.card import write_card
 from wsis.data.places import Roots, named_roots, run_root, shapes_root
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
@@ -53,6 +54,7 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
             annotations = eval_annotations(root, results / plan.scale.name / "data")
         same_data(folder, root)
         evaluate_run(folder, annotations, plan.protocols(id), category_groups(root), images)
+        write_card(folder)
 
 
 def same_data(folder: Path, root) -> None:

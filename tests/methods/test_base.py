@@ -97,7 +97,7 @@ def test_masks_of_annotated_objects_carry_their_ids(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "needs"),
     [
-        (recipe(method="boxes"), "give it the boxes of each image"),
+        (recipe(method="boxes"), "give it boxes of each image"),
         (baiseg.recipe(eval_semantics="ground_truth"), "needs a semantic map"),
         (baiseg.recipe(boundary="truth"), "needs the objects' contours"),
     ],

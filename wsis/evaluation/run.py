@@ -32,20 +32,32 @@ def evaluate_run(
     folder = Path(folder)
     recipe_id = read_json(folder / "recipe.json")["id"]
     predictions = folder / "predictions.json"
-
-    def under(protocol: str) -> dict[str, Any]:
-        if protocol == "coco":
-            return evaluate(predictions, annotations, recipe_id, unseen, image_ids, groups)
-        if unseen:
-            raise WsisError(f"protocol '{protocol}' has no metrics over unseen classes")
-        if protocol == "voc":
-            return evaluate_voc(predictions, annotations, recipe_id, image_ids)
-        if protocol == "class-agnostic":
-            return evaluate_class_agnostic(predictions, annotations, recipe_id, image_ids)
-        raise WsisError(f"no protocol '{protocol}' (there are: coco, voc, class-agnostic)")
-
-    metrics, *others = [under(protocol) for protocol in protocols]
+    metrics, *others = [
+        evaluated(predictions, annotations, protocol, recipe_id, image_ids, groups, unseen)
+        for protocol in protocols
+    ]
     if others:
         metrics["also"] = {other["protocol"]: other for other in others}
     write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def evaluated(
+    predictions: Path,
+    annotations: Path,
+    protocol: str,
+    recipe_id: str | None = None,
+    image_ids: Collection[int] | None = None,
+    groups: Mapping[str, Sequence[int]] | None = None,
+    unseen: Sequence[int] = (),
+) -> dict[str, Any]:
+    """The metrics of a predictions file under one protocol; arguments as those of `evaluate_run`."""
+    if protocol == "coco":
+        return evaluate(predictions, annotations, recipe_id, unseen, image_ids, groups)
+    if unseen:
+        raise WsisError(f"protocol '{protocol}' has no metrics over unseen classes")
+    if protocol == "voc":
+        return evaluate_voc(predictions, annotations, recipe_id, image_ids)
+    if protocol == "class-agnostic":
+        return evaluate_class_agnostic(predictions, annotations, recipe_id, image_ids)
+    raise WsisError(f"no protocol '{protocol}' (there are: coco, voc, class-agnostic)")

@@ -1,0 +1,72 @@
+"""`wsis predict`, and what `wsis evaluate` does without a plan: a trained run wherever its folder lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wsis.errors import WsisError
+from wsis.options import RESULTS, ResultsOption
+
+model_app = typer.Typer()
+RunDeviceOption = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: cuda if there is one")
+]
+
+
+@model_app.command()
+def predict(
+    run: Annotated[str, typer.Argument(help="folder of a trained run, wherever it lies, or a run id")],
+    images: Annotated[list[Path], typer.Argument(help="image files, and folders of them")],
+    out: Annotated[Path, typer.Option(help="folder of predictions.json, instances.json, drawn/")] = Path(
+        "predicted"
+    ),
+    score: Annotated[float, typer.Option(help="leave out what has a lower score; 0 keeps all")] = 0.3,
+    draw: Annotated[bool, typer.Option("--draw", help="also pictures with the masks")] = False,
+    annotations: Annotated[
+        Path | None, typer.Option(help="COCO file that numbers the images, and has the boxes to be filled")
+    ] = None,
+    device: RunDeviceOption = None,
+    results: ResultsOption = RESULTS,
+) -> None:
+    """Masks of a trained run on images of yours, as COCO results with boxes and class names."""
+    from wsis.export import export
+    from wsis.model import Model
+
+    there, count = export(Model(run_folder(run, results), device), images, out, score, draw, annotations)
+    print(f"{count} instances in {there} images: {out / 'predictions.json'}")
+
+
+def evaluate_folders(folders: Sequence[Path], data: Path | None, device: str | None) -> None:
+    """Write and print the metrics of runs."""
+    from wsis.evaluate import evaluate_folder, lines
+    from wsis.files import read_json
+
+    for folder in folders:
+        path = evaluate_folder(folder, data, device)
+        print("\n".join([*lines(read_json(path)), str(path)]))
+
+
+def evaluate_files(predictions: Path | None, annotations: Path | None, protocol: str) -> None:
+    """Print the metrics of COCO results against a COCO file."""
+    from wsis.evaluate import lines
+    from wsis.evaluation.run import evaluated
+
+    if predictions is None or annotations is None:
+        raise WsisError("--predictions FILE and --annotations FILE belong together")
+    print("\n".join(lines(evaluated(predictions, annotations, protocol))))
+
+
+def run_folder(word: str, results: Path) -> Path:
+    """The folder that `word` names, a path or the id of a run at any scale. WsisError where there is none."""
+    if (Path(word) / "recipe.json").exists():
+        return Path(word)
+    folders = sorted(path.parent for path in results.glob(f"*/runs/{Path(word).name}/recipe.json"))
+    if len(folders) == 1:
+        return folders[0]
+    if folders:
+        raise WsisError(f"{word}: several runs have this id: {', '.join(map(str, folders))}; give a path")
+    raise WsisError(f"{word}: neither a folder of a trained run nor the id of one in {results}")

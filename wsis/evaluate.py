@@ -1,0 +1,81 @@
+"""Evaluate a trained run where it lies, or any COCO results; the plan of a table is not asked."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from wsis.card import ABOUT, write_card
+from wsis.data.roots import Root, category_groups, eval_annotations, eval_image_ids, open_root
+from wsis.declare.recipe import Recipe
+from wsis.errors import WsisError
+from wsis.evaluation.run import evaluate_run
+from wsis.files import read_json
+
+
+def evaluate_folder(folder: Path, data: Path | None = None, device: str | None = None) -> Path:
+    """Write metrics.json of a run by the protocols that it was trained for; returns its path.
+
+    data: a root with the recipe's splits; None: the one that it was trained on. On other annotations than
+    those of the training, the images are predicted, and both files lie in evaluations/<root>-<fingerprint>/.
+    Raises WsisError where the root is missing or numbers the run's classes otherwise.
+    """
+    told, about = read_json(folder / "train.json")["data"], read_json(folder / ABOUT)
+    recipe = Recipe.model_validate(read_json(folder / "recipe.json")["recipe"], strict=False)
+    place = data or _trained_on(folder, told)
+    root = open_root(recipe, place)
+    check_classes(root, {each["id"]: each["name"] for each in about["categories"]}, folder)
+    out = folder
+    if root.fingerprint != told["fingerprint"]:
+        out = folder / "evaluations" / f"{root.name}-{root.fingerprint}"
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "recipe.json", out / "recipe.json")
+        _predict(folder, root, out / "predictions.json", device)
+    annotations = eval_annotations(root, out)
+    evaluate_run(out, annotations, about["protocols"], category_groups(root), eval_image_ids(recipe, root))
+    if out == folder:
+        write_card(folder)
+    return out / "metrics.json"
+
+
+def check_classes(root: Root, known: dict[int, str], folder: Path) -> None:
+    """Raise WsisError unless `root` has the run's classes under the same ids and names, and no others."""
+    there = dict(zip(root.category_ids, root.category_names, strict=True))
+    if there == known:
+        return
+    odd = next(id for id in sorted({*known, *there}) if known.get(id) != there.get(id))
+    ours, theirs = (kinds.get(odd, "none") for kinds in (known, there))
+    raise WsisError(f"{root.path}: category {odd} is '{theirs}', but '{ours}' for the run {folder}")
+
+
+def _trained_on(folder: Path, told: dict[str, Any]) -> Path:
+    place = told.get("path")
+    if place is None or not Path(place).is_dir():
+        raise WsisError(
+            f"{folder}: its data ({place or told['root_name']}) isn't there; give a root: --data ROOT"
+        )
+    return Path(place)
+
+
+def _predict(folder: Path, root: Root, path: Path, device: str | None) -> None:
+    from wsis.engine.launch import make_fabric
+    from wsis.engine.predict import predict_samples
+    from wsis.model import Model
+    from wsis.progress import Progress
+
+    model = Model(folder, device)
+    fabric = make_fabric(model.recipe.schedule, model.device.type, [model.device.index or 0])
+    with Progress(f"{model.recipe.id}: images", len(root.eval)) as progress:
+        samples = model.method.samples(root)
+        predict_samples(model.method, samples, root.category_ids, path, fabric, progress)
+
+
+def lines(metrics: dict[str, Any]) -> list[str]:
+    """The metrics of a metrics.json in words, a line a protocol."""
+    return [
+        f"{each['protocol']}: "
+        + ", ".join(f"{name} {value:.2f}" for name, value in each["metrics"].items() if value is not None)
+        + f" ({each['images']} images, {each['detections']} detections)"
+        for each in (metrics, *metrics.get("also", {}).values())
+    ]

@@ -1,0 +1,155 @@
+"""Predictions of a model on a user's images, as files that others read.
+
+A folder gets predictions.json, COCO results with boxes, class names and file names; instances.json, a COCO
+data set whose annotations are the same predictions, which labelling tools and viewers import; and drawings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as rle
+
+from wsis.errors import WsisError
+from wsis.files import read_json, write_json, write_text
+from wsis.model import Instances, Model, read_pixels
+from wsis.pictures.overlay import overlay
+from wsis.progress import Progress
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+def image_files(places: Sequence[Path]) -> dict[str, Path]:
+    """File name -> path of image files, and of those in folders and below, in the order of their names.
+
+    A name is relative to the folder that was given; where two are equal, the folder's own name comes first.
+    Raises WsisError for a place that is missing and where there is no image at all.
+    """
+    files: dict[str, Path] = {}
+    for place in places:
+        if place.is_dir():
+            inside = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+            named = [(path.relative_to(place).as_posix(), path) for path in inside]
+        elif place.exists():
+            named = [(place.name, place)]
+        else:
+            raise WsisError(f"{place}: no such file or folder")
+        for name, path in named:
+            if name in files and files[name].resolve() != path.resolve():
+                name = f"{path.parent.resolve().name}/{name}"
+            if name in files and files[name].resolve() != path.resolve():
+                raise WsisError(f"{path} and {files[name]}: two images of one name")
+            files[name] = path
+    if not files:
+        raise WsisError(f"no image ({', '.join(sorted(SUFFIXES))}) in {', '.join(map(str, places))}")
+    return files
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a COCO file says of an image. boxes: n x 4 xyxy; labels: class names; ids: of the annotations."""
+
+    id: int
+    boxes: list[list[float]]
+    labels: list[str]
+    ids: list[int]
+
+
+def listed_images(annotations: Path, files: Iterable[str]) -> dict[str, Listed]:
+    """File name -> what `annotations`, a COCO file, says of it. Raises WsisError for one that isn't in it."""
+    content = read_json(annotations)
+    try:
+        names = {each["id"]: each["name"] for each in content["categories"]}
+        by_name = {each["file_name"]: Listed(each["id"], [], [], []) for each in content["images"]}
+        by_id = {each.id: each for each in by_name.values()}
+        for entry in content["annotations"]:
+            if not entry.get("iscrowd"):
+                x, y, w, h = entry["bbox"]
+                image = by_id[entry["image_id"]]
+                image.boxes.append([x, y, x + w, y + h])
+                image.labels.append(names[entry["category_id"]])
+                image.ids.append(entry["id"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WsisError(f"{annotations}: no COCO instances file ({type(error).__name__}: {error})") from None
+    if missing := [name for name in files if name not in by_name]:
+        raise WsisError(f"{annotations}: image {missing[0]} is not in it")
+    return {name: by_name[name] for name in files}
+
+
+def export(
+    model: Model,
+    places: Sequence[Path],
+    out: Path,
+    score: float = 0.0,
+    draw: bool = False,
+    annotations: Path | None = None,
+) -> tuple[int, int]:
+    """Predict images and write the files into `out`; returns the numbers of images and of instances.
+
+    score:       instances below are left out, unless they are masks of given boxes
+    draw:        also out/drawn/<name>.jpg
+    annotations: a COCO file that numbers the images, and has the boxes for a method that fills boxes; without
+                 it images are numbered from 1
+    """
+    files = image_files(places)
+    listed = listed_images(annotations, files) if annotations else {}
+    if model.fills_boxes and not listed:
+        text = "give them with --annotations FILE, or in Python: wsis.load(RUN).predict(image, boxes=...)"
+        raise WsisError(f"{model.folder}: method '{model.recipe.method}' fills boxes with masks; {text}")
+    images: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    with Progress("images", len(files)) as progress:
+        for done, (name, instances) in enumerate(_predicted(model, files, listed), 1):
+            number, (height, width) = listed[name].id if listed else done, instances.size
+            instances = instances if model.fills_boxes else instances.above(score)
+            images.append({"id": number, "file_name": name, "height": height, "width": width})
+            entries = [entry | {"file_name": name} for entry in instances.coco(number)]
+            if model.fills_boxes:
+                for entry, id in zip(entries, listed[name].ids, strict=True):
+                    entry["annotation_id"] = id
+            results += entries
+            if draw:
+                _draw(files[name], instances, out / "drawn" / f"{name}.jpg")
+            progress.update(done)
+    lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in results)
+    write_text(out / "predictions.json", f"[{lines}]\n")
+    write_json(out / "instances.json", dataset(model, images, results))
+    return len(images), len(results)
+
+
+def _predicted(
+    model: Model, files: dict[str, Path], listed: dict[str, Listed]
+) -> Iterator[tuple[str, Instances]]:
+    boxes = labels = None
+    if model.fills_boxes:
+        boxes, labels = ([getattr(each, key) for each in listed.values()] for key in ("boxes", "labels"))
+    yield from zip(files, model.stream(files.values(), boxes, labels), strict=True)
+
+
+def dataset(model: Model, images: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Results as a COCO data set: annotations with ids from 1, areas in pixels, and the scores."""
+    return {
+        "info": {"description": f"predicted by {model.recipe.id}"},
+        "images": images,
+        "categories": [{"id": id, "name": name} for id, name in model.categories.items()],
+        "annotations": [
+            {
+                "id": number,
+                **{key: entry[key] for key in ("image_id", "category_id", "bbox", "segmentation", "score")},
+                "area": int(rle.area(entry["segmentation"])),
+                "iscrowd": 0,
+            }
+            for number, entry in enumerate(results, 1)
+        ],
+    }
+
+
+def _draw(path: Path, instances: Instances, target: Path) -> None:
+    words = [f"{name} {score:.2f}" for name, score in zip(instances.names, instances.scores, strict=True)]
+    picture = overlay(read_pixels(path), instances.masks, instances.boxes, words)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(target, quality=92)
