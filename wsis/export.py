@@ -113,7 +113,9 @@ def export(
                     entry["annotation_id"] = id
             results += entries
             if draw:
-                _draw(files[name], instances, out / "drawn" / f"{name}.jpg")
+                _draw(
+                    files[name], instances, out / "drawn" / (name if name.endswith(".jpg") else f"{name}.jpg")
+                )
             progress.update(done)
     lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in results)
     write_text(out / "predictions.json", f"[{lines}]\n")
@@ -131,7 +133,12 @@ def _predicted(
 
 
 def dataset(model: Model, images: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Results as a COCO data set: annotations with ids from 1, areas in pixels, and the scores."""
+    """Results as a COCO data set: annotations with ids from 1, areas in pixels, and the scores.
+
+    Empty masks are no annotations.
+    """
+    areas = [int(rle.area(entry["segmentation"])) for entry in results]
+    filled = [(entry, area) for entry, area in zip(results, areas, strict=True) if area]
     return {
         "info": {"description": f"predicted by {model.recipe.id}"},
         "images": images,
@@ -140,16 +147,19 @@ def dataset(model: Model, images: list[dict[str, Any]], results: list[dict[str, 
             {
                 "id": number,
                 **{key: entry[key] for key in ("image_id", "category_id", "bbox", "segmentation", "score")},
-                "area": int(rle.area(entry["segmentation"])),
+                "area": area,
                 "iscrowd": 0,
             }
-            for number, entry in enumerate(results, 1)
+            for number, (entry, area) in enumerate(filled, 1)
         ],
     }
 
 
 def _draw(path: Path, instances: Instances, target: Path) -> None:
     words = [f"{name} {score:.2f}" for name, score in zip(instances.names, instances.scores, strict=True)]
-    picture = overlay(read_pixels(path), instances.masks, instances.boxes, words)
+    shown = instances.masks.any((1, 2))
+    masks, boxes = instances.masks[shown], instances.boxes[shown]
+    words = [word for word, is_shown in zip(words, shown, strict=True) if is_shown]
+    picture = overlay(read_pixels(path), masks, boxes, words)
     target.parent.mkdir(parents=True, exist_ok=True)
     picture.save(target, quality=92)

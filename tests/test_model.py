@@ -1,0 +1,294 @@
+"""A run's folder as a model: loading, images of every kind, files that other programs read, evaluation."""
+
+import hashlib
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from pycocotools.coco import COCO
+from typer.testing import CliRunner
+
+import wsis
+from wsis.card import write_card
+from wsis.cli import app
+from wsis.data.places import shapes_root
+from wsis.data.roots import open_root
+from wsis.engine.checkpoint import save_model
+from wsis.engine.execute import RunOptions
+from wsis.engine.run import train_runs
+from wsis.engine.train import TrainOptions
+from wsis.errors import WsisError
+from wsis.files import read_json, write_json
+from wsis.jobs import evaluate_runs, make_data
+from wsis.methods.weights import trained_method
+from wsis.model import Model, stored_recipe
+from wsis.plan import make_plan
+
+ROWS = {"detector": ("boxinst/3", "box mask"), "filler": ("boxcaseg/7", "PASCAL, boxes as masks")}
+SET = {"predict.score": 0.0, "predict.detections": 5}  # or nothing is detected after a few steps
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two runs of the smoke scale, trained and evaluated as the workflow does it; and copies of their folders.
+
+    The folders were copied elsewhere, and results/ was renamed since.
+    """
+    base = tmp_path_factory.mktemp("model")
+    plan, results = make_plan("smoke", overrides=SET), base / "results"
+    ids = {name: next(iter(plan.row_runs(*row).values())) for name, row in ROWS.items()}
+    needed = plan.with_needed(ids.values())
+    for root in {shapes_root(plan.runs[id].recipe) for id in needed}:
+        make_data(plan, results, root)
+    options = RunOptions("cpu", threads=1, train=TrainOptions(progress=False))
+    train_runs(plan, needed, results, None, options)
+    evaluate_runs(plan, ids.values(), results, None)
+    copies = {name: base / "copies" / name for name in ids}
+    for name, id in ids.items():
+        shutil.copytree(results / "smoke" / "runs" / id, copies[name])
+    data = results / "smoke" / "data" / shapes_root(plan.runs[ids["detector"]].recipe)
+    results.rename(base / "renamed")
+    data = base / "renamed" / data.relative_to(results)
+    images = sorted((data / "val").glob("*.png"))
+    return SimpleNamespace(**copies, data=data, images=images, runs=base / "renamed" / "smoke" / "runs")
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    return wsis.load(trained.detector, "cpu")
+
+
+def same(one, other):
+    return np.array_equal(one.boxes, other.boxes) and np.array_equal(one.masks, other.masks)
+
+
+def test_a_copied_folder_predicts_what_its_run_predicted(trained, model):
+    stored = read_json(trained.detector / "predictions.json")
+    entries = []
+    for id, instances in enumerate(model.predict(trained.images), 1):
+        entries += instances.coco(id)
+    keys = ("image_id", "category_id", "score", "segmentation")
+    assert [{key: entry[key] for key in keys} for entry in entries] == stored
+
+
+def test_instances_are_numpy_in_the_frame_of_the_image(trained, model):
+    found = model.predict(str(trained.images[0]))
+    height, width = np.asarray(Image.open(trained.images[0])).shape[:2]
+    count = len(found)
+    assert count == 5 and found.size == (height, width)
+    assert found.boxes.shape == (count, 4) and found.boxes.dtype == np.float32
+    assert (found.boxes[:, 2:] >= found.boxes[:, :2]).all()
+    assert found.masks.shape == (count, height, width) and found.masks.dtype == bool
+    assert found.scores.shape == (count,) and (np.diff(found.scores) <= 0).all()
+    assert [model.names[label] for label in found.labels] == list(found.names)
+    assert [model.categories[id] for id in found.category_ids.tolist()] == list(found.names)
+    middle = float(np.sort(found.scores)[2])
+    assert len(found.above(middle)) == (found.scores >= middle).sum() == len(found.above(middle).masks)
+    assert found.above(2.0).masks.shape == (0, height, width) and found.above(2.0).coco(1) == []
+
+
+def test_paths_arrays_and_pictures_are_one_image(trained, model, tmp_path):
+    path = trained.images[0]
+    picture = Image.open(path).convert("RGB")
+    expected = model.predict(path)
+    assert same(model.predict(picture), expected) and same(model.predict(np.array(picture)), expected)
+    grey = picture.convert("L")
+    assert same(model.predict(grey), model.predict(np.array(grey)))
+    turned = picture.transpose(Image.Transpose.ROTATE_90)  # stored lying on its side
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    assert same(model.predict(tmp_path / "turned.png"), expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("absent.jpg", r"absent\.jpg: no such image"),
+        (np.zeros((4, 4, 3)), "expected h x w x 3 uint8"),
+        (np.zeros((4, 4, 4), np.uint8), "expected h x w x 3 uint8"),
+        (Image.new("I;16", (4, 4)), "scale it to 8 bits"),
+    ],
+)
+def test_what_is_no_image_is_refused(model, image, message):
+    with pytest.raises(WsisError, match=message):
+        model.predict(image)
+
+
+def test_a_method_that_fills_boxes_takes_them_and_the_other_takes_none(trained, model):
+    filler, image = wsis.load(trained.filler, "cpu"), trained.images[0]
+    assert filler.fills_boxes and not model.fills_boxes
+    boxes = [[5, 5, 40, 50], [20, 10, 60, 60]]
+    plain = filler.predict(image, boxes)
+    assert len(plain) == 2 and set(plain.names) == {filler.names[0]}
+    assert not plain.masks[0][:, 41:].any() and not plain.masks[0][51:].any()
+    assert filler.predict(image, boxes, [filler.names[1], 2]).names == filler.names[1:3]
+    one, none = filler.predict([image, image], [boxes, []])
+    assert same(one, plain) and len(none) == 0
+    for arguments, message in [
+        ((image,), "give it boxes"),
+        (([image, image], [boxes]), "a list for each image"),
+        ((image, boxes, ["heron", 0]), "no class 'heron'"),
+        ((image, boxes, [0]), "1 labels for 2 boxes"),
+        ((image, [[1, 2, 3]]), "n x 4"),
+    ]:
+        with pytest.raises(WsisError, match=message):
+            filler.predict(*arguments)
+    with pytest.raises(WsisError, match="finds the objects itself"):
+        model.predict(image, boxes)
+
+
+def test_what_is_no_runs_folder_is_refused(trained, tmp_path):
+    with pytest.raises(WsisError, match=r"no recipe\.json"):
+        wsis.load(tmp_path)
+    old = shutil.copytree(trained.detector, tmp_path / "old")
+    (old / "model.json").unlink()
+    with pytest.raises(WsisError, match=r"no model\.json: a run of a former version"):
+        wsis.load(old)
+    with pytest.raises(WsisError, match="device nonsense"):
+        wsis.load(trained.detector, "nonsense")
+
+
+def test_a_backbones_first_weights_and_the_strides_they_moved_are_in_the_folder(trained, model, tmp_path):
+    """The file that the training began with may be gone; detectron2's weights move a network's strides."""
+    run = shutil.copytree(trained.detector, tmp_path / "run")
+    content = read_json(run / "recipe.json")
+    content["recipe"]["model"]["weights"] = str(tmp_path / "gone.pkl")
+    write_json(run / "recipe.json", content)
+    recipe = stored_recipe(run)
+    moved, _ = trained_method(trained.detector, stored_recipe(trained.detector), 3)
+    convolutions = {name: each for name, each in moved.named_modules() if isinstance(each, torch.nn.Conv2d)}
+    strided = next(name for name, each in convolutions.items() if each.stride == (2, 2))
+    plain = next(name for name, each in convolutions.items() if each.stride == (1, 1))
+    convolutions[strided].stride, convolutions[plain].stride = (1, 1), (2, 2)
+    save_model(run, recipe.id, 0, moved)
+    method, _ = trained_method(run, recipe, 3)
+    assert method.recipe == recipe.settled()
+    assert {name: method.get_submodule(name).stride for name in convolutions} == {
+        name: each.stride for name, each in convolutions.items()
+    }
+
+
+def test_the_card_is_what_a_hub_reads(trained):
+    text = (trained.detector / "README.md").read_text()
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert front["license"] == "apache-2.0" and front["pipeline_tag"] == "image-segmentation"
+    (index,) = front["model-index"]
+    values = {each["type"]: each["value"] for each in index["results"][0]["metrics"]}
+    metrics = read_json(trained.detector / "metrics.json")["metrics"]
+    assert values == {name: pytest.approx(x, abs=1e-3) for name, x in metrics.items() if x is not None}
+    assert "@inproceedings{tian2021boxinst" in text and "loss.pairwise.warmup" in text
+    assert "boxes=" in (trained.filler / "README.md").read_text()
+    before = text
+    write_card(trained.detector)
+    assert (trained.detector / "README.md").read_text() == before
+
+
+def run_cli(*words):
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.output
+
+
+def test_exported_predictions_are_read_by_others(trained, model, tmp_path):
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    (folder / "more").mkdir(parents=True)
+    for number, path in enumerate(trained.images[:3]):
+        shutil.copy(path, folder / ("more" if number else ".") / f"{number}.png")
+    (folder / "notes.txt").write_text("no image")
+    words = run_cli("predict", trained.detector, folder, "--out", out, "--score", 0, "--draw")
+    assert "in 3 images" in words
+    dataset = COCO(out / "instances.json")
+    names = [image["file_name"] for image in dataset.loadImgs(dataset.getImgIds())]
+    assert sorted(names) == ["0.png", "more/1.png", "more/2.png"]
+    results = json.loads((out / "predictions.json").read_text())
+    assert len(results) == 15
+    assert {entry["file_name"] for entry in results} == {*names}
+    assert all(model.categories[entry["category_id"]] == entry["category_name"] for entry in results)
+    loaded = dataset.loadRes(str(out / "predictions.json"))
+    for entry in loaded.loadAnns(loaded.getAnnIds()):
+        x, y, w, h = entry["bbox"]
+        rows, columns = loaded.annToMask(entry).nonzero()
+        inside = not len(rows) or (x - 1 <= columns.min() and columns.max() <= x + w + 1)
+        assert inside and (not len(rows) or (y - 1 <= rows.min() and rows.max() <= y + h + 1))
+    drawn = {path.relative_to(out / "drawn").as_posix() for path in (out / "drawn").rglob("*.jpg")}
+    assert drawn == {f"{name}.jpg" for name in names}
+    few = run_cli("predict", trained.detector, folder, "--out", out, "--score", 1)
+    assert few.startswith("0 instances in 3 images") and read_json(out / "predictions.json") == []
+
+
+def test_supervision_reads_an_export(trained, tmp_path):
+    sv = pytest.importorskip("supervision")
+    run_cli("predict", trained.detector, trained.data / "val", "--out", tmp_path, "--score", 0)
+    dataset = sv.DetectionDataset.from_coco(
+        str(trained.data / "val"), str(tmp_path / "instances.json"), force_masks=True
+    )
+    assert len(dataset) == len(trained.images) and all(len(each[2].mask) for each in dataset)
+
+
+def test_given_boxes_come_from_a_coco_file(trained, tmp_path):
+    annotations = trained.data / "annotations" / "instances_val.json"
+    words = ("predict", trained.filler, trained.data / "val", "--out", tmp_path)
+    with pytest.raises(WsisError, match="give them with --annotations FILE"):
+        run_cli(*words)
+    run_cli(*words, "--annotations", annotations)
+    objects = [each["id"] for each in read_json(annotations)["annotations"] if not each["iscrowd"]]
+    results = read_json(tmp_path / "predictions.json")
+    assert sorted(entry["annotation_id"] for entry in results) == sorted(objects)
+    files = ("--predictions", tmp_path / "predictions.json", "--annotations", annotations)
+    text = run_cli("evaluate", *files, "--protocol", "class-agnostic")
+    assert text.startswith("class-agnostic: mIoU ") and "IoU75" in text
+    with pytest.raises(WsisError, match="belong together"):
+        run_cli("evaluate", *files[:2])
+
+
+@pytest.mark.parametrize("name", ["detector", "filler"])
+def test_evaluating_a_folder_equals_the_workflow_to_the_last_digit(trained, name):
+    folder = getattr(trained, name)
+    expected = (folder / "metrics.json").read_bytes()
+    (folder / "metrics.json").unlink()
+    with pytest.raises(WsisError, match=r"isn't there; give a root: --data ROOT"):
+        run_cli("evaluate", folder)
+    own = read_json(folder / "train.json")["data"]["root_name"]
+    text = run_cli("evaluate", folder, "--data", trained.data.with_name(own))
+    assert (folder / "metrics.json").read_bytes() == expected and str(folder / "metrics.json") in text
+
+
+def test_other_images_are_predicted_and_other_classes_refused(trained, tmp_path):
+    root = shutil.copytree(trained.data, tmp_path / "other")
+    file = root / "annotations" / "instances_val.json"
+    content = read_json(file)
+    content["images"] = content["images"][:2]
+    kept = {image["id"] for image in content["images"]}
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] in kept]
+    write_json(file, content)
+    before = hashlib.sha256((trained.detector / "metrics.json").read_bytes()).digest()
+    run_cli("evaluate", trained.detector, "--data", root)
+    (out,) = (trained.detector / "evaluations").iterdir()
+    assert out.name.startswith("other-") and read_json(out / "metrics.json")["images"] == 2
+    stored = read_json(trained.detector / "predictions.json")
+    part = [entry for entry in stored if entry["image_id"] in kept]
+    assert [entry["image_id"] for entry in read_json(out / "predictions.json")] == [
+        e["image_id"] for e in part
+    ]
+    assert hashlib.sha256((trained.detector / "metrics.json").read_bytes()).digest() == before
+    content["categories"][0]["name"] = "heron"
+    write_json(file, content)
+    with pytest.raises(WsisError, match="category 1 is 'heron', but 'spiky' for the run"):
+        run_cli("evaluate", trained.detector, "--data", root)
+
+
+def test_a_run_is_found_by_its_id(trained):
+    id = trained.runs / read_json(trained.detector / "train.json")["recipe"]
+    results = trained.runs.parents[1]
+    text = run_cli("predict", id.name, trained.images[0], "--results", results, "--out", results / "out")
+    assert "in 1 images" in text
+    with pytest.raises(WsisError, match="neither a folder of a trained run nor the id of one"):
+        run_cli("predict", "boxinst-0", trained.images[0], "--results", results)
+    assert isinstance(Model(id), Model) and open_root(stored_recipe(id), trained.data).num_classes == 3
