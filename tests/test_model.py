@@ -18,6 +18,7 @@ from wsis.card import write_card
 from wsis.cli import app
 from wsis.data.places import shapes_root
 from wsis.data.roots import open_root
+from wsis.declare.stored import stored_recipe
 from wsis.engine.checkpoint import save_model
 from wsis.engine.execute import RunOptions
 from wsis.engine.run import train_runs
@@ -26,7 +27,7 @@ from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 from wsis.jobs import evaluate_runs, make_data
 from wsis.methods.weights import trained_method
-from wsis.model import Model, stored_recipe
+from wsis.model import Model
 from wsis.plan import make_plan
 
 ROWS = {"detector": ("boxinst/3", "box mask"), "filler": ("boxcaseg/7", "PASCAL, boxes as masks")}
@@ -150,6 +151,16 @@ def test_what_is_no_runs_folder_is_refused(trained, tmp_path):
     (old / "model.json").unlink()
     with pytest.raises(WsisError, match=r"no model\.json: a run of a former version"):
         wsis.load(old)
+    for name, content, message in [
+        ("model.json", {"categories": [3]}, "a list of objects with id and name"),
+        ("recipe.json", [], "expected an object, got list"),
+        ("recipe.json", {"recipe": None}, "'recipe' is missing"),
+        ("recipe.json", {"recipe": {"method": 3}}, "method: Input should be a valid string"),
+    ]:
+        run = shutil.copytree(trained.detector, tmp_path / "run", dirs_exist_ok=True)
+        write_json(run / name, content)
+        with pytest.raises(WsisError, match=rf"run/{name}: .*{message}"):
+            wsis.load(run)
     with pytest.raises(WsisError, match="device nonsense"):
         wsis.load(trained.detector, "nonsense")
 

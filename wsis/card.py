@@ -10,8 +10,9 @@ import yaml
 
 from wsis.declare.load import load_papers
 from wsis.declare.recipe import Recipe
-from wsis.declare.stored import MODEL
-from wsis.files import read_json, write_text
+from wsis.declare.stored import MODEL, stored_recipe
+from wsis.errors import WsisError
+from wsis.files import read_json, read_keys, write_text
 
 if TYPE_CHECKING:
     from wsis.data.roots import Root
@@ -62,6 +63,15 @@ def about_model(
     }
 
 
+def known_categories(folder: Path) -> dict[int, str]:
+    """Category id -> class name of the run in `folder`, in the order of its network's labels."""
+    path = folder / ABOUT
+    try:
+        return {int(each["id"]): str(each["name"]) for each in read_keys(path, "categories")["categories"]}
+    except (KeyError, TypeError, ValueError):
+        raise WsisError(f"{path}: categories: expected a list of objects with id and name") from None
+
+
 def write_card(folder: Path) -> None:
     """Write README.md, the model card, from the other files of a finished run's folder.
 
@@ -74,7 +84,7 @@ def write_card(folder: Path) -> None:
 def card(folder: Path) -> str:
     """The text of the model card, with the front matter that model hubs read."""
     about, told = read_json(folder / ABOUT), read_json(folder / "train.json")
-    recipe = Recipe.model_validate(read_json(folder / "recipe.json")["recipe"], strict=False)
+    recipe = stored_recipe(folder)
     metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else None
     measured = [metrics, *metrics.get("also", {}).values()] if metrics else []
     papers = load_papers()

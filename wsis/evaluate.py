@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from wsis.card import ABOUT, write_card
+from wsis.card import ABOUT, known_categories, write_card
 from wsis.data.roots import Root, category_groups, eval_annotations, eval_image_ids, open_root
-from wsis.declare.recipe import Recipe
+from wsis.declare.stored import stored_recipe
 from wsis.errors import WsisError
 from wsis.evaluation.run import evaluate_run
-from wsis.files import read_json
+from wsis.files import read_keys
 
 
 def evaluate_folder(folder: Path, data: Path | None = None, device: str | None = None) -> Path:
@@ -21,11 +21,11 @@ def evaluate_folder(folder: Path, data: Path | None = None, device: str | None =
     those of the training, the images are predicted, and both files lie in evaluations/<root>-<fingerprint>/.
     Raises WsisError where the root is missing or numbers the run's classes otherwise.
     """
-    told, about = read_json(folder / "train.json")["data"], read_json(folder / ABOUT)
-    recipe = Recipe.model_validate(read_json(folder / "recipe.json")["recipe"], strict=False)
+    told = read_keys(folder / "train.json", "data")["data"]
+    recipe, protocols = stored_recipe(folder), read_keys(folder / ABOUT, "protocols")["protocols"]
     place = data or _trained_on(folder, told)
     root = open_root(recipe, place)
-    check_classes(root, {each["id"]: each["name"] for each in about["categories"]}, folder)
+    check_classes(root, known_categories(folder), folder)
     out = folder
     if root.fingerprint != told["fingerprint"]:
         out = folder / "evaluations" / f"{root.name}-{root.fingerprint}"
@@ -33,7 +33,7 @@ def evaluate_folder(folder: Path, data: Path | None = None, device: str | None =
         shutil.copyfile(folder / "recipe.json", out / "recipe.json")
         _predict(folder, root, out / "predictions.json", device)
     annotations = eval_annotations(root, out)
-    evaluate_run(out, annotations, about["protocols"], category_groups(root), eval_image_ids(recipe, root))
+    evaluate_run(out, annotations, protocols, category_groups(root), eval_image_ids(recipe, root))
     if out == folder:
         write_card(folder)
     return out / "metrics.json"

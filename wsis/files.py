@@ -23,6 +23,16 @@ def read_json(path: Path) -> Any:
         raise WsisError(f"{path}: can't be read as JSON: {error}") from None
 
 
+def read_keys(path: Path, *keys: str) -> dict[str, Any]:
+    """The object in a JSON file. Raises WsisError as `read_json`, and where it is none or lacks a key."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise WsisError(f"{path}: expected an object, got {type(content).__name__}")
+    if missing := [key for key in keys if content.get(key) is None]:
+        raise WsisError(f"{path}: '{missing[0]}' is missing")
+    return content
+
+
 def digest(path: Path) -> str:
     """16 hex digits of a file's content."""
     with open(path, "rb") as file:

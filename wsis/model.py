@@ -17,13 +17,12 @@ import torch
 from PIL import Image, ImageOps
 from pycocotools import mask as rle
 
-from wsis.card import ABOUT
+from wsis.card import ABOUT, known_categories
 from wsis.data import structures
 from wsis.data.transforms import read_image
-from wsis.declare.recipe import Recipe
+from wsis.declare.stored import stored_recipe
 from wsis.engine.predict import predicted
 from wsis.errors import WsisError
-from wsis.files import read_json
 from wsis.methods import info_of
 from wsis.methods.weights import trained_method
 
@@ -112,8 +111,7 @@ class Model:
             text = "a run of a former version, whose folder doesn't hold its classes; train it again"
             raise WsisError(f"{self.folder}: no {ABOUT}: {text}")
         self.recipe = stored_recipe(self.folder)
-        categories = read_json(self.folder / ABOUT)["categories"]
-        self.categories: dict[int, str] = {each["id"]: each["name"] for each in categories}
+        self.categories = known_categories(self.folder)
         self.names = tuple(self.categories.values())
         self.fills_boxes = info_of(self.recipe.method).fills_boxes
         self.device = _device(device)
@@ -200,11 +198,6 @@ def beside(images: Iterable, *others: Iterable | None) -> Iterator[tuple]:
         if any(part is MISSING for part in parts):
             raise WsisError("boxes and labels: give a list for each image")
         yield image, *parts
-
-
-def stored_recipe(folder: Path) -> Recipe:
-    """The recipe in a run's folder."""
-    return Recipe.model_validate(read_json(folder / "recipe.json")["recipe"], strict=False)
 
 
 def read_pixels(image: Picture) -> np.ndarray:

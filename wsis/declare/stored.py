@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from wsis.declare.load import parse
 from wsis.declare.recipe import Recipe
-from wsis.files import read_json
+from wsis.files import read_json, read_keys
 
 _ABSENT = object()
 MODEL, OLD_MODEL = "model.safetensors", "model.pt"
@@ -22,6 +23,12 @@ def weights_file(folder: Path) -> Path:
     """The file of a run's weights, there or to come; runs of former versions have a model.pt."""
     new, old = folder / MODEL, folder / OLD_MODEL
     return old if old.exists() and not new.exists() else new
+
+
+def stored_recipe(folder: Path) -> Recipe:
+    """The recipe that the run in `folder` was trained with. Raises WsisError naming the file and the key."""
+    path = folder / "recipe.json"
+    return parse(Recipe, read_keys(path, "recipe")["recipe"], str(path))
 
 
 def difference(folder: Path, recipe: Recipe) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wsis.data.roots import read_categories
 from wsis.data.transforms import read_image
-from wsis.declare.recipe import Recipe
+from wsis.declare.stored import stored_recipe
 from wsis.engine.launch import make_fabric
 from wsis.engine.predict import predict_samples
 from wsis.evaluation.submission import write_submission
@@ -24,8 +24,7 @@ def submit(run: Path, image_info: Path, images: Path, name: str, accelerator: st
     Raises WsisError for files that are missing or don't fit together, and for a method that needs more than
     images.
     """
-    declared = read_json(run / "recipe.json")
-    recipe = Recipe.model_validate(declared["recipe"], strict=False)
+    recipe = stored_recipe(run)
     info = read_json(image_info)
     categories = read_categories(info, image_info)
     method, _ = trained_method(run, recipe, len(categories))
