@@ -114,6 +114,7 @@ def test_paths_arrays_and_pictures_are_one_image(trained, model, tmp_path):
         (np.zeros((4, 4, 3)), "expected h x w x 3 uint8"),
         (np.zeros((4, 4, 4), np.uint8), "expected h x w x 3 uint8"),
         (Image.new("I;16", (4, 4)), "scale it to 8 bits"),
+        ([torch.zeros(3, 4, 4)], "Tensor: expected a path"),
     ],
 )
 def test_what_is_no_image_is_refused(model, image, message):
@@ -213,6 +214,7 @@ def test_exported_predictions_are_read_by_others(trained, model, tmp_path):
     for number, path in enumerate(trained.images[:3]):
         shutil.copy(path, folder / ("more" if number else ".") / f"{number}.png")
     (folder / "notes.txt").write_text("no image")
+    (folder / "._0.png").write_text("what a Mac leaves behind")
     words = run_cli("predict", trained.detector, folder, "--out", out, "--score", 0, "--draw")
     assert "in 3 images" in words
     dataset = COCO(out / "instances.json")

@@ -32,7 +32,7 @@ def image_files(places: Sequence[Path]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for place in places:
         if place.is_dir():
-            inside = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+            inside = sorted(path for path in place.rglob("[!.]*") if path.suffix.lower() in SUFFIXES)
             named = [(path.relative_to(place).as_posix(), path) for path in inside]
         elif place.exists():
             named = [(place.name, place)]

@@ -208,6 +208,8 @@ def read_pixels(image: Picture) -> np.ndarray:
         if image.mode.startswith(("I", "F")):
             raise WsisError(f"an image of mode {image.mode}: scale it to 8 bits a channel first")
         return np.asarray(image.convert("RGB"))
+    if not isinstance(image, np.ndarray):
+        raise WsisError(f"{type(image).__name__}: expected a path, a PIL image or an array")
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise WsisError(f"array of {image.dtype} {image.shape}: expected h x w x 3 uint8 RGB, or h x w grey")
     return image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
