@@ -26,7 +26,7 @@ from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 from wsis.jobs import evaluate_runs, make_data
-from wsis.methods.weights import trained_method
+from wsis.methods.weights import load_model, trained_method
 from wsis.model import Model
 from wsis.plan import make_plan
 
@@ -199,6 +199,23 @@ def test_the_card_is_what_a_hub_reads(trained):
     before = text
     write_card(trained.detector)
     assert (trained.detector / "README.md").read_text() == before
+
+
+def test_evaluating_a_run_of_a_former_version_makes_it_a_model(trained):
+    """It has a model.pt, which is read, and no model.json."""
+    plan, results = make_plan("smoke", overrides=SET), trained.runs.parents[1]
+    id = next(iter(plan.row_runs(*ROWS["detector"]).values()))
+    folder = trained.runs / id
+    about, content = read_json(folder / "model.json"), load_model(folder / "model.safetensors")
+    content.pop("strides")
+    torch.save(content, folder / "model.pt")
+    for name in ("model.json", "README.md", "model.safetensors"):
+        (folder / name).unlink()
+    evaluate_runs(plan, [id], results, None)
+    del about["normalisation"]
+    assert read_json(folder / "model.json") == about and (folder / "README.md").exists()
+    image = trained.images[0]
+    assert same(wsis.load(folder, "cpu").predict(image), wsis.load(trained.detector, "cpu").predict(image))
 
 
 def run_cli(*words):

@@ -10,7 +10,7 @@ import yaml
 
 from wsis.declare.load import load_papers
 from wsis.declare.recipe import Recipe
-from wsis.declare.stored import MODEL, stored_recipe
+from wsis.declare.stored import stored_recipe
 from wsis.errors import WsisError
 from wsis.files import read_json, read_keys, write_text
 
@@ -44,16 +44,15 @@ def about_model(
 ) -> dict[str, Any]:
     """The content of model.json.
 
-    Keys: run, method, seed, weights (file), categories ({"id", "name"} in the order of the network's labels),
-    sizes (pixels of the short side, and at most of the long one, that an image is resized to),
-    rows ((table, row) that it serves), protocols (of its evaluation).
+    Keys: run, method, seed, categories ({"id", "name"} in the order of the network's labels), sizes (pixels
+    of the short side, and at most of the long one, that an image is resized to), rows ((table, row) that it
+    serves), protocols (of its evaluation).
     """
     data = recipe.data
     return {
         "run": recipe.id,
         "method": recipe.method,
         "seed": recipe.seed,
-        "weights": MODEL,
         "categories": [
             {"id": id, "name": name} for id, name in zip(root.category_ids, root.category_names, strict=True)
         ],
@@ -75,7 +74,7 @@ def known_categories(folder: Path) -> dict[int, str]:
 def write_card(folder: Path) -> None:
     """Write README.md, the model card, from the other files of a finished run's folder.
 
-    Called again when there are metrics. A folder of a former version, without model.json, gets none.
+    Called again when there are metrics. A folder without model.json gets none.
     """
     if (folder / ABOUT).exists():
         write_text(folder / CARD, card(folder))

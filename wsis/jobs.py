@@ -10,11 +10,11 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from wsis.card import write_card
+from wsis.card import ABOUT, about_model, write_card
 from wsis.data.places import Roots, named_roots, run_root, shapes_root
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
-from wsis.files import read_json
+from wsis.files import read_json, write_json
 from wsis.measures.measure import Asked, Measured, MeasureSet, Subject
 from wsis.measures.registry import sets
 from wsis.plan import Plan
@@ -54,6 +54,8 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
             annotations = eval_annotations(root, results / plan.scale.name / "data")
         same_data(folder, root)
         evaluate_run(folder, annotations, plan.protocols(id), category_groups(root), images)
+        if not (folder / ABOUT).exists():  # a run of a former version
+            write_json(folder / ABOUT, about_model(recipe, root, plan.runs[id].rows, plan.protocols(id)))
         write_card(folder)
 
 

@@ -108,7 +108,7 @@ class Model:
         if not (self.folder / "recipe.json").exists():
             raise WsisError(f"{self.folder}: no folder of a trained run: it has no recipe.json")
         if not (self.folder / ABOUT).exists():
-            text = "a run of a former version, whose folder doesn't hold its classes; train it again"
+            text = "a run of a former version; evaluate it once more by its id, which writes that file"
             raise WsisError(f"{self.folder}: no {ABOUT}: {text}")
         self.recipe = stored_recipe(self.folder)
         self.categories = known_categories(self.folder)
