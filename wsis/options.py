@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wsis.configuration import entries
-from wsis.errors import WsisError
+from wsis.configuration import entries, seeds_of
 
 if TYPE_CHECKING:
     from wsis.plan import Plan
@@ -32,11 +31,6 @@ def planned(scale: str, seeds: str | None, overrides: list[str] | None) -> Plan:
     from wsis.bench.calibrate import known_unit
     from wsis.plan import make_plan
 
-    chosen = None
-    if seeds:
-        try:
-            chosen = tuple(int(seed) for seed in seeds.split(","))
-        except ValueError:
-            raise WsisError(f"--seeds {seeds}: expected whole numbers such as 11,12,13") from None
+    chosen = seeds_of(seeds, f"--seeds {seeds}") if seeds is not None else None
     given = entries(overrides or [], "--set {}: expected recipe.key=value")
     return make_plan(scale, chosen, given, unit=known_unit(RESULTS))

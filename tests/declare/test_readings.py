@@ -5,7 +5,8 @@ import pytest
 from wsis import plan as planning
 from wsis.declare.load import load_tables
 from wsis.declare.recipe import InitSpec
-from wsis.declare.resolve import deviations, flatten, resolve
+from wsis.declare.resolve import deviations, resolve
+from wsis.declare.settings import flatten
 from wsis.declare.scale import load_scale
 from wsis.methods.baiseg.declared import EXTRACTION
 from wsis.methods.baiseg.spec import BaisegSpec

@@ -17,6 +17,7 @@ from wsis.declare.load import ROOT, DeclarationError, load_recipe, merged, parse
 from wsis.declare.proportions import keep_proportions
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
+from wsis.declare.settings import flatten
 from wsis.declare.stages import of_stages, reading_of, stages
 from wsis.declare.table import Row, Table
 from wsis.methods import info_of
@@ -179,17 +180,6 @@ def _forked(
             row = scale.fork.set if warmup.row is None else warmup.row
             return laid(laid(tree, row), overrides) | {"init": {"parent": parent.id}}, parent
     raise DeclarationError(f"{where}: the scale declares no warm-up of {tree['method']} for '{supervision}'")
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested or dotted dictionaries as one dictionary with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] = ()) -> tuple[str, ...]:
