@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from wsis.data.places import Roots, run_root, salient_place
+from wsis.declare.rate import doubts
 from wsis.declare.recipe import Recipe
 from wsis.engine.devices import lease, visible_devices
 from wsis.engine.execute import Job, RunOptions, execute
@@ -48,6 +49,9 @@ def train_runs(
     failed: dict[str, str] = {}
     if not todo:
         return
+    for run in todo if plan.overrides else ():
+        for doubt in doubts(plan.runs[run].recipe):
+            print(f"{run}: warning: {doubt}", file=sys.stderr, flush=True)
     set_threads(options.threads)
     accelerator = options.accelerator or ("cuda" if torch.cuda.is_available() else "cpu")
     wanted = max(_wanted(plan.runs[run].recipe, accelerator, options) for run in todo)
