@@ -22,8 +22,9 @@ from wsis.bench.calibrate import known_unit
 from wsis.carried import carried
 from wsis.configuration import entries, known, overrides, seeds
 from wsis.declare.rate import doubts
-from wsis.errors import WsisError
+from wsis.errors import WsisError, nearest_first
 from wsis.estimate import seconds_of, spoken
+from wsis.naming import table_of
 from wsis.plan import Plan, make_plan
 from wsis.watch import Watch, shown_runs
 from wsis.work import HEADLINE, Work, tables_of, targets, work
@@ -46,8 +47,10 @@ def reproduce(names: Sequence[str], scale: str, cores: int, words: Sequence[str]
     chosen, over = seeds(config), overrides(config)
     unit = known_unit(results)
     plan = make_plan(scale, chosen, over, unit=unit)
+    names = [name if table_of(name, plan.tables) is None else name.replace("/", "_") for name in names]
     if unknown := [name for name in names if name not in targets(plan) and "/" not in name]:
-        raise WsisError(f"no target {', '.join(unknown)} (there are: {', '.join(targets(plan))})")
+        there = nearest_first(unknown[0], targets(plan))
+        raise WsisError(f"no target {', '.join(unknown)} (there are: {there})")
     todo = work(plan, tables_of(plan, names), results, cores)
     if todo.trainings and plan.scale.cost.step is not None and unit is None:
         plan = make_plan(scale, chosen, over, unit=_calibrated(results))

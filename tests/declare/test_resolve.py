@@ -5,8 +5,8 @@ import pytest
 from wsis.declare.load import DeclarationError, load_tables, merged, parse
 from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.declare.resolve import deviations, laid, resolve, with_seed
-from wsis.declare.settings import flatten
 from wsis.declare.scale import load_scale
+from wsis.declare.settings import flatten
 
 
 @pytest.fixture(scope="module")

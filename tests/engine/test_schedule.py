@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.declare.rate import doubts, learning_rate
+from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.engine.schedule import build_optimizer, set_learning_rate
 from wsis.methods.base import Method
 

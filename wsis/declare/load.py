@@ -55,9 +55,7 @@ def parse(kind: type[S], tree: Any, where: str) -> S:
     try:
         return kind.model_validate_json(json.dumps(tree))
     except ValidationError as error:
-        raise DeclarationError(
-            f"{where}: " + "; ".join(complaint(kind, e) for e in error.errors())
-        ) from None
+        raise DeclarationError(f"{where}: " + "; ".join(complaint(kind, e) for e in error.errors())) from None
     except TypeError:
         key, given = unfit(tree) or ("(top level)", type(tree).__name__)
         raise DeclarationError(

@@ -31,7 +31,7 @@ def learning_rate(schedule: ScheduleSpec, iteration: int) -> float:
 
 
 def doubts(recipe: Recipe) -> list[str]:
-    """A sentence for each warm-up above a third of the schedule, and for a peak below half of `schedule.lr`."""
+    """What is odd: warm-ups above a third of the schedule, a peak below half of `schedule.lr`."""
     settled = recipe.settled()
     schedule, total = settled.schedule, settled.schedule.total
     if not total:

@@ -185,9 +185,7 @@ def _forked(
     raise DeclarationError(f"{where}: the scale declares no warm-up of {tree['method']} for '{supervision}'")
 
 
-def _over(
-    tree: dict[str, Any], usual: dict[str, Any], fork: Overrides, users: Overrides
-) -> dict[str, Any]:
+def _over(tree: dict[str, Any], usual: dict[str, Any], fork: Overrides, users: Overrides) -> dict[str, Any]:
     """What a fork sets on `tree`, then the user. Its warm-ups are those of a schedule that it has itself."""
     over = laid(laid(tree, fork), users)
     shorten_warmups(over, laid(usual, fork), users, {*WARMUPS} & {*flatten(fork)})

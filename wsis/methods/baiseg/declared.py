@@ -37,7 +37,7 @@ def stages(recipe: Recipe) -> Stages | None:
 def keep_proportions(
     tree: dict[str, Any], published: Recipe, scale: dict[str, Any], user: dict[str, Any]
 ) -> None:
-    """The contrast's warm-up keeps its share of the run; one of the scale's does where the user shortens it."""
+    """The contrast's warm-up keeps its share; the scale's own does where the user shortens the run."""
     key, whole = "baiseg.contrast_warmup", _total(tree["schedule"])
     if key in user:
         return
