@@ -62,6 +62,9 @@ def by_id(word: str, ids: Iterable[str]) -> str | None:
     if word in there:
         return word
     fits = [id for id in there if id.startswith(word) or id.rpartition("-")[2].startswith(word)]
+    if not word or not fits:
+        return None
     if len(fits) > 1:
-        raise WsisError(f"{word}: {len(fits)} runs begin with it: {', '.join(fits)}")
-    return fits[0] if fits and word else None
+        more = ", ..." if len(fits) > 6 else ""
+        raise WsisError(f"{word}: {len(fits)} runs begin with it: {', '.join(fits[:6])}{more}")
+    return fits[0]

@@ -71,22 +71,25 @@ def measured(
     A word that is no run's name is left for the measures, which have keys of their own.
     """
     from wsis.measures.registry import sets
+    from wsis.measures.wanted import wanted
     from wsis.naming import table_of
-    from wsis.runs import DEFAULT, Chosen
+    from wsis.runs import DEFAULT, choose, of_plan
 
-    plan, given = planned(scale or DEFAULT, seeds, overrides), bool(scale or seeds or overrides)
+    fixed = bool(seeds or overrides)
+    plan, given = planned(scale or DEFAULT, seeds, overrides), bool(scale) or fixed
     keys = [table_of(word, plan.tables) or word for word in words]
     common = [key for key in keys if key in sets() or (given and key in plan.tables)]
+    known = {key for cases in wanted(plan, plan.tables).values() for key in cases}
+    own = [key for key in keys if key in known]
     groups: list[tuple[Chosen, list[str]]] = []
-    left = []
-    for word in (key for key in keys if key not in common):
+    for word in (key for key in keys if key not in common and key not in own):
         try:
-            for each in chosen([word], results, scale, seeds, overrides):
+            for each in choose([word], results, plan if given else None, fixed):
                 groups.append((each, [*common, *([word] if word in plan.tables else each.ids)]))
         except WsisError:
             if ":" in word or word in plan.tables:
                 raise
-            left.append(word)
-    if left or not groups:
-        groups.append((Chosen(plan, [], results), [*common, *left]))
+            own.append(word)
+    if own or not groups:
+        groups.append((of_plan(plan, own, results), [*common, *own]))
     return groups

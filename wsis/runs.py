@@ -112,28 +112,35 @@ def choose(
     tables are those of `planned`. anew: they are what is to be trained, with all that it needs.
     """
     if planned and all(word in planned.runs for word in words):
-        return [Chosen(planned, list(words), results)]
+        return [of_plan(planned, words, results)]
     there = list(all_found(results, planned.scale.name if planned else None))
     plan = planned or make_plan(DEFAULT)
     runs: dict[tuple[str, ...], list[Found]] = {}
-    of_plan: list[str] = []
+    ids: list[str] = []
     for word in words:
         if hits := _existing(word, there, plan, fixed or anew):
             for hit in hits:
                 runs.setdefault(hit.made_with, []).append(hit)
         elif is_row(word, plan.tables):
-            ids = row_runs(plan, word)
-            of_plan += plan.with_needed(ids) if anew else ids
+            shown = row_runs(plan, word)
+            ids += plan.with_needed(shown) if anew else shown
         elif id := by_id(word, plan.runs):
-            of_plan.append(id)
+            ids.append(id)
         else:
             names = nearest_first(word, [*(run.id for run in there), *plan.tables, *plan.runs]).split(", ")
             raise WsisError(
                 f"no run {word} at scale {plan.scale.name} with these seeds (the nearest are:"
                 f" {', '.join(names[:4])}); see `wsis runs` and `wsis plan`"
             )
-    chosen = [Chosen(plan, list(dict.fromkeys(of_plan)), results)] if of_plan else []
+    chosen = [of_plan(plan, ids, results)] if ids else []
     return [_chosen(group) for group in runs.values()] + chosen
+
+
+def of_plan(plan: Plan, ids: Sequence[str], results: Path) -> Chosen:
+    """Runs of a plan, with the roots that the first of them that exists was trained with."""
+    folders = (results / plan.scale.name / "runs" / id for id in ids)
+    roots = next((roots for folder in folders if (roots := roots_of(folder))), None)
+    return Chosen(plan, list(dict.fromkeys(ids)), results, roots)
 
 
 def _existing(word: str, there: list[Found], plan: Plan, fixed: bool) -> list[Found]:
