@@ -38,6 +38,7 @@ def test_entries_are_read_as_yaml():
     ("names", "entries", "complaint"),
     [
         (["boxinst_99"], [], "no target boxinst_99 .*there are: boxinst_"),
+        (["boxinst/99"], [], "no target boxinst/99"),
         ([], ["scal=tiny"], "unknown configuration: scal"),
         ([], ["seeds"], "seeds: expected key=value"),
         ([], ["seeds=a"], "expected whole numbers"),

@@ -146,3 +146,12 @@ def test_a_plans_runs_know_their_roots(plan, tmp_path):
     begin(plan, id, tmp_path, {"coco": str(tmp_path)})
     assert of_plan(plan, [id], tmp_path).roots == {"coco": str(tmp_path)}
     assert of_plan(plan, [id], tmp_path / "other").roots is None
+
+
+def test_runs_whose_settings_are_refused_now_are_told_and_left_out(plan, tmp_path, capsys):
+    first, second = list(plan.runs)[:2]
+    begin(plan, first, tmp_path)
+    path = begin(plan, second, tmp_path) / "recipe.json"
+    path.write_text(path.read_text().replace('"set": {}', '"set": {"gone": 1}'))
+    assert [line["id"] for line in listed([], tmp_path, None)] == [first]
+    assert "gone: unknown key" in capsys.readouterr().err

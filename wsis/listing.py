@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,11 @@ def listed(words: Sequence[str], results: Path, scale: str | None) -> list[dict[
     """What is to be said of the runs that words name (`wsis.naming`); of all where there are none."""
     lines = []
     for group in groups(all_found(results, scale)):
-        plan = plan_of(group)
+        try:
+            plan = plan_of(group)
+        except WsisError as error:
+            print(f"{group[0].folder}: its settings are refused now: {error}", file=sys.stderr)
+            continue
         named = {id for word in words for id in _ids(word, plan, group)}
         lines += [_line(run, plan) for run in group if run.id in named or not words]
     return lines

@@ -48,7 +48,10 @@ def reproduce(names: Sequence[str], scale: str, cores: int, words: Sequence[str]
     unit = known_unit(results)
     plan = make_plan(scale, chosen, over, unit=unit)
     names = [name if table_of(name, plan.tables) is None else name.replace("/", "_") for name in names]
-    if unknown := [name for name in names if name not in targets(plan) and "/" not in name]:
+    papers = {table.paper for table in plan.tables.values()}
+    if unknown := [
+        name for name in names if name not in targets(plan) and name.partition("/")[0] in {name, *papers}
+    ]:  # all others with a slash are files
         there = nearest_first(unknown[0], targets(plan))
         raise WsisError(f"no target {', '.join(unknown)} (there are: {there})")
     todo = work(plan, tables_of(plan, names), results, cores)

@@ -64,7 +64,7 @@ def found(folder: Path) -> Found:
         scale, recipe, asked = tree["scale"], tree["recipe"], tree.get("asked", {})
         roots = {name: path for name, path in (asked.get("data_root") or {}).items() if Path(path).exists()}
         settings = dict(asked.get("set", {}))
-        run = Found(folder.parents[2], scale, tree["id"], recipe["seed"], settings, roots or None)
+        run = Found(folder.parents[2], scale, tree["id"], int(recipe["seed"]), settings, roots or None)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         raise WsisError(f"{path}: not the recipe of a run (id, scale, recipe, asked)") from None
     if run.folder != folder:
