@@ -40,7 +40,7 @@ def listed(words: Sequence[str], results: Path, scale: str | None) -> list[dict[
 def _ids(word: str, plan: Plan, runs: Sequence[Found]) -> list[str]:
     """The runs of one plan that a word names; [] where it names none of them."""
     if is_row(word, plan.tables):
-        key, label, seed = row_of(plan, word)
+        key, label, seed = row_of(plan.tables, word)
         cells = {(key, row) for row in plan.tables[key].labels if label in (None, row)}
         return [
             run.id

@@ -8,8 +8,9 @@ boxinst/3:projection@61                  one of them
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
+from wsis.declare.table import Table
 from wsis.errors import WsisError, nearest_first
 from wsis.plan import Plan
 
@@ -24,12 +25,12 @@ def is_row(word: str, tables: Collection[str]) -> bool:
     return table_of(word.partition(":")[0], tables) is not None
 
 
-def row_of(plan: Plan, word: str) -> tuple[str, str | None, int | None]:
+def row_of(tables: Mapping[str, Table], word: str) -> tuple[str, str | None, int | None]:
     """(table, row, seed) of a word that `is_row`; None for all. WsisError where there is no such row."""
     place, colon, rest = word.partition(":")
-    key = table_of(place, plan.tables)
+    key = table_of(place, tables)
     assert key is not None
-    labels = plan.tables[key].labels
+    labels = tables[key].labels
     if not colon:
         return key, None, None
     label, at, seed = rest.strip(), "", ""
@@ -45,7 +46,7 @@ def row_of(plan: Plan, word: str) -> tuple[str, str | None, int | None]:
 
 def row_runs(plan: Plan, word: str) -> list[str]:
     """The plan's runs of a word that `is_row`; WsisError where there are none."""
-    key, label, seed = row_of(plan, word)
+    key, label, seed = row_of(plan.tables, word)
     if label is None:
         return plan.wanted([key])
     runs = plan.row_runs(key, label)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wsis.declare.load import load_tables
 from wsis.errors import WsisError, nearest_first
 from wsis.files import read_json
 from wsis.naming import by_id, is_row, row_of, row_runs
@@ -114,25 +115,27 @@ def choose(
     if planned and all(word in planned.runs for word in words):
         return [of_plan(planned, words, results)]
     there = list(all_found(results, planned.scale.name if planned else None))
-    plan = planned or make_plan(DEFAULT)
+    tables, plan = load_tables(), planned
     runs: dict[tuple[str, ...], list[Found]] = {}
     ids: list[str] = []
     for word in words:
-        if hits := _existing(word, there, plan, fixed or anew):
+        if hits := [] if is_row(word, tables) and (fixed or anew) else _existing(word, there, planned, fixed):
             for hit in hits:
                 runs.setdefault(hit.made_with, []).append(hit)
-        elif is_row(word, plan.tables):
+            continue
+        plan = plan or make_plan(DEFAULT)
+        if is_row(word, tables):
             shown = row_runs(plan, word)
             ids += plan.with_needed(shown) if anew else shown
         elif id := by_id(word, plan.runs):
             ids.append(id)
         else:
-            names = nearest_first(word, [*(run.id for run in there), *plan.tables, *plan.runs]).split(", ")
+            names = nearest_first(word, [*(run.id for run in there), *tables, *plan.runs]).split(", ")
             raise WsisError(
                 f"no run {word} at scale {plan.scale.name} with these seeds (the nearest are:"
                 f" {', '.join(names[:4])}); see `wsis runs` and `wsis plan`"
             )
-    chosen = [of_plan(plan, ids, results)] if ids else []
+    chosen = [of_plan(plan, ids, results)] if plan and ids else []
     return [_chosen(group) for group in runs.values()] + chosen
 
 
@@ -143,25 +146,25 @@ def of_plan(plan: Plan, ids: Sequence[str], results: Path) -> Chosen:
     return Chosen(plan, list(dict.fromkeys(ids)), results, roots)
 
 
-def _existing(word: str, there: list[Found], plan: Plan, fixed: bool) -> list[Found]:
+def _existing(word: str, there: list[Found], planned: Plan | None, fixed: bool) -> list[Found]:
     """Those of the runs `there`, or the one in a folder, that a word means; [] where it means none."""
-    if is_row(word, plan.tables):
-        return [] if fixed else _of_row(word, there, plan)
+    if is_row(word, load_tables()):
+        return _of_row(word, there, planned)
     if (Path(word) / "recipe.json").is_file():
         return [found(Path(os.path.abspath(word)))]
-    if fixed and word in plan.runs:
+    if fixed and planned and word in planned.runs:
         return []
     fits = {run.id: run for run in there}
     id = by_id(word, fits)
     return [fits[id]] if id else []
 
 
-def _of_row(word: str, there: list[Found], plan: Plan) -> list[Found]:
-    """The runs of a row or table: those of the scale and settings of `plan`, or else the only ones there are.
+def _of_row(word: str, there: list[Found], planned: Plan | None) -> list[Found]:
+    """The runs of a row or table: those of the plan that is asked for, or else the only ones there are.
 
     WsisError where there are runs of several other plans.
     """
-    seed = row_of(plan, word)[2]
+    seed = row_of(load_tables(), word)[2]
     hits = []
     for group in groups(run for run in there if seed in (None, run.seed)):
         try:
@@ -170,7 +173,7 @@ def _of_row(word: str, there: list[Found], plan: Plan) -> list[Found]:
             continue  # not at its scale
         if its := [run for run in group if run.id in ids]:
             hits.append(its)
-    same = [its for its in hits if (its[0].scale, its[0].settings) == (plan.scale.name, plan.overrides)]
+    same = [its for its in hits if planned and its[0].settings == planned.overrides]
     if len(hits) > 1 and len(same) != 1:
         made = "; ".join(
             f"{its[0].id} at {its[0].scale} with {its[0].settings or 'no settings'}" for its in hits
