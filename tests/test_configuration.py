@@ -25,6 +25,7 @@ from wsis.errors import WsisError
         ({"scale": 5}, "scale=5: expected the name of a scale"),
         ({"weights": 5}, "expected imagenet"),
         ({"data_root": ["a"]}, "expected a path"),
+        ({"data_root": 2017}, "expected a path"),
         ({"gpu": 1}, "unknown configuration: gpu .there are: gpus, "),
     ],
 )

@@ -32,7 +32,7 @@ def _whole(value: Any, least: int = 0) -> bool:
 KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "scale": ("the name of a scale such as tiny", lambda value: isinstance(value, str)),
     "seeds": ("whole numbers such as [11,12]", lambda value: isinstance(value, int | list | str)),
-    "data_root": ("a path, or coco=PATH,voc=PATH", lambda value: isinstance(value, int | str | Mapping)),
+    "data_root": ("a path, or coco=PATH,voc=PATH", lambda value: isinstance(value, str | Mapping)),
     "weights": ("imagenet, none or the path of a file", lambda value: isinstance(value, str)),
     "set": ("keys of a recipe such as {schedule.lr: 0.001}", lambda value: isinstance(value, Mapping)),
     "gpus": ("a whole number from 0 on", _whole),
