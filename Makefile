@@ -9,7 +9,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc)
 SCALE ?= tiny
 TARGET ?= headline
-CONFIG ?=# more --config entries, e.g. CONFIG="data_root=/data/coco"
+CONFIG ?=# more --config entries, e.g. CONFIG='gpus=0 set={"schedule.lr":1e-3}'
 UV_VERSION := 0.13.8
 
 VENV := .venv
@@ -25,6 +25,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The certificates that the machine trusts, as pip does, also behind a company's proxy.
 export UV_SYSTEM_CERTS ?= 1
+# Recipes read it from the environment, where the shell leaves its quotes and braces alone.
+export CONFIG
 # One thread a process: the workflow runs as many processes as there are cores.
 export OMP_NUM_THREADS := 1
 # uv installs sources alone. Without bytecode beside them every process compiles what it imports: five seconds
@@ -102,13 +104,13 @@ lint: $(STAMP)
 
 # A failed job does not lose the others' results: the report then shows what there is.
 reproduce: $(STAMP)
-	@$(BIN)/wsis reproduce --scale $(SCALE) --cores $(CORES) $(TARGET) $(CONFIG)
+	@$(BIN)/wsis reproduce --scale $(SCALE) --cores $(CORES) --config "$$CONFIG" $(TARGET)
 
 smoke: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) -- smoke
 
 report: $(STAMP)
-	$(BIN)/snakemake --quiet all --cores 1 --config scale=$(SCALE) $(CONFIG) -- report
+	@set -f; $(BIN)/snakemake --quiet all --cores 1 --config scale=$(SCALE) $$CONFIG -- report
 
 clean:
 	find results reports -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} + 2>/dev/null || true

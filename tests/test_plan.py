@@ -10,7 +10,7 @@ import pytest
 from wsis.data.places import shapes_root
 from wsis.declare.recipe import ModelSpec, Recipe
 from wsis.plan import make_plan, missing_part
-from wsis.show import plan_as_json, tables_as_json
+from wsis.show import plan_as_json, show_plan, show_table, tables_as_json
 
 
 @pytest.fixture(scope="module", params=["smoke", "tiny", "mini", "paper"])
@@ -136,7 +136,7 @@ def test_tables_as_json_are_what_the_readme_says(plan):
 
 
 def test_plan_as_json_adds_up(plan):
-    tree = json.loads(json.dumps(plan_as_json(plan)))
+    tree = json.loads(json.dumps(plan_as_json(plan, list(plan.tables))))
     assert tree["totals"]["runs"] == len(plan.runs) == len(tree["runs"])
     assert tree["totals"]["device_hours"] == pytest.approx(sum(run["device_hours"] for run in tree["runs"]))
     served = {(row["table"], row["row"]) for run in tree["runs"] for row in run["rows"]}
@@ -145,6 +145,24 @@ def test_plan_as_json_adds_up(plan):
     assert not served & absent
     trained = {(t.key, r.label) for t in plan.tables.values() for r in t.rows if r.kind == "train"}
     assert served | absent == trained
+
+
+def test_a_table_alone_has_its_runs_and_their_jobs(plan):
+    tree = plan_as_json(plan, ["boxinst/3"])
+    runs = plan.with_needed(plan.wanted(["boxinst/3"]))
+    assert [run["id"] for run in tree["runs"]] == runs and len(runs) < len(plan.runs)
+    assert sorted(run for job in tree["jobs"] for run in job["runs"]) == sorted(runs)
+    assert {entry["table"] for entry in tree["absent"]} <= {"boxinst/3"}
+
+
+def test_listings_keep_ids_whole(plan, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    show_plan(plan, ["boxinst/3"])
+    show_table(plan, "boxinst/3")
+    text = capsys.readouterr().out
+    seed = plan.seeds_of("boxinst")[0]
+    for label in plan.tables["boxinst/3"].labels:
+        assert text.count(plan.row_runs("boxinst/3", label)[seed]) >= 2
 
 
 def test_planning_and_the_workflow_import_no_heavy_library():

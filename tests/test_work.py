@@ -9,7 +9,7 @@ import pytest
 from wsis.errors import WsisError
 from wsis.files import write_json
 from wsis.plan import make_plan
-from wsis.work import read_work, tables_of, targets, work, write_work
+from wsis.work import named_tables, read_work, tables_of, targets, work, write_work
 
 TABLES = ["boxinst/1a", "boxinst/3"]
 
@@ -36,6 +36,14 @@ def trained(todo):
 
 def evaluated(todo):
     return [run for job in todo.evaluations for run in job.runs]
+
+
+def test_tables_are_named_in_both_ways_and_by_targets(plan):
+    assert named_tables(plan, ["boxinst_3", "boxinst/1a"]) == TABLES
+    assert named_tables(plan, ["all"]) == list(plan.tables)
+    assert {key.split("/")[0] for key in named_tables(plan, ["boxinst"])} == {"boxinst"}
+    with pytest.raises(WsisError, match=r"no table or target 'boxinst3' .*nearest are: boxinst_3"):
+        named_tables(plan, ["boxinst3"])
 
 
 def test_nothing_is_left_of_finished_results(plan, tmp_path):

@@ -12,18 +12,23 @@ import typer
 from wsis import __version__
 from wsis.commands.bench import bench_app
 from wsis.commands.data import data_app
-from wsis.commands.model import RunDeviceOption, evaluate_files, evaluate_folders, model_app, run_folder
+from wsis.commands.model import RunDeviceOption, evaluate_files, evaluate_folders, model_app, run_folders
 from wsis.commands.report import report_app
+from wsis.configuration import split
 from wsis.errors import WsisError
 from wsis.options import (
     RESULTS,
     AcceleratorOption,
     JsonOption,
+    MaybeRunsArgument,
+    OfRunOption,
     ResultsOption,
     RootOption,
+    RunsArgument,
     ScaleOption,
     SeedsOption,
     SetOption,
+    chosen,
     planned,
 )
 
@@ -63,17 +68,21 @@ def common(
 
 @app.command()
 def plan(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="tables, papers or other targets; default: all there is")
+    ] = None,
     scale: ScaleOption = "tiny",
     seeds: SeedsOption = None,
     set_: SetOption = None,
-    data_root: RootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What there is to run: runs, the rows each serves, parents, device-hours and disk."""
+    """What there is to run: runs, the rows each serves, parents, time by table and disk."""
     from wsis.show import plan_as_json, show_plan
+    from wsis.work import named_tables
 
-    chosen = planned(scale, seeds, set_)
-    print(json.dumps(plan_as_json(chosen), indent=1)) if as_json else show_plan(chosen)
+    asked = planned(scale, seeds, set_)
+    tables = named_tables(asked, words or ["all"])
+    print(json.dumps(plan_as_json(asked, tables), indent=1)) if as_json else show_plan(asked, tables)
 
 
 @app.command()
@@ -84,13 +93,16 @@ def reproduce(
     ] = None,
     scale: ScaleOption = "tiny",
     cores: Annotated[int | None, typer.Option(help="default: all that this process may use")] = None,
-    config: Annotated[list[str] | None, typer.Option(help="key=value, e.g. seeds=[31]")] = None,
+    config: Annotated[
+        list[str] | None, typer.Option(help="key=value, e.g. seeds=[31]; several with blanks")
+    ] = None,
 ) -> None:
     """Train, evaluate and render targets (default: the headline tables): a line for every finished row."""
     from wsis.estimate import core_count
     from wsis.reproduce import reproduce as follow
 
-    entries = [*(config or []), *(word for word in words or [] if "=" in word)]
+    entries = [entry for text in config or [] for entry in split(text)]
+    entries += [word for word in words or [] if "=" in word]
     names = [word for word in words or [] if "=" not in word]
     raise typer.Exit(follow(names, scale, cores or core_count(), entries, RESULTS))
 
@@ -103,33 +115,48 @@ def tables(
     """Every declared table with its rows, recipes and published values."""
     from wsis.show import show_tables, tables_as_json
 
-    chosen = planned(scale, None, None)
-    print(json.dumps(tables_as_json(chosen), indent=1)) if as_json else show_tables(chosen)
+    asked = planned(scale, None, None)
+    print(json.dumps(tables_as_json(asked), indent=1)) if as_json else show_tables(asked)
 
 
 @app.command()
 def show(
-    what: Annotated[str, typer.Argument(help="a table (<paper>/<table>) or a run id")],
-    scale: ScaleOption = "tiny",
+    what: Annotated[str, typer.Argument(help="a table, or a run: its id, its folder or 'TABLE:ROW@SEED'")],
+    scale: OfRunOption = None,
     seeds: SeedsOption = None,
     set_: SetOption = None,
+    results: ResultsOption = RESULTS,
 ) -> None:
     """One table as declared, or one run's whole recipe and how it deviates from the paper's."""
+    from wsis.declare.load import load_tables
+    from wsis.naming import table_of
     from wsis.show import show_run, show_table
 
-    chosen = planned(scale, seeds, set_)
-    if what in chosen.tables:
-        show_table(chosen, what)
-    elif what in chosen.runs:
-        show_run(chosen.runs[what])
-    else:
-        raise WsisError(f"'{what}' is neither a table ({', '.join(chosen.tables)}) nor a run at {scale}")
+    if key := table_of(what, load_tables()):
+        return show_table(planned(scale or "tiny", seeds, set_), key)
+    for group in chosen([what], results, scale, seeds, set_):
+        for id in group.ids:
+            show_run(group.plan.runs[id])
+
+
+@app.command("runs")
+def list_runs(
+    words: Annotated[list[str] | None, typer.Argument(help="as in other commands; default: all")] = None,
+    scale: Annotated[str | None, typer.Option("--scale", "-s", help="default: every scale")] = None,
+    results: ResultsOption = RESULTS,
+    as_json: JsonOption = False,
+) -> None:
+    """The runs that exist: what rows they serve, how far they are, and their main metrics."""
+    from wsis.listing import listed, show_runs
+
+    runs = listed(words or [], results, scale)
+    print(json.dumps(runs, indent=1)) if as_json else show_runs(runs)
 
 
 @app.command()
 def train(
-    ids: Annotated[list[str], typer.Argument(help="run ids, parents first")],
-    scale: ScaleOption = "tiny",
+    words: RunsArgument,
+    scale: OfRunOption = None,
     seeds: SeedsOption = None,
     set_: SetOption = None,
     data_root: RootOption = None,
@@ -142,7 +169,10 @@ def train(
     max_images: Annotated[int | None, typer.Option(help="images a device holds at once")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(help="between two checkpoints")] = 600.0,
 ) -> None:
-    """Train runs one after another, each with its predictions; finished ones are skipped."""
+    """Train runs one after another, each with its predictions; finished ones are skipped.
+
+    Ids are trained in the order given, parents first. Rows and tables are trained with all that they need.
+    """
     from wsis.engine.execute import RunOptions
     from wsis.engine.run import train_runs
     from wsis.engine.train import TrainOptions
@@ -150,18 +180,19 @@ def train(
     if cores and not threads:
         threads = max(1, cores // (devices or 1))
     options = RunOptions(accelerator, devices, threads, workers, TrainOptions(max_images, checkpoint_seconds))
-    train_runs(planned(scale, seeds, set_), ids, results, data_root, options)
+    for group in chosen(words, results, scale, seeds, set_, anew=True):
+        train_runs(group.plan, group.ids, group.results, data_root or group.roots, options)
 
 
 @app.command()
 def evaluate(
-    ids: Annotated[list[str] | None, typer.Argument(help="run ids of the plan, or folders of runs")] = None,
+    words: MaybeRunsArgument = None,
     data: Annotated[Path | None, typer.Option(help="another root to evaluate on")] = None,
     predictions: Annotated[Path | None, typer.Option(help="any COCO results, without a run")] = None,
     annotations: Annotated[Path | None, typer.Option(help="the COCO file of their images")] = None,
     protocol: Annotated[str, typer.Option(help="of --predictions: coco, voc, class-agnostic")] = "coco",
     device: RunDeviceOption = None,
-    scale: ScaleOption = "tiny",
+    scale: OfRunOption = None,
     seeds: SeedsOption = None,
     set_: SetOption = None,
     data_root: RootOption = None,
@@ -174,22 +205,23 @@ def evaluate(
     """
     if predictions or annotations:
         evaluate_files(predictions, annotations, protocol)
-    elif data or any((Path(id) / "recipe.json").exists() for id in ids or []):
-        evaluate_folders([run_folder(id, results) for id in ids or []], data, device)
-    elif not ids:
+    elif not words:
         raise WsisError("evaluate what? Give runs, or --predictions FILE --annotations FILE")
+    elif data or any((Path(word) / "recipe.json").exists() for word in words):
+        evaluate_folders([folder for word in words for folder in run_folders(word, results)], data, device)
     else:
         from wsis.jobs import evaluate_runs
 
-        evaluate_runs(planned(scale, seeds, set_), ids, results, data_root)
+        for group in chosen(words, results, scale, seeds, set_):
+            evaluate_runs(group.plan, group.ids, group.results, data_root or group.roots)
 
 
 @app.command()
 def submit(
-    run: Annotated[str, typer.Argument(help="run id")],
+    run: Annotated[str, typer.Argument(help="id, folder or 'TABLE:ROW@SEED' of a trained run")],
     image_info: Annotated[Path, typer.Argument(help="COCO's image_info_test-dev2017.json")],
     images: Annotated[Path, typer.Argument(help="the folder of its images, test2017")],
-    scale: ScaleOption = "paper",
+    scale: OfRunOption = None,
     name: Annotated[str | None, typer.Option(help="of the method; default: the run id")] = None,
     results: ResultsOption = RESULTS,
     accelerator: Annotated[str, typer.Option(help="cpu or cuda")] = "cuda",
@@ -197,16 +229,21 @@ def submit(
     """Predict test-dev with a trained run and pack the file that COCO's evaluation server takes."""
     from wsis.engine.submit import submit as predict_and_pack
 
-    print(predict_and_pack(results / scale / "runs" / run, image_info, images, name or run, accelerator))
+    folders = [folder for group in chosen([run], results, scale, None, None) for folder in group.folders]
+    if len(folders) != 1:
+        raise WsisError(
+            f"{run}: {len(folders)} runs ({', '.join(folder.name for folder in folders)}): name one"
+        )
+    print(predict_and_pack(folders[0], image_info, images, name or folders[0].name, accelerator))
 
 
 @app.command()
 def measure(
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="sets of measures, tables (PAPER/NUMBER), ids of what is measured; default: all"),
+        typer.Argument(help="sets of measures, tables, rows, ids of what is measured; default: all"),
     ] = None,
-    scale: ScaleOption = "tiny",
+    scale: OfRunOption = None,
     seeds: SeedsOption = None,
     set_: SetOption = None,
     data_root: RootOption = None,
@@ -215,14 +252,16 @@ def measure(
 ) -> None:
     """Measures of tables and figures: of trained runs, of images or of networks; nothing is trained."""
     from wsis.jobs import measure as measure_all
+    from wsis.options import measured
 
-    measure_all(planned(scale, seeds, set_), words or [], results, data_root, accelerator)
+    for group, asked in measured(words or [], results, scale, seeds, set_):
+        measure_all(group.plan, asked, group.results, data_root or group.roots, accelerator)
 
 
 @app.command()
 def pictures(
-    ids: Annotated[list[str], typer.Argument(help="ids of trained runs")],
-    scale: ScaleOption = "tiny",
+    words: RunsArgument,
+    scale: OfRunOption = None,
     seeds: SeedsOption = None,
     set_: SetOption = None,
     data_root: RootOption = None,
@@ -231,8 +270,9 @@ def pictures(
     """Sheets of pictures that show what trained runs do, after the papers' figures."""
     from wsis.picture_jobs import picture_runs
 
-    for path in picture_runs(planned(scale, seeds, set_), ids, results, data_root):
-        print(path)
+    for group in chosen(words, results, scale, seeds, set_):
+        for path in picture_runs(group.plan, group.ids, group.results, data_root or group.roots):
+            print(path)
 
 
 app.add_typer(report_app)

@@ -2,33 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import yaml
 
 from wsis.errors import WsisError, nearest_first
 
-KEYS = frozenset({"scale", "seeds", "data_root", "weights", "set", "gpus"})
+
+class _Numbers(yaml.SafeLoader):
+    """Safe loader that reads 1e-4 and 1e4 as numbers, as YAML 1.2 and JSON do; 1e4 is a whole one."""
+
+
+def _number(loader: _Numbers, node: yaml.ScalarNode) -> int | float:
+    value = float(loader.construct_scalar(node))
+    return int(value) if value.is_integer() else value
+
+
+_Numbers.add_implicit_resolver("!number", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), [*"-+0123456789"])
+_Numbers.add_constructor("!number", _number)
+
+
+def _whole(value: Any, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+# Key -> what it must be, and whether a value is that; each may be null.
+KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "scale": ("the name of a scale such as tiny", lambda value: isinstance(value, str)),
+    "seeds": ("whole numbers such as [11,12]", lambda value: isinstance(value, int | list | str)),
+    "data_root": ("a path, or coco=PATH,voc=PATH", lambda value: isinstance(value, str | Mapping)),
+    "weights": ("imagenet, none or the path of a file", lambda value: isinstance(value, str)),
+    "set": ("keys of a recipe such as {schedule.lr: 0.001}", lambda value: isinstance(value, Mapping)),
+    "gpus": ("a whole number from 0 on", _whole),
+}
 
 
 def known(config: Mapping[str, Any]) -> None:
-    """Raise WsisError for a key that the workflow does not have."""
-    for key in config:
+    """Raise WsisError for a key that the workflow does not have, and for a value of a wrong type."""
+    for key, value in config.items():
         if key not in KEYS:
             raise WsisError(f"unknown configuration: {key} (there are: {nearest_first(key, sorted(KEYS))})")
+        expected, fits = KEYS[key]
+        if value is not None and not fits(value):
+            raise WsisError(f"{key}={value}: expected {expected}")
+    seeds(config)
 
 
 def seeds(config: Mapping[str, Any]) -> tuple[int, ...] | None:
     """The seeds asked for: `seeds=11`, `seeds=[11,12]` or `seeds=11,12`; None for the scale's own."""
     given = config.get("seeds")
-    if given is None:
-        return None
+    return None if given is None else seeds_of(given, f"seeds={given}")
+
+
+def seeds_of(given: Any, said: str) -> tuple[int, ...]:
+    """Seeds as a number, a list or a text with commas; WsisError, which begins with `said`, for others."""
     words = given if isinstance(given, list) else str(given).split(",")
-    try:
-        return tuple(int(word) for word in words)
-    except ValueError:
-        raise WsisError(f"seeds={given}: expected whole numbers such as [11,12]") from None
+    if not words or not all(re.fullmatch(r"\s*\d+\s*", str(word)) for word in words):
+        raise WsisError(f"{said}: expected whole numbers from 0 on, such as 11,12,13")
+    numbers = [int(word) for word in words]
+    if twice := [number for number in numbers if numbers.count(number) > 1]:
+        raise WsisError(f"{said}: {twice[0]} is given twice")
+    return tuple(numbers)
 
 
 def overrides(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,6 +75,11 @@ def overrides(config: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
+def split(text: str) -> list[str]:
+    """'gpus=0 set={"schedule.lr": 1e-3}' -> its entries: blanks before a key of the configuration divide."""
+    return [part for part in re.split(rf"\s+(?=(?:{'|'.join(KEYS)})=)", text.strip()) if part]
+
+
 def entries(texts: Iterable[str], complaint: str) -> dict[str, Any]:
     """['seeds=[1]', 'a.b=none'] -> {"seeds": [1], "a.b": "none"}; values are read as YAML.
 
@@ -47,10 +88,19 @@ def entries(texts: Iterable[str], complaint: str) -> dict[str, Any]:
     values = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        if not equals:
+        if not (key and equals):
             raise WsisError(complaint.format(text))
-        values[key] = yaml.safe_load(value)
+        values[key] = read_value(value, text)
     return values
+
+
+def read_value(text: str, said: str) -> Any:
+    """The YAML value of `text`. Raises WsisError, which begins with `said`, where it is none."""
+    try:
+        return yaml.load(text, Loader=_Numbers)
+    except yaml.YAMLError as error:
+        reason = getattr(error, "problem", None) or error
+        raise WsisError(f"{said}: can't be read as YAML: {reason}") from None
 
 
 def typed(value: Any) -> Any:
@@ -59,4 +109,4 @@ def typed(value: Any) -> Any:
         return {key: typed(item) for key, item in value.items()}
     if isinstance(value, list):
         return [typed(item) for item in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    return read_value(value, value) if isinstance(value, str) else value

@@ -18,6 +18,7 @@ from wsis.files import read_json, write_json
 from wsis.measures.measure import Asked, Measured, MeasureSet, Subject
 from wsis.measures.registry import sets
 from wsis.plan import Plan
+from wsis.runs import roots_of
 
 
 def make_data(plan: Plan, results: Path, root: str | None = None) -> list[Path]:
@@ -170,12 +171,11 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
     report = build_report(plan, results)
     scale = plan.scale.name
     out = reports / scale
-    given = named_roots(data_root)
-    roots = {
-        id: run_root(recipe, results, scale, data_root)
-        for id in report.runs
-        if shapes_root(recipe := plan.runs[id].recipe) or recipe.data.dataset in given
-    }
+    roots = {}
+    for id in report.runs:
+        recipe, given = plan.runs[id].recipe, data_root or roots_of(results / scale / "runs" / id)
+        if shapes_root(recipe) or recipe.data.dataset in named_roots(given):
+            roots[id] = run_root(recipe, results, scale, given)
     out.mkdir(parents=True, exist_ok=True)
     write_metrics(report, results / scale / "metrics.csv")
     write_diff(report, out / "diff.json")

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wsis.configuration import entries
+from wsis.configuration import entries, seeds_of
 from wsis.errors import WsisError
 
 if TYPE_CHECKING:
     from wsis.plan import Plan
+    from wsis.runs import Chosen
 
 ScaleOption = Annotated[str, typer.Option("--scale", "-s", help="smoke, tiny, mini or paper")]
+OfRunOption = Annotated[
+    str | None, typer.Option("--scale", "-s", help="default: that of runs that exist, else tiny")
+]
+RUNS = typer.Argument(help="ids or what they begin with, folders, TABLE, 'TABLE:ROW', 'TABLE:ROW@SEED'")
+RunsArgument = Annotated[list[str], RUNS]
+MaybeRunsArgument = Annotated[list[str] | None, RUNS]
 SeedsOption = Annotated[str | None, typer.Option(help="e.g. 11,12,13; default: the scale's own")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="recipe.key=value, for every run")]
 RootOption = Annotated[
-    str | None, typer.Option("--data-root", help="PATH of the images (mini, paper), or coco=PATH,voc=PATH")
+    str | None,
+    typer.Option("--data-root", help="PATH of images, or coco=PATH,voc=PATH; default: the runs' own"),
 ]
 ResultsOption = Annotated[Path, typer.Option(help="where runs are written")]
 ReportsOption = Annotated[Path, typer.Option(help="where reports are written")]
@@ -32,11 +41,54 @@ def planned(scale: str, seeds: str | None, overrides: list[str] | None) -> Plan:
     from wsis.bench.calibrate import known_unit
     from wsis.plan import make_plan
 
-    chosen = None
-    if seeds:
-        try:
-            chosen = tuple(int(seed) for seed in seeds.split(","))
-        except ValueError:
-            raise WsisError(f"--seeds {seeds}: expected whole numbers such as 11,12,13") from None
+    chosen = seeds_of(seeds, f"--seeds {seeds}") if seeds is not None else None
     given = entries(overrides or [], "--set {}: expected recipe.key=value")
     return make_plan(scale, chosen, given, unit=known_unit(RESULTS))
+
+
+def chosen(
+    words: Sequence[str],
+    results: Path,
+    scale: str | None,
+    seeds: str | None,
+    overrides: list[str] | None,
+    anew: bool = False,
+) -> list[Chosen]:
+    """The runs that words name, by plans (`wsis.runs.choose`). The options may all be None."""
+    from wsis.runs import DEFAULT, choose
+
+    fixed = bool(seeds or overrides)
+    plan = planned(scale or DEFAULT, seeds, overrides) if scale or fixed else None
+    return choose(words, results, plan, fixed, anew)
+
+
+def measured(
+    words: Sequence[str], results: Path, scale: str | None, seeds: str | None, overrides: list[str] | None
+) -> list[tuple[Chosen, list[str]]]:
+    """What words of `wsis measure` mean, by plans: sets, tables and keys, runs' names among them.
+
+    A word that is no run's name is left for the measures, which have keys of their own.
+    """
+    from wsis.measures.registry import sets
+    from wsis.measures.wanted import wanted
+    from wsis.naming import table_of
+    from wsis.runs import DEFAULT, choose, of_plan
+
+    fixed = bool(seeds or overrides)
+    plan, given = planned(scale or DEFAULT, seeds, overrides), bool(scale) or fixed
+    keys = [table_of(word, plan.tables) or word for word in words]
+    common = [key for key in keys if key in sets() or (given and key in plan.tables)]
+    known = {key for cases in wanted(plan, plan.tables).values() for key in cases}
+    own = [key for key in keys if key in known]
+    groups: list[tuple[Chosen, list[str]]] = []
+    for word in (key for key in keys if key not in common and key not in own):
+        try:
+            for each in choose([word], results, plan if given else None, fixed):
+                groups.append((each, [*common, *([word] if word in plan.tables else each.ids)]))
+        except WsisError:
+            if ":" in word or word in plan.tables:
+                raise
+            own.append(word)
+    if own or not groups:
+        groups.append((of_plan(plan, own, results), [*common, *own]))
+    return groups

@@ -11,6 +11,7 @@ from wsis.declare.load import ROOT, load_tables
 from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve, with_seed
 from wsis.declare.scale import Scale, load_scale
+from wsis.declare.settings import check_settings
 from wsis.declare.table import Table
 from wsis.errors import WsisError, nearest_first
 from wsis.methods import heads, info_of
@@ -181,6 +182,7 @@ def make_plan(
     for the scale's nominal ones. Raises DeclarationError for what can't be resolved, or has no cost.
     """
     declared = load_scale(scale, root)
+    check_settings(overrides or {})
     plan = Plan(
         declared,
         tuple(seeds or dict.fromkeys(sum(declared.seeds_for.values(), declared.seeds))),

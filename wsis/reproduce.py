@@ -21,8 +21,10 @@ from typing import Any
 from wsis.bench.calibrate import known_unit
 from wsis.carried import carried
 from wsis.configuration import entries, known, overrides, seeds
-from wsis.errors import WsisError
+from wsis.declare.rate import doubts
+from wsis.errors import WsisError, nearest_first
 from wsis.estimate import seconds_of, spoken
+from wsis.naming import table_of
 from wsis.plan import Plan, make_plan
 from wsis.watch import Watch, shown_runs
 from wsis.work import HEADLINE, Work, tables_of, targets, work
@@ -45,14 +47,21 @@ def reproduce(names: Sequence[str], scale: str, cores: int, words: Sequence[str]
     chosen, over = seeds(config), overrides(config)
     unit = known_unit(results)
     plan = make_plan(scale, chosen, over, unit=unit)
-    if unknown := [name for name in names if name not in targets(plan) and "/" not in name]:
-        raise WsisError(f"no target {', '.join(unknown)} (there are: {', '.join(targets(plan))})")
+    names = [name if table_of(name, plan.tables) is None else name.replace("/", "_") for name in names]
+    papers = {table.paper for table in plan.tables.values()}
+    if unknown := [
+        name for name in names if name not in targets(plan) and name.partition("/")[0] in {name, *papers}
+    ]:  # all others with a slash are files
+        there = nearest_first(unknown[0], targets(plan))
+        raise WsisError(f"no target {', '.join(unknown)} (there are: {there})")
     todo = work(plan, tables_of(plan, names), results, cores)
     if todo.trainings and plan.scale.cost.step is not None and unit is None:
         plan = make_plan(scale, chosen, over, unit=_calibrated(results))
     call = [f"scale={scale}", *(word for word in words if not word.startswith("scale="))]
     seconds = None if plan.scale.cost.step is None else seconds_of(plan, todo, cores)
     print(opening(plan, names, todo, seconds, cores), flush=True)
+    for line in warnings_of(plan, todo):
+        print(f"warning: {line}", flush=True)
     log = results / scale / "logs" / "workflow.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     watch = Watch(plan, todo, results, seconds)
@@ -83,6 +92,18 @@ def opening(plan: Plan, names: Sequence[str], todo: Work, seconds: float | None,
     text = f"{', '.join(names)} at scale {plan.scale.name}: "
     text += f"{rows} rows of {len(todo.tables)} tables, {due} to train"
     return text if seconds is None else f"{text}; about {spoken(seconds)} on this machine ({cores} cores)"
+
+
+def warnings_of(plan: Plan, todo: Work) -> list[str]:
+    """What is doubtful about the schedules that the user's settings make, each with the runs that have it."""
+    having: dict[str, list[str]] = {}
+    for run in (run for job in todo.trainings for run in job.runs) if plan.overrides else ():
+        for doubt in doubts(plan.runs[run].recipe):
+            having.setdefault(doubt, []).append(run)
+    return [
+        f"{doubt} ({runs[0]}{f' and {len(runs) - 1} more' if runs[1:] else ''})"
+        for doubt, runs in having.items()
+    ]
 
 
 def failures(plan: Plan, todo: Work, log: Path) -> Iterator[str]:

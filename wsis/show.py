@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as Grid
 
 from wsis.declare.table import Row, Table
 from wsis.estimate import core_count, seconds_of, spoken
 from wsis.files import read_json
+from wsis.packing import pack
 from wsis.plan import Plan, Run
 from wsis.report.diff import compare, on_edge, read_reference
 from wsis.work import HEADLINE, targets, work
@@ -42,8 +45,9 @@ def _row_as_json(plan: Plan, table: Table, row: Row) -> dict[str, Any]:
     return {**words, "recipe": recipe, "published": table.published(row)}
 
 
-def plan_as_json(plan: Plan) -> dict[str, Any]:
-    """Runs, jobs and totals; what README.md documents as `wsis plan --json`."""
+def plan_as_json(plan: Plan, tables: Sequence[str]) -> dict[str, Any]:
+    """Runs, jobs and totals of tables (keys); what docs/formats.md documents as `wsis plan --json`."""
+    ids = _needed(plan, tables)
     runs = [
         {
             "id": run.id,
@@ -56,54 +60,67 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
             "disk_gb": run.disk_gb,
             "deviations": list(run.deviations),
         }
-        for run in plan.runs.values()
+        for run in (plan.runs[id] for id in ids)
     ]
+    jobs = plan.jobs if len(ids) == len(plan.runs) else pack(plan, tables)
     return {
         "scale": plan.scale.name,
         "seeds": list(plan.seeds),
         "runs": runs,
-        "jobs": [{"id": j.id, "runs": list(j.runs), "needs": list(j.needs)} for j in plan.jobs],
-        "absent": _absent(plan),
-        "totals": _totals(plan),
+        "jobs": [{"id": j.id, "runs": list(j.runs), "needs": list(j.needs)} for j in jobs],
+        "absent": _absent(plan, tables),
+        "totals": _totals(plan, ids),
         "assumptions": plan.scale.cost.model_dump(mode="json"),
     }
 
 
-def _absent(plan: Plan) -> list[dict[str, str]]:
+def _needed(plan: Plan, tables: Sequence[str]) -> list[str]:
+    """Ids of what tables show and of all that it needs; every run for all tables."""
+    return list(plan.runs if {*tables} == {*plan.tables} else plan.with_needed(plan.wanted(tables)))
+
+
+def _absent(plan: Plan, tables: Sequence[str]) -> list[dict[str, str]]:
     """Trained rows that can't run at this scale, and why."""
     return [
-        {"table": table.key, "row": row.label, "reason": reason}
-        for table in plan.tables.values()
-        for row in table.rows
-        if (reason := plan.row_reason(table.key, row.label)) and reason != "quoted"
+        {"table": key, "row": row.label, "reason": reason}
+        for key in tables
+        for row in plan.tables[key].rows
+        if (reason := plan.row_reason(key, row.label)) and reason != "quoted"
     ]
 
 
-def _totals(plan: Plan) -> dict[str, float]:
+def _totals(plan: Plan, ids: Sequence[str]) -> dict[str, float]:
+    runs = [plan.runs[id] for id in ids]
     return {
-        "runs": len(plan.runs),
-        "rows_served": len({tuple(cell) for run in plan.runs.values() for cell in run.rows}),
-        "device_hours": sum(run.device_hours for run in plan.runs.values()),
-        "disk_gb": sum(run.disk_gb for run in plan.runs.values()),
+        "runs": len(runs),
+        "rows_served": len({tuple(cell) for run in runs for cell in run.rows}),
+        "device_hours": sum(run.device_hours for run in runs),
+        "disk_gb": sum(run.disk_gb for run in runs),
     }
 
 
-def show_plan(plan: Plan) -> None:
-    """The run graph of each paper's first seed, totals over all, the assumptions, and what can't run yet."""
-    console = Console()
-    grid = Grid("run", "parent", "iterations", "hours", "rows served", title=f"scale {plan.scale.name}")
-    first = {plan.seeds_of(table.paper)[0] for table in plan.tables.values()}
-    for run in plan.runs.values():
-        if run.seed not in first:
-            continue
-        rows = ", ".join(f"{table} '{label}'" for table, label in run.rows) or "(warm-up)"
-        hours = f"{run.device_hours:.3g}"
-        grid.add_row(run.id, run.parent or "", str(run.iterations), hours, rows)
-    console.print(grid)
-    totals, cost = _totals(plan), plan.scale.cost
+def show_plan(plan: Plan, tables: Sequence[str]) -> None:
+    """The runs of tables (keys), each paper's first seed; time by table, totals, and what can't run yet."""
+    console, ids = Console(), _needed(plan, tables)
+    grid = Grid("run", "parent", "iterations", "time", "rows served", title=f"scale {plan.scale.name}")
+    first = {plan.seeds_of(plan.tables[key].paper)[0] for key in tables}
+    for run in (plan.runs[id] for id in ids if plan.runs[id].seed in first):
+        rows = [cell for cell in run.rows if cell[0] in tables] or run.rows
+        words = ", ".join(f"{table} '{label}'" for table, label in rows) or "(warm-up)"
+        grid.add_row(run.id, run.parent or "", str(run.iterations), spoken(run.device_hours * 3600), words)
+    print_whole(grid, 0, 1)
+    sums = Grid("table", "runs", "time", "rows not run", title="of all seeds, each table for itself")
+    for key in tables:
+        total, absent = _totals(plan, _needed(plan, [key])), len(_absent(plan, [key]))
+        sums.add_row(key, str(total["runs"]), spoken(total["device_hours"] * 3600), str(absent or ""))
+    console.print(sums)
+    totals, cost = _totals(plan, ids), plan.scale.cost
+    seeds = sorted({plan.runs[id].seed for id in ids})
+    jobs = plan.jobs if len(ids) == len(plan.runs) else pack(plan, tables)
     console.print(
-        f"seeds {', '.join(map(str, plan.seeds))}: {totals['runs']} runs in {len(plan.jobs)} jobs serve "
-        f"{totals['rows_served']} rows; {totals['device_hours']:.3g} device-hours, {totals['disk_gb']:.3g} GB"
+        f"seeds {', '.join(map(str, seeds))}: {totals['runs']} runs in {len(jobs)} jobs serve "
+        f"{totals['rows_served']} rows; {spoken(totals['device_hours'] * 3600)} of {cost.device}, "
+        f"{totals['disk_gb']:.3g} GB"
     )
     counted = cost.seconds_per_image or cost.step or {}
     what = "seconds" if cost.seconds_per_image else "units"
@@ -111,21 +128,33 @@ def show_plan(plan: Plan) -> None:
         f"assumed: {cost.device}, {what} a training image "
         f"{', '.join(f'{k} {v:g}' for k, v in counted.items())} ({cost.source})"
     )
-    for line in estimates(plan, HEADLINE, "all"):
+    named = {", ".join(tables): tables}
+    if {*tables} == {*plan.tables}:
+        named = {HEADLINE: targets(plan)[HEADLINE], "all": tables}
+    for line in estimates(plan, named):
         console.print(line)
-    for reason, count in Counter(entry["reason"] for entry in _absent(plan)).most_common():
-        console.print(f"not run: {count} rows: {reason}")
+    for reason, count in Counter(entry["reason"] for entry in _absent(plan, tables)).most_common():
+        console.print(f"not run: {count} rows: {reason}", markup=False)
 
 
-def estimates(plan: Plan, *names: str) -> list[str]:
-    """How long targets take from the beginning on this machine; empty at scales for other machines."""
+def print_whole(grid: Grid, *columns: int) -> None:
+    """Print a grid whose `columns` (of ids) are not cut or broken, wider than the terminal if need be."""
+    for index, column in enumerate(grid.columns):
+        column.overflow, column.no_wrap = "fold", index in columns
+    console = Console()
+    least = Measurement.get(console, console.options.update(max_width=10_000), grid).minimum
+    Console(width=max(console.width, least)).print(grid)
+
+
+def estimates(plan: Plan, named: Mapping[str, Sequence[str]]) -> list[str]:
+    """How long named tables take from the beginning on this machine; empty at scales for other machines."""
     if plan.scale.cost.step is None:
         return []
-    cores, there = core_count(), targets(plan)
+    cores = core_count()
     nominal = f", if a unit takes {plan.unit_seconds:g} s; to measure it: wsis bench calibrate"
     where = f"on this machine ({cores} cores){'' if plan.unit else nominal}"
-    todo = {name: work(plan, there[name], Path(), cores, anew=True) for name in names}
-    return [f"{name}: about {spoken(seconds_of(plan, todo[name], cores))} {where}" for name in names]
+    todo = {name: work(plan, tables, Path(), cores, anew=True) for name, tables in named.items()}
+    return [f"{name}: about {spoken(seconds_of(plan, todo[name], cores))} {where}" for name in named]
 
 
 def show_tables(plan: Plan) -> None:
@@ -134,7 +163,7 @@ def show_tables(plan: Plan) -> None:
     for table in plan.tables.values():
         trained = sum(row.kind == "train" for row in table.rows)
         grid.add_row(table.key, str(len(table.rows)), str(trained), str(len(table.claims)), table.title)
-    Console().print(grid)
+    print_whole(grid, 0)
 
 
 def show_table(plan: Plan, key: str) -> None:
@@ -143,11 +172,11 @@ def show_table(plan: Plan, key: str) -> None:
     grid = Grid("row", *table.header, "run", title=f"{key}: {table.title}", caption=table.caption)
     for row in table.rows:
         runs = plan.row_runs(key, row.label)
-        where = ", ".join(runs.values()) or plan.row_reason(key, row.label) or ""
+        where = "\n".join(runs.values()) or plan.row_reason(key, row.label) or ""
         label = f"{row.label} (ours)" if row.ours else row.label
         grid.add_row(label, *("" if v is None else f"{v:g}" for v in row.values), where)
     console = Console()
-    console.print(grid)
+    print_whole(grid, len(grid.columns) - 1)
     if table.measures:
         console.print(f"with measures of ours: {', '.join(table.measures)}")
     for claim in table.claims:
@@ -156,6 +185,7 @@ def show_table(plan: Plan, key: str) -> None:
 
 def show_run(run: Run) -> None:
     """A run's whole recipe as JSON, the rows it serves and its deviations from the paper's recipe."""
+    print(f"{run.id}, seed {run.seed}")
     print(json.dumps(run.recipe.model_dump(mode="json", exclude_none=True), indent=1))
     for table, label in run.rows:
         print(f"serves {table} '{label}'")

@@ -17,9 +17,10 @@ from pydantic import TypeAdapter
 from wsis.data.places import shapes_root
 from wsis.declare.load import load_figures
 from wsis.declare.stored import difference
-from wsis.errors import WsisError
+from wsis.errors import WsisError, nearest_first
 from wsis.files import read_json, write_json
 from wsis.measures.wanted import Measuring, todo
+from wsis.naming import table_of
 from wsis.packing import Job, pack, table_ranks
 from wsis.plan import Plan
 
@@ -59,6 +60,18 @@ def tables_of(plan: Plan, names: Iterable[str]) -> list[str]:
     """The tables of targets, in the papers' order; all for a name that is none, such as a file."""
     there = targets(plan)
     wanted = {key for name in names for key in there.get(name, plan.tables)}
+    return [key for key in plan.tables if key in wanted]
+
+
+def named_tables(plan: Plan, names: Iterable[str]) -> list[str]:
+    """Keys of the tables that targets and tables' names stand for, in the papers' order; else WsisError."""
+    there, wanted = targets(plan), set()
+    for name in names:
+        key = table_of(name, plan.tables)
+        if key is None and name not in there:
+            nearest = ", ".join(nearest_first(name, [*plan.tables, *there]).split(", ")[:4])
+            raise WsisError(f"no table or target '{name}' (the nearest are: {nearest})")
+        wanted |= {key} if key else {*there[name]}
     return [key for key in plan.tables if key in wanted]
 
 

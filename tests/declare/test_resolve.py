@@ -4,8 +4,9 @@ import pytest
 
 from wsis.declare.load import DeclarationError, load_tables, merged, parse
 from wsis.declare.recipe import Recipe, ScheduleSpec
-from wsis.declare.resolve import deviations, flatten, laid, resolve, with_seed
+from wsis.declare.resolve import deviations, laid, resolve, with_seed
 from wsis.declare.scale import load_scale
+from wsis.declare.settings import flatten
 
 
 @pytest.fixture(scope="module")
@@ -307,3 +308,61 @@ def test_a_users_settings_of_the_second_stage_leave_the_first_shared(tables):
 def test_what_boxcaseg_cannot_hold_is_refused_by_name(tables, key, value):
     with pytest.raises(DeclarationError, match=rf"boxcaseg/7, row 'PASCAL'.*(\n.*)*{key}"):
         at(tables, "boxcaseg/7", "PASCAL", "tiny", overrides={f"boxcaseg.{key}": value})
+
+
+SHARES = {  # table, row -> warm-ups that follow a schedule of the user's
+    ("boxinst/3", "projection + pairwise"): ("schedule.warmup", "loss.pairwise.warmup"),
+    ("sim/5", "L = 50"): ("schedule.warmup", "loss.pairwise.warmup", "sim.warmup"),
+    ("baiseg/3", "CFM + DMA + PPC + refinement"): ("schedule.warmup", "baiseg.contrast_warmup"),
+}
+
+
+@pytest.mark.parametrize("scale", ["tiny", "mini", "paper"])
+@pytest.mark.parametrize("cell", SHARES)
+def test_warm_ups_keep_their_share_of_a_schedule_that_the_user_shortens(tables, scale, cell):
+    def chain(overrides):
+        resolved = at(tables, *cell, scale, overrides=overrides)
+        return [recipe.settled() for recipe in (*resolved.ancestors, resolved.recipe)]
+
+    for usual, short in zip(chain(None), chain({"schedule.iterations": 100}), strict=True):
+        if not usual.schedule.total:
+            continue  # another reading
+        before, now = (flatten(recipe.model_dump(mode="json")) for recipe in (usual, short))
+        for key in (key for key in SHARES[cell] if before.get(key)):
+            share = before[key] / usual.schedule.total
+            assert now[key] == pytest.approx(max(share * short.schedule.total, 1), abs=0.51), key
+
+
+def test_a_warm_up_that_the_user_sets_stays(tables):
+    over = {"schedule.iterations": 100, "schedule.warmup": 77, "loss.pairwise.warmup": 0}
+    for scale in ("tiny", "mini"):
+        recipe = at(tables, "boxinst/3", "projection + pairwise", scale, overrides=over).recipe
+        assert (recipe.schedule.warmup, recipe.loss.pairwise.warmup) == (77, 0)
+
+
+def test_a_longer_schedule_and_other_settings_leave_warm_ups_alone(tables):
+    usual = at(tables, "boxinst/3", "projection + pairwise", "tiny").recipe
+    for over in ({"schedule.iterations": 9000}, {"schedule.lr": 0.5}):
+        recipe = at(tables, "boxinst/3", "projection + pairwise", "tiny", overrides=over).recipe
+        assert recipe.schedule.warmup == usual.schedule.warmup
+        assert recipe.loss.pairwise.warmup == usual.loss.pairwise.warmup
+
+
+def test_the_second_stages_warm_up_follows_its_own_iterations(tables):
+    usual = at(tables, "boxcaseg/8", "0.95", "mini", overrides={"schedule.iterations": 9}).recipe
+    short = at(tables, "boxcaseg/8", "0.95", "mini", overrides={"boxcaseg.proxy_iterations": 45}).recipe
+    assert usual.method == short.method == "mask_rcnn"
+    assert (usual.schedule.iterations, short.schedule.iterations) == (4500, 45)
+    assert (usual.schedule.warmup, short.schedule.warmup) == (250, 2)
+
+
+def test_a_tiny_backbone_brings_its_widths_where_a_user_chooses_it(tables):
+    tiny = at(tables, "boxinst/3", "projection", "tiny").recipe.model
+    for scale in ("mini", "paper"):
+        over = {"model.backbone": "tiny", "model.head_channels": 16}
+        model = at(tables, "boxinst/3", "projection", scale, overrides=over).recipe.model
+        assert (model.channels, model.mask_channels, model.tower_convs) == (32, 8, 1)
+        assert model.head_channels == 16 and model.weights == "none"
+        assert tiny.model_copy(update={"head_channels": 16, "trained": "all"}) == model
+    same = at(tables, "boxinst/3", "projection", "smoke", overrides={"model.backbone": "tiny"})
+    assert same == at(tables, "boxinst/3", "projection", "smoke")

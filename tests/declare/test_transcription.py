@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from wsis.declare.load import load_errata, load_recipes, load_tables
-from wsis.declare.resolve import flatten, published_recipe
+from wsis.declare.resolve import published_recipe
+from wsis.declare.settings import flatten
 from wsis.declare.table import Cell, Claim, Row, Table
 from wsis.measures.registry import is_ours, set_of
 from wsis.methods.sim.declared import VARIANTS

@@ -94,6 +94,7 @@ def test_a_finished_folder_holds_everything(tmp_path, toys):
     ]
     declared = read(folder, "recipe.json")
     assert declared["id"] == recipe.id and declared["scale"] == "smoke" and declared["parent"] is None
+    assert declared["asked"] == {"set": {}, "data_root": {"coco": str(tmp_path / "my-data")}}
     assert Recipe.model_validate_json(json.dumps(declared["recipe"])).id == recipe.id
     train = read(folder, "train.json")
     assert train.keys() == {

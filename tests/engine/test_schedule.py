@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from wsis.declare.rate import doubts, learning_rate
 from wsis.declare.recipe import Recipe, ScheduleSpec
-from wsis.engine.schedule import build_optimizer, learning_rate, set_learning_rate
+from wsis.engine.schedule import build_optimizer, set_learning_rate
 from wsis.methods.base import Method
 
 
@@ -93,3 +94,16 @@ def test_a_methods_own_groups_are_used_and_scaled():
     set_learning_rate(optimizer, 0.5)
     assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(0.05), 0.5]
     assert math.isclose(optimizer.param_groups[1]["weight_decay"], 1e-4)
+
+
+def test_a_long_warm_up_and_a_low_peak_are_doubtful():
+    def said(**keys):
+        return doubts(Recipe(method="boxinst", schedule=ScheduleSpec(**keys)))
+
+    assert said() == []
+    assert said(iterations=0) == []
+    text = " ".join(said(iterations=1200, milestones=()))
+    assert "schedule.warmup = 1000 is more than a third of 1200" in text
+    assert "loss.pairwise.warmup = 10000 is more than a third of 1200" in text
+    assert "exceeds" not in text
+    assert "never exceeds 0.004" in " ".join(said(iterations=400, milestones=()))

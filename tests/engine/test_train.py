@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from tests.engine.toy import Toy, toy_batches, toy_recipe
+from wsis.declare.rate import learning_rate
 from wsis.engine import launch
 from wsis.engine import train as engine_train
 from wsis.engine.launch import make_fabric
-from wsis.engine.schedule import learning_rate
 from wsis.engine.signals import Interrupted
 from wsis.engine.train import TrainOptions, split_batch, train
 from wsis.errors import WsisError

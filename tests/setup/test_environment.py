@@ -108,12 +108,17 @@ def card_only() -> set[str]:
     return {name for line in lines if (name := line.split("#")[0].strip())}
 
 
+def undisturbed() -> dict[str, str]:
+    """The environment without what a make around the tests put into it."""
+    mine = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "CARD", "CONFIG"}
+    return {name: value for name, value in os.environ.items() if name not in mine}
+
+
 def recipe(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """What `make env` would do for an environment in `folder`; undisturbed by a make around the tests."""
     if shutil.which("make") is None:
         pytest.skip("there is no make")
-    mine = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "CARD"}
-    clean = {name: value for name, value in os.environ.items() if name not in mine}
+    clean = undisturbed()
     command = ["make", "--dry-run", "--no-print-directory", f"VENV={folder}", *arguments, "env"]
     return subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True)
 
@@ -180,3 +185,24 @@ def test_torch_and_torchvision_are_a_pair():
         )
     wanted = next(r for r in map(Requirement, metadata.requires("torchvision")) if r.name == "torch")
     assert wanted.specifier.contains(torch), f"torchvision {vision} wants {wanted}, not {torch}"
+
+
+@pytest.mark.parametrize(
+    ("target", "program", "expected"),
+    [
+        ("reproduce", "wsis", ["--config", 'gpus=0 set={"schedule.lr":1e-3,"a":[1,2]}', "headline"]),
+        ("report", "snakemake", ["gpus=0", 'set={"schedule.lr":1e-3,"a":[1,2]}', "--", "report"]),
+    ],
+)
+def test_the_configuration_reaches_programs_with_its_quotes_and_braces(tmp_path, target, program, expected):
+    if shutil.which("make") is None:
+        pytest.skip("there is no make")
+    (tmp_path / "bin").mkdir()
+    for path in (tmp_path / "bin" / "python", tmp_path / "bin" / program):
+        path.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+        path.chmod(0o755)
+    (tmp_path / "installed").touch()  # newer than the lock
+    config = 'CONFIG=gpus=0 set={"schedule.lr":1e-3,"a":[1,2]}'
+    command = ["make", "--no-print-directory", f"VENV={tmp_path}", config, target]
+    done = subprocess.run(command, cwd=ROOT, env=undisturbed(), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-len(expected) :] == expected

@@ -174,6 +174,9 @@ def test_there_is_a_target_a_table_and_a_paper(clean):
         (["scal=tiny"], "unknown configuration: scal"),
         (["seeds=a"], "expected whole numbers"),
         (["set={model.width: 3}"], "model.width"),
+        (["set=hello"], "set=hello: expected keys of a recipe"),
+        (['set={"schedule": 5}'], "schedule: Input should be an object"),
+        (["gpus=-1"], "gpus=-1: expected a whole number"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(clean, settings, complaint):

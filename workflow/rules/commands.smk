@@ -23,7 +23,7 @@ rule plan:
     message:
         f"What there is to run at {SCALE}"
     shell:
-        f"python -m wsis plan {FLAGS} 2>&1 | tee {{log}}"
+        f"python -m wsis plan {PLAN_FLAGS} 2>&1 | tee {{log}}"
 
 
 # A workflow of its own: everything at the smoke scale.

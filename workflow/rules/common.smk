@@ -115,12 +115,15 @@ def flags():
     return quoted(words)
 
 
+def seed_flags():
+    """The option of commands that read every seed's runs."""
+    return quoted(["--seeds", ",".join(map(str, SEEDS))] if SEEDS else [])
+
+
 def root_flags():
-    """The options of commands that read every seed's runs, or images."""
-    words = ["--seeds", ",".join(map(str, SEEDS))] if SEEDS else []
-    if config["data_root"] is not None:
-        words += ["--data-root", str(config["data_root"])]
-    return quoted(words)
+    """The option of commands that read images."""
+    given = config["data_root"]
+    return quoted([] if given is None else ["--data-root", str(given)])
 
 
 def quoted(words):
@@ -140,7 +143,8 @@ RANKS = table_ranks(PLAN, WORK.tables)  # run -> position of the first wanted ta
 STAGES = ["draw pictures", "measure", "evaluate", "train", "data", "render"]  # the last is the most urgent
 RUNS = "$(basename -a $(dirname {output}))"  # in a shell command: ids of the runs whose files are its outputs
 RECIPE_FLAGS = flags()
-FLAGS = f"{RECIPE_FLAGS} {root_flags()}".strip()
+PLAN_FLAGS = f"{RECIPE_FLAGS} {seed_flags()}".strip()
+FLAGS = f"{PLAN_FLAGS} {root_flags()}".strip()
 
 # Reports are written one at a time. A limit of the workflow's own, which no profile or command line forgets.
 workflow.register_resource("report", 1)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from wsis.errors import WsisError
-from wsis.options import RESULTS, ResultsOption
+from wsis.options import RESULTS, ResultsOption, chosen
 
 model_app = typer.Typer()
 RunDeviceOption = Annotated[
@@ -19,7 +19,7 @@ RunDeviceOption = Annotated[
 
 @model_app.command()
 def predict(
-    run: Annotated[str, typer.Argument(help="folder of a trained run, wherever it lies, or a run id")],
+    run: Annotated[str, typer.Argument(help="folder of a trained run, wherever it lies, or a name of one")],
     images: Annotated[list[Path], typer.Argument(help="image files, and folders of them")],
     out: Annotated[Path, typer.Option(help="folder of predictions.json, instances.json, drawn/")] = Path(
         "predicted"
@@ -60,13 +60,16 @@ def evaluate_files(predictions: Path | None, annotations: Path | None, protocol:
     print("\n".join(lines(evaluated(predictions, annotations, protocol))))
 
 
-def run_folder(word: str, results: Path) -> Path:
-    """The folder that `word` names, a path or the id of a run at any scale. WsisError where there is none."""
+def run_folders(word: str, results: Path) -> list[Path]:
+    """The folders of the runs that `word` names: a path wherever it lies, or a name (`wsis.runs.choose`)."""
     if (Path(word) / "recipe.json").exists():
-        return Path(word)
-    folders = sorted(path.parent for path in results.glob(f"*/runs/{Path(word).name}/recipe.json"))
-    if len(folders) == 1:
-        return folders[0]
-    if folders:
-        raise WsisError(f"{word}: several runs have this id: {', '.join(map(str, folders))}; give a path")
-    raise WsisError(f"{word}: neither a folder of a trained run nor the id of one in {results}")
+        return [Path(word)]
+    return [folder for group in chosen([word], results, None, None, None) for folder in group.folders]
+
+
+def run_folder(word: str, results: Path) -> Path:
+    """The folder of the one run that `word` names. WsisError where there are several."""
+    folders = run_folders(word, results)
+    if len(folders) > 1:
+        raise WsisError(f"{word}: names several runs, give one: {', '.join(map(str, folders))}")
+    return folders[0]

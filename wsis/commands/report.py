@@ -27,7 +27,6 @@ def collect(
     scale: ScaleOption = "tiny",
     seeds: SeedsOption = None,
     set_: SetOption = None,
-    data_root: RootOption = None,
     results: ResultsOption = RESULTS,
 ) -> None:
     """All metrics.json of a scale -> results/<scale>/metrics.csv."""

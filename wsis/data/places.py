@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 
-Roots = str | Path | None
+Roots = str | Path | Mapping[str, str] | None
 
 
 def shapes_root(recipe: Recipe) -> str | None:
@@ -64,8 +65,8 @@ def salient_place(recipe: Recipe, results: Path, scale: str, roots: Roots) -> Pa
 
 def named_roots(roots: Roots) -> dict[str, Path]:
     """'coco=/a,voc=/b' -> {"coco": /a, "voc": /b}; a plain path: VOC's if it has ImageSets/, or COCO's."""
-    if roots is None:
-        return {}
+    if roots is None or isinstance(roots, Mapping):
+        return {name: Path(path) for name, path in (roots or {}).items()}
     parts = str(roots).split(",")
     if all(re.match(r"(coco|voc|salient)=.", part) for part in parts):
         return {name: Path(path) for name, path in (part.split("=", 1) for part in parts)}

@@ -55,11 +55,9 @@ def parse(kind: type[S], tree: Any, where: str) -> S:
     try:
         return kind.model_validate_json(json.dumps(tree))
     except ValidationError as error:
-        raise DeclarationError(
-            f"{where}: " + "; ".join(_complaint(kind, e) for e in error.errors())
-        ) from None
+        raise DeclarationError(f"{where}: " + "; ".join(complaint(kind, e) for e in error.errors())) from None
     except TypeError:
-        key, given = _unfit(tree) or ("(top level)", type(tree).__name__)
+        key, given = unfit(tree) or ("(top level)", type(tree).__name__)
         raise DeclarationError(
             f"{where}: {key}: YAML reads a {given}; quote it if it is meant as text"
         ) from None
@@ -67,12 +65,12 @@ def parse(kind: type[S], tree: Any, where: str) -> S:
         raise DeclarationError(f"{where}: an anchor that contains itself") from None
 
 
-def _unfit(tree: Any, key: str = "") -> tuple[str, str] | None:
+def unfit(tree: Any, key: str = "") -> tuple[str, str] | None:
     """Dotted key and type name of the first key or value that is no JSON, such as a date; None if all are."""
     if isinstance(tree, (dict, list)):
         for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
             inner = f"{key}.{name}" if key else str(name)
-            if hit := _unfit(name, inner) or _unfit(value, inner):
+            if hit := unfit(name, inner) or unfit(value, inner):
                 return hit
         return None
     return None if isinstance(tree, (str, int, float, bool, type(None))) else (key, type(tree).__name__)
@@ -90,7 +88,7 @@ def _keys(kind: Any, place: Sequence[str | int]) -> list[str]:
     return next((keys for inner in get_args(kind) if (keys := _keys(inner, rest))), [])
 
 
-def _complaint(kind: type[Spec], error: Any) -> str:
+def complaint(kind: type[Spec], error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"]) or "(top level)"
     message = error["msg"].removeprefix("Value error, ")
     given = error.get("input")
@@ -99,7 +97,8 @@ def _complaint(kind: type[Spec], error: Any) -> str:
         message = f"unknown key (there are: {nearest_first(str(name), _keys(kind, place))})"
     elif isinstance(given, (str, int, float, bool)):
         message += f", got {given!r}"
-        if isinstance(given, str) and error["type"].startswith(("float", "int")):
+        number = error["type"].startswith(("float", "int"))
+        if number and isinstance(given, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", given):
             message += " (YAML reads 1e-4 as text: write 1.0e-4)"
     return f"{key}: {message}"
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from wsis.declare.load import ROOT, DeclarationError, load_recipe, merged, parse
-from wsis.declare.proportions import keep_proportions
+from wsis.declare.proportions import WARMUPS, fit_widths, keep_proportions, shorten_warmups
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
+from wsis.declare.settings import flatten
 from wsis.declare.stages import of_stages, reading_of, stages
 from wsis.declare.table import Row, Table
 from wsis.methods import info_of
@@ -108,17 +109,19 @@ def _at_scale(
     if supervision and info.supervision and supervision not in info.supervision:
         kinds = " or ".join(info.supervision)
         return Resolved(published, None, reason=f"method {info.name} learns from {kinds}, not {supervision}")
-    decided = fixed | users
+    decided, usual = fixed | users, laid(tree, fixed)
     tree = laid(tree, decided) | {"seed": seed}
+    fit_widths(tree, usual, users)
     if not published.schedule.total:  # nothing is trained: a scale changes the data alone
         tree |= published.model_dump(mode="json", include={*UNSCALED})
         return Resolved(published, parse(Recipe, tree, where).settled())
     keep_proportions(tree, published, fixed, users)
+    shorten_warmups(tree, usual, users)
     ancestors: list[Recipe] = []
     # A base learns from annotated boxes, which a Mask R-CNN on another network's instances never sees.
     instances = published.proxy is not None and published.proxy.instances
     if scale.fork and published.method in scale.fork.methods and not instances:
-        tree, warmup = _forked(tree, table.paper, scale, users, where)
+        tree, warmup = _forked(tree, usual, table.paper, scale, users, where)
         ancestors.append(warmup)
     if info.continues and (over := info.continues(parse(Recipe, tree, where).settled())):
         begun = parse(Recipe, merged(tree, over), where).settled()
@@ -161,11 +164,12 @@ def _fixed_by_scale(row: Row, fixed: Overrides, scale: Scale) -> str | None:
 
 
 def _forked(
-    tree: dict[str, Any], paper: str, scale: Scale, overrides: Overrides, where: str
+    tree: dict[str, Any], usual: dict[str, Any], paper: str, scale: Scale, overrides: Overrides, where: str
 ) -> tuple[dict[str, Any], Recipe]:
     """The row's tree as a fork, and the recipe of its warm-up.
 
-    The user's overrides win over what the fork sets, but in the warm-up not over its method, data and losses.
+    usual: the tree without the user's overrides. Those win over what the fork sets, but in the warm-up not
+    over its method, data and losses.
     """
     supervision = tree["data"]["supervision"]
     for warmup in scale.fork.warmups.values():
@@ -175,21 +179,17 @@ def _forked(
             plain = merged(tree, {"predict.masks": "predicted"})
             fixed = {key for key in flatten(warmup.set) if not key.startswith("schedule.")}
             free = {key: value for key, value in overrides.items() if key not in fixed}
-            parent = parse(Recipe, laid(laid(plain, warmup.set), free), where).settled()
+            parent = parse(Recipe, _over(plain, usual, warmup.set, free), where).settled()
             row = scale.fork.set if warmup.row is None else warmup.row
-            return laid(laid(tree, row), overrides) | {"init": {"parent": parent.id}}, parent
+            return _over(tree, usual, row, overrides) | {"init": {"parent": parent.id}}, parent
     raise DeclarationError(f"{where}: the scale declares no warm-up of {tree['method']} for '{supervision}'")
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested or dotted dictionaries as one dictionary with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+def _over(tree: dict[str, Any], usual: dict[str, Any], fork: Overrides, users: Overrides) -> dict[str, Any]:
+    """What a fork sets on `tree`, then the user. Its warm-ups are those of a schedule that it has itself."""
+    over = laid(laid(tree, fork), users)
+    shorten_warmups(over, laid(usual, fork), users, {*WARMUPS} & {*flatten(fork)})
+    return over
 
 
 def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] = ()) -> tuple[str, ...]:

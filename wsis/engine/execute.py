@@ -77,6 +77,7 @@ class Job:
     accelerator: str
     devices: tuple[int, ...]
     options: RunOptions
+    asked: Mapping[str, Any] = field(default_factory=dict)  # settings and roots that the user gave
 
 
 def execute(job: Job) -> None:
@@ -95,7 +96,8 @@ def execute(job: Job) -> None:
         _forget_other_settings(job)
         tree = recipe.model_dump(mode="json")
         parent = recipe.init.parent if recipe.init else None
-        write_json(folder / "recipe.json", {"id": run, "scale": job.scale, "recipe": tree, "parent": parent})
+        about = {"id": run, "scale": job.scale, "recipe": tree, "parent": parent, "asked": job.asked}
+        write_json(folder / "recipe.json", about)
         for name in ("train.json", "environment.json", ABOUT, CARD, COPY):  # of a run that is being repeated
             (folder / name).unlink(missing_ok=True)
         _forget_other_origins(job, taught and taught["weights"])

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from wsis.data.places import Roots, run_root, salient_place
+from wsis.data.places import Roots, named_roots, run_root, salient_place
+from wsis.declare.rate import doubts
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import weights_file
 from wsis.engine.devices import lease, visible_devices
@@ -49,6 +50,9 @@ def train_runs(
     failed: dict[str, str] = {}
     if not todo:
         return
+    for run in todo if plan.overrides else ():
+        for doubt in doubts(plan.runs[run].recipe):
+            print(f"{run}: warning: {doubt}", file=sys.stderr, flush=True)
     set_threads(options.threads)
     accelerator = options.accelerator or ("cuda" if torch.cuda.is_available() else "cpu")
     wanted = max(_wanted(plan.runs[run].recipe, accelerator, options) for run in todo)
@@ -108,7 +112,13 @@ def make_job(
         accelerator,
         tuple(devices[: _wanted(recipe, accelerator, options)]),
         options,
+        {"set": plan.overrides, "data_root": _absolute(data_root)},
     )
+
+
+def _absolute(data_root: Roots) -> dict[str, str] | None:
+    """The user's roots by their data sets, for commands that are started elsewhere."""
+    return {name: str(path.resolve()) for name, path in named_roots(data_root).items()} or None
 
 
 def _wanted(recipe: Recipe, accelerator: str, options: RunOptions) -> int:

@@ -1,35 +1,11 @@
-"""Learning rate as a pure function of the iteration, and the optimiser a recipe asks for."""
+"""The optimiser that a recipe asks for."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 
 from wsis.declare.recipe import ScheduleSpec
 from wsis.methods.base import Method
-
-
-def learning_rate(schedule: ScheduleSpec, iteration: int) -> float:
-    """The learning rate of step `iteration` (from 0).
-
-    step:   lr / 10^(number of milestones at or before `iteration`); milestones are absolute iterations
-    poly:   lr * (1 - iteration / total)^power
-    cosine: lr * (1 + cos(pi * iteration / total)) / 2
-    All are multiplied by a linear warm-up from `warmup_factor` to 1 over the first `warmup` iterations.
-    """
-    lr = schedule.lr
-    progress = min(iteration / schedule.total, 1.0) if schedule.total else 1.0
-    if schedule.decay == "step":
-        lr *= 0.1 ** sum(iteration >= milestone for milestone in schedule.milestones)
-    elif schedule.decay == "poly":
-        lr *= (1 - progress) ** schedule.power
-    else:
-        lr *= (1 + math.cos(math.pi * progress)) / 2
-    if iteration < schedule.warmup:
-        ramp = iteration / schedule.warmup
-        lr *= schedule.warmup_factor * (1 - ramp) + ramp
-    return lr
 
 
 def build_optimizer(method: Method, schedule: ScheduleSpec) -> torch.optim.Optimizer:

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from wsis.data.loading import Shard
 from wsis.data.structures import Batch
+from wsis.declare.rate import learning_rate
 from wsis.declare.recipe import Recipe
 from wsis.engine.checkpoint import save_model
 from wsis.engine.launch import device_name, precision_name
 from wsis.engine.log import StepLog, mean_losses
-from wsis.engine.schedule import learning_rate, set_learning_rate
+from wsis.engine.schedule import set_learning_rate
 from wsis.engine.seeding import seed_of
 from wsis.engine.signals import Interrupted, StopRequest
 from wsis.engine.state import TrainState

@@ -30,6 +30,7 @@ class Backbone:
     stride:   input pixels a cell of the finest features
     multiple: what the sides of its input must be divisible by
     blocks:   residual blocks of each of the last stages, for tiny networks with stages
+    beside:   keys of a recipe's `model` that fit it, where a user puts it in another one's place
     """
 
     build: dict[str, str] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class Backbone:
     stride: int = 4
     multiple: int = MULTIPLE
     blocks: tuple[int, ...] = ()
+    beside: dict[str, Any] = field(default_factory=dict)
 
 
 _RESNET = Backbone(
@@ -44,7 +46,8 @@ _RESNET = Backbone(
     widths=(64, 256, 512, 1024, 2048),
 )
 _HRNET = {"patch": "wsis.nn.hrnet:HRNetFeatures", "dense": "wsis.nn.hrnet:HRNetFeatures"}
-_TINY = {"stride": 2, "multiple": 16}
+_BESIDE = {"channels": 32, "tower_convs": 1, "mask_channels": 8, "head_channels": 8, "weights": "none"}
+_TINY: dict[str, Any] = {"stride": 2, "multiple": 16, "beside": _BESIDE | {"norm": "batch"}}
 _BRANCHES = {"dense": "wsis.nn.tiny:TinyBranches"}
 _STAGES = {"fused": "wsis.nn.tiny:tiny_stages"}
 BACKBONES = {

@@ -37,8 +37,17 @@ def stages(recipe: Recipe) -> Stages | None:
 def keep_proportions(
     tree: dict[str, Any], published: Recipe, scale: dict[str, Any], user: dict[str, Any]
 ) -> None:
-    """The contrast's warm-up keeps its share of the run."""
-    total = round(tree["schedule"]["iterations"] * tree["schedule"]["length"])
-    if total != published.schedule.total and "baiseg.contrast_warmup" not in scale | user:
-        share = total / published.schedule.total
-        tree["baiseg"]["contrast_warmup"] = round(published.baiseg.contrast_warmup * share)
+    """The contrast's warm-up keeps its share; the scale's own does where the user shortens the run."""
+    key, whole = "baiseg.contrast_warmup", _total(tree["schedule"])
+    if key in user:
+        return
+    of, warmup = published.schedule.total, published.baiseg.contrast_warmup
+    if key in scale:
+        parts = {name.removeprefix("schedule."): value for name, value in scale.items()}
+        of, warmup = _total(published.schedule.model_dump() | parts), scale[key]
+    if whole < of or key not in scale:
+        tree["baiseg"]["contrast_warmup"] = round(warmup * whole / of)
+
+
+def _total(schedule: dict[str, Any]) -> int:
+    return round(schedule["iterations"] * schedule["length"])
