@@ -76,6 +76,16 @@ def test_an_unknown_scale_and_a_circle_are_named(root):
         extended(root)
 
 
+def test_a_scale_of_ones_own_is_named_by_its_file(root):
+    declare(root, "mine", {"extends": "tiny"})
+    assert load_scale("mine", root).name == "mine"
+    declare(root, "other", {"extends": "tiny", "name": "tiny"})
+    with pytest.raises(
+        DeclarationError, match=r"other\.yaml: name: 'tiny' is not the name of the file, 'other'"
+    ):
+        load_scale("other", root)
+
+
 @pytest.mark.parametrize("name", [path.stem for path in (ROOT / "scales").glob("*.yaml")])
 def test_every_declared_scale_has_its_files_name(name):
     assert load_scale(name).name == name

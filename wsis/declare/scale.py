@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -111,7 +111,7 @@ class Cost(Spec):
 
 
 class Scale(Spec):
-    name: Literal["smoke", "tiny", "mini", "paper"]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]  # its file's; part of paths
     title: str
     seeds: tuple[Count, ...]
     seeds_for: dict[str, tuple[Count, ...]] = Field(default={})  # paper -> its own, instead
@@ -156,6 +156,8 @@ def _extended(name: str, root: Path, extending: tuple[str, ...]) -> dict[str, An
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise DeclarationError(f"{path}: expected a mapping of a scale's keys")
+    if tree.setdefault("name", name) != name:
+        raise DeclarationError(f"{path}: name: '{tree['name']}' is not the name of the file, '{name}'")
     base = tree.pop("extends", None)
     return tree if base is None else _over(_extended(str(base), root, (*extending, name)), tree, str(path))
 

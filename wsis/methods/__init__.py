@@ -58,7 +58,10 @@ def _joined(there: dict[str, Info], others: Iterable[Info]) -> dict[str, Info]:
 def info_of(name: str) -> Info:
     """What a method says of itself; WsisError for a name that no method has."""
     if name not in infos():
-        raise WsisError(f"method {name} does not exist (there are: {nearest_first(name, infos())})")
+        raise WsisError(
+            f"method {name} does not exist (there are: {nearest_first(name, infos())}); one of yours needs"
+            " --include PATH before the command, or WSIS_INCLUDE"
+        )
     return infos()[name]
 
 
