@@ -153,12 +153,12 @@ def test_boxes_alone_train_through_the_engine(plan, run, coco_root, tmp_path, fe
     metrics = read_json(folder / "metrics.json")
     assert metrics["per_class"].keys() == {"person", "kite"} and metrics["images"] == 4
     assert (metrics["per_class"]["kite"] is None) == fewer
-    weights = (folder / "model.pt").stat().st_mtime_ns
+    weights = (folder / "model.safetensors").stat().st_mtime_ns
     coco_root(lambda c: c["annotations"][0].update(id=0), "val2017")
     with pytest.raises(WsisError, match="ids must start at 1"):
         evaluate_runs(plan, [run], results, root)
     coco_root(lambda c: c["annotations"][0].update(id=1), "val2017")
     train_runs(plan, [run], results, root, options)
     evaluate_runs(plan, [run], results, root)
-    assert (folder / "model.pt").stat().st_mtime_ns == weights
+    assert (folder / "model.safetensors").stat().st_mtime_ns == weights
     assert json.loads((folder / "metrics.json").read_text())["images"] == 4
