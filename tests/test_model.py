@@ -311,8 +311,10 @@ def test_other_images_are_predicted_and_other_classes_refused(trained, tmp_path)
         e["image_id"] for e in part
     ]
     assert hashlib.sha256((trained.detector / "metrics.json").read_bytes()).digest() == before
-    content["categories"][0]["name"] = "heron"
-    write_json(file, content)
+    for each in (file, file.with_name("instances_train.json")):
+        content = read_json(each)
+        content["categories"][0]["name"] = "heron"
+        write_json(each, content)
     with pytest.raises(WsisError, match="category 1 is 'heron', but 'spiky' for the run"):
         run_cli("evaluate", trained.detector, "--data", root)
 

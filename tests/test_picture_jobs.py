@@ -38,7 +38,7 @@ def trained(tmp_path_factory):
         make_data(plan, results, shapes_root(recipe))
         root = open_root(recipe, run_root(recipe, results, "smoke", None))
         folder.mkdir(parents=True)
-        data = {"root_name": root.name, "fingerprint": root.fingerprint}
+        data = {"root_name": root.name, "fingerprint": root.fingerprint, "classes": root.classes}
         train = {"data": data, "threshold": {"value": 0.37}}
         if recipe.proxy:
             maker = folder.with_name(recipe.proxy.parent)

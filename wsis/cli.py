@@ -168,6 +168,9 @@ def train(
     workers: Annotated[int | None, typer.Option(help="threads that read images")] = None,
     max_images: Annotated[int | None, typer.Option(help="images a device holds at once")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(help="between two checkpoints")] = 600.0,
+    predict_only: Annotated[
+        bool, typer.Option(help="nothing is to be evaluated: val needs no masks")
+    ] = False,
 ) -> None:
     """Train runs one after another, each with its predictions; finished ones are skipped.
 
@@ -176,12 +179,16 @@ def train(
     from wsis.engine.execute import RunOptions
     from wsis.engine.run import train_runs
     from wsis.engine.train import TrainOptions
+    from wsis.judge import compare, judge
 
     if cores and not threads:
         threads = max(1, cores // (devices or 1))
     options = RunOptions(accelerator, devices, threads, workers, TrainOptions(max_images, checkpoint_seconds))
     for group in chosen(words, results, scale, seeds, set_, anew=True):
-        train_runs(group.plan, group.ids, group.results, data_root or group.roots, options)
+        roots = data_root or group.roots
+        compare(group.plan, group.ids, group.results, roots)
+        judge(group.plan, group.ids, group.results, roots, predict_only)
+        train_runs(group.plan, group.ids, group.results, roots, options)
 
 
 @app.command()

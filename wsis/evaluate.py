@@ -17,8 +17,9 @@ from wsis.files import read_keys
 def evaluate_folder(folder: Path, data: Path | None = None, device: str | None = None) -> Path:
     """Write metrics.json of a run by the protocols that it was trained for; returns its path.
 
-    data: a root with the recipe's splits; None: the one that it was trained on. On other annotations than
-    those of the training, the images are predicted, and both files lie in evaluations/<root>-<fingerprint>/.
+    data: a root with the recipe's splits; None: the one that it was trained on. On other data than
+    its own, the images are predicted, and both files lie in evaluations/<root>-<fingerprint>/. Ground truth
+    that was mended in place is its own.
     Raises WsisError where the root is missing or numbers the run's classes otherwise.
     """
     told = read_keys(folder / "train.json", "data")["data"]
@@ -27,8 +28,10 @@ def evaluate_folder(folder: Path, data: Path | None = None, device: str | None =
     root = open_root(recipe, place)
     check_classes(root, known_categories(folder), folder)
     out = folder
-    if root.fingerprint != told["fingerprint"]:
-        out = folder / "evaluations" / f"{root.name}-{root.fingerprint}"
+    in_place = str(root.path) == told.get("path")  # its ground truth may have been mended since
+    same_images = in_place or root.eval_fingerprint == told.get("evaluation")
+    if root.fingerprint != told["fingerprint"] or not same_images:
+        out = folder / "evaluations" / f"{root.name}-{root.eval_fingerprint}"
         out.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / "recipe.json", out / "recipe.json")
         _predict(folder, root, out / "predictions.json", device)

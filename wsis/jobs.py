@@ -14,7 +14,8 @@ from wsis.card import ABOUT, about_model, write_card
 from wsis.data.places import Roots, named_roots, run_root, shapes_root
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
-from wsis.files import read_json, write_json
+from wsis.files import write_json
+from wsis.judge import same_data
 from wsis.measures.measure import Asked, Measured, MeasureSet, Subject
 from wsis.measures.registry import sets
 from wsis.plan import Plan
@@ -58,16 +59,6 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
         if not (folder / ABOUT).exists():  # a run of a former version
             write_json(folder / ABOUT, about_model(recipe, root, plan.runs[id].rows, plan.protocols(id)))
         write_card(folder)
-
-
-def same_data(folder: Path, root) -> None:
-    """Raise WsisError when a run was trained on other annotations than those of `root`."""
-    trained = read_json(folder / "train.json")["data"]
-    if trained["fingerprint"] != root.fingerprint:
-        raise WsisError(
-            f"{folder}: was trained on {trained['root_name']} (annotations {trained['fingerprint']}), not on "
-            f"{root.path} ({root.fingerprint}); keep the data sets' results apart, or delete this folder"
-        )
 
 
 def measure(

@@ -26,7 +26,9 @@ SeedsOption = Annotated[str | None, typer.Option(help="e.g. 11,12,13; default: t
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="recipe.key=value, for every run")]
 RootOption = Annotated[
     str | None,
-    typer.Option("--data-root", help="PATH of images, or coco=PATH,voc=PATH; default: the runs' own"),
+    typer.Option(
+        "--data-root", help="PATH of images, coco=PATH,voc=PATH, or {coco: PATH}; default: the runs' own"
+    ),
 ]
 ResultsOption = Annotated[Path, typer.Option(help="where runs are written")]
 ReportsOption = Annotated[Path, typer.Option(help="where reports are written")]

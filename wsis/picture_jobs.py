@@ -10,7 +10,7 @@ from typing import Any
 from wsis.data.places import Roots, run_root, salient_place
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
-from wsis.jobs import same_data
+from wsis.judge import same_data
 from wsis.methods import info_of, infos
 from wsis.methods.info import Pictures
 from wsis.plan import Plan

@@ -1,5 +1,6 @@
 """Which root a recipe reads."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,33 @@ def test_a_plain_path_is_told_by_its_layout(tmp_path):
     (tmp_path / "ImageSets").mkdir()
     assert named_roots(tmp_path) == {"voc": tmp_path}
     assert run_root(recipe("voc"), Path("r"), "paper", tmp_path) == tmp_path
+
+
+def test_mappings_and_homes():
+    odd = {"coco": "/d, e=f", "salient": "~/s"}
+    for given in (odd, '{coco: "/d, e=f", salient: ~/s}', json.dumps(odd)):
+        assert named_roots(given) == {"coco": Path("/d, e=f"), "salient": Path.home() / "s"}
+    assert named_roots("coco=~/a,voc=/b c") == {"coco": Path.home() / "a", "voc": Path("/b c")}
+    assert named_roots("~/a") == {"coco": Path.home() / "a"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "coco=/a,/b",
+        "/a,voc=/b",
+        "coc=/a",
+        "coco=/a,coco=/b",
+        "coco=",
+        "{coco: [",
+        "{cocoa: /a}",
+        "{coco: 5}",
+        {"voc": ""},
+    ],
+)
+def test_what_is_half_understood_is_refused(given):
+    with pytest.raises(WsisError, match="data_root"):
+        named_roots(given)
 
 
 def test_generated_roots_ignore_what_is_given():

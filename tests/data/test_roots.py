@@ -88,12 +88,24 @@ def test_truncated_json_is_one_clear_error(coco_root, recipe):
         open_root(recipe("coco"), coco_root.root)
 
 
-def test_fingerprint_follows_the_annotations(coco_root, recipe):
-    before = open_root(recipe("coco"), coco_root.root).fingerprint
-    assert before == open_root(recipe("coco", seed=5, train_images=1), coco_root.root).fingerprint
-    assert len(before) == 10 and int(before, 16) >= 0
-    coco_root(lambda content: content["annotations"][0].update(area=81))
-    assert open_root(recipe("coco"), coco_root.root).fingerprint != before
+def test_fingerprints_of_training_classes_and_evaluation_are_apart(coco_root, recipe):
+    def three(**data):
+        root = open_root(recipe("coco", **data), coco_root.root)
+        return root.fingerprint, root.eval_fingerprint, root.classes
+
+    before = three()
+    assert before == three(seed=5, train_images=1)
+    assert all(len(part) == 10 and int(part, 16) >= 0 for part in before)
+
+    def same():
+        return tuple(a == b for a, b in zip(before, three(), strict=True))
+
+    for split, expected in (("train2017", (False, True, True)), ("val2017", (True, False, True))):
+        coco_root(lambda content: content["annotations"][0].update(area=81), split)
+        assert same() == expected
+        coco_root(split=split)
+    coco_root(lambda content: content["categories"].append({"id": 9, "name": "cup"}), "val2017")
+    assert same() == (True, False, False)
 
 
 def test_class_groups_split_masks(coco_root, recipe):
@@ -106,8 +118,14 @@ def test_class_groups_split_masks(coco_root, recipe):
 
 
 def test_a_group_that_is_empty_or_everything_is_refused(coco_root, recipe):
-    for name in ("person", "kite"):
-        coco_root(lambda c, name=name: [k.update(name=name) for k in c["categories"]], "val2017")
+    for names in (("person", "dog"), ("kite", "skis")):
+
+        def change(content, names=names):
+            for category, name in zip(content["categories"], names, strict=True):
+                category["name"] = name
+
+        coco_root(change)
+        coco_root(change, "val2017")
         root = open_root(recipe("coco", supervision="masks-voc"), coco_root.root)
         with pytest.raises(WsisError, match="inside and outside"):
             _ = root.train
@@ -200,3 +218,95 @@ def test_real_voc_roots_open(shared, recipe, name):
                 i.box[3] - i.box[1],
             ]
     assert len({p.id for p in root.eval}) == len(root.eval)
+
+
+def test_classes_are_those_of_both_splits(coco_root, recipe, tmp_path):
+    coco_root(lambda c: c["categories"].append({"id": 5, "name": "cup"}))
+    coco_root(lambda c: c["categories"].append({"id": 9, "name": "fork"}), "val2017")
+    root = open_root(recipe("coco"), coco_root.root)
+    assert root.category_names == ("person", "cup", "kite", "fork")
+    file = eval_annotations(root, tmp_path / "truth")
+    assert file.parent == tmp_path / "truth"
+    assert [category["id"] for category in json.loads(file.read_text())["categories"]] == [3, 5, 7, 9]
+
+
+def test_classes_that_disagree_are_refused(coco_root, recipe):
+    coco_root(lambda c: c["categories"].reverse(), "val2017")
+    assert open_root(recipe("coco"), coco_root.root).category_ids == (3, 7)
+    for values in ({"name": "people"}, {"id": 4}):
+        coco_root(lambda c, values=values: c["categories"][0].update(values), "val2017")
+        with pytest.raises(WsisError, match=r"val2017\.json.*train2017\.json"):
+            open_root(recipe("coco"), coco_root.root)
+
+
+def test_what_a_supervision_does_not_read_may_be_missing(coco_root, recipe):
+    def change(content):
+        for annotation, value in zip(content["annotations"], ([], None, {}, "absent"), strict=True):
+            annotation.update(segmentation=value, iscrowd=None)
+            del annotation["area"]
+        del content["annotations"][3]["segmentation"]
+
+    root = coco_root(change)
+    assert len(open_root(recipe("coco"), root).train) == 4
+    with pytest.raises(WsisError, match="no mask to learn from"):
+        _ = open_root(recipe("coco", supervision="masks"), root).train
+    with pytest.raises(WsisError, match="annotation 11 has no mask to measure with"):
+        open_root(recipe("coco"), root).with_masks("train2017")
+    coco_root(lambda content: content["annotations"][0].update(segmentation=[]))
+    pictures = open_root(recipe("coco", supervision="masks"), root).train
+    assert [p.instances[0].segmentation is None for p in pictures] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["annotations"][0].update(bbox=["4", "5", "10", "8"]), "finite numbers"),
+        (lambda c: c["annotations"][0].update(bbox=[4, 5, 10, float("nan")]), "finite numbers"),
+        (lambda c: c["annotations"][0].update(iscrowd="0"), "not 0 or 1"),
+        (lambda c: c["images"][0].update(id="1"), "whole numbers"),
+        (lambda c: c["images"][0].update(height="20"), "whole numbers"),
+        (lambda c: c["images"][0].update(file_name="../1.jpg"), "leaves the folder"),
+        (lambda c: c["images"][0].update(file_name="/etc/1.jpg"), "leaves the folder"),
+        (lambda c: c["images"][0].update(file_name="a/../../1.jpg"), "leaves the folder"),
+    ],
+)
+def test_values_of_a_wrong_kind_are_refused(coco_root, recipe, change, message):
+    with pytest.raises(WsisError, match=message):
+        _ = open_root(recipe("coco"), coco_root(change)).train
+
+
+def test_a_voc_image_without_masks_has_the_boxes_of_its_xml(voc_root, recipe):
+    (voc_root / "SegmentationObject" / "2007_000001.png").unlink()
+    box = "<bndbox><xmin>3</xmin><ymin>4</ymin><xmax>8</xmax><ymax>9</ymax></bndbox>"
+    xml = voc_root / "Annotations" / "2007_000001.xml"
+    xml.write_text(
+        "<annotation><size><width>20</width><height>12</height></size>"
+        f"<object><name>bottle</name>{box}</object></annotation>"
+    )
+    r = recipe("voc", train="train_aug", eval="val")
+    (picture,) = open_root(r, voc_root).train
+    assert [(i.label, i.box) for i in picture.instances] == [(4, (2, 3, 8, 9))], "as tight as the mask's"
+    before = open_root(r, voc_root).fingerprint
+    xml.write_text(xml.read_text().replace("bottle", "cat"))
+    assert open_root(r, voc_root).fingerprint != before
+    xml.write_text(xml.read_text().replace("cat", "kite"))
+    with pytest.raises(WsisError, match="'kite' is none of VOC's classes"):
+        _ = open_root(r, voc_root).train
+
+
+def test_names_of_a_voc_list(voc_root, recipe):
+    sets = voc_root / "ImageSets" / "Segmentation"
+    for folder, suffix in (
+        ("JPEGImages", "jpg"),
+        ("SegmentationClass", "png"),
+        ("SegmentationObject", "png"),
+    ):
+        (voc_root / folder / f"2007_000001.{suffix}").rename(voc_root / folder / f"my photo.{suffix}")
+    (sets / "train_aug.txt").write_bytes(b"\xef\xbb\xbfmy photo \r\n\r\n2008_000002\r\n")
+    r = recipe("voc", train="train_aug", eval="val")
+    (sets / "val.txt").write_text("2008_000002\n")
+    (picture,) = open_root(r, voc_root).train
+    assert picture.path.name == "my photo.jpg" and picture.id == 1
+    (sets / "train_aug.txt").write_text("../my photo\n")
+    with pytest.raises(WsisError, match="not an image's name"):
+        _ = open_root(r, voc_root).train

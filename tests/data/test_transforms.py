@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from wsis.data import transforms
-from wsis.data.transforms import View
+from wsis.data.transforms import View, decode_mask, read_image
 from wsis.errors import WsisError
 
 
@@ -120,3 +120,52 @@ def test_greyscale_exif_and_broken_files(tmp_path):
         transforms.read_image(tmp_path / "nothing.jpg", 60, 100)
     with pytest.raises(WsisError, match=r"10x6.*annotation says 6x10"):
         transforms.read_image(tmp_path / "grey.png", 10, 6)
+
+
+def written(tmp_path, array, name="a.tif", **options):
+    Image.fromarray(array).save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+def test_sixteen_bits_are_scaled_by_one_rule(tmp_path):
+    values = np.array([[0, 257, 32768, 65535]], np.uint16)
+    for name in ("a.tif", "a.png"):
+        image = read_image(written(tmp_path, values, name), 1, 4)
+        assert image[..., 0].tolist() == [[0, 1, 128, 255]] and (image == image[..., :1]).all()
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_pixels_without_a_stated_white_are_refused(tmp_path, kind):
+    with pytest.raises(WsisError, match=r"a\.tif: 32 bits or floats"):
+        read_image(written(tmp_path, np.full((2, 3), 0.5, kind)), 2, 3)
+
+
+def test_an_orientation_turns_nothing_and_is_named(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    array = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    path = written(tmp_path, array, "a.png", exif=exif.tobytes())
+    assert (read_image(path, 4, 6) == array).all()
+    with pytest.raises(WsisError, match=r"stored turned.*mogrify"):
+        read_image(path, 6, 4)
+    with pytest.raises(WsisError, match="its annotation says 7x4"):
+        read_image(path, 4, 7)
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[1, 1, 5, 5]],
+        [[1, 1]],
+        [[]],
+        [5],
+        "mask.png",
+        {"size": [6, 4], "counts": [24]},
+        {"size": [4, 6], "counts": [23]},
+        {"counts": "??"},
+        {"size": [4, 6]},
+    ],
+)
+def test_a_mask_that_is_none_is_refused(segmentation):
+    with pytest.raises(ValueError, match=r"polygon|RLE|counts"):
+        decode_mask(segmentation, 4, 6)

@@ -64,6 +64,8 @@ def toys(monkeypatch):
             train=range(9),
             eval=range(5),
             fingerprint="ab",
+            classes="cd",
+            eval_fingerprint="ef",
         )
 
     monkeypatch.setattr(execute, "build_method", build)
@@ -103,8 +105,9 @@ def test_a_finished_folder_holds_everything(tmp_path, toys):
         "data",
     }
     place = str(tmp_path / "my-data")
+    prints = {"classes": "cd", "evaluation": "ef"}
     counts = {"train_images": 9, "eval_images": 5}
-    assert train["data"] == {"root_name": "my-data", "path": place, **counts, "fingerprint": "ab"}
+    assert train["data"] == {"root_name": "my-data", "path": place, **counts, "fingerprint": "ab", **prints}
     about = read(folder, "model.json")
     assert about["categories"] == [{"id": 3, "name": "person"}, {"id": 7, "name": "kite"}]
     assert about["sizes"] == {"short_side": 800, "max_side": 1333} and about["protocols"] == ["coco"]

@@ -189,6 +189,21 @@ def test_a_scale_on_real_images_asks_for_them_before_it_starts(clean):
     assert not (clean / "results").exists()
 
 
+def test_roots_are_judged_before_anything_trains(clean, coco_root, tmp_path):
+    config = ("--config", "scale=mini", "gpus=0", "weights=none")
+    printed = snakemake(clean, *config, f"data_root={tmp_path / 'nowhere'}", "--", "boxinst_3", code=1)
+    assert "nowhere: no such folder" in printed
+    root = coco_root(lambda content: [a.pop("segmentation") for a in content["annotations"]], "val2017")
+    printed = snakemake(clean, *config, f"data_root={root}", "--", "boxinst_3", code=1)
+    assert (
+        jobs(printed)["judge"] == 1
+        and "instances_val2017.json: none of its 4 annotations has a mask" in printed
+    )
+    assert not list((clean / "results" / "mini").glob("runs/*/train.json"))
+    given = f'data_root={{"coco": "{root}"}}'
+    assert jobs(snakemake(clean, "--dry-run", *config, given, "--", "boxinst_3"))["judge"] == 1
+
+
 SMOKE = ("--config", "scale=smoke", "--", "all")
 
 

@@ -12,10 +12,10 @@ from snakemake.exceptions import WorkflowError
 from wsis.bench.calibrate import known_unit
 from wsis.bench.overhead import record
 from wsis.configuration import known, overrides, seeds
-from wsis.data.places import named_roots
+from wsis.data.places import named_roots, shapes_root
 from wsis.declare.load import ROOT as DECLARATIONS
 from wsis.errors import WsisError
-from wsis.data.places import shapes_root
+from wsis.judge import compare, groups, verdict_file
 from wsis.packing import table_ranks
 from wsis.picture_jobs import illustrated, runs_shown
 from wsis.plan import make_plan
@@ -56,7 +56,18 @@ def wanted_work():
     given = arguments()
     names = ["all"] if given is None else given.targets or [HEADLINE]
     anew = given is not None and bool(given.force or given.forceall or given.forcerun)
-    return work(PLAN, tables_of(PLAN, names), Path("results"), workflow.resource_settings.cores or 1, anew)
+    tables = tables_of(PLAN, names)
+    if given is not None and not given.dryrun:
+        same_roots(tables)
+    return work(PLAN, tables, Path("results"), workflow.resource_settings.cores or 1, anew)
+
+
+def same_roots(tables):
+    """Refuse roots that are missing, or others than the results of these tables were made of."""
+    try:
+        compare(PLAN, PLAN.with_needed(PLAN.wanted(tables)), Path("results"), config["data_root"])
+    except WsisError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def priority_of(rank, stage):
@@ -123,7 +134,9 @@ def seed_flags():
 def root_flags():
     """The option of commands that read images."""
     given = config["data_root"]
-    return quoted([] if given is None else ["--data-root", str(given)])
+    if given is None:
+        return ""
+    return quoted(["--data-root", given if isinstance(given, str) else json.dumps(given)])
 
 
 def quoted(words):

@@ -26,3 +26,33 @@ rule shapes:
         f"rm -rf {RESULTS}/data/{{wildcards.root}} && "
         f"python -m wsis data make {RECIPE_FLAGS} --seed {{params.seed}} --root {{wildcards.root}} "
         f"> {{log}} 2>&1"
+
+
+# The first job of what trains on the user's images: its trainings depend on it, and it takes no time where nothing
+# changed since the last verdict. What changed has none: `same_roots` removes it before this is read.
+JUDGED = groups(PLAN, [run for job in WORK.trainings for run in job.runs])
+VERDICTS = {
+    run: str(verdict_file(Path("results"), SCALE, name))
+    for name, group in JUDGED.items()
+    for run in group.runs
+}
+
+
+rule judge:
+    output:
+        f"{RESULTS}/data/{{group}}.json",
+    log:
+        f"{RESULTS}/logs/data/{{group}}.log",
+    wildcard_constraints:
+        group="|".join(JUDGED) or "none",
+    priority: priority_of(0, "data")
+    localrule: True
+    conda:
+        "../../environment.yml"
+    threads: 1
+    params:
+        run=lambda wildcards: JUDGED[wildcards.group].runs[0],
+    message:
+        "Check the images and annotations of {wildcards.group}"
+    shell:
+        f"python -m wsis data judge {FLAGS} {{params.run}} > {{log}} 2>&1"

@@ -23,6 +23,7 @@ for job in WORK.trainings:
             if job.data
             else user_root(PLAN.runs[job.runs[0]].recipe.data.dataset),
             user_root("salient") if needs_salient(job) else [],
+            ancient(sorted({VERDICTS[run] for run in job.runs if run in VERDICTS})),  # mended ground truth trains nothing
         output:
             [f"{RESULTS}/runs/{run}/train.json" for run in job.runs],
         log:

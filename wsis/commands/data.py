@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from wsis.options import RESULTS, ResultsOption, ScaleOption, SetOption, planned
+from wsis.options import (
+    RESULTS,
+    ResultsOption,
+    RootOption,
+    ScaleOption,
+    SeedsOption,
+    SetOption,
+    planned,
+)
 
 data_app = typer.Typer(no_args_is_help=True, help="Make or check data roots.")
 
@@ -27,15 +35,46 @@ def data_make(
         print(path)
 
 
+@data_app.command("judge")
+def data_judge(
+    ids: Annotated[list[str], typer.Argument(help="run ids")],
+    scale: ScaleOption = "mini",
+    seeds: SeedsOption = None,
+    set_: SetOption = None,
+    data_root: RootOption = None,
+    results: ResultsOption = RESULTS,
+    predict_only: Annotated[
+        bool, typer.Option(help="nothing is to be evaluated: val needs no masks")
+    ] = False,
+) -> None:
+    """Check your roots as these runs read them, and keep the verdict; nothing is read where none changed."""
+    from wsis.judge import judge
+
+    chosen = planned(scale, seeds, set_)
+    chosen.check_known(ids)
+    for path in judge(chosen, ids, results, data_root, predict_only):
+        print(path)
+
+
 @data_app.command("check")
 def data_check(
     root: Annotated[Path, typer.Argument(help="a COCO, VOC or saliency root")],
     decode: Annotated[bool, typer.Option(help="read every pixel, also of large roots")] = False,
+    train: Annotated[list[str] | None, typer.Option(help="splits to train on; default: all others")] = None,
+    eval_: Annotated[
+        list[str] | None,
+        typer.Option("--eval", help="splits to evaluate on; default: those named val..., test..."),
+    ] = None,
+    supervision: Annotated[
+        list[str] | None, typer.Option(help="of the training, e.g. boxes or masks; default: any")
+    ] = None,
+    predict_only: Annotated[bool, typer.Option(help="nothing is evaluated: no masks are needed")] = False,
 ) -> None:
-    """Say what is wrong with a data root; exit code 1 when something is."""
-    from wsis.data.check.report import check_root
+    """Say what is wrong with a data root, and for whom; exit code 1 when something is."""
+    from wsis.data.check.report import Uses, check_root
 
-    checked = check_root(root, decode=decode or None)
+    given = (None if words is None else frozenset(words) for words in (train, eval_, supervision))
+    checked = check_root(root, decode or None, Uses(*given, predict_only))
     print(checked)
     if not checked.ok:
         raise typer.Exit(1)

@@ -208,7 +208,10 @@ def annotated(image: np.ndarray, picture: Picture, hidden: bool) -> View:
     has_mask = np.zeros(len(instances), bool)
     for row, instance in enumerate(instances):
         if instance.segmentation is not None:
-            masks[row] = transforms.decode_mask(instance.segmentation, picture.height, picture.width)
+            try:
+                masks[row] = transforms.decode_mask(instance.segmentation, picture.height, picture.width)
+            except ValueError as error:
+                raise WsisError(f"{picture.path}: the mask of annotation {instance.id}: {error}") from None
             has_mask[row] = True
     return View(image, boxes, labels, masks, has_mask)
 

@@ -7,10 +7,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 
 Roots = str | Path | Mapping[str, str] | None
+KINDS = ("coco", "voc", "salient")
 
 
 def shapes_root(recipe: Recipe) -> str | None:
@@ -25,7 +28,7 @@ def run_root(recipe: Recipe, results: Path, scale: str, roots: Roots) -> Path:
     """The data root of a recipe.
 
     roots: what the user gave: the path of a COCO or of a VOC root, or several as 'coco=PATH,voc=PATH', with
-    'salient=PATH' for the images of `salient_place`.
+    'salient=PATH' for the images of `salient_place` (see `named_roots`).
     Generated roots are results/<scale>/data/<name> whatever is given. Raises WsisError when none fits.
     """
     generated = shapes_root(recipe)
@@ -64,11 +67,34 @@ def salient_place(recipe: Recipe, results: Path, scale: str, roots: Roots) -> Pa
 
 
 def named_roots(roots: Roots) -> dict[str, Path]:
-    """'coco=/a,voc=/b' -> {"coco": /a, "voc": /b}; a plain path: VOC's if it has ImageSets/, or COCO's."""
-    if roots is None or isinstance(roots, Mapping):
-        return {name: Path(path) for name, path in (roots or {}).items()}
-    parts = str(roots).split(",")
-    if all(re.match(r"(coco|voc|salient)=.", part) for part in parts):
-        return {name: Path(path) for name, path in (part.split("=", 1) for part in parts)}
-    path = Path(roots)
-    return {"voc" if (path / "ImageSets").is_dir() else "coco": path}
+    """'coco=/a,voc=/b' -> {"coco": /a, "voc": /b}; a plain path: VOC's if it has ImageSets/, or COCO's.
+
+    A mapping, or the text of one in YAML ('{coco: "/with, comma"}'), takes any path. ~ is one's home.
+    Raises WsisError for what is understood in part only.
+    """
+    if roots is None:
+        return {}
+    if isinstance(roots, str) and roots.lstrip().startswith("{"):
+        try:
+            roots = yaml.safe_load(roots)
+        except yaml.YAMLError:
+            raise WsisError(f"data_root {roots}: not a mapping such as {{coco: PATH, voc: PATH}}") from None
+    if not isinstance(roots, Mapping):
+        parts = str(roots).split(",")
+        named = [bool(re.match(rf"({'|'.join(KINDS)})=.", part)) for part in parts]
+        if all(named):
+            roots = dict(part.split("=", 1) for part in parts)
+            if len(roots) < len(parts):
+                raise WsisError(f"data_root {','.join(parts)}: names a data set twice")
+        elif any(named) or (re.match(r"\w+=", str(roots)) and not Path(roots).exists()):
+            raise WsisError(
+                f"data_root {roots}: not every part is coco=PATH, voc=PATH or salient=PATH; for a path with a"
+                ' comma, write {coco: "PATH"}'
+            )
+        else:
+            path = Path(roots).expanduser()
+            return {"voc" if (path / "ImageSets").is_dir() else "coco": path}
+    for name, path in roots.items():
+        if name not in KINDS or not isinstance(path, str | Path) or not str(path):
+            raise WsisError(f"data_root: {name}: {path!r} is no path of a data set ({', '.join(KINDS)})")
+    return {name: Path(path).expanduser() for name, path in roots.items()}

@@ -18,9 +18,21 @@ from typing import Any
 import numpy as np
 
 from wsis.data import voc
+from wsis.data.pixels import is_below
+from wsis.data.splits import (
+    annotation_files,
+    coco_file,
+    file_categories,
+    fingerprint,
+    image_folder,
+    joint_categories,
+    layout,
+    read_split,
+)
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
-from wsis.files import read_json, write_json
+from wsis.evaluation.rle import is_number
+from wsis.files import write_json
 
 OFFICIAL = {"coco": {"train2017": 118287, "val2017": 5000}, "voc": {"train_aug": 10582, "val": 1449}}
 OFFICIAL_SALIENT = 7991  # DUTS-Single
@@ -36,7 +48,7 @@ VOC_GROUP = frozenset(
 
 @dataclass(slots=True)
 class Instance:
-    """One annotated object. segmentation: COCO polygons or RLE, None where the supervision hides it."""
+    """One annotated object. segmentation: COCO polygons or RLE, None where it is hidden or there is none."""
 
     id: int
     label: int
@@ -83,12 +95,19 @@ class Root:
 
     @cached_property
     def fingerprint(self) -> str:
-        """10 hex digits of the content of both splits' annotations; image files are not read."""
-        digest = hashlib.sha256()
-        for split in (self.recipe.data.train, self.recipe.data.eval):
-            for path in _annotation_files(self.path, self.dataset, split):
-                digest.update(path.read_bytes())
-        return digest.hexdigest()[:10]
+        """10 hex digits of the training split's annotations; image files are not read."""
+        return fingerprint(annotation_files(self.path, self.dataset, self.recipe.data.train))
+
+    @cached_property
+    def eval_fingerprint(self) -> str:
+        """As `fingerprint`, of the evaluation split."""
+        return fingerprint(annotation_files(self.path, self.dataset, self.recipe.data.eval))
+
+    @property
+    def classes(self) -> str:
+        """10 hex digits of the classes that a network of this root tells apart."""
+        named = repr((self.category_ids, self.category_names))
+        return hashlib.sha256(named.encode()).hexdigest()[:10]
 
     @cached_property
     def train(self) -> list[Picture]:
@@ -104,6 +123,13 @@ class Root:
                 if self.proxies is not None:
                     self._supervise(picture)
             pictures = [p for p in pictures if p.instances]
+            if data.supervision.startswith("masks") and not any(
+                i.segmentation for p in pictures for i in p.instances
+            ):
+                raise WsisError(
+                    f"{self.path}: split '{data.train}' has no mask to learn from (supervision"
+                    f" '{data.supervision}'); train a row that learns from boxes"
+                )
             for picture in pictures if semantic else ():
                 picture.instances = []
         if not pictures:
@@ -132,10 +158,15 @@ class Root:
     def with_masks(self, split: str, ids: Set[int] | None = None) -> list[Picture]:
         """Pictures of a split with every instance's mask, crowd regions too: to measure, not to train.
 
-        ids: of the images wanted; None: all.
+        ids: of the images wanted; None: all. Raises WsisError where a mask is missing.
         """
         pictures = self._read(split, set(range(self.num_classes)), ids)
-        return [picture for picture in pictures if ids is None or picture.id in ids]
+        pictures = [picture for picture in pictures if ids is None or picture.id in ids]
+        for picture in pictures:
+            for instance in picture.instances:
+                if instance.segmentation is None:
+                    raise WsisError(f"{picture.path}: annotation {instance.id} has no mask to measure with")
+        return pictures
 
     def _of_classes(self, split: str) -> list[Picture]:
         """A VOC split's pictures with an object, without instances: SegmentationObject stays closed."""
@@ -161,14 +192,14 @@ def open_root(recipe: Recipe, root: Path, proxies: Mapping[int, Any] | None = No
     if not path.is_dir():
         raise WsisError(f"{path}: no such folder; give the root of a {data.dataset} data set")
     for split in (data.train, data.eval):
-        listing = _annotation_files(path, data.dataset, split)[0]
+        listing = annotation_files(path, data.dataset, split)[0]
         for needed in (listing, image_folder(path, data.dataset, split)):
             if not needed.exists():
-                raise WsisError(f"{needed}: missing; {_layout(data.dataset, split)}")
+                raise WsisError(f"{needed}: missing; {layout(data.dataset, split)}")
     if data.dataset == "voc":
         categories = voc.CATEGORIES
     else:
-        categories = read_categories(read_split(path, data.dataset, data.eval), path)
+        categories = joint_categories(coco_file(path, split) for split in (data.train, data.eval))
     ids = sorted(categories)
     return Root(path.resolve(), data.dataset, tuple(ids), tuple(categories[i] for i in ids), recipe, proxies)
 
@@ -221,80 +252,44 @@ def eval_image_ids(recipe: Recipe, root: Root) -> list[int]:
 
 
 def eval_annotations(root: Root, folder: Path) -> Path:
-    """The COCO file to evaluate against: the root's, or for VOC one that is written into `folder` once."""
-    split = root.recipe.data.eval
-    if root.dataset != "voc":
-        return root.path / "annotations" / f"instances_{split}.json"
-    file = Path(folder) / f"instances_{root.name}_{split}_{root.fingerprint}.json"
-    if not file.exists():
-        write_json(file, read_split(root.path, root.dataset, split))
-    return file
+    """The COCO file to evaluate against: the root's, or one that is written into `folder` once.
 
-
-def image_folder(path: Path, dataset: str, split: str) -> Path:
-    return path / ("JPEGImages" if dataset == "voc" else split)
-
-
-def read_split(path: Path, dataset: str, split: str, masks: bool = True, ids: Set[int] | None = None) -> dict:
-    """The split's annotations in COCO's format. Raises WsisError naming a file that can't be read.
-
-    ids: VOC's images whose files are opened, None: all; COCO's file has them all anyway.
+    Written are VOC's, and one whose split lacks classes of training: its classes are those of the root.
     """
-    if dataset == "voc":
-        return voc.read_voc(path, split, masks, ids)
-    file = path / "annotations" / f"instances_{split}.json"
+    split = root.recipe.data.eval
+    file = coco_file(root.path, split)
+    if root.dataset != "voc" and set(file_categories(file)) == set(root.category_ids):
+        return file
+    file = Path(folder) / f"instances_{root.name}_{split}_{root.eval_fingerprint}_{root.classes}.json"
     if not file.exists():
-        raise WsisError(f"{file}: missing; {_layout(dataset, split)}")
-    try:
-        content = read_json(file)
-    except WsisError as error:
-        raise WsisError(f"{error}; it may be cut short: fetch it again") from None
-    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(content):
-        raise WsisError(f"{file}: expected a COCO instances file with images, annotations and categories")
-    return content
-
-
-def _annotation_files(path: Path, dataset: str, split: str) -> list[Path]:
-    if dataset != "voc":
-        return [path / "annotations" / f"instances_{split}.json"]
-    listing = voc.split_file(path, split)
-    names = voc.read_names(path, split) if listing.exists() else []
-    files = [path / "SegmentationObject" / f"{name}.png" for name in names]
-    classes = path / "SegmentationClass"  # a training from semantic maps needs no other file
-    return [listing, *(file if file.exists() else classes / file.name for file in files)]
-
-
-def _layout(dataset: str, split: str) -> str:
-    if dataset == "voc":
-        return (
-            "a VOC root has JPEGImages/, SegmentationClass/, SegmentationObject/ and"
-            f" ImageSets/Segmentation/{split}.txt (train_aug.txt lists VOC 2012 train with SBD)"
-        )
-    return f"a {dataset} root has {split}/ with the images and annotations/instances_{split}.json"
-
-
-def read_categories(content: dict, path: Path) -> dict[int, str]:
-    """Category id -> name of a COCO file's content; WsisError naming `path` where they are malformed."""
-    try:
-        return {int(category["id"]): str(category["name"]) for category in content["categories"]}
-    except (KeyError, TypeError, ValueError):
-        raise WsisError(f"{path}: a category lacks its id or name; run `wsis data check {path}`") from None
+        named = zip(root.category_ids, root.category_names, strict=True)
+        categories = [{"id": id, "name": name} for id, name in named]
+        write_json(file, read_split(root.path, root.dataset, split) | {"categories": categories})
+    return file
 
 
 def _pictures(content: dict, root: Root, folder: Path, visible: set[int]) -> list[Picture]:
     labels = {id: label for label, id in enumerate(root.category_ids)}
+    pictures: dict[int, Picture] = {}
     try:
-        pictures = {
-            image["id"]: Picture(image["id"], folder / image["file_name"], image["height"], image["width"])
-            for image in content["images"]
-        }
+        for image in content["images"]:
+            id, name = image["id"], image["file_name"]
+            if not all(type(number) is int for number in (id, image["height"], image["width"])):
+                raise ValueError(f"id, height and width of image {id!r} must be whole numbers")
+            if not is_below(name):
+                raise ValueError(f"file_name {name!r} leaves the folder of its split")
+            pictures[id] = Picture(id, folder / name, image["height"], image["width"])
         for a in content["annotations"]:
-            x, y, w, h = a["bbox"]
+            x, y, w, h = box = a["bbox"]
+            if not all(map(is_number, box)):
+                raise ValueError(f"bbox {box} of annotation {a['id']} is not four finite numbers")
+            if (crowd := a.get("iscrowd") or 0) not in (0, 1):
+                raise ValueError(f"iscrowd of annotation {a['id']} is {crowd!r}, not 0 or 1")
             label = labels[a["category_id"]]
-            segmentation = a["segmentation"] if label in visible else None
-            instance = Instance(a["id"], label, (x, y, x + w, y + h), bool(a.get("iscrowd", 0)), segmentation)
+            segmentation = a.get("segmentation") or None if label in visible else None
+            instance = Instance(a["id"], label, (x, y, x + w, y + h), bool(crowd), segmentation)
             pictures[a["image_id"]].instances.append(instance)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WsisError(
             f"{root.path}: an annotation can't be read ({type(error).__name__}: {error});"
             f" run `wsis data check {root.path}` to see which"

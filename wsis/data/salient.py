@@ -22,6 +22,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from wsis.data.pixels import eight_bit
+from wsis.data.voc import listed_names
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 
@@ -70,7 +72,7 @@ def open_salient(path: Path, cache: Path | None = None) -> SalientRoot:
         )
     images, masks = (files_by_name(folder) for folder in folders)
     listing = path / "train.txt"
-    names = _listed(listing) if listing.exists() else sorted(images)
+    names = list(dict.fromkeys(listed_names(listing))) if listing.exists() else sorted(images)
     for name in names:
         for files, folder in zip((images, masks), folders, strict=True):
             if name not in files:
@@ -107,11 +109,13 @@ def read_mask(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as file:
-            values = np.asarray(file.convert("L"), np.float32)
+            values = eight_bit(file, "L").astype(np.float32)
     except FileNotFoundError:
         raise WsisError(f"{path}: missing mask; run `wsis data check` on the root") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise WsisError(f"{path}: can't be decoded ({error}); fetch the file again") from None
+    except ValueError as error:
+        raise WsisError(f"{path}: {error}") from None
     return values / max(values.max(initial=0), 1)
 
 
@@ -122,14 +126,6 @@ def has_one_object(mask: np.ndarray) -> bool:
     components, _ = ndimage.label(mask > 0.5, np.ones((3, 3)))
     areas = np.bincount(components.ravel())[1:]
     return int((areas > SHARE * mask.size).sum()) == 1
-
-
-def _listed(listing: Path) -> list[str]:
-    """Names in the file's order, each once."""
-    try:
-        return list(dict.fromkeys(listing.read_text(encoding="utf-8").split()))
-    except (OSError, ValueError) as error:
-        raise WsisError(f"{listing}: can't be read ({error}); list one name a line") from None
 
 
 def _single(path: Path, names: list[str], masks: list[Path], cache: Path | None) -> list[bool]:

@@ -83,7 +83,8 @@ def shared_stream(key: Hashable, masks: Hashable, start: int, make: Make) -> Ite
 
 def samples_key(recipe: Recipe, root: Root, split: str) -> Hashable:
     """What determines the images of a split as a network gets them."""
-    return str(root.path), root.fingerprint, split, recipe.data.eval_short_side, recipe.data.max_side
+    fingerprints = root.fingerprint, root.eval_fingerprint
+    return str(root.path), fingerprints, split, recipe.data.eval_short_side, recipe.data.max_side
 
 
 def shared_samples(key: Hashable, samples: Iterable[M]) -> Iterator[M]:

@@ -15,8 +15,9 @@ from PIL import Image
 from pycocotools import mask as rle
 from torch.nn.functional import interpolate
 
+from wsis.data.pixels import UPRIGHT, eight_bit, turned_size
 from wsis.errors import WsisError
-from wsis.evaluation.rle import truth_rle
+from wsis.evaluation.rle import check_outline, truth_rle
 from wsis.nn.backbones import MULTIPLE
 
 MASKS_AT_ONCE = 16  # bounds the float copies while masks are resized
@@ -34,17 +35,22 @@ class View:
 
 
 def read_image(path: Path, height: int, width: int) -> np.ndarray:
-    """h x w x 3 uint8 RGB; greyscale is repeated, EXIF orientation ignored as COCO's annotations do.
+    """h x w x 3 uint8 RGB, by the rule of wsis.data.pixels.
 
-    Raises WsisError where the file is missing, can't be decoded, or is not of the annotated size.
+    Raises WsisError where the file is missing, can't be decoded, is refused, or not of the annotated size.
     """
     try:
         with Image.open(path) as file:
-            image = np.asarray(file.convert("RGB"))
+            image = eight_bit(file, "RGB")
+            turned = image.shape[:2] != (height, width) == turned_size(file)
     except FileNotFoundError:
         raise WsisError(f"{path}: missing image; run `wsis data check` on the root") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise WsisError(f"{path}: can't be decoded ({error}); fetch the file again") from None
+    except ValueError as error:
+        raise WsisError(f"{path}: {error}") from None
+    if turned:
+        raise WsisError(f"{path}: is stored turned (EXIF orientation); {UPRIGHT}")
     if image.shape[:2] != (height, width):
         raise WsisError(
             f"{path}: is {image.shape[1]}x{image.shape[0]} (width x height), its annotation says"
@@ -54,7 +60,8 @@ def read_image(path: Path, height: int, width: int) -> np.ndarray:
 
 
 def decode_mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
-    """COCO polygons, uncompressed or compressed RLE -> h x w bool."""
+    """COCO polygons, uncompressed or compressed RLE -> h x w bool. Raises ValueError for what is none."""
+    check_outline(segmentation, (height, width))
     return rle.decode(truth_rle(segmentation, (height, width))).astype(bool)
 
 

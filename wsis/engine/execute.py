@@ -183,6 +183,8 @@ def _finish(
         "train_images": len(root.train),
         "eval_images": len(root.eval),
         "fingerprint": root.fingerprint,
+        "classes": root.classes,
+        "evaluation": root.eval_fingerprint,
     }
     content = {
         **{"recipe": job.recipe.id, "scale": job.scale, **summary},

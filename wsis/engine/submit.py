@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsis.data.roots import read_categories
+from wsis.data.splits import read_categories
 from wsis.data.transforms import read_image
 from wsis.declare.stored import stored_recipe
 from wsis.engine.launch import make_fabric

@@ -9,15 +9,14 @@ equal scores.
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from wsis.errors import WsisError
-from wsis.evaluation.rle import check_size, decode_runs, foreground
+from wsis.evaluation.rle import check_outline, check_size, decode_runs, foreground, is_number
 from wsis.files import read_json
 
 
@@ -71,6 +70,16 @@ def read_truth(path: Path, labelled: bool = True) -> Truth:
 
 @lru_cache(maxsize=2)
 def _checked_truth(path: Path, labelled: bool, digest: str) -> Truth:
+    truth = read_tables(path, labelled)
+    for index, text in annotation_faults(truth) if labelled else ():
+        entry = truth.annotations[index]
+        number = f" (id {entry['id']})" if isinstance(entry, dict) and "id" in entry else ""
+        raise GuardError(f"{path}: annotations[{index}]{number}: {text}")
+    return truth
+
+
+def read_tables(path: Path, labelled: bool = True) -> Truth:
+    """A ground truth whose images and categories are checked, its annotations not yet; as `read_truth`."""
     dataset = read_json(path)
     if not isinstance(dataset, dict):
         raise GuardError(f"{path}: expected a COCO ground truth (an object), not a list")
@@ -83,6 +92,8 @@ def _checked_truth(path: Path, labelled: bool, digest: str) -> Truth:
         if _key(image, "id", where) in sizes:
             raise GuardError(f"{where}: image id {image['id']} is given twice")
         sizes[image["id"]] = (_key(image, "height", where), _key(image, "width", where))
+        if min(sizes[image["id"]]) <= 0:
+            raise GuardError(f"{where}: 'height' and 'width' must be above 0")
     categories: dict[int, str] = {}
     for index, category in enumerate(dataset["categories"]):
         where = f"{path}: categories[{index}]"
@@ -92,13 +103,11 @@ def _checked_truth(path: Path, labelled: bool, digest: str) -> Truth:
         if _key(category, "id", where) in categories or name in categories.values():
             raise GuardError(f"{where}: category {category['id']} '{name}' is given twice")
         categories[category["id"]] = name
-    scale = (dataset.get("info") or {}).get("area_scale", 1.0)
-    if not _is_number(scale) or scale <= 0:
+    info = dataset.get("info")
+    scale = info.get("area_scale", 1.0) if isinstance(info, dict) else 1.0
+    if not is_number(scale) or scale <= 0:
         raise GuardError(f"{path}: info.area_scale must be a positive number, got {scale!r}")
-    truth = Truth(Path(path), dataset, sizes, dict(sorted(categories.items())), float(scale))
-    if labelled:
-        _check_annotations(truth)
-    return truth
+    return Truth(Path(path), dataset, sizes, dict(sorted(categories.items())), float(scale))
 
 
 def read_predictions(path: Path, truth: Truth, images: Collection[int] | None = None) -> list[dict[str, Any]]:
@@ -133,7 +142,7 @@ def _checked(entry: Any, where: str, truth: Truth, images: Collection[int]) -> d
             f"{where}: category {category} is not in {truth.path}; predictions carry the file's"
             " category ids, not contiguous labels"
         )
-    if not _is_number(score := entry.get("score")):
+    if not is_number(score := entry.get("score")):
         raise GuardError(f"{where}: 'score' must be a finite number, got {score!r}")
     segmentation = entry.get("segmentation")
     if not segmentation:
@@ -156,56 +165,47 @@ def _checked(entry: Any, where: str, truth: Truth, images: Collection[int]) -> d
     return kept
 
 
-def _check_annotations(truth: Truth) -> None:
+def annotation_faults(truth: Truth) -> Iterator[tuple[int, str]]:
+    """(position, what is wrong) of each annotation that can't be evaluated; the first fault of each."""
     seen: set[int] = set()
     for index, entry in enumerate(truth.annotations):
-        where = f"{truth.path}: annotations[{index}]"
-        number = _key(entry, "id", where)
-        where += f" (id {number})"
-        if number <= 0:
-            raise GuardError(f"{where}: ids must start at 1: pycocotools reads id 0 as 'unmatched'")
-        if number in seen:
-            raise GuardError(f"{where}: this id is given twice")
-        seen.add(number)
-        if _key(entry, "image_id", where) not in truth.sizes:
-            raise GuardError(f"{where}: image {entry['image_id']} is not in 'images'")
-        if _key(entry, "category_id", where) not in truth.categories:
-            raise GuardError(f"{where}: category {entry['category_id']} is not in 'categories'")
-        if not _is_number(area := entry.get("area")) or area < 0:
-            raise GuardError(f"{where}: 'area' must be a number from 0, got {area!r}")
-        if entry.get("iscrowd") not in (0, 1):
-            raise GuardError(f"{where}: 'iscrowd' must be 0 or 1, got {entry.get('iscrowd')!r}")
         try:
-            _check_outline(entry.get("segmentation"), truth.sizes[entry["image_id"]])
+            _check_annotation(entry, truth, seen)
         except ValueError as error:
-            raise GuardError(f"{where}: {error}") from None
+            yield index, str(error)
 
 
-def _check_outline(segmentation: Any, size: tuple[int, int]) -> None:
-    """Raise ValueError unless this is an RLE of the image's size or a list of polygons."""
-    if not segmentation:
-        raise ValueError("no mask: 'segmentation' is missing or empty")
-    if isinstance(segmentation, dict):
-        check_size(decode_runs(segmentation.get("counts")), segmentation.get("size"), size)
-    elif not isinstance(segmentation, list):
-        raise ValueError("'segmentation' is neither polygons nor RLE")
-    else:
-        for polygon in segmentation:
-            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-                raise ValueError("a polygon needs x, y of three points or more")
-            if not all(map(_is_number, polygon)):
-                raise ValueError("a polygon holds something that is not a finite number")
+def _check_annotation(entry: Any, truth: Truth, seen: set[int]) -> None:
+    """Raise ValueError for an annotation that can't be evaluated; seen: ids of those before it."""
+    number = _integer(entry, "id")
+    if number <= 0:
+        raise ValueError("ids must start at 1: pycocotools reads id 0 as 'unmatched'")
+    if number in seen:
+        raise ValueError("this id is given twice")
+    seen.add(number)
+    if _integer(entry, "image_id") not in truth.sizes:
+        raise ValueError(f"image {entry['image_id']} is not in 'images'")
+    if _integer(entry, "category_id") not in truth.categories:
+        raise ValueError(f"category {entry['category_id']} is not in 'categories'")
+    check_outline(entry.get("segmentation"), truth.sizes[entry["image_id"]])
+    if not is_number(area := entry.get("area")) or area < 0:
+        raise ValueError(f"'area' must be a number from 0, got {area!r}")
+    if type(entry.get("iscrowd")) is not int or entry["iscrowd"] not in (0, 1):
+        raise ValueError(f"'iscrowd' must be 0 or 1, got {entry.get('iscrowd')!r}")
 
 
 def _key(entry: Any, key: str, where: str) -> int:
     """The integer under `key`; GuardError otherwise."""
+    try:
+        return _integer(entry, key)
+    except ValueError as error:
+        raise GuardError(f"{where}: {error}") from None
+
+
+def _integer(entry: Any, key: str) -> int:
     if not isinstance(entry, dict):
-        raise GuardError(f"{where}: expected an object, got {str(entry)[:40]!r}")
+        raise ValueError(f"expected an object, got {str(entry)[:40]!r}")
     value = entry.get(key)
     if type(value) is not int:
-        raise GuardError(f"{where}: '{key}' must be an integer, got {value!r}")
+        raise ValueError(f"'{key}' must be an integer, got {value!r}")
     return value
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)

@@ -8,11 +8,14 @@ pycocotools trusts what it is given: a wrong string is read as some other mask, 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as masks
 
+NO_MASK = "no mask: 'segmentation' is missing or empty"
 _MOST_DIGITS = 7  # 35 bits: more than any run that fits an image
 
 
@@ -23,7 +26,7 @@ def decode_runs(counts: str | bytes | Sequence[int]) -> np.ndarray:
     """
     if isinstance(counts, str | bytes):
         runs = _decompress(counts.encode("utf-8") if isinstance(counts, str) else counts)
-    elif isinstance(counts, list) and all(type(run) is int for run in counts):
+    elif isinstance(counts, list) and all(type(run) is int and abs(run) < 2**40 for run in counts):
         runs = np.array(counts, dtype=np.int64)
     else:
         raise ValueError(f"'counts' is neither text nor a list of integers: {str(counts)[:40]!r}")
@@ -38,6 +41,27 @@ def check_size(runs: np.ndarray, size: object, expected: tuple[int, int]) -> Non
         raise ValueError(f"RLE of size {size}, but the image is {list(expected)} (height, width)")
     if (pixels := int(runs.sum())) != expected[0] * expected[1]:
         raise ValueError(f"RLE covers {pixels} pixels, but the image has {expected[0] * expected[1]}")
+
+
+def check_outline(segmentation: Any, size: tuple[int, int]) -> None:
+    """Raise ValueError unless this is an RLE of the image's size (h, w) or a list of polygons."""
+    if not segmentation:
+        raise ValueError(NO_MASK)
+    if isinstance(segmentation, dict):
+        check_size(decode_runs(segmentation.get("counts")), segmentation.get("size"), size)
+    elif not isinstance(segmentation, list):
+        raise ValueError("'segmentation' is neither polygons nor RLE")
+    else:
+        for polygon in segmentation:
+            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+                raise ValueError("a polygon needs x, y of three points or more")
+            if not all(map(is_number, polygon)):
+                raise ValueError("a polygon holds something that is not a finite number")
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number, and one that fits a float."""
+    return type(value) in (int, float) and -sys.float_info.max <= value <= sys.float_info.max
 
 
 def foreground(runs: np.ndarray) -> int:

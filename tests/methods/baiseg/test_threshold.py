@@ -16,7 +16,7 @@ from wsis.methods.baiseg.maps import Maps
 from wsis.methods.baiseg.threshold import GRID, set_threshold
 from wsis.plan import make_plan
 
-NO_ROOT = SimpleNamespace(path="nowhere", fingerprint="")  # dev_samples are drawn here
+NO_ROOT = SimpleNamespace(path="nowhere", fingerprint="", eval_fingerprint="")  # dev_samples are drawn here
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsis.data import transforms, voc
-from wsis.data.roots import Picture, Root, read_split
+from wsis.data import voc
+from wsis.data.roots import Picture, Root
+from wsis.data.splits import read_split
+from wsis.data.transforms import decode_mask
 from wsis.errors import WsisError
 
 VOID = voc.VOID  # 255
@@ -118,7 +120,9 @@ def paint_classes(objects: Sequence[Mask], height: int, width: int) -> np.ndarra
     Only which masks there are counts, not their order or ids: of equal size, the higher label is on top.
     """
     areas = [(segmentation, label, crowd) for label, crowd, segmentation in objects]
-    drawn = [(_mask(s, height, width), VOID if crowd else label + 1, crowd) for s, label, crowd in areas]
+    drawn = [
+        (decode_mask(s, height, width), VOID if crowd else label + 1, crowd) for s, label, crowd in areas
+    ]
     drawn.sort(key=lambda item: (not item[2], -int(item[0].sum()), item[1]))
     semantic = np.zeros((height, width), np.uint8)
     for mask, value, _ in drawn:
@@ -133,7 +137,9 @@ def paint_instances(picture: Picture) -> np.ndarray:
     """
     height, width = picture.height, picture.width
     try:
-        drawn = [(_mask(i.segmentation, height, width), i.label) for i in picture.instances if not i.crowd]
+        drawn = [
+            (decode_mask(i.segmentation, height, width), i.label) for i in picture.instances if not i.crowd
+        ]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise WsisError(
             f"{picture.path}: a mask of image {picture.id} is hidden or can't be drawn ({error}); use"
@@ -144,13 +150,6 @@ def paint_instances(picture: Picture) -> np.ndarray:
     for number, (mask, _) in enumerate(drawn, 1):
         instances[mask] = number
     return instances
-
-
-def _mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
-    mask = transforms.decode_mask(segmentation, height, width)
-    if mask.shape != (height, width):
-        raise ValueError(f"a mask of {mask.shape[1]}x{mask.shape[0]} in an image of {width}x{height}")
-    return mask
 
 
 def _class_masks(root: Root, split: str, file: object) -> dict[int, list[Mask]]:
@@ -165,7 +164,12 @@ def _class_masks(root: Root, split: str, file: object) -> dict[int, list[Mask]]:
                     f"{file}: annotation {a.get('id')} has category {a['category_id']}, which is not among"
                     " the root's categories; run `wsis data check` on the root"
                 )
-            mask = (label, bool(a.get("iscrowd", 0)), a["segmentation"])
+            if not a.get("segmentation"):
+                raise WsisError(
+                    f"{file}: annotation {a.get('id')} has no mask to paint the semantic map of image"
+                    f" {a['image_id']} with; give its mask, or semantic maps as files"
+                )
+            mask = (label, bool(a.get("iscrowd") or 0), a["segmentation"])
             by_image.setdefault(a["image_id"], []).append(mask)
         except (KeyError, TypeError, AttributeError) as error:
             raise WsisError(

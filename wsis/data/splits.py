@@ -1,0 +1,121 @@
+"""The files of a data root: where a split's annotations and images lie, their content, classes and digest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Set
+from functools import lru_cache
+from pathlib import Path
+
+from wsis.data import voc
+from wsis.errors import WsisError
+from wsis.files import read_json
+
+
+def coco_file(path: Path, split: str) -> Path:
+    return path / "annotations" / f"instances_{split}.json"
+
+
+def image_folder(path: Path, dataset: str, split: str) -> Path:
+    return path / ("JPEGImages" if dataset == "voc" else split)
+
+
+def read_split(path: Path, dataset: str, split: str, masks: bool = True, ids: Set[int] | None = None) -> dict:
+    """The split's annotations in COCO's format. Raises WsisError naming a file that can't be read.
+
+    ids: VOC's images whose files are opened, None: all; COCO's file has them all anyway.
+    """
+    if dataset == "voc":
+        return voc.read_voc(path, split, masks, ids)
+    file = coco_file(path, split)
+    if not file.exists():
+        raise WsisError(f"{file}: missing; {layout(dataset, split)}")
+    return _read_coco(file)
+
+
+def _read_coco(file: Path) -> dict:
+    try:
+        content = read_json(file)
+    except WsisError as error:
+        raise WsisError(f"{error}; it may be cut short: fetch it again") from None
+    lists = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in lists):
+        raise WsisError(f"{file}: expected a COCO instances file with images, annotations and categories")
+    return content
+
+
+def annotation_files(path: Path, dataset: str, split: str) -> list[Path]:
+    """The files that hold a split's annotations, the one that lists its images first."""
+    if dataset != "voc":
+        return [coco_file(path, split)]
+    listing = voc.split_file(path, split)
+    files = [listing]
+    for name in voc.read_names(path, split) if listing.exists() else []:
+        # A training from semantic maps needs no other file, one from boxes the XML.
+        folders = (("SegmentationObject", "png"), ("Annotations", "xml"), ("SegmentationClass", "png"))
+        candidates = [path / folder / f"{name}.{suffix}" for folder, suffix in folders]
+        files.append(next((file for file in candidates if file.exists()), candidates[0]))
+    return files
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """10 hex digits of the content of annotation files. Raises WsisError for one that can't be read."""
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise WsisError(f"{path}: can't be read ({error}); run `wsis data check` on the root") from None
+    return digest.hexdigest()[:10]
+
+
+def layout(dataset: str, split: str) -> str:
+    if dataset == "voc":
+        return (
+            "a VOC root has JPEGImages/, SegmentationClass/, SegmentationObject/ and"
+            f" ImageSets/Segmentation/{split}.txt (train_aug.txt lists VOC 2012 train with SBD)"
+        )
+    return f"a {dataset} root has {split}/ with the images and annotations/instances_{split}.json"
+
+
+def joint_categories(files: Iterable[Path]) -> dict[int, str]:
+    """Category id -> name of all these COCO files. Raises WsisError naming two that disagree."""
+    names: dict[int, tuple[str, Path]] = {}
+    ids: dict[str, tuple[int, Path]] = {}
+    for file in files:
+        for id, name in sorted(file_categories(file).items()):
+            known, where = names.setdefault(id, (name, file))
+            if known != name:
+                raise WsisError(
+                    f"{file}: category {id} is '{name}', but '{known}' in {where}; number the classes alike"
+                )
+            number, where = ids.setdefault(name, (id, file))
+            if number != id:
+                raise WsisError(
+                    f"{file}: category '{name}' has id {id}, but {number} in {where}; number classes alike"
+                )
+    return {id: name for id, (name, _) in names.items()}
+
+
+def file_categories(file: Path) -> dict[int, str]:
+    """As `read_categories`, of a COCO file, which is read once."""
+    state = file.stat()
+    return _categories_at(file, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=8)
+def _categories_at(file: Path, time: int, size: int) -> dict[int, str]:
+    return read_categories(_read_coco(file), file)
+
+
+def read_categories(content: dict, path: Path) -> dict[int, str]:
+    """Category id -> name of a COCO file's content; WsisError naming `path` where they are malformed."""
+    categories: dict[int, str] = {}
+    for category in content.get("categories", ()):
+        id = category.get("id") if isinstance(category, dict) else None
+        if type(id) is not int or not isinstance(category.get("name"), str):
+            raise WsisError(f"{path}: category {category!r:.60} lacks a whole id or a name")
+        if id in categories:
+            raise WsisError(f"{path}: two categories have id {id}")
+        categories[id] = category["name"]
+    return categories
