@@ -322,6 +322,6 @@ def test_a_run_is_found_by_its_id(trained):
     results = trained.runs.parents[1]
     text = run_cli("predict", id.name, trained.images[0], "--results", results, "--out", results / "out")
     assert "in 1 images" in text
-    with pytest.raises(WsisError, match="neither a folder of a trained run nor the id of one"):
-        run_cli("predict", "boxinst-0", trained.images[0], "--results", results)
+    with pytest.raises(WsisError, match="no run boxinst-zz at scale"):
+        run_cli("predict", "boxinst-zz", trained.images[0], "--results", results)
     assert isinstance(Model(id), Model) and open_root(stored_recipe(id), trained.data).num_classes == 3
