@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import wsis
 from wsis.card import write_card
 from wsis.cli import app
+from wsis.data.pixels import ORIENTATION
 from wsis.data.places import shapes_root
 from wsis.data.roots import open_root
 from wsis.declare.stored import stored_recipe
@@ -102,7 +103,7 @@ def test_paths_arrays_and_pictures_are_one_image(trained, model, tmp_path):
     assert same(model.predict(grey), model.predict(np.array(grey)))
     turned = picture.transpose(Image.Transpose.ROTATE_90)  # stored lying on its side
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[ORIENTATION] = 6
     turned.save(tmp_path / "turned.png", exif=exif)
     assert same(model.predict(tmp_path / "turned.png"), expected)
 
@@ -113,7 +114,7 @@ def test_paths_arrays_and_pictures_are_one_image(trained, model, tmp_path):
         ("absent.jpg", r"absent\.jpg: no such image"),
         (np.zeros((4, 4, 3)), "expected h x w x 3 uint8"),
         (np.zeros((4, 4, 4), np.uint8), "expected h x w x 3 uint8"),
-        (Image.new("I;16", (4, 4)), "scale it to 8 bits"),
+        (Image.new("F", (4, 4)), "32 bits or floats a pixel"),
         ([torch.zeros(3, 4, 4)], "Tensor: expected a path"),
     ],
 )

@@ -19,6 +19,7 @@ from pycocotools import mask as rle
 
 from wsis.card import ABOUT, known_categories
 from wsis.data import structures
+from wsis.data.pixels import ORIENTATION, PixelsRefused, eight_bit, orientation
 from wsis.data.transforms import read_image
 from wsis.declare.stored import stored_recipe
 from wsis.engine.predict import predicted
@@ -27,7 +28,6 @@ from wsis.methods import info_of
 from wsis.methods.weights import trained_method
 
 Picture = str | Path | np.ndarray | Image.Image
-ORIENTATION = 0x0112  # EXIF's tag
 MISSING = object()
 
 
@@ -205,9 +205,10 @@ def read_pixels(image: Picture) -> np.ndarray:
     if isinstance(image, (str, Path)):
         return _read_upright(Path(image))
     if isinstance(image, Image.Image):
-        if image.mode.startswith(("I", "F")):
-            raise WsisError(f"an image of mode {image.mode}: scale it to 8 bits a channel first")
-        return np.asarray(image.convert("RGB"))
+        try:
+            return eight_bit(image, "RGB")
+        except PixelsRefused as error:
+            raise WsisError(f"an image of {error}") from None
     if not isinstance(image, np.ndarray):
         raise WsisError(f"{type(image).__name__}: expected a path, a PIL image or an array")
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
@@ -219,13 +220,13 @@ def _read_upright(path: Path) -> np.ndarray:
     """A file's pixels by the rule of all readers, then turned as its EXIF orientation says."""
     try:
         with Image.open(path) as file:
-            (width, height), orientation = file.size, file.getexif().get(ORIENTATION, 1)
+            (width, height), turn = file.size, orientation(file)
     except FileNotFoundError:
         raise WsisError(f"{path}: no such image") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise WsisError(f"{path}: is no image that can be read ({error})") from None
     picture = Image.fromarray(read_image(path, height, width))
-    picture.getexif()[ORIENTATION] = orientation
+    picture.getexif()[ORIENTATION] = turn
     return np.array(ImageOps.exif_transpose(picture))
 
 
