@@ -23,8 +23,6 @@ from typing import Any
 
 from wsis.data.check.report import READ_MASKS, Uses, check_root
 from wsis.data.places import Roots, named_roots, salient_place, shapes_root
-from wsis.data.roots import open_root
-from wsis.data.splits import annotation_files
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
@@ -176,6 +174,8 @@ def _kept(file: Path) -> dict[str, Any]:
 
 def _state(group: Group, path: Path, uses: Uses, salient: Path | None) -> dict[str, Any]:
     """What a verdict is of: comparing it reads no file. salient: the root of salient images, if any."""
+    from wsis.data.splits import annotation_files
+
     data, files = group.recipe.data, {}
     for split in (data.train, data.eval):
         for file in annotation_files(path, data.dataset, split):
@@ -188,6 +188,8 @@ def _state(group: Group, path: Path, uses: Uses, salient: Path | None) -> dict[s
 
 
 def _fingerprints(group: Group, path: Path) -> dict[str, str]:
+    from wsis.data.roots import open_root
+
     root = open_root(group.recipe, path)
     return {
         "fingerprint": root.fingerprint,

@@ -267,14 +267,16 @@ def test_a_stopped_workflow_keeps_what_was_finished(smoke):
     stopped = (smoke / "stopped").stat().st_mtime
     drawn = (smoke / "stopped").read_text().splitlines()
     assert drawn and all(Path(file).stat().st_mtime < stopped for file in drawn)
-    assert any(file.stat().st_mtime > stopped for file in smoke.glob("results/smoke/runs/*/model.pt"))
+    assert any(
+        file.stat().st_mtime > stopped for file in smoke.glob("results/smoke/runs/*/model.safetensors")
+    )
 
 
 @pytest.mark.slow
 def test_a_job_that_starts_again_trains_only_what_is_missing(smoke):
     plan = make_plan("smoke")
     lost, *others = plan.wanted(["boxinst/1b"])
-    weights = {run: smoke / f"results/smoke/runs/{run}/model.pt" for run in (lost, *others)}
+    weights = {run: smoke / f"results/smoke/runs/{run}/model.safetensors" for run in (lost, *others)}
     before = {run: path.stat().st_mtime_ns for run, path in weights.items()}
     shutil.rmtree(weights[lost].parent)
     snakemake(smoke, *SMOKE)
