@@ -12,7 +12,7 @@ from wsis.files import write_json
 from wsis.listing import listed, show_runs
 from wsis.naming import by_id, row_runs, table_of
 from wsis.plan import Plan, make_plan
-from wsis.runs import all_found, choose, found, of_plan
+from wsis.runs import choose, of_plan, stored_run, stored_runs
 
 SHORT = {"schedule.iterations": 2}
 
@@ -109,16 +109,16 @@ def test_folders_without_a_recipe_are_no_runs(tmp_path, content):
     folder = tmp_path / "smoke" / "runs" / "a"
     folder.mkdir(parents=True)
     (folder / "recipe.json").write_text(content)
-    assert not list(all_found(tmp_path))
+    assert not list(stored_runs(tmp_path))
     with pytest.raises(WsisError, match=r"recipe\.json"):
-        found(folder)
+        stored_run(folder)
 
 
 def test_a_run_elsewhere_is_refused(plan, tmp_path):
     folder = begin(plan, next(iter(plan.runs)), tmp_path)
     folder.rename(tmp_path / "mine")
     with pytest.raises(WsisError, match="is not results/smoke/runs/"):
-        found(tmp_path / "mine")
+        stored_run(tmp_path / "mine")
 
 
 def test_runs_are_listed_with_rows_state_and_metrics(plan, tmp_path, capsys):

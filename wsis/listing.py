@@ -16,7 +16,7 @@ from wsis.errors import WsisError
 from wsis.files import read_json
 from wsis.naming import by_id, is_row, row_of
 from wsis.plan import Plan
-from wsis.runs import Found, all_found, groups, plan_of
+from wsis.runs import StoredRun, groups, plan_of, stored_runs
 from wsis.show import print_whole
 
 MAIN = ("AP", "AP50", "mIoU", "IoU50")  # metrics that a line shows, as far as a run has them
@@ -26,7 +26,7 @@ LINE = 4000  # bytes within which a log's last line ends
 def listed(words: Sequence[str], results: Path, scale: str | None) -> list[dict[str, Any]]:
     """What is to be said of the runs that words name (`wsis.naming`); of all where there are none."""
     lines = []
-    for group in groups(all_found(results, scale)):
+    for group in groups(stored_runs(results, scale)):
         try:
             plan = plan_of(group)
         except WsisError as error:
@@ -37,7 +37,7 @@ def listed(words: Sequence[str], results: Path, scale: str | None) -> list[dict[
     return lines
 
 
-def _ids(word: str, plan: Plan, runs: Sequence[Found]) -> list[str]:
+def _ids(word: str, plan: Plan, runs: Sequence[StoredRun]) -> list[str]:
     """The runs of one plan that a word names; [] where it names none of them."""
     if is_row(word, plan.tables):
         key, label, seed = row_of(plan.tables, word)
@@ -51,7 +51,7 @@ def _ids(word: str, plan: Plan, runs: Sequence[Found]) -> list[str]:
     return [id] if id else []
 
 
-def _line(run: Found, plan: Plan) -> dict[str, Any]:
+def _line(run: StoredRun, plan: Plan) -> dict[str, Any]:
     planned = plan.runs.get(run.id)
     metrics = _metrics(run.folder / "metrics.json")
     return {
@@ -66,7 +66,7 @@ def _line(run: Found, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _state(run: Found, plan: Plan, evaluated: bool) -> str:
+def _state(run: StoredRun, plan: Plan, evaluated: bool) -> str:
     """'evaluated', 'trained', 'step 120 of 400' or 'begun'; after it what is wrong with it."""
     planned = plan.runs.get(run.id)
     if (run.folder / "train.json").exists():

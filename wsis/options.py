@@ -81,16 +81,16 @@ def measured(
     keys = [table_of(word, plan.tables) or word for word in words]
     common = [key for key in keys if key in sets() or (given and key in plan.tables)]
     known = {key for cases in wanted(plan, plan.tables).values() for key in cases}
-    own = [key for key in keys if key in known]
+    keyed = [key for key in keys if key in known]
     groups: list[tuple[Chosen, list[str]]] = []
-    for word in (key for key in keys if key not in common and key not in own):
+    for word in (key for key in keys if key not in common and key not in keyed):
         try:
             for each in choose([word], results, plan if given else None, fixed):
                 groups.append((each, [*common, *([word] if word in plan.tables else each.ids)]))
         except WsisError:
             if ":" in word or word in plan.tables:
                 raise
-            own.append(word)
-    if own or not groups:
-        groups.append((of_plan(plan, own, results), [*common, *own]))
+            keyed.append(word)
+    if keyed or not groups:
+        groups.append((of_plan(plan, keyed, results), [*common, *keyed]))
     return groups

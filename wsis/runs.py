@@ -23,7 +23,7 @@ DEFAULT = "tiny"  # scale of what nobody has run yet
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredRun:
     """A run's folder results/<scale>/runs/<id>."""
 
     results: Path
@@ -57,7 +57,7 @@ class Chosen:
         return [self.results / self.plan.scale.name / "runs" / id for id in self.ids]
 
 
-def found(folder: Path) -> Found:
+def stored_run(folder: Path) -> StoredRun:
     """The run in a folder. Raises WsisError where there is none, or it lies elsewhere than under results/."""
     path = folder / "recipe.json"
     tree = read_json(path)
@@ -65,7 +65,7 @@ def found(folder: Path) -> Found:
         scale, recipe, asked = tree["scale"], tree["recipe"], tree.get("asked", {})
         roots = {name: path for name, path in (asked.get("data_root") or {}).items() if Path(path).exists()}
         settings = dict(asked.get("set", {}))
-        run = Found(folder.parents[2], scale, tree["id"], int(recipe["seed"]), settings, roots or None)
+        run = StoredRun(folder.parents[2], scale, tree["id"], int(recipe["seed"]), settings, roots or None)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         raise WsisError(f"{path}: not the recipe of a run (id, scale, recipe, asked)") from None
     if run.folder != folder:
@@ -73,11 +73,11 @@ def found(folder: Path) -> Found:
     return run
 
 
-def all_found(results: Path, scale: str | None = None) -> Iterator[Found]:
+def stored_runs(results: Path, scale: str | None = None) -> Iterator[StoredRun]:
     """The runs under `results`, at one scale or all; folders without a readable recipe are passed over."""
     for path in sorted(results.glob(f"{scale or '*'}/runs/*/recipe.json")):
         try:
-            yield found(path.parent)
+            yield stored_run(path.parent)
         except WsisError:
             continue
 
@@ -85,19 +85,19 @@ def all_found(results: Path, scale: str | None = None) -> Iterator[Found]:
 def roots_of(folder: Path) -> dict[str, str] | None:
     """The user's roots that a run was trained with; None where there are none, or no run is."""
     try:
-        return found(folder).roots
+        return stored_run(folder).roots
     except WsisError:
         return None
 
 
-def plan_of(runs: Sequence[Found]) -> Plan:
+def plan_of(runs: Sequence[StoredRun]) -> Plan:
     """The plan in which runs that were made with the same settings stand."""
     return make_plan(runs[0].scale, tuple(sorted({run.seed for run in runs})), runs[0].settings)
 
 
-def groups(runs: Iterable[Found]) -> list[list[Found]]:
+def groups(runs: Iterable[StoredRun]) -> list[list[StoredRun]]:
     """Runs by what they were made with."""
-    by: dict[tuple[str, ...], list[Found]] = {}
+    by: dict[tuple[str, ...], list[StoredRun]] = {}
     for run in runs:
         by.setdefault(run.made_with, []).append(run)
     return [*by.values()]
@@ -114,9 +114,9 @@ def choose(
     """
     if planned and all(word in planned.runs for word in words):
         return [of_plan(planned, words, results)]
-    there = list(all_found(results, planned.scale.name if planned else None))
+    there = list(stored_runs(results, planned.scale.name if planned else None))
     tables, plan = load_tables(), planned
-    runs: dict[tuple[str, ...], list[Found]] = {}
+    runs: dict[tuple[str, ...], list[StoredRun]] = {}
     ids: list[str] = []
     for word in words:
         if hits := [] if is_row(word, tables) and (fixed or anew) else _existing(word, there, planned, fixed):
@@ -146,12 +146,12 @@ def of_plan(plan: Plan, ids: Sequence[str], results: Path) -> Chosen:
     return Chosen(plan, list(dict.fromkeys(ids)), results, roots)
 
 
-def _existing(word: str, there: list[Found], planned: Plan | None, fixed: bool) -> list[Found]:
+def _existing(word: str, there: list[StoredRun], planned: Plan | None, fixed: bool) -> list[StoredRun]:
     """Those of the runs `there`, or the one in a folder, that a word means; [] where it means none."""
     if is_row(word, load_tables()):
         return _of_row(word, there, planned)
     if (Path(word) / "recipe.json").is_file():
-        return [found(Path(os.path.abspath(word)))]
+        return [stored_run(Path(os.path.abspath(word)))]
     if fixed and planned and word in planned.runs:
         return []
     fits = {run.id: run for run in there}
@@ -159,7 +159,7 @@ def _existing(word: str, there: list[Found], planned: Plan | None, fixed: bool) 
     return [fits[id]] if id else []
 
 
-def _of_row(word: str, there: list[Found], planned: Plan | None) -> list[Found]:
+def _of_row(word: str, there: list[StoredRun], planned: Plan | None) -> list[StoredRun]:
     """The runs of a row or table: those of the plan that is asked for, or else the only ones there are.
 
     WsisError where there are runs of several other plans.
@@ -182,7 +182,7 @@ def _of_row(word: str, there: list[Found], planned: Plan | None) -> list[Found]:
     return next(iter(same or hits), [])
 
 
-def _chosen(runs: list[Found]) -> Chosen:
+def _chosen(runs: list[StoredRun]) -> Chosen:
     plan = plan_of(runs)
     for run in runs:
         if run.id not in plan.runs:

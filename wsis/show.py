@@ -69,7 +69,7 @@ def plan_as_json(plan: Plan, tables: Sequence[str]) -> dict[str, Any]:
         "runs": runs,
         "jobs": [{"id": j.id, "runs": list(j.runs), "needs": list(j.needs)} for j in jobs],
         "absent": _absent(plan, tables),
-        "totals": _totals(plan, ids),
+        "totals": _totals(plan, ids, tables),
         "assumptions": plan.scale.cost.model_dump(mode="json"),
     }
 
@@ -89,11 +89,12 @@ def _absent(plan: Plan, tables: Sequence[str]) -> list[dict[str, str]]:
     ]
 
 
-def _totals(plan: Plan, ids: Sequence[str]) -> dict[str, float]:
+def _totals(plan: Plan, ids: Sequence[str], tables: Sequence[str]) -> dict[str, float]:
+    """Of these runs; rows are those of the tables alone, not of others that share a run."""
     runs = [plan.runs[id] for id in ids]
     return {
         "runs": len(runs),
-        "rows_served": len({tuple(cell) for run in runs for cell in run.rows}),
+        "rows_served": len({cell for run in runs for cell in run.rows if cell[0] in tables}),
         "device_hours": sum(run.device_hours for run in runs),
         "disk_gb": sum(run.disk_gb for run in runs),
     }
@@ -111,10 +112,10 @@ def show_plan(plan: Plan, tables: Sequence[str]) -> None:
     print_whole(grid, 0, 1)
     sums = Grid("table", "runs", "time", "rows not run", title="of all seeds, each table for itself")
     for key in tables:
-        total, absent = _totals(plan, _needed(plan, [key])), len(_absent(plan, [key]))
+        total, absent = _totals(plan, _needed(plan, [key]), [key]), len(_absent(plan, [key]))
         sums.add_row(key, str(total["runs"]), spoken(total["device_hours"] * 3600), str(absent or ""))
     console.print(sums)
-    totals, cost = _totals(plan, ids), plan.scale.cost
+    totals, cost = _totals(plan, ids, tables), plan.scale.cost
     seeds = sorted({plan.runs[id].seed for id in ids})
     jobs = plan.jobs if len(ids) == len(plan.runs) else pack(plan, tables)
     console.print(
@@ -122,7 +123,11 @@ def show_plan(plan: Plan, tables: Sequence[str]) -> None:
         f"{totals['rows_served']} rows; {spoken(totals['device_hours'] * 3600)} of {cost.device}, "
         f"{totals['disk_gb']:.3g} GB"
     )
-    counted = cost.seconds_per_image or cost.step or {}
+    shown = {
+        name for id in ids for name in (plan.runs[id].recipe.method, plan.runs[id].recipe.model.backbone)
+    }
+    every = cost.seconds_per_image or cost.step or {}
+    counted = {kind: each for kind, each in every.items() if kind.partition("/")[0] in shown}
     what = "seconds" if cost.seconds_per_image else "units"
     console.print(
         f"assumed: {cost.device}, {what} a training image "

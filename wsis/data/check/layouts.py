@@ -17,22 +17,22 @@ def other_layout(root: Path) -> tuple[str, str, str]:
     if hidden := _first(root, "_annotations.coco.json"):
         text = f"is a COCO export with a file beside the images of each split ({hidden})"
         return "coco export", text, f"rename its parts: a COCO root has {COCO}"
-    if found := _first(root, "data.yaml", "dataset.yaml", "labels/*/*.txt", "labels/*.txt", "*/labels/*.txt"):
+    if file := _first(root, "data.yaml", "dataset.yaml", "labels/*/*.txt", "labels/*.txt", "*/labels/*.txt"):
         reader = "from_yolo('IMAGES', 'LABELS', 'data.yaml')"
-        return "yolo", f"is a YOLO data set ({found})", f"convert it: {BY_SUPERVISION.format(reader=reader)}"
-    if found := _first(root, "annotations.xml", "*/annotations.xml"):
+        return "yolo", f"is a YOLO data set ({file})", f"convert it: {BY_SUPERVISION.format(reader=reader)}"
+    if file := _first(root, "annotations.xml", "*/annotations.xml"):
         advice = f"export the task again as 'COCO 1.0', then name its parts: a COCO root has {COCO}"
-        return "cvat", f"is an export of CVAT's own format ({found})", advice
+        return "cvat", f"is an export of CVAT's own format ({file})", advice
     if (root / "Annotations").is_dir() and _first(root, "Annotations/*.xml"):
         reader = "from_pascal_voc('JPEGImages', 'Annotations')"
         text = "is a VOC detection set: boxes in Annotations/, no ImageSets/Segmentation/"
         advice = f"list names in ImageSets/Segmentation/train.txt and val.txt, or {BY_SUPERVISION}"
         return "voc boxes", text, advice.format(reader=reader)
-    if found := _labelme(root):
+    if file := _labelme(root):
         advice = f"convert it: `pip install labelme2coco` and `labelme2coco FOLDER`; a COCO root has {COCO}"
-        return "labelme", f"is a LabelMe folder: a JSON beside each image ({found})", advice
-    if found := _first(root, "annotations/*.json", "*.json"):
-        text = f"holds no annotations/instances_<split>.json, but {found}"
+        return "labelme", f"is a LabelMe folder: a JSON beside each image ({file})", advice
+    if file := _first(root, "annotations/*.json", "*.json"):
+        text = f"holds no annotations/instances_<split>.json, but {file}"
         return "unknown", text, f"a COCO root has {COCO}"
     text = "is not a data root: it has neither annotations/ (COCO), ImageSets/ (VOC) nor masks/ (saliency)"
     return "unknown", text, "give the folder that holds them"
