@@ -114,8 +114,8 @@ def test_cards_that_were_asked_for_and_are_not_seen_are_refused(monkeypatch, ask
     assert str(error.value) == (
         "cards were asked for, and torch sees none: The NVIDIA driver on your system is too old (found"
         f" version 11040) (torch {torch.__version__} (CUDA {torch.version.cuda}), NVIDIA UNIX x86_64 Kernel"
-        " Module 470.57, CUDA_VISIBLE_DEVICES='0,1'); to train on the processor, give --accelerator cpu (workflow:"
-        " gpus=0)"
+        " Module 470.57, CUDA_VISIBLE_DEVICES='0,1'); to train on the processor, give --accelerator cpu"
+        " (workflow: gpus=0)"
     )
     with pytest.raises(WsisError, match="torch sees none"):
         make_fabric(ScheduleSpec(), "cuda", [0])
