@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -50,7 +51,7 @@ def make_fabric(
         # The new name of broadcast_buffers is unknown to the oldest torch that is supported.
         warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
         strategy = DDPStrategy(find_unused_parameters=idle, broadcast_buffers=False)
-        _meet(len(devices))
+        _meet(accelerator, devices)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator=accelerator,
@@ -63,12 +64,19 @@ def make_fabric(
     return fabric
 
 
-def _meet(processes: int) -> None:
+def _meet(accelerator: str, devices: Sequence[int]) -> None:
     """Join the process group, through a file, so that nothing listens for it (torch's own store does)."""
-    if not torch.distributed.is_initialized():
-        store = torch.distributed.FileStore(os.environ[STORE], processes)
-        rank = int(os.environ["LOCAL_RANK"])
-        torch.distributed.init_process_group(store=store, rank=rank, world_size=processes)
+    if torch.distributed.is_initialized():
+        return
+    rank, world = int(os.environ["LOCAL_RANK"]), len(devices)
+    card = torch.device("cuda", devices[rank]) if accelerator == "cuda" else None
+    if card:
+        torch.cuda.set_device(card)
+        atexit.register(torch.distributed.destroy_process_group)
+    store = torch.distributed.FileStore(os.environ[STORE], world)
+    torch.distributed.init_process_group(
+        "nccl" if card else "gloo", store=store, rank=rank, world_size=world, device_id=card
+    )
 
 
 def possible_precision(wanted: str, accelerator: str) -> str:
