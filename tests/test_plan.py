@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from wsis.data.places import shapes_root
+from wsis.declare.load import DeclarationError
 from wsis.declare.recipe import ModelSpec, Recipe
 from wsis.plan import make_plan, missing_part
 from wsis.show import plan_as_json, show_plan, show_table, tables_as_json
@@ -176,3 +177,12 @@ def test_planning_and_the_workflow_import_no_heavy_library():
     code = [*used, f"print({heavy} & {{*sys.modules}})"]
     done = subprocess.run([sys.executable, "-c", "\n".join(code)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_frozen_batch_norm_of_a_network_without_weights_is_refused():
+    with pytest.raises(
+        DeclarationError, match=r"boxinst/1a .*model\.weights 'none' with model\.norm 'frozen'"
+    ):
+        make_plan("paper", overrides={"model.weights": "none"})
+    live = make_plan("paper", (0,), overrides={"model.weights": "none", "model.norm": "batch"})
+    assert len(live.runs) > 100

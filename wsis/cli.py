@@ -162,11 +162,11 @@ def train(
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
     accelerator: AcceleratorOption = None,
-    devices: Annotated[int | None, typer.Option(help="default: the recipe's, as far as there are")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="at most; default: all there are")] = None,
     threads: Annotated[int | None, typer.Option(help="of each process")] = None,
     cores: Annotated[int | None, typer.Option(help="shared by the processes, if no --threads")] = None,
     workers: Annotated[int | None, typer.Option(help="threads that read images")] = None,
-    max_images: Annotated[int | None, typer.Option(help="images a device holds at once")] = None,
+    max_images: Annotated[int | None, typer.Option(min=1, help="images a device holds at once")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(help="between two checkpoints")] = 600.0,
     predict_only: Annotated[
         bool, typer.Option(help="nothing is to be evaluated: val needs no masks")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -122,9 +123,10 @@ def _device(accelerator: str | None) -> Iterator[Any]:
     """A torch device: on None a graphics card where there is one, held while it is used."""
     import torch
 
+    from wsis.engine.devices import accelerator_of
     from wsis.engine.run import lease_devices
 
-    accelerator = accelerator or ("cuda" if torch.cuda.is_available() else "cpu")
+    accelerator = accelerator_of(accelerator)
     with lease_devices(accelerator, 1) as (card,):
         yield torch.device("cpu" if accelerator == "cpu" else f"cuda:{card}")
 
@@ -179,12 +181,14 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
 
 
 def _copy_rendered(source: Path, target: Path, tables: set[str]) -> None:
-    """diff.json, the figures, and the md, csv, tex and png of these tables."""
-    shutil.rmtree(target, ignore_errors=True)
+    """diff.json, the figures, and the md, csv, tex and png of these tables, in place of what was there."""
+    new = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     for path in sorted(source.rglob("*")):
         key = f"{path.parent.name}/{path.stem.removeprefix('table')}"
         wanted = key in tables and path.suffix in (".md", ".csv", ".tex", ".png")
         if wanted or path.name == "diff.json" or path.stem.startswith("figure"):
-            copy = target / path.relative_to(source)
+            copy = new / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(new, target)

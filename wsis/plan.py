@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsis.declare.load import ROOT, load_tables
+from wsis.declare.load import ROOT, DeclarationError, load_tables
 from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve, with_seed
 from wsis.declare.scale import Scale, load_scale
@@ -207,6 +207,7 @@ def make_plan(
             for resolved in (first, *(with_seed(first, seed) for seed in seeds[1:])):
                 for recipe in (*resolved.ancestors, resolved.recipe):
                     if recipe.id not in plan.runs:
+                        check_norm(recipe, f"{table.key} '{row.label}'")
                         plan.runs[recipe.id] = _run(recipe, resolved, plan)
                 plan.runs[resolved.recipe.id].rows.append(cell)
                 plan._cells.setdefault(cell, {})[resolved.recipe.seed] = resolved.recipe.id
@@ -242,6 +243,20 @@ def missing_part(recipe: Recipe) -> str | None:
         names = nearest_first(model.backbone, there)
         return f"backbone {model.backbone} has no features for method {info.name} (these have: {names})"
     return None
+
+
+def check_norm(recipe: Recipe, where: str) -> None:
+    """Raise DeclarationError, beginning with `where`, for frozen batch norm in a network without weights.
+
+    Its statistics are then 0 and 1 for ever, and activations grow from layer to layer.
+    """
+    model = recipe.model
+    random = model.weights == "none" and model.backbone != "none" and recipe.init is None
+    if random and model.norm == "frozen":
+        raise DeclarationError(
+            f"{where}: model.weights 'none' with model.norm 'frozen': nothing has trained what is frozen;"
+            " set model.norm to batch, or give weights"
+        )
 
 
 def _run(recipe: Recipe, resolved: Resolved, plan: Plan) -> Run:

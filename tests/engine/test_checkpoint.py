@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from wsis.declare.stored import weights_file
-from wsis.engine.checkpoint import KEYS, load_checkpoint, save_checkpoint, save_model
+from wsis.engine.checkpoint import FORMER, KEYS, load_checkpoint, save_checkpoint, save_model
 from wsis.engine.seeding import rng_state, seed_of, seed_process, set_rng_state
 from wsis.errors import WsisError
 from wsis.methods.weights import continue_parent, init_from_parent, load_model
@@ -147,3 +147,26 @@ def test_an_optimiser_is_kept_for_those_that_go_on_and_for_nobody_else(tmp_path)
     save_model(tmp_path, "toy-1", 5, model)
     with pytest.raises(WsisError, match="without its optimiser"):
         continue_parent(model, weights_file(tmp_path), 5)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path, value):
+    odd = {"w": torch.tensor([1.0, float(value)])}
+    save_checkpoint(tmp_path, content(10))
+    with pytest.raises(WsisError, match=r"last\.pt: not written, w is not finite"):
+        save_checkpoint(tmp_path, content(20) | {"model": odd})
+    (tmp_path / "last.pt").rename(tmp_path / "previous.pt")
+    torch.save(content(20) | {"model": odd}, tmp_path / "last.pt")  # of a former version
+    with pytest.warns(UserWarning, match=r"last\.pt: unreadable.*w is not finite"):
+        assert load_checkpoint(tmp_path, "toy-1")["iteration"] == 10
+    model = nn.Linear(2, 3)
+    model.bias.data.fill_(float(value))
+    with pytest.raises(WsisError, match=r"model\.safetensors: not written, bias is not finite"):
+        save_model(tmp_path, "toy-1", 5, model)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_checkpoints_of_former_versions_are_read(tmp_path):
+    old = {key: value for key, value in content(10).items() if key in FORMER}
+    torch.save(old, tmp_path / "last.pt")
+    assert load_checkpoint(tmp_path, "toy-1")["iteration"] == 10

@@ -1,10 +1,14 @@
 import multiprocessing
 
 import pytest
+import torch
 
-from wsis.engine import devices
-from wsis.engine.devices import lease, lock_folder, visible_devices
+from wsis.declare.recipe import ScheduleSpec
+from wsis.engine import devices as devices_module
+from wsis.engine.devices import accelerator_of, lease, lock_folder, visible_devices
+from wsis.engine.launch import make_fabric
 from wsis.errors import WsisError
+from wsis.plan import make_plan
 
 FORK = multiprocessing.get_context("fork")
 
@@ -18,7 +22,7 @@ def impatient(monkeypatch):
     def sleep(seconds):
         raise Waits
 
-    monkeypatch.setattr(devices.time, "sleep", sleep)
+    monkeypatch.setattr(devices_module.time, "sleep", sleep)
 
 
 def test_visible_devices_follow_the_environment(monkeypatch):
@@ -78,3 +82,47 @@ def test_who_gets_too_few_gives_them_back(tmp_path, impatient):
 def test_more_cards_than_there_are_is_an_error(tmp_path):
     with pytest.raises(WsisError, match="3 devices asked for, but only 1"), lease(["0"], 3, tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    "offered, batch, own, used",
+    [(8, 16, 8, 8), (8, 6, 2, 2), (8, 6, 4, 3), (4, 6, 8, 3), (3, 16, 8, 2), (8, 1, 1, 1), (1, 16, 8, 1)],
+)
+def test_a_training_uses_a_divisor_of_its_batch_and_no_more_devices_than_its_own(offered, batch, own, used):
+    assert ScheduleSpec(batch=batch, devices=own).usable_devices(offered) == used
+
+
+def test_eight_cards_are_a_number_for_every_run_of_the_papers():
+    schedules = [run.recipe.schedule for run in make_plan("paper").runs.values()]
+    assert sum(schedule.batch % 8 > 0 for schedule in schedules) > 12  # that many split their batch unevenly
+    for schedule in schedules:
+        used = schedule.usable_devices(8)
+        assert used == schedule.devices and schedule.batch % used == 0
+
+
+@pytest.mark.parametrize("asked, devices", [("cuda", None), ("cuda", 2), (None, 1), (None, 2)])
+def test_cards_that_were_asked_for_and_are_not_seen_are_refused(monkeypatch, asked, devices):
+    def init():
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nMore")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", init)
+    monkeypatch.setattr(devices_module, "_driver", lambda: "NVIDIA UNIX x86_64 Kernel Module 470.57")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(WsisError) as error:
+        accelerator_of(asked, devices)
+    assert str(error.value) == (
+        "cards were asked for, and torch sees none: The NVIDIA driver on your system is too old (found"
+        f" version 11040) (torch {torch.__version__} (CUDA {torch.version.cuda}), NVIDIA UNIX x86_64 Kernel"
+        " Module 470.57, CUDA_VISIBLE_DEVICES='0,1'); to train on the processor, give --accelerator cpu"
+        " (workflow: gpus=0)"
+    )
+    with pytest.raises(WsisError, match="torch sees none"):
+        make_fabric(ScheduleSpec(), "cuda", [0])
+
+
+def test_the_processor_is_used_where_it_is_named_or_nothing_is_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert accelerator_of("cpu", 2) == accelerator_of(None) == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert accelerator_of("cpu") == "cpu" and accelerator_of(None) == accelerator_of(None, 2) == "cuda"

@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +15,8 @@ import torch
 from tests.engine.toy import toy_recipe, train_toy, train_toy_parallel
 from wsis.engine import launch as engine_launch
 from wsis.engine.checkpoint import load_checkpoint
-from wsis.engine.signals import Interrupted
+from wsis.engine.memory import OutOfMemory
+from wsis.engine.signals import LIMIT, Interrupted
 from wsis.errors import WsisError
 from wsis.methods.weights import load_model
 
@@ -97,18 +100,35 @@ def test_killed_again_and_again_it_still_arrives(tmp_path, uninterrupted):
     assert_every_step_once(tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_writes_a_checkpoint_and_stops(tmp_path, uninterrupted, number):
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGUSR1, LIMIT)])
+def test_a_signal_writes_a_checkpoint_and_stops(tmp_path, uninterrupted, number, status):
     process, errors = start(train_toy, tmp_path, 1, 0.05)
     wait_for(tmp_path / "log.jsonl", process)
     time.sleep(0.2)
     os.kill(process.pid, number)
     process.join(30)
-    assert process.exitcode == 128 + number
+    assert process.exitcode == status
     assert "stopped at iteration" in errors.get()
     found = load_checkpoint(tmp_path / "checkpoints", toy_recipe().id)
     assert 0 < found["iteration"] < TOTAL and not (tmp_path / "model.safetensors").exists()
     train_toy(tmp_path)
+    assert_equal_weights(tmp_path, uninterrupted)
+    assert_every_step_once(tmp_path)
+
+
+def test_a_training_over_three_time_limits_ends_with_the_weights_of_an_uncut_one(tmp_path, uninterrupted):
+    done = []
+    for _ in range(3):
+        process, _ = start(train_toy, tmp_path, 1, 0.02)
+        lines = (tmp_path / "log.jsonl").read_text().count("\n") if done else 0
+        wait_for(tmp_path / "log.jsonl", process)
+        time.sleep(0.15 if lines == 0 else 0.3)
+        os.kill(process.pid, signal.SIGUSR1)
+        process.join(30)
+        assert process.exitcode == LIMIT
+        done.append(load_checkpoint(tmp_path / "checkpoints", toy_recipe().id)["iteration"])
+    assert 0 < done[0] < done[1] < done[2] < TOTAL, "each attempt made progress"
+    assert train_toy(tmp_path)["resumed"] == 3
     assert_equal_weights(tmp_path, uninterrupted)
     assert_every_step_once(tmp_path)
 
@@ -171,6 +191,7 @@ def test_a_signal_outside_of_the_training_loop_is_an_interruption_not_a_failure(
     process, errors = start(launched, tmp_path)
     wait_for(tmp_path / "0", process)
     wait_for(tmp_path / "1", process)
+    time.sleep(0.2)
     os.kill(process.pid, signal.SIGTERM)
     process.join(60)
     assert process.exitcode == 143
@@ -189,3 +210,42 @@ def test_an_error_of_any_process_is_the_runs_error(tmp_path, monkeypatch):
     with pytest.raises(WsisError, match=r"image 12 can't be read \(process 1\)"):
         engine_launch.launch(fails_on_the_second_rank, (tmp_path,), 2, "fork")
     assert time.monotonic() - begin < 30
+
+
+def runs_out_of_memory():
+    if os.environ["LOCAL_RANK"] == "1":
+        raise OutOfMemory("CUDA out of memory")
+    time.sleep(60)
+
+
+def test_running_out_of_memory_in_one_process_is_told_apart_from_other_errors(monkeypatch):
+    monkeypatch.setattr(engine_launch, "GRACE", 0.5)
+    with pytest.raises(OutOfMemory, match="CUDA out of memory"):
+        engine_launch.launch(runs_out_of_memory, (), 2, "fork")
+
+
+def listening():
+    """Local addresses (hexadecimal, port) at which the two processes of a training listen."""
+    fabric = engine_launch.make_fabric(toy_recipe().schedule, "cpu", range(2))
+    fabric.barrier()
+    mine = {os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()}
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in mine:
+                found.append(words[1].partition(":")[0])
+    found = [address for part in fabric.all_gather(_number(found)).tolist() for address in part]
+    fabric.barrier()
+    return found
+
+
+def _number(addresses):
+    assert all(len(address) == 8 for address in addresses), f"listens on IPv6: {addresses}"
+    return torch.tensor([int(address, 16) for address in addresses], dtype=torch.int64)
+
+
+def test_the_processes_of_a_training_listen_on_the_loopback_interface_alone():
+    found = engine_launch.launch(listening, (), 2, "fork")
+    loopback = int.from_bytes(bytes([127, 0, 0, 1]), sys.byteorder)
+    assert found and set(found) == {loopback}

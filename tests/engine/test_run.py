@@ -1,9 +1,13 @@
 """Runs of a plan: order, skipping, failures, and what a run's folder holds. Toy data and toy methods."""
 
 import json
+import multiprocessing
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from importlib import metadata
 from types import SimpleNamespace
 
@@ -14,10 +18,11 @@ from tests.engine.toy import Toy, toy_recipe
 from wsis.declare.load import load_tables
 from wsis.declare.recipe import DataSpec, InitSpec, Recipe
 from wsis.declare.scale import load_scale
-from wsis.engine import execute
+from wsis.engine import execute, writer
+from wsis.engine import run as engine_run
 from wsis.engine.execute import RunOptions
 from wsis.engine.run import finished, train_runs
-from wsis.engine.signals import Interrupted
+from wsis.engine.signals import LIMIT, Interrupted, status_of
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
 from wsis.files import write_json
@@ -84,6 +89,7 @@ def test_a_finished_folder_holds_everything(tmp_path, toys):
     train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "my-data", OPTIONS)
     folder = tmp_path / "smoke" / "runs" / recipe.id
     assert sorted(p.name for p in folder.iterdir()) == [
+        ".writer",
         "README.md",
         "checkpoints",
         "environment.json",
@@ -257,3 +263,162 @@ def test_a_training_process_imports_only_its_own_methods_libraries():
     code = f"import sys, wsis.engine.run, wsis.methods.boxinst.method; print({slow} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_job_at_its_time_limit_is_queued_again_and_one_that_was_told_to_stop_is_not(
+    tmp_path, toys, monkeypatch
+):
+    queued = []
+    monkeypatch.setattr(engine_run, "requeue", lambda: queued.append(1))
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGUSR1, LIMIT)):
+
+        def told(*arguments, number=number):
+            raise Interrupted("stopped at iteration 3 of 4", status_of(number))
+
+        monkeypatch.setattr(execute, "train", told)
+        recipe = recipe_of()
+        with pytest.raises(SystemExit) as error:
+            train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+        assert error.value.code == status
+    assert queued == [1]
+
+
+def test_out_of_memory_it_goes_on_with_half_as_many_images_at_once(tmp_path, toys, monkeypatch, capsys):
+    fits, step = {"images": 1}, Toy.losses
+
+    def losses(method, batch, generator):
+        if len(batch.ids) > fits["images"]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nMore")
+        return step(method, batch, generator)
+
+    monkeypatch.setattr(Toy, "losses", losses)
+    recipe = recipe_of()
+    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    folder = tmp_path / "smoke" / "runs" / recipe.id
+    text = "1 instead of 4 images at once, batch 4 kept by accumulation"
+    record = read(folder, "train.json")
+    assert text in record["deviations"] and record["iterations"] == 4
+    printed = capsys.readouterr().err
+    for images in (2, 1):
+        assert f"goes on from its last checkpoint with {images} images at once" in printed
+    assert "CUDA out of memory. Tried to allocate 2 GiB)" in printed and text in printed
+
+    fits["images"] = 0
+    other = recipe_of(1)
+    with pytest.raises(WsisError, match="one image at once doesn't fit: CUDA out of memory"):
+        train_runs(plan_of(other), [other.id], tmp_path, tmp_path / "d", OPTIONS)
+
+
+@pytest.mark.parametrize("crash", range(8))
+def test_a_crash_before_any_of_the_last_file_operations_costs_no_training(tmp_path, toys, monkeypatch, crash):
+    """The operations after the predictions: writes, removals, the card."""
+    recipe = recipe_of()
+    folder = tmp_path / "smoke" / "runs" / recipe.id
+    each = RunOptions(
+        accelerator="cpu", threads=1, train=TrainOptions(checkpoint_iterations=1, progress=False)
+    )
+    count = iter(range(100))
+
+    def counted(operation):
+        def call(*arguments, **options):
+            if next(count) == crash:
+                raise KeyboardInterrupt
+            return operation(*arguments, **options)
+
+        return call
+
+    finish = execute._finish
+
+    def watched(*arguments):
+        for name in ("write_json", "write_card"):
+            patch.setattr(execute, name, counted(getattr(execute, name)))
+        patch.setattr(type(folder), "unlink", counted(type(folder).unlink))
+        finish(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(execute, "_finish", watched)
+        try:
+            train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", each)
+        except KeyboardInterrupt:
+            pass
+        else:
+            assert crash >= next(count) - 1
+    monkeypatch.setattr(execute, "train", None)
+    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert finished(folder, recipe) and read(folder, "train.json")["iterations"] == 4
+
+
+def test_lost_predictions_are_made_again_without_training(tmp_path, toys, monkeypatch):
+    recipe = recipe_of()
+    folder = tmp_path / "smoke" / "runs" / recipe.id
+    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    (folder / "predictions.json").unlink()
+    monkeypatch.setattr(execute, "train", None)
+    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert finished(folder, recipe) and read(folder, "train.json")["iterations"] == 4
+
+
+def test_another_kind_of_device_than_the_scale_is_made_for_is_a_deviation(tmp_path, toys):
+    recipe = recipe_of()
+    for scale, expected in (("smoke", False), ("mini", True)):
+        plan = plan_of(recipe)
+        plan.scale = load_scale(scale)
+        train_runs(plan, [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+        deviations = read(tmp_path / scale / "runs" / recipe.id, "train.json")["deviations"]
+        assert ("trained on a processor instead of a graphics card" in deviations) == expected
+
+
+def test_more_devices_than_a_recipe_can_use_are_left_alone(tmp_path, toys):
+    recipe = recipe_of()  # of one device
+    options = RunOptions(accelerator="cpu", devices=8, threads=1, train=TrainOptions(progress=False))
+    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", options)
+    assert read(tmp_path / "smoke" / "runs" / recipe.id, "train.json")["devices"] == 1
+
+
+FORK = multiprocessing.get_context("fork")
+
+
+def _trains(plan, ids, folder, pause):
+    shown = Toy.losses
+
+    def slow(method, batch, generator):
+        time.sleep(pause)
+        return shown(method, batch, generator)
+
+    Toy.losses = slow
+    options = RunOptions(
+        accelerator="cpu", threads=1, train=TrainOptions(checkpoint_iterations=1, progress=False)
+    )
+    train_runs(plan, ids, folder, folder / "d", options)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_second_trainer_waits_for_the_first_and_takes_over_from_a_dead_one(
+    tmp_path, toys, monkeypatch, capsys, killed
+):
+    monkeypatch.setattr(writer, "POLL", 0.05)
+    monkeypatch.setattr(execute, "seed_process", lambda name, seed: torch.manual_seed(0))
+    recipe = recipe_of(iterations=20)
+    plan, folder = plan_of(recipe), tmp_path / "two" / "smoke" / "runs" / recipe.id
+    train_runs(plan, [recipe.id], tmp_path / "one", tmp_path / "d", OPTIONS)
+    toys.built.clear()
+    first = FORK.Process(target=_trains, args=(plan, [recipe.id], tmp_path / "two", 0.03))
+    first.start()
+    while not (folder / "checkpoints" / "previous.pt").exists():
+        assert first.is_alive()
+        time.sleep(0.005)
+    if killed:
+        waits = threading.Timer(0.3, first.kill)
+        waits.start()
+    train_runs(plan, [recipe.id], tmp_path / "two", tmp_path / "d", OPTIONS)
+    first.join()
+    assert f"{recipe.id}: waits for process {first.pid} on" in capsys.readouterr().err
+    assert toys.built == ([recipe.id] if killed else [])
+    assert read(folder, "train.json")["resumed"] == (1 if killed else 0)
+    files = [
+        path / recipe.id / "model.safetensors"
+        for path in (tmp_path / "one/smoke/runs", tmp_path / "two/smoke/runs")
+    ]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    log = [json.loads(line)["iteration"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert log == list(range(20))

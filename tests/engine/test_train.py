@@ -1,20 +1,26 @@
 """The loop in this process: accumulation, precision, the log, aborts, initial weights."""
 
+import itertools
 import json
 import os
 import signal
 
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import nn
 
 from tests.engine.toy import Toy, toy_batches, toy_recipe
 from wsis.declare.rate import learning_rate
 from wsis.engine import launch
+from wsis.engine import state as engine_state
 from wsis.engine import train as engine_train
+from wsis.engine.checkpoint import load_checkpoint
 from wsis.engine.launch import make_fabric
-from wsis.engine.signals import Interrupted
-from wsis.engine.train import TrainOptions, split_batch, train
+from wsis.engine.memory import split_batch
+from wsis.engine.signals import LIMIT, Interrupted
+from wsis.engine.train import TrainOptions, train
 from wsis.errors import WsisError
 from wsis.methods.base import Method
 from wsis.methods.weights import load_model
@@ -243,3 +249,94 @@ def test_randomness_of_a_method_depends_on_seed_iteration_and_shard_only(tmp_pat
         options=TrainOptions(max_images=2, progress=False),
     )
     assert not set(map(tuple, first.values())) & set(map(tuple, draws.values()))
+
+
+class Poisons(Toy):
+    """Finite losses, whose gradient is none at iteration 7: of 0 times a square root at 0."""
+
+    at = 7000
+
+    def losses(self, batch, generator):
+        losses = super().losses(batch, generator)
+        if self.at in batch.ids:
+            losses["fit"] = losses["fit"] + (self.out.weight * 0).sum().sqrt()
+        return losses
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_moves_a_weight(
+    tmp_path, monkeypatch, late, clip, optimizer
+):
+    monkeypatch.setattr(engine_train, "reads_late", lambda device: late)
+    recipe = toy_recipe(clip=clip, optimizer=optimizer)
+    torch.manual_seed(0)
+    method, each = Poisons(), TrainOptions(progress=False, checkpoint_iterations=1)
+    for _ in range(2):  # from the start, and from the last checkpoint
+        ids = "images 7000, 7001, 7002, 7003"
+        with pytest.raises(WsisError, match=rf"gradient not finite at iteration 7 .*: {ids}$"):
+            run(tmp_path, recipe, method, options=each)
+        assert all(value.isfinite().all() for value in method.state_dict().values())
+        assert load_checkpoint(tmp_path / "checkpoints", recipe.id)["iteration"] == (7 if not late else 6)
+    expected, _ = run(tmp_path / "whole", recipe)
+    mended, summary = run(tmp_path, recipe)
+    assert summary["resumed"] == 1
+    assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), mended.parameters(), strict=True))
+
+
+def test_a_step_that_float16_skips_is_done_again_with_a_smaller_scale(tmp_path):
+    """On the CPU, whose float16 overflows like a card's; the scale is far too large for four tries."""
+    recipe, seen = toy_recipe(iterations=5), []
+
+    class Counts(Toy):
+        def losses(self, batch, generator):
+            seen.append(batch.ids[0] // 1000)
+            return super().losses(batch, generator)
+
+        def on_step_end(self, iteration):
+            super().on_step_end(iteration)
+            weights.append(self.out.weight.detach().clone())
+
+    method = Counts(dropout=0.0, noise=0.0)
+    weights = [method.out.weight.detach().clone()]
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+    train(recipe, method, toy_batches, tmp_path, fabric, None, QUIET)
+    assert seen.count(0) > 4 and sorted({*seen}) == [0, 1, 2, 3, 4] and seen == sorted(seen)
+    assert method.steps == 5
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(weights)), "a step moves the weights"
+    assert [entry["iteration"] for entry in lines(tmp_path)] == list(range(5))
+
+
+def test_float16_gives_up_where_no_scale_makes_the_gradient_finite(tmp_path):
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+    with pytest.raises(WsisError, match="gradient not finite at iteration 7"):
+        train(toy_recipe(), Poisons(), toy_batches, tmp_path, fabric, None, QUIET)
+
+
+def test_deviations_of_an_attempt_are_those_of_the_run_that_goes_on(tmp_path, monkeypatch):
+    """Attempts on two kinds of device, the second with fewer images at once."""
+
+    def stopped(at):
+        def stream(shard):
+            for iteration, item in enumerate(toy_batches(shard), shard.start):
+                if iteration == at:
+                    os.kill(os.getpid(), signal.SIGUSR1)
+                yield item
+
+        return stream
+
+    monkeypatch.setattr(engine_state, "device_name", lambda device: "card A")
+    with pytest.raises(Interrupted) as error:
+        run(tmp_path, toy_recipe(), stream=stopped(4))
+    assert error.value.status == LIMIT
+    monkeypatch.setattr(engine_state, "device_name", lambda device: "card B")
+    with pytest.raises(Interrupted):
+        run(tmp_path, toy_recipe(), stream=stopped(9), options=TrainOptions(1, progress=False))
+    _, summary = run(tmp_path, toy_recipe())
+    assert summary["deviations"] == [
+        "went on at iteration 5 on card B after card A",
+        "1 instead of 4 images at once, batch 4 kept by accumulation",
+    ]

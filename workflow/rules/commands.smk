@@ -11,7 +11,7 @@ rule report:
     message:
         f"Render what there is to reports/{SCALE}/index.html"
     shell:
-        f"python -m wsis report {FLAGS} > {{log}} 2>&1"
+        f"exec python -m wsis report {FLAGS} > {{log}} 2>&1"
 
 
 rule plan:

@@ -2,6 +2,7 @@
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -162,6 +163,13 @@ FLAGS = f"{PLAN_FLAGS} {root_flags()}".strip()
 # Reports are written one at a time. A limit of the workflow's own, which no profile or command line forgets.
 workflow.register_resource("report", 1)
 
+
+# Slurm gives notice of a job's time limit to all of the job's processes; the trainer alone answers.
+if not workflow.is_main_process:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+# A command that writes results is the shell's last, with `exec`: the job is then not over before its process is,
+# whoever ends it, and a trainer that writes its checkpoint is waited for.
 
 # The interpreter that runs Snakemake runs its jobs, whether its environment is activated or not.
 if not (workflow.deployment_settings and workflow.deployment_settings.deployment_method):

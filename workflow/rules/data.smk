@@ -24,7 +24,7 @@ rule shapes:
         "Draw the synthetic data set {wildcards.root}"
     shell:
         f"rm -rf {RESULTS}/data/{{wildcards.root}} && "
-        f"python -m wsis data make {RECIPE_FLAGS} --seed {{params.seed}} --root {{wildcards.root}} "
+        f"exec python -m wsis data make {RECIPE_FLAGS} --seed {{params.seed}} --root {{wildcards.root}} "
         f"> {{log}} 2>&1"
 
 
@@ -55,4 +55,4 @@ rule judge:
     message:
         "Check the images and annotations of {wildcards.group}"
     shell:
-        f"python -m wsis data judge {FLAGS} {{params.run}} > {{log}} 2>&1"
+        f"exec python -m wsis data judge {FLAGS} {{params.run}} > {{log}} 2>&1"

@@ -21,4 +21,4 @@ for job in WORK.evaluations:
         message:
             f"Evaluate {len(job.runs)} run(s), {job.id}"
         shell:
-            f"python -m wsis evaluate {FLAGS} {RUNS} > {{log}} 2>&1"
+            f"exec python -m wsis evaluate {FLAGS} {RUNS} > {{log}} 2>&1"

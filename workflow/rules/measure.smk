@@ -51,4 +51,4 @@ for job in WORK.measurings:
         message:
             f"Measure {job.set} of {len(job.keys)}, {job.keys[0]}"
         shell:
-            f"python -m wsis measure {FLAGS} {DEVICE}{{params.what}} > {{log}} 2>&1"
+            f"exec python -m wsis measure {FLAGS} {DEVICE}{{params.what}} > {{log}} 2>&1"

@@ -23,4 +23,4 @@ rule pictures:
     message:
         "Draw pictures of {wildcards.run}"
     shell:
-        f"python -m wsis pictures {FLAGS} {{wildcards.run}} > {{log}} 2>&1"
+        f"exec python -m wsis pictures {FLAGS} {{wildcards.run}} > {{log}} 2>&1"

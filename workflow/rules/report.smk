@@ -41,7 +41,7 @@ for target in [*figures(PLAN), *map(target_of, PLAN.tables)]:
         message:
             f"Render reports/{SCALE}/index.html"
         shell:
-            f"python -m wsis report {FLAGS} --if-changed > {{log}} 2>&1"
+            f"exec python -m wsis report {FLAGS} --if-changed > {{log}} 2>&1"
 
 
 for target, tables in TARGETS.items():

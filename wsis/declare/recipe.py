@@ -137,6 +137,11 @@ class ScheduleSpec(Spec):
         """32 and 16 as well: on a command line their quotes are lost."""
         return str(value) if isinstance(value, int) else value
 
+    def usable_devices(self, offered: int) -> int:
+        """Of `offered` devices, how many a training uses: at most its own, and a divisor of its batch."""
+        most = max(1, min(offered, self.devices))
+        return next(number for number in range(most, 0, -1) if self.batch % number == 0)
+
     @property
     def total(self) -> int:
         """Iterations of the whole schedule."""

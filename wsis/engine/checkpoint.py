@@ -13,7 +13,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wsis.declare.stored import MODEL, OLD_MODEL
 from wsis.errors import WsisError
@@ -21,7 +21,8 @@ from wsis.files import atomic, write_bytes
 from wsis.methods.weights import ABOUT, OPTIMIZER, strides
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
-KEYS = {"recipe", "iteration", "model", "optimizer", "scaler", "rng", "resumed", "log", "seconds"}
+FORMER = {"recipe", "iteration", "model", "optimizer", "scaler", "rng", "resumed", "log", "seconds"}
+KEYS = FORMER | {"device", "notes"}  # those of former versions lack these two
 
 
 def save_atomically(content: Any, path: Path) -> None:
@@ -34,10 +35,12 @@ def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:
     """Keep `content` as the folder's last checkpoint; the former last one becomes the previous one.
 
     Keys: recipe (id), iteration (steps done), model, optimizer and scaler (state dicts), rng (one state a
-    rank), resumed (times), log (bytes of log.jsonl that belong to it), seconds (of the loop so far).
+    rank), resumed (times), log (bytes of log.jsonl that belong to it), seconds (of the loop so far), device
+    (its name), notes (deviations so far). Raises WsisError for weights that are not finite.
     """
     if set(content) != KEYS:
         raise ValueError(f"a checkpoint has the keys {sorted(KEYS)}, not {sorted(content)}")
+    check_finite(content["model"], folder / LAST)
     fresh = folder / "fresh.pt"
     save_atomically(content, fresh)
     if (folder / LAST).exists():
@@ -48,7 +51,8 @@ def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:
 def load_checkpoint(folder: Path, recipe_id: str) -> dict[str, Any] | None:
     """The newest readable checkpoint of `recipe_id`, or None when there is none.
 
-    A file that can't be read is passed over with a warning. Raises WsisError for another recipe's.
+    A file that can't be read, or whose weights are not finite, is passed over with a warning. Raises
+    WsisError for another recipe's.
     """
     for name in (LAST, PREVIOUS):
         path = folder / name
@@ -56,8 +60,10 @@ def load_checkpoint(folder: Path, recipe_id: str) -> dict[str, Any] | None:
             continue
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            if not isinstance(content, dict) or not set(content) >= KEYS:
+            if not isinstance(content, dict) or not set(content) >= FORMER:
                 raise ValueError("it lacks some of a checkpoint's keys")
+            if odd := not_finite(content["model"]):
+                raise ValueError(f"{odd} is not finite")
         except Exception as error:  # a damaged file can fail in any way: zip, pickle, storage
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             warnings.warn(f"{path}: unreadable checkpoint passed over ({reason})", stacklevel=2)
@@ -69,6 +75,17 @@ def load_checkpoint(folder: Path, recipe_id: str) -> dict[str, Any] | None:
             )
         return content
     return None
+
+
+def not_finite(state: dict[str, Tensor]) -> str | None:
+    """Name of the first tensor with a NaN or an infinity; None where all are finite."""
+    return next((name for name, value in state.items() if not value.isfinite().all()), None)
+
+
+def check_finite(state: dict[str, Tensor], path: Path) -> None:
+    """Raise WsisError where weights that are about to be written to `path` are not finite."""
+    if odd := not_finite(state):
+        raise WsisError(f"{path}: not written, {odd} is not finite; a smaller learning rate may help")
 
 
 def save_local(folder: Path, iteration: int, rank: int, state: dict[str, Any]) -> None:
@@ -109,16 +126,17 @@ def save_model(
     """Write a run's weights: model.safetensors, which `wsis.methods.weights.load_model` reads.
 
     more: "optimizer" and "scaler", which a warm-up leaves in optimizer.pt for those that continue it. A file
-    that a former training left in their place goes.
+    that a former training left in their place goes. Raises WsisError for weights that are not finite.
     """
+    check_finite(model.state_dict(), folder / MODEL)
     state = {
         name: value.cpu().clone(memory_format=torch.contiguous_format)  # each a memory of its own
         for name, value in model.state_dict().items()
     }
-    if more is None:
-        (folder / OPTIMIZER).unlink(missing_ok=True)
-    else:
+    if more is not None:
         save_atomically({"iteration": iteration, **more}, folder / OPTIMIZER)
     about = json.dumps({"recipe": recipe_id, "iteration": iteration, "strides": strides(model)})
     write_bytes(folder / MODEL, safetensors.torch.save(state, {ABOUT: about}))  # several keys have no order
     (folder / OLD_MODEL).unlink(missing_ok=True)
+    if more is None:
+        (folder / OPTIMIZER).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Lend a machine's graphics cards to one training at a time, across processes.
+"""Which devices there are, and how a machine's graphics cards are lent to one training at a time.
 
 Snakemake counts cards but sets no CUDA_VISIBLE_DEVICES, so two jobs would share the first card. A card is
 taken by an exclusive lock on a file of its own, which the system frees when the process ends in any way.
@@ -16,9 +16,49 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+import torch
+
 from wsis.errors import WsisError
 
 POLL = 2.0  # seconds between attempts
+
+
+def accelerator_of(asked: str | None, devices: int | None = None) -> str:
+    """ "cuda" or "cpu": what was asked for, else cards where there are any.
+
+    devices: how many were asked for. Raises WsisError where cards were asked for and torch sees none.
+    """
+    if asked == "cpu" or (asked is None and not devices and not torch.cuda.is_available()):
+        return "cpu"
+    check_cards()
+    return "cuda"
+
+
+def check_cards() -> None:
+    """Raise WsisError, with the driver and torch's build, where torch sees no graphics card."""
+    if torch.cuda.is_available():
+        return
+    try:
+        torch.cuda.init()
+        reason = "no device"
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = "" if listed is None else f", CUDA_VISIBLE_DEVICES={listed!r}"
+    build = f"torch {torch.__version__} (CUDA {torch.version.cuda or 'none: a build for processors'})"
+    raise WsisError(
+        f"cards were asked for, and torch sees none: {reason} ({build}, {_driver()}{visible});"
+        " to train on the processor, give --accelerator cpu (workflow: gpus=0)"
+    )
+
+
+def _driver() -> str:
+    """The NVIDIA driver as the kernel names it."""
+    try:
+        lines = Path("/proc/driver/nvidia/version").read_text().splitlines()
+    except OSError:
+        return "no NVIDIA driver"
+    return " ".join(lines[0].partition(":")[2].split())
 
 
 def visible_devices(count: int) -> list[str]:

@@ -2,11 +2,12 @@
 
 A run's folder holds recipe.json, model.safetensors, log.jsonl, predictions.json, environment.json,
 model.json, train.json and README.md. The last four are written at the end: a folder with train.json is
-finished, and its checkpoints/ keeps a copy of train.json and nothing else.
+finished. Its checkpoints/ then keeps a copy of train.json, and what predictions could start from again.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -27,14 +28,16 @@ from wsis.declare.stored import difference, weights_file
 from wsis.engine.environment import environment
 from wsis.engine.folder import COPY, finished
 from wsis.engine.launch import make_fabric, set_threads
+from wsis.engine.memory import OutOfMemory
 from wsis.engine.predict import predict
 from wsis.engine.proxies import make_proxies
 from wsis.engine.seeding import seed_process
 from wsis.engine.step import batches
 from wsis.engine.train import TrainOptions, train
+from wsis.engine.writer import fellow_writer
 from wsis.errors import WsisError
 from wsis.files import digest, read_json, write_json
-from wsis.methods import build_method
+from wsis.methods import build_method, method_class
 from wsis.methods.base import Method
 from wsis.methods.weights import load_model, trained_method
 from wsis.provenance import code_hash
@@ -80,11 +83,17 @@ class Job:
     asked: Mapping[str, Any] = field(default_factory=dict)  # settings and roots that the user gave
 
 
+def execute_fellow(job: Job) -> None:
+    """`execute` in one of several processes."""
+    with fellow_writer(job.folder, int(os.environ["LOCAL_RANK"])):
+        execute(job)
+
+
 def execute(job: Job) -> None:
     """Train and predict one run; called on every rank, in a process of its own when there are several."""
     set_threads(job.options.threads)
     recipe, folder, run = job.recipe, job.folder, job.recipe.id
-    fabric = make_fabric(recipe.schedule, job.accelerator, job.devices)
+    fabric = make_fabric(recipe.schedule, job.accelerator, job.devices, method_class(recipe.method).idle)
     first = fabric.global_rank == 0
     proxies, taught = load_proxies(job.origin, recipe.proxy, recipe.seed) if job.origin else (None, None)
     root = _opened(recipe, job.root, proxies)
@@ -113,8 +122,8 @@ def execute(job: Job) -> None:
         if job.proxied:
             make_proxies(method, root, folder, fabric, job.options.train.progress)
     except torch.OutOfMemoryError as error:
-        reason = str(error).splitlines()[0]
-        raise WsisError(f"{run}: {reason}; let fewer images share a device (--max-images)") from None
+        reason = str(error).partition("\n")[0]
+        raise WsisError(f"{run}: predicting: {reason}; use a device with more memory") from None
     if first:
         about = about_model(recipe, root, job.rows, job.protocols)
         write_json(folder / ABOUT, about | {"normalisation": normalisation(method)})
@@ -129,7 +138,10 @@ def _train(job: Job, method: Method, root: Root, fabric: Fabric) -> dict[str, An
     def stream(shard: Shard) -> Iterator[list[Batch]]:
         return batches(method, root, _salient(job), replace(shard, workers=workers))
 
-    summary = train(job.recipe, method, stream, job.folder, fabric, job.parent, job.options.train)
+    try:
+        summary = train(job.recipe, method, stream, job.folder, fabric, job.parent, job.options.train)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(str(error).partition("\n")[0]) from None
     if fabric.global_rank == 0:
         write_json(job.folder / "checkpoints" / "trained.json", {"recipe": job.recipe.id, "summary": summary})
     return summary
@@ -199,12 +211,11 @@ def _finish(
         data |= {"salient_images": len(salient), "salient_fingerprint": salient.fingerprint}
     if taught is not None:
         content["proxy"] = {"id": job.origin.name, **taught}
-    needed = set() if job.predicts else {"trained.json", "origin.json"}  # what predictions could start from
-    for path in (job.folder / COPY).parent.glob("*"):
-        if path.name not in needed:
-            path.unlink()
     write_json(job.folder / COPY, content)
     write_json(job.folder / "train.json", content)
+    for path in (job.folder / COPY).parent.glob("*"):
+        if path.name not in (COPY.name, "trained.json", "origin.json"):
+            path.unlink()
     write_card(job.folder)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
-import socket
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,19 +20,27 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
 from wsis.declare.recipe import ScheduleSpec
+from wsis.engine.devices import check_cards
+from wsis.engine.memory import OutOfMemory
 from wsis.engine.signals import SIGNALS, Interrupted
 from wsis.errors import WsisError
 
 FABRIC = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # precisions in its words
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+STORE = "WSIS_STORE"  # environment variable: the file through which the processes of a training meet
 GRACE = 10.0  # seconds that the other processes get to stop by themselves after one has failed
 
 
-def make_fabric(schedule: ScheduleSpec, accelerator: str, devices: Sequence[int]) -> Fabric:
+def make_fabric(
+    schedule: ScheduleSpec, accelerator: str, devices: Sequence[int], idle: bool = True
+) -> Fabric:
     """Fabric in the recipe's precision on `accelerator` ("cpu" or "cuda").
 
     devices: indices of the cards (on the CPU their number counts, a process each). With more than one,
-    this process must be one of `launch`'s.
+    this process must be one of `launch`'s. idle: some steps may leave parameters without a gradient.
     """
+    if accelerator == "cuda":
+        check_cards()
     precision = FABRIC[possible_precision(schedule.precision, accelerator)]
     if accelerator == "cpu":
         # Exact resume needs sums in a fixed order, also with several threads.
@@ -39,7 +50,8 @@ def make_fabric(schedule: ScheduleSpec, accelerator: str, devices: Sequence[int]
     if len(devices) > 1:
         # The new name of broadcast_buffers is unknown to the oldest torch that is supported.
         warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
-        strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+        strategy = DDPStrategy(find_unused_parameters=idle, broadcast_buffers=False)
+        _meet(accelerator, devices)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator=accelerator,
@@ -50,6 +62,21 @@ def make_fabric(schedule: ScheduleSpec, accelerator: str, devices: Sequence[int]
     )
     fabric.launch()
     return fabric
+
+
+def _meet(accelerator: str, devices: Sequence[int]) -> None:
+    """Join the process group, through a file, so that nothing listens for it (torch's own store does)."""
+    if torch.distributed.is_initialized():
+        return
+    rank, world = int(os.environ["LOCAL_RANK"]), len(devices)
+    card = torch.device("cuda", devices[rank]) if accelerator == "cuda" else None
+    if card:
+        torch.cuda.set_device(card)
+        atexit.register(torch.distributed.destroy_process_group)
+    store = torch.distributed.FileStore(os.environ[STORE], world)
+    torch.distributed.init_process_group(
+        "nccl" if card else "gloo", store=store, rank=rank, world_size=world, device_id=card
+    )
 
 
 def possible_precision(wanted: str, accelerator: str) -> str:
@@ -105,15 +132,20 @@ def launch(
 
     work and arguments must be importable and picklable. start_method: "fork" saves the imports, but is for
     the CPU only. SIGTERM and SIGUSR1 are passed on to all of them.
-    Raises the WsisError (or Interrupted) that one of them raised; when one fails, the others are stopped.
+    Raises the WsisError (Interrupted, OutOfMemory) that one of them raised; when one fails, the others are
+    stopped. They talk to each other over the loopback interface alone.
     """
+    with tempfile.TemporaryDirectory(prefix="wsis-") as folder:
+        return _launch(work, arguments, processes, start_method, Path(folder) / "store")
+
+
+def _launch(
+    work: Callable[..., Any], arguments: tuple[Any, ...], processes: int, start_method: str, store: Path
+) -> Any:
     context = torch.multiprocessing.get_context(start_method)
     outcomes = context.SimpleQueue()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     started = torch.multiprocessing.start_processes(
-        _rank, (work, arguments, processes, port, outcomes), processes, join=False, start_method=start_method
+        _rank, (work, arguments, processes, store, outcomes), processes, join=False, start_method=start_method
     )
 
     received: list[int] = []
@@ -140,6 +172,8 @@ def launch(
     for rank, kind, value in sorted(told, key=lambda outcome: outcome[0]):
         if kind == "interrupted":
             raise Interrupted(*value)
+        if kind == "memory":
+            raise OutOfMemory(value)
         if kind == "error":
             raise WsisError(value if rank == 0 else f"{value} (process {rank})")
     if received and not told:  # outside of the training loop a signal simply ends the processes
@@ -148,17 +182,18 @@ def launch(
 
 
 def _rank(
-    rank: int, work: Callable[..., Any], arguments: tuple, processes: int, port: int, outcomes: Any
+    rank: int, work: Callable[..., Any], arguments: tuple, processes: int, store: Path, outcomes: Any
 ) -> None:
-    environment = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": processes, "MASTER_PORT": port}
-    os.environ.update({key: str(value) for key, value in environment.items()} | {"MASTER_ADDR": "127.0.0.1"})
+    environment = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": processes, STORE: store}
+    environment |= {"GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
+    os.environ.update({key: str(value) for key, value in environment.items()})
     try:
         result = work(*arguments)
     except Interrupted as error:
         outcomes.put((rank, "interrupted", (str(error), error.status)))
         raise SystemExit(error.status) from None
     except WsisError as error:
-        outcomes.put((rank, "error", str(error)))
+        outcomes.put((rank, "memory" if isinstance(error, OutOfMemory) else "error", str(error)))
         raise SystemExit(1) from None
     if rank == 0:
         outcomes.put((rank, "result", result))

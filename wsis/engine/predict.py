@@ -60,10 +60,13 @@ def predict_samples(
     if text := method.remark():
         print(f"{method.recipe.id}: {text}", file=sys.stderr, flush=True)
     entries.sort(key=lambda entry: entry["image_id"])
+    parts = [path.with_name(f".{path.name}.{rank}") for rank in range(fabric.world_size)]
     if fabric.world_size > 1:
-        entries = _merge(entries, path, fabric)
+        entries = _merge(entries, parts, fabric)
     if fabric.global_rank == 0:
         _write(entries, path)
+        for part in parts:
+            part.unlink(missing_ok=True)
     fabric.barrier()
     return len(entries)
 
@@ -107,16 +110,13 @@ def coco_results(sample: Sample, instances: Instances, category_ids: Sequence[in
     return entries
 
 
-def _merge(entries: list[dict[str, Any]], path: Path, fabric: Fabric) -> list[dict[str, Any]]:
-    """Every rank's entries by way of files beside `path` (they may be too large to send); first rank only."""
-    parts = [path.with_name(f".{path.name}.{rank}") for rank in range(fabric.world_size)]
+def _merge(entries: list[dict[str, Any]], parts: Sequence[Path], fabric: Fabric) -> list[dict[str, Any]]:
+    """Every rank's entries by way of the files `parts` (they may be too large to send); first rank only."""
     _write(entries, parts[fabric.global_rank])
     fabric.barrier()
     if fabric.global_rank:
         return entries
     merged = [entry for part in parts for entry in read_json(part)]
-    for part in parts:
-        part.unlink()
     return sorted(merged, key=lambda entry: entry["image_id"])
 
 

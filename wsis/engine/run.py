@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +17,13 @@ from wsis.data.places import Roots, named_roots, run_root, salient_place
 from wsis.declare.rate import doubts
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import weights_file
-from wsis.engine.devices import lease, visible_devices
-from wsis.engine.execute import Job, RunOptions, execute
+from wsis.engine.devices import accelerator_of, lease, visible_devices
+from wsis.engine.execute import Job, RunOptions, execute, execute_fellow
 from wsis.engine.folder import finished, restored
 from wsis.engine.launch import launch, set_threads
-from wsis.engine.signals import Interrupted
+from wsis.engine.memory import OutOfMemory, fewer_images
+from wsis.engine.signals import LIMIT, Interrupted, requeue
+from wsis.engine.writer import sole_writer
 from wsis.errors import WsisError
 from wsis.proxy.folder import proxy_files
 
@@ -34,7 +38,9 @@ def train_runs(
 
     data_root: the user's data set or sets (see wsis.data.places); generated ones need none.
     Finished runs are skipped. A run that fails doesn't stop those that don't start from it; at the end a
-    WsisError names all that failed. SIGTERM and SIGUSR1 stop everything: SystemExit with status 143 or 138.
+    WsisError names all that failed. A signal stops everything (`wsis.engine.signals`): SystemExit with 143
+    after SIGTERM, with 75 after SIGUSR1, and then a Slurm job is queued again. A run that another process
+    writes is waited for.
     """
     plan.check_known(ids)
     base, proxied, todo = results / plan.scale.name / "runs", plan.proxied, []
@@ -54,7 +60,7 @@ def train_runs(
         for doubt in doubts(plan.runs[run].recipe):
             print(f"{run}: warning: {doubt}", file=sys.stderr, flush=True)
     set_threads(options.threads)
-    accelerator = options.accelerator or ("cuda" if torch.cuda.is_available() else "cpu")
+    accelerator = accelerator_of(options.accelerator, options.devices)
     wanted = max(_wanted(plan.runs[run].recipe, accelerator, options) for run in todo)
     with lease_devices(accelerator, wanted) as devices:
         for run in todo:
@@ -65,6 +71,8 @@ def train_runs(
                 _run(make_job(plan, run, results, data_root, accelerator, devices, options))
             except Interrupted as error:
                 print(error, file=sys.stderr, flush=True)
+                if error.status == LIMIT:
+                    requeue()
                 raise SystemExit(error.status) from None
             except WsisError as error:
                 failed[run] = str(error)
@@ -106,7 +114,7 @@ def make_job(
         salient_place(recipe, results, scale, data_root),
         plan.predicts(run),
         run in plan.proxied,
-        planned.deviations,
+        (*planned.deviations, *_odd_device(plan, accelerator)),
         tuple(planned.rows),
         tuple(plan.protocols(run)),
         accelerator,
@@ -116,23 +124,53 @@ def make_job(
     )
 
 
+def _odd_device(plan: Plan, accelerator: str) -> tuple[str, ...]:
+    """The deviation of a training on another kind of device than its scale is made for."""
+    kinds = {"cpu": "processor", "cuda": "graphics card"}
+    made_for = "cpu" if plan.scale.data == "generated" else "cuda"
+    if accelerator == made_for:
+        return ()
+    return (f"trained on a {kinds[accelerator]} instead of a {kinds[made_for]}",)
+
+
 def _absolute(data_root: Roots) -> dict[str, str] | None:
     """The user's roots by their data sets, for commands that are started elsewhere."""
     return {name: str(path.resolve()) for name, path in named_roots(data_root).items()} or None
 
 
 def _wanted(recipe: Recipe, accelerator: str, options: RunOptions) -> int:
-    """Devices to train `recipe` on: what was asked for, else the most that are there and divide its batch."""
-    if options.devices:
-        return options.devices
+    """Devices to train `recipe` on: what it can use of those that were asked for, else of those there are."""
     there = torch.cuda.device_count() if accelerator == "cuda" else 1
-    most = min(recipe.schedule.devices, max(there, 1))
-    return next(n for n in range(most, 0, -1) if recipe.schedule.batch % n == 0)
+    return recipe.schedule.usable_devices(options.devices or there)
 
 
 def _run(job: Job) -> None:
-    print(f"{job.recipe.id}: training in {job.folder}", file=sys.stderr, flush=True)
-    if len(job.devices) > 1:
-        launch(execute, (job,), len(job.devices))
-    else:
-        execute(job)
+    """Execute a job alone in its folder; out of memory, it goes on with half as many images at once.
+
+    Nothing is left to do where a process that was waited for has done it.
+    """
+    with sole_writer(job.folder):
+        while not _done(job):
+            print(f"{job.recipe.id}: training in {job.folder}", file=sys.stderr, flush=True)
+            try:
+                if len(job.devices) > 1:
+                    return launch(execute_fellow, (job,), len(job.devices))
+                return execute(job)
+            except OutOfMemory as error:
+                job = _smaller(job, error)
+            gc.collect()  # what the failed step held
+            torch.cuda.empty_cache()
+
+
+def _done(job: Job) -> bool:
+    there = finished(job.folder, job.recipe, job.predicts)
+    return there and (not job.proxied or bool(proxy_files(job.folder)))
+
+
+def _smaller(job: Job, error: OutOfMemory) -> Job:
+    """The job with half as many images at once as have just run out of memory."""
+    train = job.options.train
+    images = fewer_images(job.recipe.schedule, len(job.devices), train.max_images, error)
+    text = f"out of memory ({error}): goes on from its last checkpoint with {images} images at once"
+    print(f"{job.recipe.id}: {text}", file=sys.stderr, flush=True)
+    return replace(job, options=replace(job.options, train=replace(train, max_images=images)))

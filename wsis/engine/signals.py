@@ -1,14 +1,23 @@
-"""SIGTERM and SIGUSR1 ask a training to write a checkpoint and stop."""
+"""SIGTERM and SIGUSR1 ask a training to write a checkpoint and stop; after SIGUSR1 it is to go on later.
+
+A scheduler sends SIGUSR1 a while before a job's time limit (Slurm: --signal=USR1@300). A training that has
+stopped for it exits with a status of its own, and its Slurm job is put into the queue again: a training may
+be longer than a job, and only a job without progress fails.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 from types import FrameType, TracebackType
 
 from wsis.errors import WsisError
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+LIMIT = 75  # exit status after SIGUSR1: EX_TEMPFAIL of sysexits.h, to be tried again
 
 
 class Interrupted(WsisError):
@@ -17,6 +26,30 @@ class Interrupted(WsisError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def status_of(number: int) -> int:
+    """The exit status of a training that the signal `number` stopped after its checkpoint."""
+    return LIMIT if number == signal.SIGUSR1 else 128 + (number or signal.SIGTERM)
+
+
+def requeue() -> None:
+    """Put this process' Slurm job into the queue again; nothing happens outside of Slurm.
+
+    Where the cluster doesn't allow it, a line says so: the rest is then left to the workflow's retries.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if not job:
+        return
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):  # one of its tasks has the array's own id
+        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True, timeout=60)
+        text = "goes on when Slurm starts it again"
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = (getattr(error, "stderr", None) or str(error)).strip()
+        text = f"can't be put into the queue again ({reason}): start it again"
+    print(f"Slurm job {job} {text}", file=sys.stderr, flush=True)
 
 
 class StopRequest:

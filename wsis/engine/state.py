@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from wsis.declare.recipe import Recipe
 from wsis.engine.checkpoint import load_checkpoint, load_local, prune_local, save_checkpoint, save_local
+from wsis.engine.launch import device_name
 from wsis.engine.log import StepLog
 from wsis.engine.schedule import build_optimizer
 from wsis.engine.seeding import rng_state, seed_process, set_rng_state
@@ -35,6 +36,7 @@ class TrainState:
     start:   iterations done by the parent or by earlier processes
     offset:  bytes of log.jsonl that belong to them
     resumed: how many processes there were before
+    scaler:  of gradients in float16, else None
     notes:   deviations that train.json tells
     """
 
@@ -53,7 +55,8 @@ class TrainState:
         if self.device.type == "cuda":
             method.to(memory_format=torch.channels_last)
             torch.cuda.reset_peak_memory_stats(self.device)
-        module, optimizer = Losses(method), build_optimizer(method, recipe.schedule)
+        self.scaler = getattr(fabric.strategy.precision, "scaler", None)  # of gradients in float16
+        module, optimizer = Losses(method), build_optimizer(method, recipe.schedule, self.scaler)
         self.module, self.optimizer = fabric.setup(module, optimizer)
         self.module.train()
         self.start = self.offset = self.resumed = 0
@@ -74,6 +77,10 @@ class TrainState:
         self.start, self.offset = checkpoint["iteration"], checkpoint["log"]
         self._former, self._before = self.start, checkpoint["seconds"]
         self.resumed = checkpoint["resumed"] + 1
+        self.notes += checkpoint.get("notes", [])
+        former, name = checkpoint.get("device"), device_name(self.device)
+        if former not in (None, name):
+            self.note(f"went on at iteration {self.start} on {name} after {former}")
         states = checkpoint["rng"]
         if len(states) == self.world:
             set_rng_state(states[self.rank], self.device)
@@ -82,9 +89,14 @@ class TrainState:
         seed_process(self.recipe.seed, self.rank, self.start)  # nobody's state fits
         emptied = ", each with an empty memory" if self.method.local_state() else ""
         note = f"went on at iteration {self.start} with {self.world} instead of {len(states)} devices"
-        self.notes.append(note + emptied)
-        if self.first:
-            print(f"{self.recipe.id}: {self.notes[-1]}", file=sys.stderr, flush=True)
+        self.note(note + emptied)
+
+    def note(self, deviation: str) -> None:
+        """Keep a deviation for train.json and the checkpoints to come, and print it."""
+        if deviation not in self.notes:
+            self.notes.append(deviation)
+            if self.first:
+                print(f"{self.recipe.id}: {deviation}", file=sys.stderr, flush=True)
 
     def _load_optimizer(self, state: dict[str, Any]) -> None:
         try:
@@ -116,6 +128,8 @@ class TrainState:
                 "resumed": self.resumed,
                 "log": log.sync(),
                 "seconds": self.seconds(),
+                "device": device_name(self.device),
+                "notes": self.notes,
             }
             save_checkpoint(self.folder, content)
             prune_local(self.folder, {done, self._former})

@@ -52,8 +52,8 @@ class Step:
     """A step whose losses may still be on their way from the device.
 
     local:  M x L, losses of this rank's M micro-batches
-    shared: L + 2 on the CPU, to be read after `ready`: the losses' means over all ranks, then the requests to
-            stop and to write a checkpoint (above 0 where some rank has it)
+    shared: L + 3 on the CPU, to be read after `ready`: the losses' means over all ranks, the gradient's norm,
+            then the requests to stop and to write a checkpoint (above 0 where some rank has it)
     """
 
     iteration: int

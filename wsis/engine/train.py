@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from wsis.data.loading import Shard
 from wsis.data.structures import Batch
@@ -25,9 +27,10 @@ from wsis.declare.recipe import Recipe
 from wsis.engine.checkpoint import save_model
 from wsis.engine.launch import device_name, precision_name
 from wsis.engine.log import StepLog, mean_losses
-from wsis.engine.schedule import set_learning_rate
+from wsis.engine.memory import images_at_once
+from wsis.engine.schedule import set_learning_rate, update
 from wsis.engine.seeding import seed_of
-from wsis.engine.signals import Interrupted, StopRequest
+from wsis.engine.signals import Interrupted, StopRequest, status_of
 from wsis.engine.state import TrainState
 from wsis.engine.step import Item, Step
 from wsis.errors import WsisError
@@ -52,20 +55,6 @@ class TrainOptions:
     progress: bool = True
 
 
-def split_batch(batch: int, devices: int, max_images: int) -> int:
-    """The fewest micro-batches a device in which `batch` splits evenly, at most `max_images` images each.
-
-    Raises WsisError when `batch` can't be split evenly over `devices`.
-    """
-    if batch % devices:
-        raise WsisError(
-            f"a batch of {batch} images can't be split evenly over {devices} devices;"
-            f" use a number of devices that divides {batch}"
-        )
-    share = batch // devices
-    return next(m for m in range(1, share + 1) if share % m == 0 and (share // m <= max_images or m == share))
-
-
 def train(
     recipe: Recipe,
     method: Method,
@@ -82,7 +71,8 @@ def train(
 
     Returns seconds, iterations, resumed, losses, images_per_second, devices, device_name, precision,
     peak_memory and deviations of train.json. Raises Interrupted after SIGTERM or SIGUSR1 (a checkpoint is
-    written) and WsisError at the first non-finite loss. A method without parameters is written as it is.
+    written) and WsisError at the first loss or gradient that is not finite. A method without parameters is
+    written as it is.
     """
     if next(method.parameters(), None) is None:
         return _untrained(recipe, method, folder, fabric)
@@ -108,8 +98,11 @@ class _Training:
         self.recipe, self.method, self.fabric = state.recipe, state.method, state.fabric
         self.id, self.schedule = state.recipe.id, state.recipe.schedule
         self.rank, self.world, self.device = state.rank, state.world, state.device
-        per_device = options.max_images or max(1, self.schedule.batch // self.schedule.devices)
-        self.micro = split_batch(self.schedule.batch, self.world, per_device)
+        images = images_at_once(self.schedule, self.world, options.max_images)
+        self.micro = self.schedule.batch // self.world // images
+        if images < (usual := images_at_once(self.schedule, self.world)):
+            kept = f"batch {self.schedule.batch} kept by accumulation"
+            state.note(f"{images} instead of {usual} images at once, {kept}")
         self.generator = torch.Generator()  # on the CPU whatever the device, so that draws don't depend on it
 
     def run(self, stream: Stream) -> dict[str, Any]:
@@ -137,8 +130,8 @@ class _Training:
                     state.save(iteration + 1, self.log)
                     self.saved = time.monotonic()
                 if stop:
-                    status = 128 + (self.stop.signal or 15)
-                    raise Interrupted(f"{self.id}: stopped at iteration {iteration + 1} of {total}", status)
+                    text = f"{self.id}: stopped at iteration {iteration + 1} of {total}"
+                    raise Interrupted(text, status_of(self.stop.signal))
             self._settle(waiting)
         state.share_buffers()
         seconds = state.seconds()
@@ -150,12 +143,35 @@ class _Training:
         return self._summary(seconds)
 
     def _step(self, iteration: int, micros: list[Batch]) -> Step:
-        """Forward, backward and update; nothing here waits for the device."""
+        """Forward, backward and update; nothing here waits for the device, but for float16's scale.
+
+        An iteration has one step of the optimiser: one that float16's scaler skips is done again.
+        """
         if len(micros) != self.micro:
             raise ValueError(f"the stream gave {len(micros)} micro-batches instead of {self.micro}")
-        state, lr = self.state, learning_rate(self.schedule, iteration)
-        set_learning_rate(state.optimizer, lr)
-        names: list[str] = []
+        lr = learning_rate(self.schedule, iteration)
+        set_learning_rate(self.state.optimizer, lr)
+        done = False
+        while not done:
+            names, local = self._backward(iteration, micros)
+            norm = self._clip()
+            done = update(self.state.optimizer, norm, self.state.scaler)
+            self.state.optimizer.zero_grad(set_to_none=True)
+        self.method.on_step_end(iteration)
+        flags = local.new_tensor([float(self.stop.signal > 0), float(self._due(iteration + 1))])
+        shared = torch.cat([local.mean(0), norm.reshape(1).to(local), flags])
+        if self.world > 1:
+            shared = self.fabric.all_reduce(shared, reduce_op="mean")
+        ready = None
+        if self.device.type == "cuda":
+            shared = shared.to("cpu", non_blocking=True)
+            ready = torch.cuda.Event()
+            ready.record()
+        return Step(iteration, lr, names, local, shared, ready, [batch.ids for batch in micros])
+
+    def _backward(self, iteration: int, micros: list[Batch]) -> tuple[list[str], Tensor]:
+        """Gradients of the batch; returns the losses' names, and their values, micro-batches x losses."""
+        state, names = self.state, list[str]()
         rows: list[Tensor] = []
         for m, batch in enumerate(micros):
             self.generator.manual_seed(seed_of(self.recipe.seed, iteration, m * self.world + self.rank))
@@ -166,24 +182,16 @@ class _Training:
                 row = torch.stack([losses[name] for name in names])
                 self.fabric.backward(row.sum() / self.micro)
             rows.append(row.detach())
+        return names, torch.stack(rows)
+
+    def _clip(self) -> Tensor:
+        """The gradient's norm, a scalar on the device, before it is clipped where the recipe asks for it."""
+        state = self.state
         if self.schedule.clip:
-            self.fabric.clip_gradients(
+            return self.fabric.clip_gradients(
                 state.module, state.optimizer, max_norm=self.schedule.clip, error_if_nonfinite=False
             )
-        state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
-        self.method.on_step_end(iteration)
-        local = torch.stack(rows)
-        flags = local.new_tensor([float(self.stop.signal > 0), float(self._due(iteration + 1))])
-        shared = torch.cat([local.mean(0), flags])
-        if self.world > 1:
-            shared = self.fabric.all_reduce(shared, reduce_op="mean")
-        ready = None
-        if self.device.type == "cuda":
-            shared = shared.to("cpu", non_blocking=True)
-            ready = torch.cuda.Event()
-            ready.record()
-        return Step(iteration, lr, names, local, shared, ready, [batch.ids for batch in micros])
+        return get_total_norm(p.grad for p in state.module.parameters() if p.grad is not None)
 
     def _settle(self, step: Step | None) -> tuple[bool, bool]:
         """Read a step's losses, check and log them; returns the requests to stop and to save."""
@@ -191,10 +199,12 @@ class _Training:
             return False, False
         if step.ready:
             step.ready.synchronize()
-        *values, stop, save = step.shared.tolist()
+        *values, norm, stop, save = step.shared.tolist()
         total = sum(values)
-        if not -float("inf") < total < float("inf"):
-            self._refuse(step)
+        if not isfinite(total):
+            self._refuse(step, "loss")
+        if not isfinite(norm):
+            self._refuse(step, "gradient")
         if self.log:
             losses = dict(zip(step.names, values, strict=True))
             entry = {"iteration": step.iteration, "lr": step.lr, "total": total, "losses": losses}
@@ -202,8 +212,11 @@ class _Training:
         self.progress.update(step.iteration + 1, total)
         return stop > 0, save > 0
 
-    def _refuse(self, step: Step) -> None:
-        """Raise the same WsisError on every rank, naming the losses and the images of the shards at fault."""
+    def _refuse(self, step: Step, what: str) -> None:
+        """Raise the same WsisError on every rank, naming the losses and the images of the shards at fault.
+
+        A gradient that is not finite, of finite losses, names the images of the whole batch.
+        """
         finite = step.local.isfinite().tolist()
         bad = [
             f"{name} (images {', '.join(map(str, ids))})"
@@ -211,11 +224,13 @@ class _Training:
             for name, good in zip(step.names, row, strict=True)
             if not good
         ]
+        if what == "gradient":
+            bad = [f"images {', '.join(map(str, ids))}" for ids in step.ids]
         bad = [item for part in self.state.gather(bad) for item in part]
         if self.log:
             self.log.close()
         raise WsisError(
-            f"{self.id}: loss not finite at iteration {step.iteration} (lr {step.lr:.3g}):"
+            f"{self.id}: {what} not finite at iteration {step.iteration} (lr {step.lr:.3g}):"
             f" {'; '.join(bad) or 'the sum of the losses'}"
         )
 

@@ -70,7 +70,12 @@ def heads() -> list[str]:
     return list(dict.fromkeys(head for info in infos().values() for head in info.heads))
 
 
+def method_class(name: str) -> type[Method]:
+    """The class of a method's network and losses; of all methods, only its own libraries are imported."""
+    module, attribute = info_of(name).network.split(":")
+    return getattr(import_module(module), attribute)
+
+
 def build_method(recipe: Recipe, num_classes: int) -> Method:
     """The network and losses of a recipe. num_classes: C, contiguous labels 0 to C - 1."""
-    module, name = info_of(recipe.method).network.split(":")  # each imports its own only
-    return getattr(import_module(module), name)(recipe.settled(), num_classes)
+    return method_class(recipe.method)(recipe.settled(), num_classes)

@@ -37,9 +37,12 @@ class Method(nn.Module):
 
     A method is built as Class(recipe, num_classes), with a settled recipe and C contiguous labels.
     mask_part: prefixes of the names of parameters that make masks; all other parameters are the base
+    idle:      whether some batch leaves a trainable parameter without a gradient; several devices then look
+               for those in every step. A method without any says False.
     """
 
     mask_part: tuple[str, ...] = ()
+    idle: bool = True
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()

@@ -148,6 +148,7 @@ def test_batches_without_edges_or_labels_give_finite_losses_and_gradients(maps, 
     sum(losses.values()).backward()
     for name, p in net.named_parameters():
         assert p.grad is not None and torch.isfinite(p.grad).all(), name
+    assert not net.idle
 
 
 def test_void_images_change_nothing_for_the_others():

@@ -65,6 +65,7 @@ def test_a_batch_of_one_kind_gives_every_parameter_a_gradient(heads, weak, salie
         assert losses["loss_pixel"] == 0
     sum(losses.values()).backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+    assert not net.idle
 
 
 def test_without_salient_patches_the_pixel_heads_keep_their_statistics():

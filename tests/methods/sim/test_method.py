@@ -42,7 +42,8 @@ def test_the_same_losses_with_and_without_objects_and_a_gradient_for_every_weigh
         assert found.keys() == LOSSES
         assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
         for name, weight in method.named_parameters():
-            assert (weight.grad is None) == name.startswith("momentum."), name
+            assert (weight.grad is None) == name.startswith("momentum.") != weight.requires_grad, name
+        assert not method.idle
         method.on_step_end(seed)
     assert (found["loss_pseudo"] > 0) == (warmup == 0)
 

@@ -52,6 +52,7 @@ class BAISeg(Parts):
     """
 
     mask_part = ("boundary.", "projection.")
+    idle = False
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         """num_classes: C. Raises WsisError for a recipe of another method or supervision."""

@@ -38,6 +38,7 @@ class BoxCaseg(BoxFiller, Parts):
     """
 
     mask_part = ("weak.", "salient.", "transferred.")
+    idle = False
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         """num_classes: not used, masks know no class; taken as by every method."""

@@ -66,6 +66,7 @@ class CondInst(Parts):
     """
 
     mask_part = ("mask_branch.", "head.controller.")
+    idle = False
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         super().__init__(recipe)

@@ -31,6 +31,7 @@ class MaskRCNN(Parts):
     """
 
     mask_part = ("roi_heads.mask_",)
+    idle = False
     roi_heads_type = MaskRoIHeads
     needs_masks = True
 
