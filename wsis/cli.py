@@ -198,6 +198,9 @@ def evaluate(
     predictions: Annotated[Path | None, typer.Option(help="any COCO results, without a run")] = None,
     annotations: Annotated[Path | None, typer.Option(help="the COCO file of their images")] = None,
     protocol: Annotated[str, typer.Option(help="of --predictions: coco, voc, class-agnostic")] = "coco",
+    given_boxes: Annotated[
+        bool, typer.Option("--given-boxes", help="also the masks of the true boxes (mIoU)")
+    ] = False,
     device: RunDeviceOption = None,
     scale: OfRunOption = None,
     seeds: SeedsOption = None,
@@ -209,13 +212,15 @@ def evaluate(
 
     A folder of a run needs no other option. With --data its images are predicted anew, unless it is the
     root that the run was trained on. --predictions with --annotations evaluates files and writes nothing.
+    With --given-boxes the run is given the true boxes, and their masks are compared with the true ones.
     """
     if predictions or annotations:
         evaluate_files(predictions, annotations, protocol)
     elif not words:
         raise WsisError("evaluate what? Give runs, or --predictions FILE --annotations FILE")
-    elif data or any((Path(word) / "recipe.json").exists() for word in words):
-        evaluate_folders([folder for word in words for folder in run_folders(word, results)], data, device)
+    elif data or given_boxes or any((Path(word) / "recipe.json").exists() for word in words):
+        folders = [folder for word in words for folder in run_folders(word, results)]
+        evaluate_folders(folders, data, device, given_boxes)
     else:
         from wsis.jobs import evaluate_runs
 
