@@ -11,6 +11,7 @@ import typer
 
 from wsis import __version__
 from wsis.commands.bench import bench_app
+from wsis.commands.compare import compare_app
 from wsis.commands.data import data_app
 from wsis.commands.model import RunDeviceOption, evaluate_files, evaluate_folders, model_app, run_folders
 from wsis.commands.report import report_app
@@ -289,5 +290,6 @@ def pictures(
 
 app.add_typer(report_app)
 app.add_typer(model_app)
+app.add_typer(compare_app)
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")

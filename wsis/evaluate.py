@@ -8,6 +8,7 @@ from typing import Any
 
 from wsis.card import ABOUT, known_categories, write_card
 from wsis.data.roots import Root, category_groups, eval_annotations, eval_image_ids, open_root
+from wsis.declare.recipe import Recipe
 from wsis.declare.stored import stored_recipe
 from wsis.errors import WsisError
 from wsis.evaluation.run import evaluate_run, evaluated
@@ -32,8 +33,7 @@ def evaluate_folder(
     """
     told = read_keys(folder / "train.json", "data")["data"]
     recipe, protocols = stored_recipe(folder), read_keys(folder / ABOUT, "protocols")["protocols"]
-    place = data or _trained_on(folder, told)
-    root = open_root(recipe, place)
+    root = own_root(folder, recipe) if data is None else open_root(recipe, data)
     check_classes(root, known_categories(folder), folder)
     out = folder
     in_place = str(root.path) == told.get("path")  # its ground truth may have been mended since
@@ -66,13 +66,15 @@ def check_classes(root: Root, known: dict[int, str], folder: Path) -> None:
     raise WsisError(f"{root.path}: category {odd} is '{theirs}', but '{ours}' for the run {folder}")
 
 
-def _trained_on(folder: Path, told: dict[str, Any]) -> Path:
+def own_root(folder: Path, recipe: Recipe) -> Root:
+    """The root that a run was trained on. Raises WsisError where it isn't there."""
+    told = read_keys(folder / "train.json", "data")["data"]
     place = told.get("path")
     if place is None or not Path(place).is_dir():
         raise WsisError(
             f"{folder}: its data ({place or told['root_name']}) isn't there; give a root: --data ROOT"
         )
-    return Path(place)
+    return open_root(recipe, Path(place))
 
 
 def _predict(folder: Path, root: Root, path: Path, device: str | None, given: bool = False) -> None:

@@ -107,7 +107,8 @@ def execute(job: Job) -> None:
         parent = recipe.init.parent if recipe.init else None
         about = {"id": run, "scale": job.scale, "recipe": tree, "parent": parent, "asked": job.asked}
         write_json(folder / "recipe.json", about)
-        for name in ("train.json", "environment.json", ABOUT, CARD, COPY):  # of a run that is being repeated
+        repeated = ("train.json", "environment.json", "given_boxes.json", ABOUT, CARD, COPY)
+        for name in repeated:  # what a former training left
             (folder / name).unlink(missing_ok=True)
         _forget_other_origins(job, taught and taught["weights"])
     fabric.barrier()
