@@ -172,19 +172,23 @@ def train(
     predict_only: Annotated[
         bool, typer.Option(help="nothing is to be evaluated: val needs no masks")
     ] = False,
+    logger: Annotated[str | None, typer.Option(help="csv or tensorboard, beside log.jsonl")] = None,
 ) -> None:
     """Train runs one after another, each with its predictions; finished ones are skipped.
 
     Ids are trained in the order given, parents first. Rows and tables are trained with all that they need.
     """
     from wsis.engine.execute import RunOptions
+    from wsis.engine.loggers import check_logger
     from wsis.engine.run import train_runs
     from wsis.engine.train import TrainOptions
     from wsis.judge import compare, judge
 
     if cores and not threads:
         threads = max(1, cores // (devices or 1))
-    options = RunOptions(accelerator, devices, threads, workers, TrainOptions(max_images, checkpoint_seconds))
+    check_logger(logger)
+    how = TrainOptions(max_images, checkpoint_seconds, logger=logger)
+    options = RunOptions(accelerator, devices, threads, workers, how)
     for group in chosen(words, results, scale, seeds, set_, anew=True):
         roots = data_root or group.roots
         compare(group.plan, group.ids, group.results, roots)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wsis.card import ABOUT, known_categories, write_card
+from wsis.configuration import LOGGERS
 from wsis.data.roots import Root, category_groups, eval_annotations, eval_image_ids, open_root
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import stored_recipe
@@ -52,6 +53,7 @@ def evaluate_folder(
         content["also"] = content.get("also", {}) | {GIVEN: measured | {"protocol": GIVEN}}
         write_json(out / "metrics.json", content)
     if out == folder:
+        show_metrics(folder, read_json(folder / "metrics.json"))
         write_card(folder)
     return out / "metrics.json"
 
@@ -89,6 +91,14 @@ def _predict(folder: Path, root: Root, path: Path, device: str | None, given: bo
     with Progress(f"{model.recipe.id}: images", len(root.eval)) as progress:
         samples = object_samples(root.eval) if given else model.method.samples(root)
         predict_samples(model.method, samples, root.category_ids, path, fabric, progress, given)
+
+
+def show_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """Add metrics to the logs that a run has been given (`wsis train --logger`)."""
+    if any((folder / kind).is_dir() for kind in LOGGERS):
+        from wsis.engine.loggers import log_evaluation
+
+        log_evaluation(folder, metrics)
 
 
 def lines(metrics: dict[str, Any]) -> list[str]:
