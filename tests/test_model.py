@@ -281,6 +281,16 @@ def test_supervision_reads_an_export(trained, tmp_path):
     assert all(each.mask.any((1, 2)).all() for each in detections if len(each))
 
 
+def test_fiftyone_imports_an_export(trained, tmp_path):
+    coco = pytest.importorskip("fiftyone.utils.coco", reason="FiftyOne is not installed")
+    run_cli("predict", trained.detector, trained.data / "val", "--out", tmp_path, "--score", 0)
+    files = {"data_path": str(trained.data / "val"), "labels_path": str(tmp_path / "instances.json")}
+    with coco.COCODetectionDatasetImporter(**files, label_types=["segmentations"]) as importer:
+        labels = [label["segmentations"] if isinstance(label, dict) else label for _, _, label in importer]
+    found = sum(len(label.detections) for label in labels if label is not None)
+    assert found == len(read_json(tmp_path / "instances.json")["annotations"]) > 0
+
+
 def test_given_boxes_come_from_a_coco_file(trained, tmp_path):
     annotations = trained.data / "annotations" / "instances_val.json"
     words = ("predict", trained.filler, trained.data / "val", "--out", tmp_path)

@@ -191,7 +191,7 @@ def train(
     options = RunOptions(accelerator, devices, threads, workers, how)
     for group in chosen(words, results, scale, seeds, set_, anew=True):
         roots = data_root or group.roots
-        compare(group.plan, group.ids, group.results, roots)
+        compare(group.plan, group.ids, group.results, roots, predict_only)
         judge(group.plan, group.ids, group.results, roots, predict_only)
         train_runs(group.plan, group.ids, group.results, roots, options)
 

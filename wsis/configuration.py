@@ -38,6 +38,7 @@ KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "weights": ("imagenet, none or the path of a file", lambda value: isinstance(value, str)),
     "set": ("keys of a recipe such as {schedule.lr: 0.001}", lambda value: isinstance(value, Mapping)),
     "logger": ("csv or tensorboard", LOGGERS.__contains__),
+    "predict_only": ("true or false", lambda value: isinstance(value, bool)),
     "gpus": ("a whole number from 0 on", _whole),
 }
 

@@ -41,4 +41,4 @@ for job in WORK.trainings:
         message:
             f"Train {len(job.runs)} run(s), {job.id}; watch {RESULTS}/logs/train/{job.id}.log"
         shell:
-            f"exec python -m wsis train {FLAGS} {DEVICES}{LOGGER}--cores {{threads}} {RUNS} > {{log}} 2>&1"
+            f"exec python -m wsis train {FLAGS} {DEVICES}{LOGGER}{ONLY}--cores {{threads}} {RUNS} > {{log}} 2>&1"
