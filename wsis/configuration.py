@@ -38,7 +38,7 @@ KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "weights": ("imagenet, none or the path of a file", lambda value: isinstance(value, str)),
     "set": ("keys of a recipe such as {schedule.lr: 0.001}", lambda value: isinstance(value, Mapping)),
     "logger": ("csv or tensorboard", LOGGERS.__contains__),
-    "predict_only": ("true or false", lambda value: isinstance(value, bool)),
+    "predict_only": ("true or false", lambda value: isinstance(typed(value), bool)),
     "gpus": ("a whole number from 0 on", _whole),
 }
 
@@ -77,6 +77,11 @@ def overrides(config: Mapping[str, Any]) -> dict[str, Any]:
     if config.get("weights") is not None:
         given["model.weights"] = config["weights"]
     return given
+
+
+def predict_only(config: Mapping[str, Any]) -> bool:
+    """Whether nothing is to be evaluated; Snakemake leaves `true` of its command line a text."""
+    return bool(typed(config.get("predict_only")))
 
 
 def split(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 from wsis.bench.calibrate import known_unit
 from wsis.bench.overhead import record
-from wsis.configuration import known, overrides, seeds
+from wsis.configuration import known, overrides, predict_only, seeds
 from wsis.data.places import named_roots, shapes_root
 from wsis.declare.load import ROOT as DECLARATIONS
 from wsis.errors import WsisError
@@ -148,7 +148,7 @@ def quoted(words):
 
 
 PLAN = planned()
-PREDICT_ONLY = bool(config["predict_only"])
+PREDICT_ONLY = predict_only(config)
 SEEDS = PLAN.seeds if PLAN.asked else None
 OVERRIDES = PLAN.overrides
 SCALE = PLAN.scale.name
