@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from wsis import configuration
 from wsis.configuration import entries, known, overrides, read_value, seeds, split, typed
 from wsis.errors import WsisError
 
@@ -62,3 +63,11 @@ def test_entries_of_one_text_keep_their_quotes_and_blanks():
         "gpus=0", 'set={"schedule.lr": 1e-3, "model.weights": "a set of"}', "data_root=coco=/my data",
     ]  # fmt: skip
     assert split("") == [] and split("hello") == ["hello"]
+
+
+def test_predict_only_may_be_a_text():
+    for given, expected in [(True, True), ("true", True), ("false", False), (False, False), (None, False)]:
+        known({"predict_only": given})
+        assert configuration.predict_only({"predict_only": given}) is expected
+    with pytest.raises(WsisError, match="predict_only=maybe: expected true or false"):
+        known({"predict_only": "maybe"})

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
@@ -142,8 +143,22 @@ def test_a_method_that_fills_boxes_takes_them_and_the_other_takes_none(trained, 
     ]:
         with pytest.raises(WsisError, match=message):
             filler.predict(*arguments)
-    with pytest.raises(WsisError, match="finds the objects itself"):
+    with pytest.raises(WsisError, match="finds the objects itself; masks of given boxes: masks_of"):
         model.predict(image, boxes)
+
+
+@pytest.mark.parametrize("name", ["detector", "filler"])
+def test_every_model_gives_masks_to_boxes(trained, name):
+    model, image = wsis.load(getattr(trained, name), "cpu"), trained.images[0]
+    boxes = [[5, 5, 40, 50], [20, 10, 60, 60]]
+    plain = model.masks_of(image, boxes)
+    assert plain.boxes.tolist() == boxes and plain.size == (64, 64)
+    assert not plain.masks[0][:, 40:].any() and not plain.masks[0][50:].any()
+    named = model.masks_of([image, image], [boxes, []], [[model.names[1], None], []])
+    assert same(named[0], plain) and named[0].names == (model.names[1], plain.names[1])
+    assert len(named[1]) == 0 and named[1].masks.shape == (0, 64, 64)
+    if model.fills_boxes:
+        assert same(model.predict(image, boxes), plain)
 
 
 def test_what_is_no_runs_folder_is_refused(trained, tmp_path):
@@ -266,11 +281,23 @@ def test_supervision_reads_an_export(trained, tmp_path):
     assert all(each.mask.any((1, 2)).all() for each in detections if len(each))
 
 
+def test_fiftyone_imports_an_export(trained, tmp_path):
+    coco = pytest.importorskip("fiftyone.utils.coco", reason="FiftyOne is not installed")
+    run_cli("predict", trained.detector, trained.data / "val", "--out", tmp_path, "--score", 0)
+    files = {"data_path": str(trained.data / "val"), "labels_path": str(tmp_path / "instances.json")}
+    with coco.COCODetectionDatasetImporter(**files, label_types=["segmentations"]) as importer:
+        labels = [label["segmentations"] if isinstance(label, dict) else label for _, _, label in importer]
+    found = sum(len(label.detections) for label in labels if label is not None)
+    assert found == len(read_json(tmp_path / "instances.json")["annotations"]) > 0
+
+
 def test_given_boxes_come_from_a_coco_file(trained, tmp_path):
     annotations = trained.data / "annotations" / "instances_val.json"
     words = ("predict", trained.filler, trained.data / "val", "--out", tmp_path)
     with pytest.raises(WsisError, match="give them with --annotations FILE"):
         run_cli(*words)
+    with pytest.raises(WsisError, match="give them with --annotations FILE"):
+        run_cli("predict", trained.detector, trained.data / "val", "--given-boxes")
     run_cli(*words, "--annotations", annotations)
     objects = [each["id"] for each in read_json(annotations)["annotations"] if not each["iscrowd"]]
     results = read_json(tmp_path / "predictions.json")
@@ -280,6 +307,84 @@ def test_given_boxes_come_from_a_coco_file(trained, tmp_path):
     assert text.startswith("class-agnostic: mIoU ") and "IoU75" in text
     with pytest.raises(WsisError, match="belong together"):
         run_cli("evaluate", *files[:2])
+
+
+@pytest.mark.parametrize("polygons", [False, True])
+def test_a_file_of_boxes_gets_its_masks(trained, tmp_path, polygons):
+    """All else stays: ids, classes that the model doesn't know, other images, crowd regions."""
+    content = read_json(trained.data / "annotations" / "instances_val.json")
+    content["categories"][0]["name"] = "heron"
+    for entry in content["annotations"]:
+        entry.pop("segmentation")
+        entry["note"] = "mine"
+    content["annotations"][0]["iscrowd"] = 1
+    write_json(tmp_path / "boxes.json", content)
+    images, more = trained.images[:3], ["--polygons"] if polygons else []
+    run_cli(
+        *("predict", trained.detector, *images, "--annotations", tmp_path / "boxes.json", "--given-boxes"),
+        *("--out", tmp_path / "out", "--score", 0.99, *more),
+    )
+    filled = read_json(tmp_path / "out" / "instances.json")
+    assert filled["categories"] == content["categories"] and filled["images"] == content["images"]
+    dataset, masks = COCO(tmp_path / "out" / "instances.json"), 0
+    shown = {image["id"] for image in content["images"] if image["file_name"] in {p.name for p in images}}
+    for before, after in zip(content["annotations"], filled["annotations"], strict=True):
+        kept = {key: value for key, value in after.items() if key not in ("segmentation", "area")}
+        assert kept == {key: value for key, value in before.items() if key != "area"}
+        if "segmentation" in after:
+            masks += 1
+            assert before["image_id"] in shown and not before["iscrowd"]
+            x, y, w, h = before["bbox"]
+            mask = dataset.annToMask(after)
+            rows, columns = mask.nonzero()
+            off = abs(int(mask.sum()) - after["area"])
+            assert off <= after["area"] / 4 + 2 if polygons else off == 0
+            assert not len(rows) or x - 1 <= columns.min() <= columns.max() <= x + w
+            assert not len(rows) or y - 1 <= rows.min() <= rows.max() <= y + h
+    assert masks
+    content["images"][0]["width"] += 1
+    write_json(tmp_path / "boxes.json", content)
+    with pytest.raises(WsisError, match=r"is 65 x 64 in the file, but 64 x 64 as it is shown"):
+        run_cli(
+            *(
+                "predict",
+                trained.detector,
+                *images,
+                "--annotations",
+                tmp_path / "boxes.json",
+                "--given-boxes",
+            ),
+            *("--out", tmp_path / "out"),
+        )
+
+
+def test_masks_of_the_true_boxes_are_evaluated_when_asked(trained, tmp_path):
+    run = shutil.copytree(trained.detector, tmp_path / "run")
+    before = read_json(run / "metrics.json")
+    own = trained.data.with_name(read_json(run / "train.json")["data"]["root_name"])
+    text = run_cli("evaluate", run, "--data", own, "--given-boxes")
+    after = read_json(run / "metrics.json")
+    given = after["also"].pop("given-boxes")
+    assert (after.pop("also") or before.pop("also", {})) == {} and after == before
+    assert "given-boxes: mIoU " in text and "given-boxes" in (run / "README.md").read_text()
+    root = open_root(stored_recipe(run), own)
+    wanted = {i.id: (p.id, i.label) for p in root.eval for i in p.instances if not i.crowd}
+    masks = read_json(run / "given_boxes.json")
+    assert {each["annotation_id"]: each["image_id"] for each in masks} == {
+        id: image for id, (image, _) in wanted.items()
+    }
+    truth = COCO(own / "annotations" / "instances_val.json")
+    by_class = {}
+    for each in masks:
+        target = truth.annToRLE(truth.anns[each["annotation_id"]])
+        iou = rle.iou([each["segmentation"]], [target], [0])[0, 0]
+        by_class.setdefault(each["category_id"], []).append(iou)
+    expected = 100 * np.mean([np.mean(ious) for ious in by_class.values()])
+    assert given["metrics"]["mIoU"] == pytest.approx(expected) and given["detections"] == len(wanted)
+    filler = shutil.copytree(trained.filler, tmp_path / "filler")
+    own = trained.data.with_name(read_json(filler / "train.json")["data"]["root_name"])
+    run_cli("evaluate", filler, "--data", own, "--given-boxes")
+    assert (filler / "metrics.json").read_bytes() == (trained.filler / "metrics.json").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["detector", "filler"])

@@ -11,6 +11,7 @@ import typer
 
 from wsis import __version__
 from wsis.commands.bench import bench_app
+from wsis.commands.compare import compare_app
 from wsis.commands.data import data_app
 from wsis.commands.model import RunDeviceOption, evaluate_files, evaluate_folders, model_app, run_folders
 from wsis.commands.report import report_app
@@ -171,22 +172,26 @@ def train(
     predict_only: Annotated[
         bool, typer.Option(help="nothing is to be evaluated: val needs no masks")
     ] = False,
+    logger: Annotated[str | None, typer.Option(help="csv or tensorboard, beside log.jsonl")] = None,
 ) -> None:
     """Train runs one after another, each with its predictions; finished ones are skipped.
 
     Ids are trained in the order given, parents first. Rows and tables are trained with all that they need.
     """
     from wsis.engine.execute import RunOptions
+    from wsis.engine.loggers import check_logger
     from wsis.engine.run import train_runs
     from wsis.engine.train import TrainOptions
     from wsis.judge import compare, judge
 
     if cores and not threads:
         threads = max(1, cores // (devices or 1))
-    options = RunOptions(accelerator, devices, threads, workers, TrainOptions(max_images, checkpoint_seconds))
+    check_logger(logger)
+    how = TrainOptions(max_images, checkpoint_seconds, logger=logger)
+    options = RunOptions(accelerator, devices, threads, workers, how)
     for group in chosen(words, results, scale, seeds, set_, anew=True):
         roots = data_root or group.roots
-        compare(group.plan, group.ids, group.results, roots)
+        compare(group.plan, group.ids, group.results, roots, predict_only)
         judge(group.plan, group.ids, group.results, roots, predict_only)
         train_runs(group.plan, group.ids, group.results, roots, options)
 
@@ -198,6 +203,9 @@ def evaluate(
     predictions: Annotated[Path | None, typer.Option(help="any COCO results, without a run")] = None,
     annotations: Annotated[Path | None, typer.Option(help="the COCO file of their images")] = None,
     protocol: Annotated[str, typer.Option(help="of --predictions: coco, voc, class-agnostic")] = "coco",
+    given_boxes: Annotated[
+        bool, typer.Option("--given-boxes", help="also the masks of the true boxes (mIoU)")
+    ] = False,
     device: RunDeviceOption = None,
     scale: OfRunOption = None,
     seeds: SeedsOption = None,
@@ -209,13 +217,15 @@ def evaluate(
 
     A folder of a run needs no other option. With --data its images are predicted anew, unless it is the
     root that the run was trained on. --predictions with --annotations evaluates files and writes nothing.
+    With --given-boxes the run is given the true boxes, and their masks are compared with the true ones.
     """
     if predictions or annotations:
         evaluate_files(predictions, annotations, protocol)
     elif not words:
         raise WsisError("evaluate what? Give runs, or --predictions FILE --annotations FILE")
-    elif data or any((Path(word) / "recipe.json").exists() for word in words):
-        evaluate_folders([folder for word in words for folder in run_folders(word, results)], data, device)
+    elif data or given_boxes or any((Path(word) / "recipe.json").exists() for word in words):
+        folders = [folder for word in words for folder in run_folders(word, results)]
+        evaluate_folders(folders, data, device, given_boxes)
     else:
         from wsis.jobs import evaluate_runs
 
@@ -284,5 +294,6 @@ def pictures(
 
 app.add_typer(report_app)
 app.add_typer(model_app)
+app.add_typer(compare_app)
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")

@@ -28,6 +28,8 @@ def _whole(value: Any, least: int = 0) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
+LOGGERS = ("csv", "tensorboard")  # what can show a training beside its log.jsonl
+
 # Key -> what it must be, and whether a value is that; each may be null.
 KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "scale": ("the name of a scale such as tiny", lambda value: isinstance(value, str)),
@@ -35,6 +37,8 @@ KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "data_root": ("a path, or coco=PATH,voc=PATH", lambda value: isinstance(value, str | Mapping)),
     "weights": ("imagenet, none or the path of a file", lambda value: isinstance(value, str)),
     "set": ("keys of a recipe such as {schedule.lr: 0.001}", lambda value: isinstance(value, Mapping)),
+    "logger": ("csv or tensorboard", LOGGERS.__contains__),
+    "predict_only": ("true or false", lambda value: isinstance(typed(value), bool)),
     "gpus": ("a whole number from 0 on", _whole),
 }
 
@@ -73,6 +77,11 @@ def overrides(config: Mapping[str, Any]) -> dict[str, Any]:
     if config.get("weights") is not None:
         given["model.weights"] = config["weights"]
     return given
+
+
+def predict_only(config: Mapping[str, Any]) -> bool:
+    """Whether nothing is to be evaluated; Snakemake leaves `true` of its command line a text."""
+    return bool(typed(config.get("predict_only")))
 
 
 def split(text: str) -> list[str]:

@@ -7,25 +7,34 @@ from pathlib import Path
 from typing import Any
 
 from wsis.card import ABOUT, known_categories, write_card
+from wsis.configuration import LOGGERS
 from wsis.data.roots import Root, category_groups, eval_annotations, eval_image_ids, open_root
+from wsis.declare.recipe import Recipe
 from wsis.declare.stored import stored_recipe
 from wsis.errors import WsisError
-from wsis.evaluation.run import evaluate_run
-from wsis.files import read_keys
+from wsis.evaluation.run import evaluate_run, evaluated
+from wsis.files import read_json, read_keys, write_json
+from wsis.methods import info_of
+
+GIVEN_FILE = "given_boxes.json"
+GIVEN = "given-boxes"  # the class-agnostic protocol on masks of given boxes, of methods that find objects too
 
 
-def evaluate_folder(folder: Path, data: Path | None = None, device: str | None = None) -> Path:
+def evaluate_folder(
+    folder: Path, data: Path | None = None, device: str | None = None, given_boxes: bool = False
+) -> Path:
     """Write metrics.json of a run by the protocols that it was trained for; returns its path.
 
     data: a root with the recipe's splits; None: the one that it was trained on. On other data than
     its own, the images are predicted, and both files lie in evaluations/<root>-<fingerprint>/. Ground truth
     that was mended in place is its own.
+    given_boxes: also the masks that the run gives to the true boxes, given_boxes.json, and under `also` their
+    metrics. A method that does nothing but fill boxes has them as its own metrics.
     Raises WsisError where the root is missing or numbers the run's classes otherwise.
     """
     told = read_keys(folder / "train.json", "data")["data"]
     recipe, protocols = stored_recipe(folder), read_keys(folder / ABOUT, "protocols")["protocols"]
-    place = data or _trained_on(folder, told)
-    root = open_root(recipe, place)
+    root = own_root(folder, recipe) if data is None else open_root(recipe, data)
     check_classes(root, known_categories(folder), folder)
     out = folder
     in_place = str(root.path) == told.get("path")  # its ground truth may have been mended since
@@ -35,9 +44,16 @@ def evaluate_folder(folder: Path, data: Path | None = None, device: str | None =
         out.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / "recipe.json", out / "recipe.json")
         _predict(folder, root, out / "predictions.json", device)
-    annotations = eval_annotations(root, out)
-    evaluate_run(out, annotations, protocols, category_groups(root), eval_image_ids(recipe, root))
+    annotations, images = eval_annotations(root, out), eval_image_ids(recipe, root)
+    evaluate_run(out, annotations, protocols, category_groups(root), images)
+    if given_boxes and not info_of(recipe.method).fills_boxes:
+        _predict(folder, root, out / GIVEN_FILE, device, given=True)
+        measured = evaluated(out / GIVEN_FILE, annotations, "class-agnostic", recipe.id, images)
+        content = read_json(out / "metrics.json")
+        content["also"] = content.get("also", {}) | {GIVEN: measured | {"protocol": GIVEN}}
+        write_json(out / "metrics.json", content)
     if out == folder:
+        show_metrics(folder, read_json(folder / "metrics.json"))
         write_card(folder)
     return out / "metrics.json"
 
@@ -52,26 +68,37 @@ def check_classes(root: Root, known: dict[int, str], folder: Path) -> None:
     raise WsisError(f"{root.path}: category {odd} is '{theirs}', but '{ours}' for the run {folder}")
 
 
-def _trained_on(folder: Path, told: dict[str, Any]) -> Path:
+def own_root(folder: Path, recipe: Recipe) -> Root:
+    """The root that a run was trained on. Raises WsisError where it isn't there."""
+    told = read_keys(folder / "train.json", "data")["data"]
     place = told.get("path")
     if place is None or not Path(place).is_dir():
         raise WsisError(
             f"{folder}: its data ({place or told['root_name']}) isn't there; give a root: --data ROOT"
         )
-    return Path(place)
+    return open_root(recipe, Path(place))
 
 
-def _predict(folder: Path, root: Root, path: Path, device: str | None) -> None:
+def _predict(folder: Path, root: Root, path: Path, device: str | None, given: bool = False) -> None:
     from wsis.engine.launch import make_fabric
     from wsis.engine.predict import predict_samples
+    from wsis.methods.fill import object_samples
     from wsis.model import Model
     from wsis.progress import Progress
 
     model = Model(folder, device)
     fabric = make_fabric(model.recipe.schedule, model.device.type, [model.device.index or 0])
     with Progress(f"{model.recipe.id}: images", len(root.eval)) as progress:
-        samples = model.method.samples(root)
-        predict_samples(model.method, samples, root.category_ids, path, fabric, progress)
+        samples = object_samples(root.eval) if given else model.method.samples(root)
+        predict_samples(model.method, samples, root.category_ids, path, fabric, progress, given)
+
+
+def show_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """Add metrics to the logs that a run has been given (`wsis train --logger`)."""
+    if any((folder / kind).is_dir() for kind in LOGGERS):
+        from wsis.engine.loggers import log_evaluation
+
+        log_evaluation(folder, metrics)
 
 
 def lines(metrics: dict[str, Any]) -> list[str]:

@@ -2,12 +2,12 @@
 
 A folder gets predictions.json, COCO results with boxes, class names and file names; instances.json, a COCO
 data set whose annotations are the same predictions, which labelling tools and viewers import; and drawings.
+Where boxes are given, instances.json is the file that they came from, with their masks filled in.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,20 @@ from typing import Any
 from pycocotools import mask as rle
 
 from wsis.errors import WsisError
-from wsis.files import read_json, write_json, write_text
+from wsis.files import write_json, write_text
+from wsis.given import Listed, dumped, filled_in, listed_images
 from wsis.model import Instances, Model, read_pixels
 from wsis.pictures.overlay import overlay
 from wsis.progress import Progress
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Whether a model that finds objects itself is to fill boxes, and whether with polygons."""
+
+    given: bool = False
+    polygons: bool = False
+
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
@@ -49,37 +59,6 @@ def image_files(places: Sequence[Path]) -> dict[str, Path]:
     return files
 
 
-@dataclass(frozen=True)
-class Listed:
-    """What a COCO file says of an image. boxes: n x 4 xyxy; labels: class names; ids: of the annotations."""
-
-    id: int
-    boxes: list[list[float]]
-    labels: list[str]
-    ids: list[int]
-
-
-def listed_images(annotations: Path, files: Iterable[str]) -> dict[str, Listed]:
-    """File name -> what `annotations`, a COCO file, says of it. Raises WsisError for one that isn't in it."""
-    content = read_json(annotations)
-    try:
-        names = {each["id"]: each["name"] for each in content["categories"]}
-        by_name = {each["file_name"]: Listed(each["id"], [], [], []) for each in content["images"]}
-        by_id = {each.id: each for each in by_name.values()}
-        for entry in content["annotations"]:
-            if not entry.get("iscrowd"):
-                x, y, w, h = entry["bbox"]
-                image = by_id[entry["image_id"]]
-                image.boxes.append([x, y, x + w, y + h])
-                image.labels.append(names[entry["category_id"]])
-                image.ids.append(entry["id"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise WsisError(f"{annotations}: no COCO instances file ({type(error).__name__}: {error})") from None
-    if missing := [name for name in files if name not in by_name]:
-        raise WsisError(f"{annotations}: image {missing[0]} is not in it")
-    return {name: by_name[name] for name in files}
-
-
 def export(
     model: Model,
     places: Sequence[Path],
@@ -87,28 +66,30 @@ def export(
     score: float = 0.0,
     draw: bool = False,
     annotations: Path | None = None,
+    boxes: Boxes = Boxes(),
 ) -> tuple[int, int]:
     """Predict images and write the files into `out`; returns the numbers of images and of instances.
 
     score:       instances below are left out, unless they are masks of given boxes
     draw:        also out/drawn/<name>.jpg
-    annotations: a COCO file that numbers the images, and has the boxes for a method that fills boxes; without
-                 it images are numbered from 1
+    annotations: a COCO file that numbers the images, and has the boxes where these are given; without it
+                 images are numbered from 1
     """
     files = image_files(places)
     listed = listed_images(annotations, files) if annotations else {}
-    if model.fills_boxes and not listed:
-        text = "give them with --annotations FILE, or in Python: wsis.load(RUN).predict(image, boxes=...)"
-        raise WsisError(f"{model.folder}: method '{model.recipe.method}' fills boxes with masks; {text}")
+    given = model.fills_boxes or boxes.given
+    if given and not listed:
+        text = "give them with --annotations FILE, or in Python: wsis.load(RUN).masks_of(image, boxes)"
+        raise WsisError(f"{model.folder}: masks of which boxes? {text}")
     images: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     with Progress("images", len(files)) as progress:
-        for done, (name, instances) in enumerate(_predicted(model, files, listed), 1):
+        for done, (name, instances) in enumerate(_predicted(model, files, listed if given else {}), 1):
             number, (height, width) = listed[name].id if listed else done, instances.size
-            instances = instances if model.fills_boxes else instances.above(score)
+            instances = instances if given else instances.above(score)
             images.append({"id": number, "file_name": name, "height": height, "width": width})
             entries = [entry | {"file_name": name} for entry in instances.coco(number)]
-            if model.fills_boxes:
+            if given:
                 for entry, id in zip(entries, listed[name].ids, strict=True):
                     entry["annotation_id"] = id
             results += entries
@@ -117,18 +98,27 @@ def export(
                     files[name], instances, out / "drawn" / (name if name.endswith(".jpg") else f"{name}.jpg")
                 )
             progress.update(done)
-    lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in results)
-    write_text(out / "predictions.json", f"[{lines}]\n")
-    write_json(out / "instances.json", dataset(model, images, results))
+    write_text(out / "predictions.json", dumped(results))
+    if annotations and given:
+        masks = {entry["annotation_id"]: entry["segmentation"] for entry in results}
+        write_json(out / "instances.json", filled_in(annotations, masks, boxes.polygons))
+    else:
+        write_json(out / "instances.json", dataset(model, images, results))
     return len(images), len(results)
 
 
 def _predicted(
-    model: Model, files: dict[str, Path], listed: dict[str, Listed]
+    model: Model, files: dict[str, Path], given: dict[str, Listed]
 ) -> Iterator[tuple[str, Instances]]:
-    boxes = labels = None
-    if model.fills_boxes:
-        boxes, labels = ([getattr(each, key) for each in listed.values()] for key in ("boxes", "labels"))
+    """Each file's name with its instances, or with the masks of the boxes that are given.
+
+    A class that the model does not have is not known to it.
+    """
+    if not given:
+        yield from zip(files, model.stream(files.values()), strict=True)
+        return
+    boxes = [each.boxes for each in given.values()]
+    labels = [[name if name in model.names else None for name in each.labels] for each in given.values()]
     yield from zip(files, model.stream(files.values(), boxes, labels), strict=True)
 
 

@@ -40,7 +40,7 @@ class Group:
     runs: list[str] = field(default_factory=list)
 
 
-def groups(plan: Plan, runs: Iterable[str]) -> dict[str, Group]:
+def groups(plan: Plan, runs: Iterable[str], predict_only: bool = False) -> dict[str, Group]:
     """The groups of those runs that read the user's data, by name."""
     named: dict[str, Group] = {}
     for run in runs:
@@ -51,7 +51,8 @@ def groups(plan: Plan, runs: Iterable[str]) -> dict[str, Group]:
         kind = data.supervision if data.supervision in READ_MASKS else "boxes"
         if data.supervision == "boxes+salient":
             kind = "salient"
-        uses = Uses(frozenset({data.train}), frozenset({data.eval}), frozenset({data.supervision}))
+        parts = (frozenset({part}) for part in (data.train, data.eval, data.supervision))
+        uses = Uses(*parts, predict_only)
         name = f"{data.dataset}-{data.train}-{data.eval}-{kind}"
         named.setdefault(name, Group(recipe, uses)).runs.append(run)
     return named
@@ -69,18 +70,17 @@ def judge(
     predict_only: nothing is to be evaluated. Raises WsisError with the first problems of a root.
     """
     files = []
-    for name, group in groups(plan, runs).items():
+    for name, group in groups(plan, runs, predict_only).items():
         scale = plan.scale.name
         path = _root(group, roots, scale)
-        uses = Uses(group.uses.train, group.uses.eval, group.uses.supervisions, predict_only)
         file = verdict_file(results, scale, name)
         salient = salient_place(group.recipe, results, scale, roots)
-        state = _state(group, path, uses, salient)
+        state = _state(group, path, salient)
         files.append(file)
         if _holds(_kept(file), state):
             continue
         for place in (path, salient) if salient else (path,):
-            report = check_root(place, uses=uses)
+            report = check_root(place, uses=group.uses)
             print(report, flush=True)
             if not report.ok:
                 shown = "; ".join(map(str, report.problems[:SHOWN]))
@@ -92,23 +92,23 @@ def judge(
     return files
 
 
-def compare(plan: Plan, runs: Iterable[str], results: Path, roots: Roots) -> None:
+def compare(plan: Plan, runs: Iterable[str], results: Path, roots: Roots, predict_only: bool = False) -> None:
     """Compare the user's roots with the results of these runs, before anything is made of them.
 
     Raises WsisError where a root is missing, or results are of other training data or classes. A verdict on
     files that have changed since is removed; metrics of another ground truth are made older than their
-    predictions, so that these are evaluated again, and nothing is trained for it.
+    predictions, so that these are evaluated again, and nothing is trained for it. predict_only: as `judge`.
     """
     scale, given = plan.scale.name, named_roots(roots)
     for name, path in given.items():
         if not path.is_dir():
             raise WsisError(f"data_root: {path}: no such folder; give the root of the {name} images")
-    for name, group in groups(plan, runs).items():
+    for name, group in groups(plan, runs, predict_only).items():
         if group.recipe.data.dataset not in given:
             continue
         path, verdict = given[group.recipe.data.dataset], verdict_file(results, scale, name)
         salient = given.get("salient") if "boxes+salient" in group.uses.supervisions else None
-        state, seen = _state(group, path, group.uses, salient), verdict.with_suffix(".seen.json")
+        state, seen = _state(group, path, salient), verdict.with_suffix(".seen.json")
         folders = [results / scale / "runs" / run for run in group.runs]
         trained = [folder for folder in folders if (folder / "train.json").exists()]
         if not _holds(_kept(verdict), state):
@@ -172,11 +172,11 @@ def _kept(file: Path) -> dict[str, Any]:
     return {}
 
 
-def _state(group: Group, path: Path, uses: Uses, salient: Path | None) -> dict[str, Any]:
+def _state(group: Group, path: Path, salient: Path | None) -> dict[str, Any]:
     """What a verdict is of: comparing it reads no file. salient: the root of salient images, if any."""
     from wsis.data.splits import annotation_files
 
-    data, files = group.recipe.data, {}
+    data, uses, files = group.recipe.data, group.uses, {}
     for split in (data.train, data.eval):
         for file in annotation_files(path, data.dataset, split):
             if file.exists():

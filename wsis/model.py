@@ -131,21 +131,43 @@ class Model:
 
         images: a file's path, a PIL image, or h x w x 3 uint8 RGB (h x w: grey). A file is turned as its EXIF
                 orientation says.
-        boxes:  where `fills_boxes`: n x 4, xyxy pixels, of the image; for a list of images one such an image
-        labels: of these boxes, class names or positions in `names`; for a list of images one list an image;
-                None: the first class (the masks don't depend on it)
+        boxes, labels: where `fills_boxes`; as those of `masks_of`
 
         Raises WsisError for an image that can't be read, and where the method needs something else.
         """
-        if isinstance(images, (str, Path, np.ndarray, Image.Image)):
+        if boxes is not None and not self.fills_boxes:
+            method = self.recipe.method
+            raise WsisError(f"method '{method}' finds the objects itself; masks of given boxes: masks_of")
+        if is_one(images):
             boxes = None if boxes is None else [boxes]
             return next(self.stream([images], boxes, None if labels is None else [labels]))
+        return list(self.stream(images, boxes, labels))
+
+    @overload
+    def masks_of(self, images: Picture, boxes: Any, labels: Any = None) -> Instances: ...
+
+    @overload
+    def masks_of(self, images: Sequence[Picture], boxes: Any, labels: Any = None) -> list[Instances]: ...
+
+    def masks_of(self, images, boxes, labels=None):
+        """A mask for each given box, in the order of the boxes, and cut to it; every method gives them.
+
+        images: as those of `predict`
+        boxes:  n x 4, xyxy pixels, of the image; for a list of images one such an image
+        labels: of these boxes, class names or positions in `names`, None where one is not known; for a list
+                of images one list an image. None: no class is known, and the network says which it sees.
+                Methods whose masks know no class say the first one.
+
+        The scores say how certain the masks are. Raises WsisError as `predict`, and where the method can't.
+        """
+        if is_one(images):
+            return next(self.stream([images], [boxes], None if labels is None else [labels]))
         return list(self.stream(images, boxes, labels))
 
     def stream(
         self, images: Iterable[Picture], boxes: Iterable | None = None, labels: Iterable | None = None
     ) -> Iterator[Instances]:
-        """The instances of each image, in order, as `predict`; a few images are held at a time."""
+        """The instances of each image, or with boxes the masks of these; a few images are held at a time."""
         sizes: dict[int, tuple[int, int]] = {}
 
         def samples() -> Iterator[structures.Memo]:
@@ -154,7 +176,7 @@ class Model:
                 sizes[number] = pixels.shape[:2]
                 yield self._sample(pixels, number, *given)
 
-        for sample, instances in predicted(self.method, samples(), self.device):
+        for sample, instances in predicted(self.method, samples(), self.device, boxes is not None):
             yield self._public(instances, sizes.pop(sample.id))
 
     def _sample(self, pixels: np.ndarray, number: int, boxes: Any, labels: Any) -> structures.Memo:
@@ -166,15 +188,16 @@ class Model:
             raise WsisError("boxes: expected n x 4 numbers, xyxy pixels") from None
         return self.method.box_sample(pixels, number, given, self._labels(labels, len(given)))
 
-    def _labels(self, kinds: Sequence[str | int] | None, count: int) -> np.ndarray:
-        kinds = [0] * count if kinds is None else list(kinds)
+    def _labels(self, kinds: Sequence[str | int | None] | None, count: int) -> np.ndarray:
+        """Positions in `names`, count int64; -1 for None."""
+        kinds = [None] * count if kinds is None else list(kinds)
         if len(kinds) != count:
             raise WsisError(f"{len(kinds)} labels for {count} boxes")
+        known = {None: -1, **{name: number for number, name in enumerate(self.names)}}
         for kind in kinds:
-            if kind not in self.names and kind not in range(len(self.names)):
+            if kind not in known and kind not in range(len(self.names)):
                 raise WsisError(f"no class {kind!r} (there are: {', '.join(self.names)})")
-        numbers = [self.names.index(kind) if isinstance(kind, str) else int(kind) for kind in kinds]
-        return np.array(numbers, np.int64)
+        return np.array([known.get(kind, kind) for kind in kinds], np.int64)
 
     def _public(self, instances: structures.Instances, size: tuple[int, int]) -> Instances:
         labels = instances.labels.cpu().numpy()
@@ -188,6 +211,11 @@ class Model:
             instances.scores.float().cpu().numpy(),
             tuple(instances.masks),
         )
+
+
+def is_one(images: Any) -> bool:
+    """Whether it is one image, as `Model.predict` takes it, and no list of them."""
+    return isinstance(images, (str, Path, np.ndarray, Image.Image))
 
 
 def beside(images: Iterable, *others: Iterable | None) -> Iterator[tuple]:

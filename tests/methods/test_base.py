@@ -15,7 +15,7 @@ from tests.methods.scenes import recipe
 from wsis.data.loading import Shard
 from wsis.data.roots import open_root
 from wsis.data.shapes.write import write_shapes
-from wsis.data.structures import Instances
+from wsis.data.structures import BoxMask, Instances
 from wsis.declare.recipe import ShapesSpec
 from wsis.engine.launch import make_fabric, set_threads
 from wsis.engine.predict import predict
@@ -24,7 +24,6 @@ from wsis.engine.train import TrainOptions, train
 from wsis.errors import WsisError
 from wsis.methods import METHODS, build_method, info_of
 from wsis.methods.base import Method
-from wsis.methods.fill import BoxMask
 
 NETWORKS = {name: info_of(name).network.split(":") for name in METHODS}
 READ = {"train": "train", "eval": "val", "short_side": [64], "eval_short_side": 64, "max_side": 64}
@@ -105,11 +104,6 @@ def test_masks_of_annotated_objects_carry_their_ids(tmp_path):
 def test_methods_that_need_more_than_an_image_say_so(asked, needs):
     with pytest.raises(WsisError, match=needs):
         build_method(asked, 3).image_sample(np.zeros((70, 90, 3), np.uint8), 5)
-
-
-def test_detectors_take_no_boxes():
-    with pytest.raises(WsisError, match="finds the objects itself"):
-        build_method(baiseg.recipe(), 3).box_sample(np.zeros((70, 90, 3), np.uint8), 5, None, None)
 
 
 def test_no_method_imports_the_engine():

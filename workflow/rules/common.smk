@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 from wsis.bench.calibrate import known_unit
 from wsis.bench.overhead import record
-from wsis.configuration import known, overrides, seeds
+from wsis.configuration import known, overrides, predict_only, seeds
 from wsis.data.places import named_roots, shapes_root
 from wsis.declare.load import ROOT as DECLARATIONS
 from wsis.errors import WsisError
@@ -66,7 +66,9 @@ def wanted_work():
 def same_roots(tables):
     """Refuse roots that are missing, or others than the results of these tables were made of."""
     try:
-        compare(PLAN, PLAN.with_needed(PLAN.wanted(tables)), Path("results"), config["data_root"])
+        compare(
+            PLAN, PLAN.with_needed(PLAN.wanted(tables)), Path("results"), config["data_root"], PREDICT_ONLY
+        )
     except WsisError as error:
         raise WorkflowError(str(error)) from None
 
@@ -146,6 +148,7 @@ def quoted(words):
 
 
 PLAN = planned()
+PREDICT_ONLY = predict_only(config)
 SEEDS = PLAN.seeds if PLAN.asked else None
 OVERRIDES = PLAN.overrides
 SCALE = PLAN.scale.name
@@ -157,6 +160,7 @@ RANKS = table_ranks(PLAN, WORK.tables)  # run -> position of the first wanted ta
 STAGES = ["draw pictures", "measure", "evaluate", "train", "data", "render"]  # the last is the most urgent
 RUNS = "$(basename -a $(dirname {output}))"  # in a shell command: ids of the runs whose files are its outputs
 RECIPE_FLAGS = flags()
+ONLY = "--predict-only " if PREDICT_ONLY else ""
 PLAN_FLAGS = f"{RECIPE_FLAGS} {seed_flags()}".strip()
 FLAGS = f"{PLAN_FLAGS} {root_flags()}".strip()
 

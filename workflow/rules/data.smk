@@ -55,4 +55,4 @@ rule judge:
     message:
         "Check the images and annotations of {wildcards.group}"
     shell:
-        f"exec python -m wsis data judge {FLAGS} {{params.run}} > {{log}} 2>&1"
+        f"exec python -m wsis data judge {FLAGS} {ONLY}{{params.run}} > {{log}} 2>&1"

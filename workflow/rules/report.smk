@@ -9,8 +9,10 @@ TARGETS = targets(PLAN)
 
 
 def shown_by(target):
-    """Every file that the report shows of a target's tables."""
+    """Every file that the report shows of a target's tables; where nothing is evaluated, that they are predicted."""
     tables = TARGETS[target]
+    if PREDICT_ONLY:
+        return [f"{RESULTS}/runs/{run}/train.json" for run in PLAN.wanted(tables)]
     drawn = [figure for figure in load_figures().values() if target == f"figure{figure.figure}"]
     return [
         *[f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.wanted(tables)],
@@ -18,6 +20,15 @@ def shown_by(target):
         *[path for figure in drawn for path in drawn_by(figure)],
         *pictures_for(tables),
     ]
+
+
+def rendered(target):
+    """The marks of a target's tables, or of a figure; none where nothing is evaluated."""
+    if PREDICT_ONLY:
+        return []
+    return [
+        f"{RESULTS}/rendered/{target_of(key)}" for key in TARGETS[target]
+    ] or f"{RESULTS}/rendered/{target}"
 
 
 for target in [*figures(PLAN), *map(target_of, PLAN.tables)]:
@@ -51,5 +62,5 @@ for target, tables in TARGETS.items():
             target
         input:
             shown_by(target),
-            [f"{RESULTS}/rendered/{target_of(key)}" for key in tables] or f"{RESULTS}/rendered/{target}",
+            rendered(target),
         localrule: True

@@ -10,6 +10,7 @@
 # recipe's batch by accumulating gradients; the deviation shows under the table.
 GPUS = 0 if GENERATED else config["gpus"]
 DEVICES = "--devices {resources.gpu} " if GPUS else "--accelerator cpu "
+LOGGER = f"--logger {config['logger']} " if config["logger"] else ""
 
 for job in WORK.trainings:
     hours = sum(PLAN.runs[run].device_hours for run in job.runs)
@@ -40,4 +41,4 @@ for job in WORK.trainings:
         message:
             f"Train {len(job.runs)} run(s), {job.id}; watch {RESULTS}/logs/train/{job.id}.log"
         shell:
-            f"exec python -m wsis train {FLAGS} {DEVICES}--cores {{threads}} {RUNS} > {{log}} 2>&1"
+            f"exec python -m wsis train {FLAGS} {DEVICES}{LOGGER}{ONLY}--cores {{threads}} {RUNS} > {{log}} 2>&1"

@@ -29,24 +29,36 @@ def predict(
     annotations: Annotated[
         Path | None, typer.Option(help="COCO file that numbers the images, and has the boxes to be filled")
     ] = None,
+    given_boxes: Annotated[
+        bool, typer.Option("--given-boxes", help="masks of the boxes of --annotations, of any run")
+    ] = False,
+    polygons: Annotated[
+        bool, typer.Option("--polygons", help="fill the boxes with polygons instead of RLE")
+    ] = False,
     device: RunDeviceOption = None,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """Masks of a trained run on images of yours, as COCO results with boxes and class names."""
-    from wsis.export import export
+    """Masks of a trained run on images of yours, as COCO results with boxes and class names.
+
+    With --given-boxes, instances.json is the file of --annotations with a mask in each of its boxes.
+    """
+    from wsis.export import Boxes, export
     from wsis.model import Model
 
-    there, count = export(Model(run_folder(run, results), device), images, out, score, draw, annotations)
+    boxes, model = Boxes(given_boxes, polygons), Model(run_folder(run, results), device)
+    there, count = export(model, images, out, score, draw, annotations, boxes)
     print(f"{count} instances in {there} images: {out / 'predictions.json'}")
 
 
-def evaluate_folders(folders: Sequence[Path], data: Path | None, device: str | None) -> None:
+def evaluate_folders(
+    folders: Sequence[Path], data: Path | None, device: str | None, given_boxes: bool = False
+) -> None:
     """Write and print the metrics of runs."""
     from wsis.evaluate import evaluate_folder, lines
     from wsis.files import read_json
 
     for folder in folders:
-        path = evaluate_folder(folder, data, device)
+        path = evaluate_folder(folder, data, device, given_boxes)
         print("\n".join([*lines(read_json(path)), str(path)]))
 
 

@@ -125,7 +125,7 @@ class BoxSample(Memo):
 
     image:          3 x h x w uint8 RGB, of original size
     boxes:          n x 4 float32, xyxy pixels as annotated: they may be empty or leave the image
-    labels:         n int64, contiguous class index from 0
+    labels:         n int64, contiguous class index from 0; -1 where it is not known
     annotation_ids: one a box
     id:             image id
     """
@@ -135,6 +135,20 @@ class BoxSample(Memo):
     labels: Tensor
     annotation_ids: list[int]
     id: int
+
+
+@dataclass
+class BoxMask:
+    """The mask made for one box.
+
+    rle:       compressed, of the image's size
+    certainty: 0 to 1; mean |2p - 1| of a network's probabilities
+    label:     the class that the network sees in the box, where it tells
+    """
+
+    rle: dict
+    certainty: float
+    label: int | None = None
 
 
 @dataclass

@@ -28,6 +28,7 @@ from wsis.declare.stored import difference, weights_file
 from wsis.engine.environment import environment
 from wsis.engine.folder import COPY, finished
 from wsis.engine.launch import make_fabric, set_threads
+from wsis.engine.loggers import Logger
 from wsis.engine.memory import OutOfMemory
 from wsis.engine.predict import predict
 from wsis.engine.proxies import make_proxies
@@ -107,7 +108,8 @@ def execute(job: Job) -> None:
         parent = recipe.init.parent if recipe.init else None
         about = {"id": run, "scale": job.scale, "recipe": tree, "parent": parent, "asked": job.asked}
         write_json(folder / "recipe.json", about)
-        for name in ("train.json", "environment.json", ABOUT, CARD, COPY):  # of a run that is being repeated
+        repeated = ("train.json", "environment.json", "given_boxes.json", ABOUT, CARD, COPY)
+        for name in repeated:  # what a former training left
             (folder / name).unlink(missing_ok=True)
         _forget_other_origins(job, taught and taught["weights"])
     fabric.barrier()
@@ -119,6 +121,7 @@ def execute(job: Job) -> None:
         if job.predicts:
             path = folder / "predictions.json"
             summary |= predict(method, root, path, fabric, job.options.train.progress)
+            _show_masks(job, method, root, fabric)
         if job.proxied:
             make_proxies(method, root, folder, fabric, job.options.train.progress)
     except torch.OutOfMemoryError as error:
@@ -145,6 +148,14 @@ def _train(job: Job, method: Method, root: Root, fabric: Fabric) -> dict[str, An
     if fabric.global_rank == 0:
         write_json(job.folder / "checkpoints" / "trained.json", {"recipe": job.recipe.id, "summary": summary})
     return summary
+
+
+def _show_masks(job: Job, method: Method, root: Root, fabric: Fabric) -> None:
+    """Sample masks in the run's log."""
+    if fabric.global_rank == 0 and job.options.train.logger:
+        logger = Logger(job.options.train.logger, job.folder)
+        logger.pictures(method, root, fabric.device, job.recipe.schedule.end)
+        logger.close()
 
 
 def _trained(job: Job, method: Method) -> dict[str, Any] | None:

@@ -8,6 +8,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from wsis.engine.loggers import Logger
+
 BLOCK = 50  # lines kept in memory before they are written
 TAIL = 20  # steps whose mean losses a run reports
 
@@ -17,9 +19,10 @@ class StepLog:
 
     `offset` is the length in bytes that belongs to the checkpoint resumed from; the rest of an existing
     file is from steps that will be done again, so it is cut off.
+    logger: the kind of a `Logger` that shows the same
     """
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(self, path: Path, offset: int = 0, logger: str | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         length = path.stat().st_size if path.exists() else 0
         if length < offset:
@@ -31,8 +34,11 @@ class StepLog:
         self.file.truncate(offset)
         self.file.seek(offset)
         self.lines: list[bytes] = []
+        self.logger = Logger(logger, path.parent, fresh=True, log=path) if logger else None
 
     def add(self, entry: dict[str, Any]) -> None:
+        if self.logger:
+            self.logger.add(entry)
         self.lines.append(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
         if len(self.lines) >= BLOCK:
             self.flush()
@@ -49,6 +55,8 @@ class StepLog:
         return self.file.tell()
 
     def close(self) -> None:
+        if self.logger:
+            self.logger.close()
         self.flush()
         self.file.close()
 

@@ -19,6 +19,7 @@ from wsis.data.structures import Instances, Sample
 from wsis.errors import WsisError
 from wsis.files import read_json, write_text
 from wsis.methods.base import Method
+from wsis.methods.fill import filled
 from wsis.progress import Progress
 
 
@@ -44,6 +45,7 @@ def predict_samples(
     path: Path,
     fabric: Fabric,
     progress: Progress,
+    given: bool = False,
 ) -> int:
     """Predict `samples` (this rank's share) and write predictions.json to `path`; returns the instances.
 
@@ -51,10 +53,11 @@ def predict_samples(
     "counts": str}}, ordered by image id, best first within an image, whatever the number of ranks. Masks of
     annotated objects have "annotation_id", too, and their order.
     category_ids: category id of each contiguous label.
+    given: the samples have boxes, whose masks are wanted (`Method.fill`).
     Raises WsisError naming the image whose score is not finite.
     """
     entries: list[dict[str, Any]] = []
-    for done, (sample, instances) in enumerate(predicted(method, samples, fabric.device), 1):
+    for done, (sample, instances) in enumerate(predicted(method, samples, fabric.device, given), 1):
         entries += coco_results(sample, instances, category_ids)
         progress.update(done)
     if text := method.remark():
@@ -73,13 +76,13 @@ def predict_samples(
 
 @torch.no_grad()
 def predicted(
-    method: Method, samples: Iterable[Sample], device: torch.device
+    method: Method, samples: Iterable[Sample], device: torch.device, given: bool = False
 ) -> Iterator[tuple[Sample, Instances]]:
-    """Each sample with its instances."""
+    """Each sample with its instances; given: with the masks of its boxes."""
     method.to(device)
     method.eval()
     for group in groups(samples):
-        results = method.predict(group)
+        results = filled(method, group) if given else method.predict(group)
         if len(results) != len(group):
             raise ValueError(f"predict gave {len(results)} results for {len(group)} images")
         yield from zip(group, results, strict=True)

@@ -47,12 +47,14 @@ class TrainOptions:
     max_images: images a device holds at once; None: the recipe's batch / devices
     checkpoint_seconds: time between checkpoints (a shorter run writes none unless it is told to stop)
     checkpoint_iterations: in addition, a checkpoint after every so many iterations
+    logger: what shows the log beside log.jsonl (`wsis.configuration.LOGGERS`)
     """
 
     max_images: int | None = None
     checkpoint_seconds: float = 600.0
     checkpoint_iterations: int | None = None
     progress: bool = True
+    logger: str | None = None
 
 
 def train(
@@ -107,7 +109,8 @@ class _Training:
 
     def run(self, stream: Stream) -> dict[str, Any]:
         state, total = self.state, self.schedule.end
-        self.log = StepLog(self.folder / "log.jsonl", state.offset) if state.first else None
+        log, logger = self.folder / "log.jsonl", self.options.logger
+        self.log = StepLog(log, state.offset, logger) if state.first else None
         self.saved = time.monotonic()
         lag = reads_late(self.device)
         title = f"{self.id} seed {self.recipe.seed}"

@@ -14,7 +14,7 @@ import numpy as np
 from pycocotools import mask as masks
 
 from wsis import __version__
-from wsis.evaluation.guard import GuardError, read_predictions, read_truth
+from wsis.evaluation.guard import GuardError, Truth, read_predictions, read_truth
 from wsis.evaluation.rle import truth_rle
 
 
@@ -32,6 +32,30 @@ def evaluate_class_agnostic(
     """
     truth = read_truth(annotations)
     images = truth.chosen(image_ids)
+    objects, ious = object_ious(predictions, truth, images)
+    labels = [entry["category_id"] for entry in objects]
+    means = class_means(ious, labels)
+    return {
+        "recipe": recipe_id,
+        "protocol": "class-agnostic",
+        "evaluator": {"name": "wsis", "version": __version__},
+        "metrics": overlap_metrics(ious, labels),
+        "per_class": {
+            name: 100.0 * means[category] if category in means else None
+            for category, name in truth.categories.items()
+        },
+        "images": len(images),
+        "detections": len(objects),
+    }
+
+
+def object_ious(
+    predictions: Path, truth: Truth, images: Sequence[int]
+) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """The annotated objects of `images`, and the IoU of each with the mask made for it (N float64).
+
+    Raises GuardError as `evaluate_class_agnostic`.
+    """
     wanted = set(images)
     objects = {entry["id"]: entry for entry in truth.annotations if entry["image_id"] in wanted}
     predicted: dict[int, dict[str, Any]] = {}
@@ -52,20 +76,7 @@ def evaluate_class_agnostic(
 
     outlines = [truth_rle(e["segmentation"], truth.sizes[e["image_id"]]) for e in objects.values()]
     ious = paired_ious([predicted[number]["segmentation"] for number in objects], outlines)
-    labels = [entry["category_id"] for entry in objects.values()]
-    means = class_means(ious, labels)
-    return {
-        "recipe": recipe_id,
-        "protocol": "class-agnostic",
-        "evaluator": {"name": "wsis", "version": __version__},
-        "metrics": overlap_metrics(ious, labels),
-        "per_class": {
-            name: 100.0 * means[category] if category in means else None
-            for category, name in truth.categories.items()
-        },
-        "images": len(images),
-        "detections": len(objects),
-    }
+    return list(objects.values()), ious
 
 
 def paired_ious(predicted: Sequence[dict], truth: Sequence[dict]) -> np.ndarray:

@@ -72,6 +72,22 @@ def precision_array(truth: Truth, detections: list[dict[str, Any]], images: Sequ
     """Precision, T x R x K x A float64, -1 where there is no ground truth; K in order of category ids.
 
     detections: as `read_predictions` returns them; an empty list gives zeros.
+    They are changed as by `matched`.
+    """
+    run = matched(truth, detections, images)
+    with contextlib.redirect_stdout(io.StringIO()):
+        run.accumulate()
+    return run.eval["precision"][..., 0]
+
+
+def matched(
+    truth: Truth,
+    detections: list[dict[str, Any]],
+    images: Sequence[int],
+    sizes: Sequence[str] = tuple(RANGES),
+) -> COCOeval:
+    """pycocotools' evaluation of each image, not accumulated yet; sizes: names of the ranges of areas.
+
     The entries of `truth.dataset` and `detections` are changed: pycocotools marks them (the
     truth's always alike, so that it can serve again).
     """
@@ -89,9 +105,10 @@ def precision_array(truth: Truth, detections: list[dict[str, Any]], images: Sequ
         run.params.catIds = list(truth.categories)
         run.params.iouThrs = THRESHOLDS
         run.params.maxDets = [MAX_DETECTIONS]
+        run.params.areaRng = [run.params.areaRng[RANGES[name]] for name in sizes]
+        run.params.areaRngLbl = list(sizes)
         run.evaluate()
-        run.accumulate()
-    return run.eval["precision"][..., 0]
+    return run
 
 
 def _positions(truth: Truth, unseen: Sequence[int]) -> list[int]:

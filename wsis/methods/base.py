@@ -2,7 +2,7 @@
 
 The engine, the proxies and the benchmarks call what stands here and nothing else of a method. Defaults are
 those of an ordinary detector, which takes whole images; `wsis.methods.fill` has those of methods that
-give masks to annotated boxes.
+do nothing but give masks to boxes.
 Shapes: B images or crops of a micro-batch, N instances of an image, h x w original image.
 """
 
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wsis.data.loading import Shard, eval_samples, image_sample, train_batches
+from wsis.data.loading import Shard, eval_samples, image_sample, image_tensor, train_batches
 from wsis.data.roots import Picture, Root
 from wsis.data.salient import SalientRoot
-from wsis.data.structures import Instances, Memo
+from wsis.data.structures import BoxMask, BoxSample, Instances, Memo
 from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.errors import WsisError
 
@@ -124,12 +124,13 @@ class Method(nn.Module):
         """
         return image_sample(self.recipe.data, image, id)
 
-    def box_sample(self, image: np.ndarray, id: int, boxes: np.ndarray, labels: np.ndarray) -> Memo:
-        """An image (h x w x 3 uint8) with boxes that are to be filled, as `predict` takes it.
+    def box_sample(self, image: np.ndarray, id: int, boxes: np.ndarray, labels: np.ndarray) -> BoxSample:
+        """An image (h x w x 3 uint8) with boxes that are to be filled, as `fill` takes it; numbered from 1.
 
-        boxes: n x 4 float32; labels: n int64. Raises WsisError where the method finds objects itself.
+        boxes: n x 4 float32; labels: n int64, -1 where a class is not known
         """
-        raise WsisError(f"method '{self.recipe.method}' finds the objects itself: give it no boxes")
+        ids = list(range(1, len(boxes) + 1))
+        return BoxSample(image_tensor(image), torch.from_numpy(boxes), torch.from_numpy(labels), ids, id)
 
     def predict(self, samples: Sequence[Any]) -> list[Instances]:
         """The instances of each sample, best first, in the frame of the original image.
@@ -137,6 +138,13 @@ class Method(nn.Module):
         samples: have `id` and `image` (3 x H x W uint8, on the CPU)
         """
         raise NotImplementedError
+
+    def fill(self, samples: Sequence[BoxSample]) -> list[list[BoxMask]]:
+        """A mask for each box of each sample, in their order, and nothing of it outside the box.
+
+        It is empty where a box has no area inside the image. Raises WsisError where the method can't.
+        """
+        raise WsisError(f"method '{self.recipe.method}' gives no masks to boxes")
 
     def calibrate(self, root: Root) -> dict[str, Any]:
         """Choose settings of the predictions, once the training is over; called on every process.

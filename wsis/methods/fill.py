@@ -1,4 +1,4 @@
-"""Methods that give a mask to every annotated box: their samples, and a face like that of detectors.
+"""Masks of given boxes: the boxes' samples, and a base of methods that do nothing else.
 
 n boxes of an image of h x w pixels.
 """
@@ -6,34 +6,26 @@ n boxes of an image of h x w pixels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
+from pycocotools import mask as rle
+from torch import Tensor
+from torchvision.ops import box_iou
 
 from wsis.data import transforms
-from wsis.data.loading import image_tensor
+from wsis.data.loading import image_sample, image_tensor
 from wsis.data.roots import Picture, Root
 from wsis.data.shared import samples_key, shared_samples
-from wsis.data.structures import BoxSample, Instances
+from wsis.data.structures import BoxMask, BoxSample, Instances, Sample
+from wsis.declare.recipe import DataSpec
 from wsis.errors import WsisError
 from wsis.methods.base import Method
 
 
-@dataclass
-class BoxMask:
-    """The mask made for one box. rle: compressed, of the image's size; certainty: mean |2p - 1|, 0 to 1."""
-
-    rle: dict
-    certainty: float
-
-
 class BoxFiller(Method):
     """Base class: override `fill`. A prediction's score is its mask's certainty."""
-
-    def fill(self, samples: Sequence[BoxSample]) -> list[list[BoxMask]]:
-        """A mask for each box of each sample, in their order; the network is in evaluation mode."""
-        raise NotImplementedError
 
     def samples(self, root: Root, rank: int = 0, world: int = 1) -> Iterator[BoxSample]:
         return object_samples(root.eval, rank, world)
@@ -46,22 +38,63 @@ class BoxFiller(Method):
     def image_sample(self, image: np.ndarray, id: int) -> BoxSample:
         raise WsisError(f"method '{self.recipe.method}' fills boxes with masks: give it boxes of each image")
 
-    def box_sample(self, image: np.ndarray, id: int, boxes: np.ndarray, labels: np.ndarray) -> BoxSample:
-        """The boxes are numbered from 1."""
-        ids = list(range(1, len(boxes) + 1))
-        return BoxSample(image_tensor(image), torch.from_numpy(boxes), torch.from_numpy(labels), ids, id)
-
     def predict(self, samples: Sequence[BoxSample]) -> list[Instances]:
-        return [
-            Instances(
-                sample.boxes,
-                sample.labels,
-                torch.tensor([mask.certainty for mask in masks]),
-                [mask.rle for mask in masks],
-                sample.annotation_ids,
-            )
-            for sample, masks in zip(samples, self.fill(samples), strict=True)
-        ]
+        return filled(self, samples)
+
+
+def filled(method: Method, samples: Sequence[BoxSample]) -> list[Instances]:
+    """The masks of each sample's boxes, in their order.
+
+    The class of a box is the one given with it, else the one that the network sees, else the first.
+    """
+    return [_instances(*each) for each in zip(samples, method.fill(samples), strict=True)]
+
+
+def _instances(sample: BoxSample, masks: Sequence[BoxMask]) -> Instances:
+    seen = torch.tensor([mask.label or 0 for mask in masks], dtype=torch.int64)
+    return Instances(
+        sample.boxes,
+        torch.where(sample.labels < 0, seen, sample.labels),
+        torch.tensor([mask.certainty for mask in masks]),
+        [mask.rle for mask in masks],
+        sample.annotation_ids,
+    )
+
+
+def resized(given: BoxSample, data: DataSpec) -> tuple[Sample, Tensor]:
+    """A sample's image as a detector's `predict` takes it, and the boxes in its frame, n x 4."""
+    sample = image_sample(data, given.image.permute(1, 2, 0).cpu().numpy(), given.id)
+    (height, width), (h, w) = sample.size, sample.image.shape[1:]
+    return sample, given.boxes * given.boxes.new_tensor([w / width, h / height] * 2)
+
+
+def overlapping(sample: BoxSample, found: Instances) -> list[BoxMask]:
+    """For each box of a sample, the instance found in its image whose box overlaps it most, cut to the box.
+
+    The mask is empty where none does. Certainty is the instance's score.
+    """
+    size = sample.image.shape[1:]
+    overlaps = box_iou(sample.boxes, found.boxes.to(sample.boxes))
+    masks = []
+    for row in overlaps:
+        best = int(row.argmax()) if len(row) and row.max() > 0 else None
+        if best is None:
+            masks.append(BoxMask(rle.encode(np.zeros(size, np.uint8, order="F")), 0.0))
+        else:
+            masks.append(BoxMask(found.masks[best], float(found.scores[best]), int(found.labels[best])))
+    cut = cut_to_boxes([mask.rle for mask in masks], sample.boxes, size)
+    return [replace(mask, rle=part) for mask, part in zip(masks, cut, strict=True)]
+
+
+def cut_to_boxes(masks: Sequence[dict], boxes: Tensor, size: tuple[int, int]) -> list[dict]:
+    """Masks (n compressed RLE) without what lies outside their boxes (n x 4 xyxy pixels); size: (h, w)."""
+    if not masks:
+        return []
+    limits = boxes.new_tensor([size[1], size[0]])
+    low, high = (corner.clamp(boxes.new_zeros(2), limits) for corner in (boxes[:, :2], boxes[:, 2:]))
+    xywh = torch.cat([low, (high - low).clamp(min=0)], 1)
+    rectangles = rle.frPyObjects(xywh.double().cpu().numpy(), *size)
+    return [rle.merge([*pair], intersect=True) for pair in zip(masks, rectangles, strict=True)]
 
 
 def object_samples(pictures: Iterable[Picture], rank: int = 0, world: int = 1) -> Iterator[BoxSample]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from wsis.data.loading import Shard, image_tensor
 from wsis.data.roots import Picture, Root
 from wsis.data.salient import SalientRoot
-from wsis.data.structures import Instances, SemanticBatch, SemanticSample
+from wsis.data.structures import BoxMask, BoxSample, Instances, SemanticBatch, SemanticSample
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.files import read_json
@@ -37,6 +37,7 @@ from wsis.methods.baiseg.semantic_head import WIDTH, Projection, SemanticHead
 from wsis.methods.baiseg.semantic_loss import semantic_loss
 from wsis.methods.baiseg.spec import BaisegSpec
 from wsis.methods.baiseg.threshold import set_threshold
+from wsis.methods.fill import overlapping
 from wsis.methods.parts import Parts
 from wsis.nn.weights import MEAN, STD
 
@@ -193,6 +194,11 @@ class BAISeg(Parts):
     def predict(self, samples: list[SemanticSample]) -> list[Instances]:
         """Instances of each image, best first, in the frame of the original image."""
         return [_instances(self.extracted(maps)) for maps in self.maps(samples)]
+
+    def fill(self, samples: list[BoxSample]) -> list[list[BoxMask]]:
+        """Of the instances of an image, those whose boxes overlap the given ones most."""
+        images = [self.image_sample(s.image.permute(1, 2, 0).cpu().numpy(), s.id) for s in samples]
+        return [overlapping(*each) for each in zip(samples, self.predict(images), strict=True)]
 
     def extracted(self, maps: Maps, settings: BaisegSpec | None = None) -> list[Extracted]:
         """The instances of one image's maps; settings: instead of `extraction`."""

@@ -15,10 +15,9 @@ import torch.nn.functional as F
 from pycocotools import mask as rle
 from torch import Tensor
 
-from wsis.data.structures import BoxSample
+from wsis.data.structures import BoxMask, BoxSample
 from wsis.methods.boxcaseg.crops import PixelBox, crop_patch, normalise_patch, pixel_box
 from wsis.methods.boxcaseg.spec import BoxCasegSpec
-from wsis.methods.fill import BoxMask
 from wsis.methods.parts import Parts
 
 CHUNK = 2**21  # pixels of patches that pass the network at a time

@@ -17,14 +17,14 @@ from torch import Tensor
 from wsis.data.loading import Shard
 from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot
-from wsis.data.structures import BoxSample, PatchBatch
+from wsis.data.structures import BoxMask, BoxSample, PatchBatch
 from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.errors import WsisError
 from wsis.methods.boxcaseg.box_masks import predict_boxes
 from wsis.methods.boxcaseg.heads import SegmentationHead, TransferredHead, released_initialisation
 from wsis.methods.boxcaseg.losses import fuse, mil_loss, pixel_loss, smoothness
 from wsis.methods.boxcaseg.patches import patch_batches, salient_share, uses_boxes
-from wsis.methods.fill import BoxFiller, BoxMask
+from wsis.methods.fill import BoxFiller
 from wsis.methods.parts import Parts
 from wsis.nn.backbones import build_backbone
 from wsis.nn.hrnet import MOMENTUM

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from pycocotools import mask as rle
 
-from wsis.data.structures import BoxSample
+from wsis.data.structures import BoxMask, BoxSample
 from wsis.declare.recipe import Recipe
 from wsis.methods.boxcaseg.crops import PixelBox, pixel_box
-from wsis.methods.fill import BoxFiller, BoxMask
+from wsis.methods.fill import BoxFiller
 
 
 class Boxes(BoxFiller):

@@ -56,14 +56,18 @@ def decode(
         values, best = here[place, label].topk(min(spec.pre_nms, len(place)))
         kept.append((values, label[best], location[place[best]]))
     values, labels, location = (torch.cat(parts) for parts in zip(*kept, strict=True))
-    strides = points.new_tensor(layout.strides)[levels[location]]
-    ltrb = outputs["boxes"][location] * strides[:, None]
-    boxes = torch.cat([points[location] - ltrb[:, :2], points[location] + ltrb[:, 2:]], 1)
+    boxes = decoded(outputs["boxes"][location], points[location], levels[location], layout)
     boxes[:, 0::2] = boxes[:, 0::2].clamp(0, size[1])
     boxes[:, 1::2] = boxes[:, 1::2].clamp(0, size[0])
     scores = values.sqrt()
     keep = batched_nms(boxes, scores, labels, spec.nms)[: spec.detections]
     return Detections(boxes[keep], scores[keep], labels[keep], location[keep])
+
+
+def decoded(ltrb: Tensor, points: Tensor, levels: Tensor, layout: Layout) -> Tensor:
+    """Boxes predicted at n locations, n x 4 xyxy input pixels; ltrb: n x 4, their distances in strides."""
+    ltrb = ltrb * points.new_tensor(layout.strides)[levels][:, None]
+    return torch.cat([points - ltrb[:, :2], points + ltrb[:, 2:]], 1)
 
 
 def encode_masks(

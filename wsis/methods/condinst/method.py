@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wsis.data.structures import PADDING, Batch, Instances, Sample, Targets
+from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, Targets
 from wsis.data.transforms import padded
 from wsis.declare.recipe import Recipe
 from wsis.losses.detection import Positives, assign, detection_losses
@@ -18,9 +18,11 @@ from wsis.losses.dice import dice_loss
 from wsis.losses.projection import grid_masks
 from wsis.methods.condinst.dynamic_head import dynamic_masks, parameter_count
 from wsis.methods.condinst.fcos import FCOSHead, locations, neighbourhoods
+from wsis.methods.condinst.given import certainties, locations_of
 from wsis.methods.condinst.inference import Detections, decode, encode_masks
 from wsis.methods.condinst.mask_branch import MaskBranch
 from wsis.methods.condinst.proposals import average_weights, keep_proposals, object_index
+from wsis.methods.fill import cut_to_boxes, resized
 from wsis.methods.parts import Parts
 from wsis.nn.pyramid import build_pyramid
 
@@ -190,6 +192,27 @@ class CondInst(Parts):
             results.append(encode_masks(kept, logits, self.layout.out_stride, sample, self.recipe.predict))
         return results
 
+    @torch.no_grad()
+    def fill(self, samples: list[BoxSample]) -> list[list[BoxMask]]:
+        """Masks of given boxes, an image at a time: those of the locations that stand for them."""
+        return [self._fill(sample) for sample in samples]
+
+    def _fill(self, given: BoxSample) -> list[BoxMask]:
+        sample, boxes = resized(given, self.recipe.data)
+        scene = self.detect(self._padded([sample]))
+        boxes = boxes.to(scene.points)
+        outputs = {name: values[0] for name, values in scene.outputs.items()}
+        location = locations_of(boxes, outputs, scene.points, scene.levels, self.layout)
+        scores, labels = outputs["logits"][location].sigmoid().max(1)
+        logits = self.mask_logits(
+            self.mask_branch(scene.pyramid), torch.zeros_like(location), location, scene
+        )
+        kept = Detections(boxes, scores, labels, location)
+        masks = encode_masks(kept, logits, self.layout.out_stride, sample, self.recipe.predict).masks
+        certain = certainties(logits, boxes, self.layout.out_stride).tolist()
+        masks = cut_to_boxes(masks, given.boxes, sample.size)
+        return [BoxMask(*each) for each in zip(masks, certain, labels.tolist(), strict=True)]
+
     def _detections(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
         """The scene of some images and each image's detections; computed once for all runs if frozen."""
         spec = self.recipe.predict.model_copy(update={"masks": "predicted"})  # boxes don't depend on it
@@ -197,6 +220,16 @@ class CondInst(Parts):
         return self.of_base(samples[0], lambda: self._detect_samples(samples), *key)
 
     def _detect_samples(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
+        scene = self.detect(self._padded(samples))
+        detections = []
+        for index, sample in enumerate(samples):
+            outputs = {name: values[index] for name, values in scene.outputs.items()}
+            size, spec = sample.image.shape[1:], self.recipe.predict
+            detections.append(decode(outputs, scene.points, scene.levels, self.layout, size, spec))
+        return scene, detections
+
+    def _padded(self, samples: list[Sample]) -> Tensor:
+        """The samples' images padded to a common size, B x 3 x H x W uint8."""
         device = self.iteration.device
         height = padded(max(s.image.shape[1] for s in samples))
         width = padded(max(s.image.shape[2] for s in samples))
@@ -204,13 +237,7 @@ class CondInst(Parts):
         images = padding[:, None, None].repeat(len(samples), 1, height, width)
         for slot, sample in zip(images, samples, strict=True):
             slot[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image.to(device)
-        scene = self.detect(images)
-        detections = []
-        for index, sample in enumerate(samples):
-            outputs = {name: values[index] for name, values in scene.outputs.items()}
-            size, spec = sample.image.shape[1:], self.recipe.predict
-            detections.append(decode(outputs, scene.points, scene.levels, self.layout, size, spec))
-        return scene, detections
+        return images
 
 
 def _given(target: Targets) -> Tensor:

@@ -11,11 +11,10 @@ from collections import Counter
 import cv2
 import numpy as np
 
-from wsis.data.structures import BoxSample
+from wsis.data.structures import BoxMask, BoxSample
 from wsis.declare.recipe import Recipe
 from wsis.methods.boxcaseg.crops import PixelBox, pixel_box
 from wsis.methods.boxes.method import Boxes, encoded, rectangle
-from wsis.methods.fill import BoxMask
 
 ITERATIONS = 5  # of estimating colour models and cutting
 MODEL = (1, 65)  # of cv2's colour models: five Gaussians of a weight, a mean and a covariance

@@ -13,9 +13,10 @@ from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
 from wsis.data.loading import MASKED
-from wsis.data.structures import PADDING, Batch, Instances, Sample, Targets
+from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, Targets
 from wsis.declare.recipe import PredictSpec, Recipe
 from wsis.errors import WsisError
+from wsis.methods.fill import cut_to_boxes, resized
 from wsis.methods.mask_rcnn.backbone import Backbone, layout_of
 from wsis.methods.mask_rcnn.paste import box_masks, paste_masks
 from wsis.methods.mask_rcnn.proposals import Proposals
@@ -86,6 +87,28 @@ class MaskRCNN(Parts):
         regions, detected = self.of_base(samples[0], lambda: self._detections(samples), *key)
         masked = self.roi_heads.masked(regions, detected)
         return [_original(d, s, self.recipe.predict) for d, s in zip(masked, samples, strict=True)]
+
+    @torch.no_grad()
+    def fill(self, samples: list[BoxSample]) -> list[list[BoxMask]]:
+        """Masks of given boxes, an image at a time: the mask head on the boxes themselves."""
+        return [self._fill(sample) for sample in samples]
+
+    def _fill(self, given: BoxSample) -> list[BoxMask]:
+        """The mask head has a mask a class: where a box's class is not known, the box head chooses it."""
+        sample, boxes = resized(given, self.recipe.data)
+        images = self._padded([sample.image], [tuple(sample.image.shape[1:])])
+        features, size = self.backbone(images.tensors), tuple(images.tensors.shape[-2:])
+        boxes, labels = boxes.to(self.iteration.device), given.labels.to(self.iteration.device)
+        if (labels < 0).any():
+            labels = torch.where(labels < 0, self.roi_heads.classes(features, boxes, size), labels)
+        logits = self.roi_heads.mask_logits(features, [boxes], size, labels + 1)
+        certain = (2 * logits.sigmoid() - 1).abs().mean((1, 2)).tolist()
+        if self.recipe.predict.masks == "boxes":
+            masks = box_masks(given.boxes, sample.size)
+        else:
+            masks = paste_masks(logits, given.boxes.to(logits.device), sample.size)
+        masks = cut_to_boxes(masks, given.boxes, sample.size)
+        return [BoxMask(*each) for each in zip(masks, certain, labels.tolist(), strict=True)]
 
     def _detections(self, samples: list[Sample]) -> tuple[Regions, list[Detections]]:
         """The boxes detected in a group of images, without masks yet."""

@@ -135,6 +135,10 @@ class MaskRoIHeads(RoIHeads):
         logits, regression = self.box_predictor(self.box_head(pooled))
         return logits.float(), regression.float()
 
+    def classes(self, features: dict[str, Tensor], boxes: Tensor, size: tuple[int, int]) -> Tensor:
+        """The likeliest class of each of an image's boxes, background left out: k int64 from 0."""
+        return self._boxes(features, [boxes], size)[0][:, 1:].argmax(1)
+
     def masked(self, regions: Regions, detections: list[Detections]) -> list[Detections]:
         """Detections with the masks of their regions."""
         masks = self.mask_logits(regions.features, regions.rois, regions.size, torch.cat(regions.labels))

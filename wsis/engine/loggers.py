@@ -1,0 +1,117 @@
+"""A run's log in TensorBoard or as CSV, by Lightning Fabric's loggers: losses, metrics, sample masks.
+
+They repeat what log.jsonl and metrics.json say, in <run>/tensorboard/ or <run>/csv/. A training that resumes
+writes them anew from the part of log.jsonl that it keeps, so that no step is shown twice.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import warnings
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning_fabric.loggers import CSVLogger, TensorBoardLogger
+from lightning_fabric.loggers import Logger as Written
+from pycocotools import mask as rle
+
+from wsis.configuration import LOGGERS
+from wsis.data.roots import Root
+from wsis.data.transforms import read_image
+from wsis.errors import WsisError
+from wsis.pictures.overlay import overlay
+
+if TYPE_CHECKING:
+    from wsis.methods.base import Method
+
+EVERY = 10  # steps from one that is shown to the next
+PICTURES, SCORE, MOST = 4, 0.3, 20  # images with masks, the score that these have, and how many an image
+
+
+def check_logger(kind: str | None) -> None:
+    """Raise WsisError for a logger that there isn't, or whose package isn't installed."""
+    if kind not in (None, *LOGGERS):
+        raise WsisError(f"no logger '{kind}' (there are: {', '.join(LOGGERS)})")
+    if kind == "tensorboard" and not (find_spec("tensorboard") or find_spec("tensorboardX")):
+        raise WsisError("logger tensorboard: install the package (pip install tensorboard), or take csv")
+
+
+class Logger:
+    """Writes one kind of log of a run's folder. fresh: begin it anew, with what `log` (log.jsonl) holds."""
+
+    def __init__(self, kind: str, folder: Path, fresh: bool = False, log: Path | None = None) -> None:
+        self.folder = folder / kind
+        if fresh:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        table = self.folder / "metrics.csv"
+        former = list(csv.DictReader(table.open())) if table.exists() else []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the folder is not empty: its rows are written again
+            maker = TensorBoardLogger if kind == "tensorboard" else CSVLogger
+            self.written: Written = maker(folder, name=kind, version="")
+            self.written.experiment  # noqa: B018 (opens it)
+        for row in former:
+            step = int(row.pop("step"))
+            self.written.log_metrics({name: float(value) for name, value in row.items() if value}, step)
+        for line in log.read_text().splitlines() if fresh and log and log.exists() else ():
+            self.add(json.loads(line))
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """A line of log.jsonl: a step's losses (of every tenth step), or the metrics of a validation."""
+        done = entry["iteration"] + 1
+        if "validation" in entry:
+            self.metrics(entry["validation"], done, "validation")
+        elif done % EVERY == 0 or done == 1:
+            values = {f"loss/{name}": value for name, value in entry["losses"].items()}
+            self.written.log_metrics({**values, "loss/total": entry["total"], "lr": entry["lr"]}, done)
+
+    def metrics(self, values: Mapping[str, float | None], step: int, group: str) -> None:
+        named = {f"{group}/{name}": value for name, value in values.items() if value is not None}
+        self.written.log_metrics(named, step)
+
+    def pictures(self, method: Method, root: Root, device: torch.device, step: int) -> None:
+        """Predicted masks of the first evaluation images."""
+        for name, picture in sample_masks(method, root, device):
+            if isinstance(self.written, TensorBoardLogger):
+                pixels = np.asarray(picture)
+                self.written.experiment.add_image(f"masks/{name}", pixels, step, dataformats="HWC")
+            else:
+                target = self.folder / "masks" / f"{name}-{step}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                picture.save(target)
+
+    def close(self) -> None:
+        self.written.finalize("success")
+
+
+def sample_masks(method: Method, root: Root, device: torch.device) -> Iterable[tuple[str, Any]]:
+    """(name, PIL image) of the first evaluation images with their best masks; leaves evaluation mode set."""
+    from wsis.engine.predict import predicted
+
+    samples = islice(method.samples(root), PICTURES)
+    for picture, (_, found) in zip(root.eval, predicted(method, samples, device), strict=False):
+        given = found.annotation_ids is not None
+        kept = [i for i, score in enumerate(found.scores.tolist()) if given or score >= SCORE][:MOST]
+        pixels = read_image(picture.path, picture.height, picture.width)
+        masks = [rle.decode(found.masks[i]).astype(bool) for i in kept]
+        stacked = np.stack(masks) if masks else np.zeros((0, *pixels.shape[:2]), bool)
+        words = [f"{root.category_names[int(found.labels[i])]} {float(found.scores[i]):.2f}" for i in kept]
+        yield picture.path.stem, overlay(pixels, stacked, found.boxes[kept].cpu().numpy(), words)
+
+
+def log_evaluation(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Add the metrics of a metrics.json to the logs that a run has."""
+    for kind in LOGGERS:
+        if (folder / kind).is_dir():
+            logger = Logger(kind, folder)
+            step = json.loads((folder / "train.json").read_text())["iterations"]
+            for each in (metrics, *metrics.get("also", {}).values()):
+                logger.metrics(each["metrics"], step, each["protocol"])
+            logger.close()
