@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wsis.alone import FIT, stored_plan
 from wsis.declare.load import load_tables
 from wsis.errors import WsisError, nearest_first
 from wsis.files import read_json
-from wsis.fit.plan import FIT, stored_plan
 from wsis.naming import by_id, is_row, row_of, row_runs
 from wsis.plan import Plan, make_plan
 

@@ -43,8 +43,8 @@ def fit(
     Ctrl-C ends the training early and keeps a model; the same command goes on. The run is then used like any
     other: wsis predict, evaluate, runs.
     """
+    from wsis.alone import fit_of
     from wsis.fit.facts import data_facts, device_facts
-    from wsis.fit.plan import fit_of
     from wsis.fit.run import copy_model, plan_fit, tell
     from wsis.fit.run import fit as run_fit
 

@@ -17,7 +17,7 @@ TAIL = 20  # steps whose mean losses a run reports
 class StepLog:
     """Appends {"iteration", "lr", "total", "losses": {name: float}, "seconds"} a step to `path`.
 
-    A validation after a step is a line of its own: {"iteration", "validation": {metric: per cent}, "seconds"}.
+    A validation after a step is a line of its own: {"iteration", "validation": {metric: float}, "seconds"}.
 
     `offset` is the length in bytes that belongs to the checkpoint resumed from; the rest of an existing
     file is from steps that will be done again, so it is cut off.

@@ -1,8 +1,8 @@
 """Settings for the size of the data and the device, each with the reason why.
 
-A card gets the papers' network and rule of thumb: ResNet-50, SGD with a learning rate proportional to the batch,
-dropped twice. A processor gets a small frozen backbone, whose features are computed once an image, small images,
-and AdamW with a cosine, which needs fewer steps.
+A card gets the papers' network and rule of thumb: ResNet-50, SGD with a learning rate proportional to the
+batch, dropped twice. A processor gets a small frozen backbone, whose features are computed once an image,
+small images, and AdamW with a cosine, which needs fewer steps.
 """
 
 from __future__ import annotations
@@ -68,9 +68,8 @@ def _network(backbone: str, device: DeviceFacts, given: Mapping[str, Any]) -> li
             Choice("predict.detections", 50, "no card: fewer masks to draw"),
         ]
     short = given.get("size") or (256 if device.kind == "cpu" else 640 if device.gigabytes >= 15 else 480)
-    sizes = (
-        [short] if device.kind == "cpu" or given.get("size") else [short - 64, short - 32, short, short + 32]
-    )
+    one = device.kind == "cpu" or given.get("size")
+    sizes = [short] if one else [short + more for more in (-64, -32, 0, 32)]
     why = f"pixels of the short side, for a {_words(device)}"
     return [
         *chosen,
@@ -118,9 +117,8 @@ def _schedule(data: DataFacts, device: DeviceFacts, batch: int, given: Mapping[s
     ]
     if data.val_masks:
         every = -(-total // VALIDATIONS)
-        chosen.append(
-            Choice("schedule.validate_every", every, f"{VALIDATIONS} validations; the best is kept")
-        )
+        why = f"{VALIDATIONS} validations in all; the best is kept"
+        chosen.append(Choice("schedule.validate_every", every, why))
     return chosen
 
 

@@ -11,13 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
+from wsis.alone import FIT, alone_plan, fit_of, fitted
 from wsis.errors import WsisError
 from wsis.files import read_json
 from wsis.fit.choose import Choice, choose
 from wsis.fit.facts import DataFacts, DeviceFacts
-from wsis.fit.plan import FIT, fit_of, fit_plan
-from wsis.methods import infos
-from wsis.methods.info import Fit
 from wsis.plan import Plan
 
 
@@ -32,17 +30,13 @@ def plan_fit(
     settings = {key: value for key, value in given.items() if "." in key}
     supervision = settings.get("data.supervision", fit.supervision)
     if supervision == "masks" and not data.masks:
-        others = [
-            name
-            for name, info in infos().items()
-            if isinstance(info.fit, Fit) and info.fit.supervision == "boxes"
-        ]
+        others = [name for name in fitted() if fit_of(name).supervision == "boxes"]
         raise WsisError(
             f"{data.root}: no object of '{data.train}' has a mask, which {method} learns; from boxes learn:"
             f" {', '.join(others)}"
         )
     choices = choose(data, device, supervision, given)
-    return fit_plan(method, choices, settings, seed), choices
+    return alone_plan(method, {choice.key: choice.value for choice in choices}, settings, seed), choices
 
 
 def tell(plan: Plan, choices: Sequence[Choice], data: DataFacts) -> None:
@@ -105,7 +99,7 @@ def _of_this_root(folder: Path, data: DataFacts) -> None:
     before = asked.get(data.dataset)
     if before is not None and before != str(data.root.resolve()):
         raise WsisError(
-            f"{folder}: was begun with {before}, not {data.root}; give another --results, or delete the folder"
+            f"{folder}: was begun with {before}, not {data.root}; give another --results, or delete it"
         )
 
 

