@@ -16,7 +16,7 @@ fit_app = typer.Typer()
 
 @fit_app.command()
 def fit(
-    method: Annotated[str, typer.Argument(help="e.g. boxinst")],
+    method: Annotated[str, typer.Argument(help="what to train; a wrong name lists those that there are")],
     data: Annotated[Path, typer.Option(help="your COCO or VOC root")],
     backbone: Annotated[str | None, typer.Option(help="default: by the device")] = None,
     epochs: Annotated[

@@ -80,9 +80,9 @@ def fit(plan: Plan, data: DataFacts, results: Path, options: Any) -> Path:
 
     ids, roots = list(plan.runs), {data.dataset: str(data.root)}
     folder = results / FIT / "runs" / ids[-1]
-    for id in ids:
-        _of_this_root(folder.parent / id, data)
     _reopen(folder)
+    for id in ids:
+        of_this_root(folder.parent / id, data)
     compare(plan, ids, results, roots)
     judge(plan, ids, results, roots, predict_only=not data.val_masks)
     train_runs(plan, ids, results, roots, options)
@@ -91,9 +91,12 @@ def fit(plan: Plan, data: DataFacts, results: Path, options: Any) -> Path:
     return folder
 
 
-def _of_this_root(folder: Path, data: DataFacts) -> None:
-    """Raise WsisError where the run in a folder was begun with another root."""
-    if not (folder / "recipe.json").exists():
+def of_this_root(folder: Path, data: DataFacts) -> None:
+    """Raise WsisError where the training in a folder was begun with another root and isn't finished.
+
+    Finished ones are compared by their data's fingerprints (`wsis.judge.compare`).
+    """
+    if not (folder / "recipe.json").exists() or (folder / "train.json").exists():
         return
     asked = read_json(folder / "recipe.json").get("asked", {}).get("data_root") or {}
     before = asked.get(data.dataset)

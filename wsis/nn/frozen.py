@@ -4,7 +4,7 @@ What it says of an image depends on nothing but the pixels: each image is comput
 backbone's multiple, and its stages are rounded to float16. Kept or computed anew, they are the same numbers.
 They are kept under a digest of the pixels, so that flips, sizes and crops are told apart.
 
-Shapes: B images, H x W network input, h x w one image without padding.
+Shapes: B images, H x W network input (multiples of MULTIPLE), h x w one image without padding.
 """
 
 from __future__ import annotations
