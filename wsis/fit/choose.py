@@ -108,6 +108,7 @@ def _schedule(data: DataFacts, device: DeviceFacts, batch: int, given: Mapping[s
         ]
     chosen = [
         Choice("schedule.iterations", total, why),
+        Choice("schedule.length", 1.0, "iterations are those of the whole training"),
         *optimizer,
         Choice("schedule.warmup", round(total * WARMUP), f"{WARMUP:.0%} of the iterations"),
         Choice("schedule.clip", 10.0, "no step is ruined by one image"),
