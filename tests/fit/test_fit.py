@@ -103,7 +103,7 @@ def test_ctrl_c_ends_early_with_a_model_and_the_same_command_goes_on(through, sh
     for name in ("last.safetensors", "model.safetensors"):
         ours, theirs = load_model(run / name)["model"], load_model(whole / name)["model"]
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"finished.json"}
+    assert {path.suffix for path in (run / "checkpoints").iterdir()} == {".json"}
 
 
 def test_the_weights_that_did_best_are_the_runs(shapes, tmp_path, monkeypatch):
