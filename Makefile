@@ -80,7 +80,7 @@ $(VENV)/installed $(VENV)/installed-without-card: requirements.lock pyproject.to
 lock: UPGRADE ?= --upgrade
 lock: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(BIN)/uv pip compile pyproject.toml --extra dev $(UPGRADE) --generate-hashes --quiet \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra small $(UPGRADE) --generate-hashes --quiet \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock
 	sed -i '1i # Exact versions for Python 3.11 on Linux x86-64, development tools included. Made by: make lock' requirements.lock

@@ -109,6 +109,7 @@ def card(folder: Path) -> str:
                 f"data: {told['data']['train_images']} training images of `{told['data']['root_name']}`"
                 f" (annotations {told['data']['fingerprint']})",
                 f"{told['seconds']:.0f} s on {told['devices']} x {told['device_name']}",
+                *_best(told),
                 *(f"serves row {row!r} of table {table}" for table, row in about["rows"]),
             ]
         ),
@@ -152,6 +153,17 @@ def _summary(recipe: Recipe, about: dict[str, Any], told: dict[str, Any]) -> str
     does = "Gives a mask to each box" if _fills(recipe) else "Finds objects and their masks"
     kinds = len(about["categories"])
     return f"{does} of {kinds} class{'es' if kinds > 1 else ''}. It learnt from {learnt}."
+
+
+def _best(told: dict[str, Any]) -> list[str]:
+    """Which weights these are, where some were chosen by validation."""
+    if not (best := told.get("best")):
+        return []
+    number = len(told["validations"])
+    text = (
+        f"weights after {best['iteration']} iterations, the best AP ({best.get('AP', 0.0):.2f}) of {number}"
+    )
+    return [f"{text} validations during training; the last ones: last.safetensors"]
 
 
 def _fills(recipe: Recipe) -> bool:

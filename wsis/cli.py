@@ -13,6 +13,7 @@ from wsis import __version__
 from wsis.commands.bench import bench_app
 from wsis.commands.compare import compare_app
 from wsis.commands.data import data_app
+from wsis.commands.fit import fit_app
 from wsis.commands.model import RunDeviceOption, evaluate_files, evaluate_folders, model_app, run_folders
 from wsis.commands.report import report_app
 from wsis.configuration import split
@@ -292,6 +293,7 @@ def pictures(
             print(path)
 
 
+app.add_typer(fit_app)
 app.add_typer(report_app)
 app.add_typer(model_app)
 app.add_typer(compare_app)

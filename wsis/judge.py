@@ -53,7 +53,7 @@ def groups(plan: Plan, runs: Iterable[str], predict_only: bool = False) -> dict[
             kind = "salient"
         parts = (frozenset({part}) for part in (data.train, data.eval, data.supervision))
         uses = Uses(*parts, predict_only)
-        name = f"{data.dataset}-{data.train}-{data.eval}-{kind}"
+        name = f"{data.dataset}-{data.train}-{data.eval}-{kind}{'-one' if data.classes == 'one' else ''}"
         named.setdefault(name, Group(recipe, uses)).runs.append(run)
     return named
 

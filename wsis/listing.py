@@ -60,6 +60,7 @@ def _line(run: StoredRun, plan: Plan) -> dict[str, Any]:
         "seed": run.seed,
         "set": run.settings,
         "rows": [{"table": table, "row": label} for table, label in planned.rows] if planned else [],
+        "data": next(iter((run.roots or {}).values()), None) if planned and planned.alone else None,
         "state": _state(run, plan, bool(metrics)),
         "metrics": metrics,
         "folder": str(run.folder),
@@ -113,7 +114,8 @@ def show_runs(runs: Sequence[dict[str, Any]]) -> None:
     for scale in dict.fromkeys(run["scale"] for run in runs):
         grid = Grid("run", "seed", "rows", "state", *MAIN, title=f"scale {scale}")
         for run in (run for run in runs if run["scale"] == scale):
-            rows = [f"{row['table']}:{row['row']}" for row in run["rows"]] or ["(warm-up)"]
+            none = run["data"] or "(warm-up)"
+            rows = [f"{row['table']}:{row['row']}" for row in run["rows"]] or [none]
             rows += [f"  {key}={json.dumps(value)}" for key, value in run["set"].items()]
             numbers = (f"{run['metrics'][name]:.1f}" if name in run["metrics"] else "" for name in MAIN)
             grid.add_row(run["id"], str(run["seed"]), escape("\n".join(rows)), run["state"], *numbers)

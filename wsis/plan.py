@@ -32,6 +32,7 @@ class Run:
     device_hours: float = 0.0  # device-hours of the scale's device, or CPU hours of this machine
     disk_gb: float = 0.0
     ancestors: tuple[Recipe, ...] = ()
+    alone: bool = False  # it stands in no table and is wanted for itself
 
     @property
     def seed(self) -> int:
@@ -114,8 +115,8 @@ class Plan:
         return {run.recipe.proxy.parent for run in self.runs.values() if run.recipe.proxy}
 
     def predicts(self, run: str) -> bool:
-        """Whether a run's predictions are used: a table shows them, or another run learns from its masks."""
-        return bool(self.runs[run].rows) or run in self.proxied
+        """Whether a run's predictions are used: they are shown, or another run learns from its masks."""
+        return bool(self.runs[run].rows) or self.runs[run].alone or run in self.proxied
 
     def with_needed(self, ids: Iterable[str]) -> list[str]:
         """These runs and all that they need, what is needed first."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wsis.alone import FIT, stored_plan
 from wsis.declare.load import load_tables
 from wsis.errors import WsisError, nearest_first
 from wsis.files import read_json
@@ -92,6 +93,8 @@ def roots_of(folder: Path) -> dict[str, str] | None:
 
 def plan_of(runs: Sequence[StoredRun]) -> Plan:
     """The plan in which runs that were made with the same settings stand."""
+    if runs[0].scale == FIT:
+        return stored_plan([run.folder for run in runs], runs[0].settings)
     return make_plan(runs[0].scale, tuple(sorted({run.seed for run in runs})), runs[0].settings)
 
 
@@ -166,7 +169,7 @@ def _of_row(word: str, there: list[StoredRun], planned: Plan | None) -> list[Sto
     """
     seed = row_of(load_tables(), word)[2]
     hits = []
-    for group in groups(run for run in there if seed in (None, run.seed)):
+    for group in groups(run for run in there if run.scale != FIT and seed in (None, run.seed)):
         try:
             ids = {*row_runs(plan_of(group), word)}
         except WsisError:

@@ -9,7 +9,8 @@ import torchvision
 
 from tests.methods.scenes import recipe
 from wsis.errors import WsisError
-from wsis.nn.weights import MEAN, STD, load_backbone_weights, read_weights
+from wsis.nn.backbones import MEAN, STD
+from wsis.nn.weights import load_backbone_weights, read_weights
 
 
 def spec(path):

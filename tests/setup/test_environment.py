@@ -42,9 +42,10 @@ CONDA_ONLY = {"python", "pip", "setuptools", "detectron2"}
 
 
 def direct() -> dict[str, Requirement]:
-    """Direct dependencies of the project with its dev extra, by canonical name."""
+    """Direct dependencies of the project with its extras dev and small, by canonical name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] + project["optional-dependencies"]["dev"]
+    extras = project["optional-dependencies"]
+    lines = project["dependencies"] + extras["dev"] + extras["small"]
     return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
 
 

@@ -36,6 +36,7 @@ from wsis.files import write_json
 
 OFFICIAL = {"coco": {"train2017": 118287, "val2017": 5000}, "voc": {"train_aug": 10582, "val": 1449}}
 OFFICIAL_SALIENT = 7991  # DUTS-Single
+ONE = 1  # category id where all classes are one (data.classes)
 
 # The twenty VOC classes under their COCO names (the class groups of BoxInst, Sec. 3.6).
 VOC_GROUP = frozenset(
@@ -200,6 +201,8 @@ def open_root(recipe: Recipe, root: Path, proxies: Mapping[int, Any] | None = No
         categories = voc.CATEGORIES
     else:
         categories = joint_categories(coco_file(path, split) for split in (data.train, data.eval))
+    if data.classes == "one":
+        categories = {ONE: "object"}
     ids = sorted(categories)
     return Root(path.resolve(), data.dataset, tuple(ids), tuple(categories[i] for i in ids), recipe, proxies)
 
@@ -254,22 +257,27 @@ def eval_image_ids(recipe: Recipe, root: Root) -> list[int]:
 def eval_annotations(root: Root, folder: Path) -> Path:
     """The COCO file to evaluate against: the root's, or one that is written into `folder` once.
 
-    Written are VOC's, and one whose split lacks classes of training: its classes are those of the root.
+    Written are VOC's, one whose split lacks classes of training (its classes are those of the root), and one
+    whose objects are all of one class (data.classes).
     """
-    split = root.recipe.data.eval
+    split, one = root.recipe.data.eval, root.recipe.data.classes == "one"
     file = coco_file(root.path, split)
-    if root.dataset != "voc" and set(file_categories(file)) == set(root.category_ids):
+    if root.dataset != "voc" and not one and set(file_categories(file)) == set(root.category_ids):
         return file
     file = Path(folder) / f"instances_{root.name}_{split}_{root.eval_fingerprint}_{root.classes}.json"
     if not file.exists():
         named = zip(root.category_ids, root.category_names, strict=True)
         categories = [{"id": id, "name": name} for id, name in named]
-        write_json(file, read_split(root.path, root.dataset, split) | {"categories": categories})
+        content = read_split(root.path, root.dataset, split) | {"categories": categories}
+        if one:
+            content["annotations"] = [each | {"category_id": ONE} for each in content["annotations"]]
+        write_json(file, content)
     return file
 
 
 def _pictures(content: dict, root: Root, folder: Path, visible: set[int]) -> list[Picture]:
     labels = {id: label for label, id in enumerate(root.category_ids)}
+    one = root.recipe.data.classes == "one"
     pictures: dict[int, Picture] = {}
     try:
         for image in content["images"]:
@@ -285,7 +293,7 @@ def _pictures(content: dict, root: Root, folder: Path, visible: set[int]) -> lis
                 raise ValueError(f"bbox {box} of annotation {a['id']} is not four finite numbers")
             if (crowd := a.get("iscrowd") or 0) not in (0, 1):
                 raise ValueError(f"iscrowd of annotation {a['id']} is {crowd!r}, not 0 or 1")
-            label = labels[a["category_id"]]
+            label = 0 if one else labels[a["category_id"]]
             segmentation = a.get("segmentation") or None if label in visible else None
             instance = Instance(a["id"], label, (x, y, x + w, y + h), bool(crowd), segmentation)
             pictures[a["image_id"]].instances.append(instance)

@@ -89,6 +89,11 @@ class Batch(StepImages):
     targets: list[Targets]
     ids: list[int] = field(default_factory=list)
 
+    def sizes(self) -> list[tuple[int, int]]:
+        """(h, w) of each image without its padding."""
+        heights, widths = self.valid.any(2).sum(1), self.valid.any(1).sum(1)
+        return list(zip(heights.tolist(), widths.tolist(), strict=True))
+
 
 @dataclass
 class Sample(Memo):

@@ -46,6 +46,7 @@ class DataSpec(Spec):
     ] = "boxes"  # proxy: masks that another run made (`Recipe.proxy`)
     train_images: Positive | None = None  # keep the first N images only; null: all
     eval_images: Positive | None = None
+    classes: Literal["all", "one"] = "all"  # one: every object is an 'object', in training and evaluation
     short_side: tuple[Positive, ...] = (640, 672, 704, 736, 768, 800)  # pixels, one drawn an image
     eval_short_side: Positive = 800
     max_side: Positive = 1333
@@ -61,6 +62,7 @@ class ModelSpec(Spec):
     head: Annotated[str, one_of("head", lambda: (*heads(), *UNBUILT_HEADS))] = "condinst"
     weights: str = "imagenet"  # "imagenet" (torchvision), "none", or the path of a local file
     norm: Literal["frozen", "batch"] = "frozen"  # the backbone's batch norm
+    frozen_backbone: bool = False  # the whole backbone keeps its first weights; its features may be kept
     channels: Positive = 256  # FPN and detector towers
     tower_convs: Positive = 4
     mask_channels: Positive | None = None  # C_m, mask branch output
@@ -130,6 +132,7 @@ class ScheduleSpec(Spec):
     # auto: bf16 where the device computes it natively, else float32
     precision: Literal["32", "bf16", "16", "auto"] = "32"
     until: Positive | None = None  # stop here: a warm-up, which other recipes continue
+    validate_every: Positive | None = None  # iterations between validations; the best weights are the run's
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -238,6 +241,12 @@ class Recipe(_WithSections):
             raise ValueError(
                 f"model.trained 'base': method '{self.method}' has no base that is trained alone"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_class(self) -> Recipe:
+        if self.data.classes == "one" and self.data.supervision not in ("boxes", "masks", "proxy"):
+            raise ValueError(f"data.classes 'one': supervision '{self.data.supervision}' tells classes apart")
         return self
 
     @model_validator(mode="after")

@@ -123,18 +123,26 @@ def _at_scale(
     if scale.fork and published.method in scale.fork.methods and not instances:
         tree, warmup = _forked(tree, usual, table.paper, scale, users, where)
         ancestors.append(warmup)
-    if info.continues and (over := info.continues(parse(Recipe, tree, where).settled())):
-        begun = parse(Recipe, merged(tree, over), where).settled()
-        until, total = begun.schedule.until, begun.schedule.total
-        if until >= total:
-            raise DeclarationError(f"{where}: a warm-up of {until} iterations leaves nothing of {total}")
-        ancestors.append(begun)
-        tree |= {"init": {"parent": begun.id, "iteration": until}}
+    tree, begun = continued(tree, where)
+    ancestors += begun
     if (plain := reading_of(tree, decided)) is not None:
         trained = parse(Recipe, plain, where).settled()
         ancestors.append(trained)
         tree = merged(tree, {"schedule.iterations": 0}) | {"init": {"parent": trained.id}}
     return Resolved(published, parse(Recipe, tree, where).settled(), tuple(ancestors))
+
+
+def continued(tree: dict[str, Any], where: str) -> tuple[dict[str, Any], list[Recipe]]:
+    """A recipe that starts where another method's run stops (`Info.continues`), and that run's, if any."""
+    continues = info_of(tree["method"]).continues
+    over = continues(parse(Recipe, tree, where).settled()) if continues else None
+    if not over:
+        return tree, []
+    begun = parse(Recipe, merged(tree, over), where).settled()
+    until, total = begun.schedule.until, begun.schedule.total
+    if until >= total:
+        raise DeclarationError(f"{where}: a warm-up of {until} iterations leaves nothing of {total}")
+    return tree | {"init": {"parent": begun.id, "iteration": until}}, [begun]
 
 
 def _substitute(tree: dict[str, Any], scale: Scale) -> str | None:

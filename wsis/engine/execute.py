@@ -35,6 +35,7 @@ from wsis.engine.proxies import make_proxies
 from wsis.engine.seeding import seed_process
 from wsis.engine.step import batches
 from wsis.engine.train import TrainOptions, train
+from wsis.engine.validation import Validation
 from wsis.engine.writer import fellow_writer
 from wsis.errors import WsisError
 from wsis.files import digest, read_json, write_json
@@ -116,6 +117,7 @@ def execute(job: Job) -> None:
     code = code_hash(recipe.method)  # of the code that trains, whatever is edited meanwhile
     seed_process("weights", recipe.seed)
     method = build_method(recipe, root.num_classes)
+    method.keep_features(folder / "checkpoints" / "features")
     try:
         summary = _trained(job, method) or _train(job, method, root, fabric)
         if job.predicts:
@@ -141,11 +143,14 @@ def _train(job: Job, method: Method, root: Root, fabric: Fabric) -> dict[str, An
     def stream(shard: Shard) -> Iterator[list[Batch]]:
         return batches(method, root, _salient(job), replace(shard, workers=workers))
 
+    options = job.options.train
+    if job.recipe.schedule.validate_every:
+        options = replace(options, validation=Validation(job.recipe, root, job.folder, fabric))
     try:
-        summary = train(job.recipe, method, stream, job.folder, fabric, job.parent, job.options.train)
+        summary = train(job.recipe, method, stream, job.folder, fabric, job.parent, options)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(str(error).partition("\n")[0]) from None
-    if fabric.global_rank == 0:
+    if fabric.global_rank == 0 and "ended" not in summary:
         write_json(job.folder / "checkpoints" / "trained.json", {"recipe": job.recipe.id, "summary": summary})
     return summary
 
@@ -222,12 +227,21 @@ def _finish(
         data |= {"salient_images": len(salient), "salient_fingerprint": salient.fingerprint}
     if taught is not None:
         content["proxy"] = {"id": job.origin.name, **taught}
-    write_json(job.folder / COPY, content)
+    if "ended" not in summary:  # else the training can go on
+        write_json(job.folder / COPY, content)
     write_json(job.folder / "train.json", content)
-    for path in (job.folder / COPY).parent.glob("*"):
-        if path.name not in (COPY.name, "trained.json", "origin.json"):
-            path.unlink()
+    if "ended" not in summary:
+        _clear((job.folder / COPY).parent)
     write_card(job.folder)
+
+
+def _clear(checkpoints: Path) -> None:
+    """Remove what only a training that goes on needs."""
+    for path in checkpoints.glob("*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in (COPY.name, "trained.json", "origin.json"):
+            path.unlink()
 
 
 def normalisation(method: Method) -> dict[str, Any] | None:

@@ -17,6 +17,8 @@ TAIL = 20  # steps whose mean losses a run reports
 class StepLog:
     """Appends {"iteration", "lr", "total", "losses": {name: float}, "seconds"} a step to `path`.
 
+    A validation after a step is a line of its own: {"iteration", "validation": {metric: float}, "seconds"}.
+
     `offset` is the length in bytes that belongs to the checkpoint resumed from; the rest of an existing
     file is from steps that will be done again, so it is cut off.
     logger: the kind of a `Logger` that shows the same
@@ -68,6 +70,6 @@ def mean_losses(path: Path) -> dict[str, float]:
         lines = file.read().splitlines()[-TAIL:]
     values: dict[str, list[float]] = {}
     for line in lines:
-        for name, value in json.loads(line)["losses"].items():
+        for name, value in json.loads(line).get("losses", {}).items():
             values.setdefault(name, []).append(value)
     return {name: sum(items) / len(items) for name, items in values.items()}

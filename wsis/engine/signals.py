@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 
 from wsis.errors import WsisError
 
+ENDS = signal.SIGINT
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 LIMIT = 75  # exit status after SIGUSR1: EX_TEMPFAIL of sysexits.h, to be tried again
 
@@ -53,18 +54,29 @@ def requeue() -> None:
 
 
 class StopRequest:
-    """While entered, the first SIGTERM or SIGUSR1 only sets `signal` (its number; 0 before)."""
+    """While entered, the first SIGTERM or SIGUSR1 only sets `signal` (its number; 0 before).
 
-    def __init__(self) -> None:
+    ends: so does the first SIGINT (Ctrl-C), which asks for an early end; a second one interrupts as ever
+    """
+
+    def __init__(self, ends: bool = False) -> None:
         self.signal = 0
+        self.numbers = (*SIGNALS, ENDS) if ends else SIGNALS
+
+    @property
+    def ends(self) -> bool:
+        """Whether an early end is asked for."""
+        return self.signal == ENDS
 
     def __enter__(self) -> StopRequest:
         self.main = threading.current_thread() is threading.main_thread()
         if self.main:
-            self.former = {number: signal.signal(number, self._set) for number in SIGNALS}
+            self.former = {number: signal.signal(number, self._set) for number in self.numbers}
         return self
 
     def _set(self, number: int, frame: FrameType | None) -> None:
+        if self.signal == number == ENDS:
+            raise KeyboardInterrupt
         self.signal = self.signal or number
 
     def __exit__(

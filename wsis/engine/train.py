@@ -7,6 +7,7 @@ accumulation steps changes nothing but the order of sums (and what a method norm
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
@@ -33,6 +34,7 @@ from wsis.engine.seeding import seed_of
 from wsis.engine.signals import Interrupted, StopRequest, status_of
 from wsis.engine.state import TrainState
 from wsis.engine.step import Item, Step
+from wsis.engine.validation import Validation
 from wsis.errors import WsisError
 from wsis.methods.base import Method
 from wsis.progress import Progress
@@ -48,6 +50,8 @@ class TrainOptions:
     checkpoint_seconds: time between checkpoints (a shorter run writes none unless it is told to stop)
     checkpoint_iterations: in addition, a checkpoint after every so many iterations
     logger: what shows the log beside log.jsonl (`wsis.configuration.LOGGERS`)
+    validation: what looks at the method on the way, if anything does
+    ends_early: Ctrl-C ends the training here and keeps what there is, instead of breaking it off
     """
 
     max_images: int | None = None
@@ -55,6 +59,8 @@ class TrainOptions:
     checkpoint_iterations: int | None = None
     progress: bool = True
     logger: str | None = None
+    validation: Validation | None = None
+    ends_early: bool = False
 
 
 def train(
@@ -72,9 +78,9 @@ def train(
     (a file of weights) if given, or, with `init.iteration`, where that one stopped. The same on every rank.
 
     Returns seconds, iterations, resumed, losses, images_per_second, devices, device_name, precision,
-    peak_memory and deviations of train.json. Raises Interrupted after SIGTERM or SIGUSR1 (a checkpoint is
-    written) and WsisError at the first loss or gradient that is not finite. A method without parameters is
-    written as it is.
+    peak_memory and deviations of train.json; also validations and best where there were any, and ended where
+    the user ended it. Raises Interrupted after SIGTERM or SIGUSR1 (a checkpoint is written) and WsisError at
+    the first loss or gradient that is not finite. A method without parameters is written as it is.
     """
     if next(method.parameters(), None) is None:
         return _untrained(recipe, method, folder, fabric)
@@ -105,6 +111,8 @@ class _Training:
         if images < (usual := images_at_once(self.schedule, self.world)):
             kept = f"batch {self.schedule.batch} kept by accumulation"
             state.note(f"{images} instead of {usual} images at once, {kept}")
+        self.validation = options.validation
+        self.ended: int | None = None  # iterations done where the user ended it
         self.generator = torch.Generator()  # on the CPU whatever the device, so that draws don't depend on it
 
     def run(self, stream: Stream) -> dict[str, Any]:
@@ -116,7 +124,7 @@ class _Training:
         title = f"{self.id} seed {self.recipe.seed}"
         waiting: Step | None = None
         with (
-            StopRequest() as self.stop,
+            StopRequest(self.options.ends_early) as self.stop,
             Progress(title, total, state.start, state.first and self.options.progress) as self.progress,
             closing(stream(Shard(state.start, self.rank, self.world, self.micro))) as batches,
         ):
@@ -127,11 +135,17 @@ class _Training:
                 step = self._step(iteration, micros)
                 done, waiting = (waiting, step) if lag else (step, None)
                 stop, save = self._settle(done)
-                if stop or save:
+                check = self.validation is not None and self.validation.due(iteration + 1)
+                if stop or save or check:
                     self._settle(waiting)
                     waiting = None
+                    if check:
+                        self._validate(iteration)
                     state.save(iteration + 1, self.log)
                     self.saved = time.monotonic()
+                if stop and self.stop.ends:
+                    self.ended = total = iteration + 1
+                    break
                 if stop:
                     text = f"{self.id}: stopped at iteration {iteration + 1} of {total}"
                     raise Interrupted(text, status_of(self.stop.signal))
@@ -143,7 +157,22 @@ class _Training:
             more = state.optimizer_state() if self.schedule.until else None
             save_model(self.folder, self.id, total, self.method, more)
         self.fabric.barrier()
-        return self._summary(seconds)
+        summary = self._summary(seconds)
+        if self.validation is not None:
+            summary |= self.validation.choose(self.method)
+        return summary
+
+    def _validate(self, iteration: int) -> None:
+        """Log and show what a validation after step `iteration` finds."""
+        metrics = self.validation(self.method, iteration + 1)
+        self.state.module.train()
+        if self.log:
+            entry = {"iteration": iteration, "validation": metrics}
+            self.log.add(entry | {"seconds": round(self.state.seconds(), 4)})
+            self.log.flush()
+            told = ", ".join(f"{name} {value:.2f}" for name, value in metrics.items())
+            text = f"{self.id}: after {iteration + 1} iterations: {told}"
+            print(text, file=sys.stderr, flush=True)
 
     def _step(self, iteration: int, micros: list[Batch]) -> Step:
         """Forward, backward and update; nothing here waits for the device, but for float16's scale.
@@ -245,7 +274,7 @@ class _Training:
 
     def _summary(self, seconds: float) -> dict[str, Any]:
         cuda = self.device.type == "cuda"
-        total = self.schedule.end
+        total = self.ended or self.schedule.end
         done = total - ((self.recipe.init.iteration or 0) if self.recipe.init else 0)
         return {
             "seconds": seconds,
@@ -258,6 +287,7 @@ class _Training:
             "precision": precision_name(self.fabric),
             "peak_memory": torch.cuda.max_memory_allocated(self.device) if cuda else None,
             "deviations": self._deviations(),
+            **({"ended": self.ended} if self.ended else {}),
         }
 
     def _deviations(self) -> list[str]:
@@ -268,6 +298,8 @@ class _Training:
             notes.append(f"{self.world} device(s) instead of {wanted.devices}, {kept}")
         if wanted.precision not in ("auto", precision_name(self.fabric)):
             notes.append(f"precision {precision_name(self.fabric)} instead of {wanted.precision}")
+        if self.ended:
+            notes.append(f"ended early, after {self.ended} of {wanted.end} iterations")
         return notes
 
 

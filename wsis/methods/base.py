@@ -22,6 +22,7 @@ from wsis.data.salient import SalientRoot
 from wsis.data.structures import BoxMask, BoxSample, Instances, Memo
 from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.errors import WsisError
+from wsis.nn.frozen import FrozenStages
 
 # Layers whose weight and bias are not decayed (as in detectron2 and AdelaiDet: weight decay 0 on norms).
 NORMS = (
@@ -103,6 +104,12 @@ class Method(nn.Module):
             {"params": [p for p in trainable if id(p) in norms], "weight_decay": 0.0},
         ]
         return [group for group in groups if group["params"]]
+
+    def keep_features(self, folder: Path) -> None:
+        """Keep what frozen backbones say of images in a folder, where it is found again."""
+        for module in self.modules():
+            if isinstance(module, FrozenStages):
+                module.keep(folder)
 
     # Prediction, in evaluation mode and without gradients
 

@@ -48,6 +48,18 @@ class Stages:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """How a training outside of tables, on somebody's own images, begins (`wsis fit`).
+
+    recipe:      named recipe whose settings it has where nothing else is chosen, '<paper>/<name>'
+    supervision: what it learns from, a `data.supervision`
+    """
+
+    recipe: str
+    supervision: str = "boxes"
+
+
+@dataclass(frozen=True)
 class Info:
     """One method. A key that is left out means that the method is an ordinary detector.
 
@@ -71,6 +83,7 @@ class Info:
     benches:     name of a `wsis bench` command -> "module:function", whose arguments are the command's
     pictures:    several kinds; of a run the first that fits it is drawn
     measures:    sets of measures that come with the method, for tables and figures
+    fit:         how it is fitted to somebody's own images, or a sentence that says why it can't be
     """
 
     name: str
@@ -91,6 +104,7 @@ class Info:
     benches: Mapping[str, str] = field(default_factory=dict)
     pictures: tuple[Pictures, ...] = ()
     measures: tuple[MeasureSet, ...] = ()
+    fit: Fit | str = "it has no settings of its own for that"
 
     @property
     def baseline(self) -> bool:

@@ -14,10 +14,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from wsis.errors import WsisError
+from wsis.nn.layout import RESNET, SMALL, TINY, Layout
 
 if TYPE_CHECKING:
     from wsis.declare.recipe import ModelSpec
 
+MEAN = (123.675, 116.28, 103.53)  # ImageNet, RGB, of 0 to 255
+STD = (58.395, 57.12, 57.375)
 MULTIPLE = 32  # pixels: images are padded to the coarsest stride of all backbones
 
 
@@ -31,6 +34,8 @@ class Backbone:
     multiple: what the sides of its input must be divisible by
     blocks:   residual blocks of each of the last stages, for tiny networks with stages
     beside:   keys of a recipe's `model` that fit it, where a user puts it in another one's place
+    layout:   where a CondInst network on it has its levels
+    mean, std: what its pixels (RGB, 0 to 255) are normalised with
     """
 
     build: dict[str, str] = field(default_factory=dict)
@@ -39,6 +44,9 @@ class Backbone:
     multiple: int = MULTIPLE
     blocks: tuple[int, ...] = ()
     beside: dict[str, Any] = field(default_factory=dict)
+    layout: Layout = RESNET
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
 
 
 _RESNET = Backbone(
@@ -47,7 +55,7 @@ _RESNET = Backbone(
 )
 _HRNET = {"patch": "wsis.nn.hrnet:HRNetFeatures", "dense": "wsis.nn.hrnet:HRNetFeatures"}
 _BESIDE = {"channels": 32, "tower_convs": 1, "mask_channels": 8, "head_channels": 8, "weights": "none"}
-_TINY: dict[str, Any] = {"stride": 2, "multiple": 16, "beside": _BESIDE | {"norm": "batch"}}
+_TINY: dict[str, Any] = {"layout": TINY, "stride": 2, "multiple": 16, "beside": _BESIDE | {"norm": "batch"}}
 _BRANCHES = {"dense": "wsis.nn.tiny:TinyBranches"}
 _STAGES = {"fused": "wsis.nn.tiny:tiny_stages"}
 BACKBONES = {
@@ -56,6 +64,15 @@ BACKBONES = {
     "hrnet-w32": Backbone(_HRNET, (32, 64, 128, 256)),
     "hrnet-w48": Backbone(_HRNET, (48, 96, 192, 384)),
     "hrnetv2-w48": Backbone(_HRNET, (48, 96, 192, 384)),
+    # For photographs without a card; its weights come from the Python Package Index.
+    "efficientnet_lite0": Backbone(
+        {"pyramid": "wsis.nn.efficientnet:EfficientNetStages"},
+        widths=(16, 24, 40, 112, 320),
+        beside={"channels": 64, "tower_convs": 2, "mask_channels": 8, "head_channels": 16},
+        layout=SMALL,
+        mean=(127.5, 127.5, 127.5),
+        std=(127.5, 127.5, 127.5),
+    ),
     # For synthetic images of about 96 pixels, from scratch.
     "tiny": Backbone({"pyramid": "wsis.nn.pyramid:TinyNet", "patch": "wsis.nn.tiny:TinyHRNet"}, **_TINY),
     "tiny-hrnet-w32": Backbone(_BRANCHES, (16, 24, 32, 48), **_TINY),

@@ -5,6 +5,8 @@ Shapes: B images, H x W network input (a multiple of the coarsest stride).
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -13,35 +15,62 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from wsis.declare.recipe import ModelSpec
 from wsis.nn.backbones import BACKBONES, build_backbone
-from wsis.nn.layout import RESNET, TINY, Layout
-from wsis.nn.weights import MEAN, STD, load_backbone_weights
+from wsis.nn.frozen import FrozenStages, Size
+from wsis.nn.weights import load_backbone_weights
 
 
-class Pyramid(nn.Module):
+class Normalised(nn.Module):
+    """A backbone and the normalisation of its pixels."""
+
+    def __init__(self, spec: ModelSpec, read: Collection[str]) -> None:
+        """read: the names of the stages that anybody reads. WsisError when weights can't be had."""
+        super().__init__()
+        backbone, body = BACKBONES[spec.backbone], build_backbone(spec, "pyramid")
+        if spec.frozen_backbone:
+            body = FrozenStages(body, read, backbone.mean, backbone.std)
+        self.body = body
+        self.register_buffer("mean", torch.tensor(backbone.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(backbone.std)[:, None, None], persistent=False)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the backbone isn't trained: it then wants the images' sizes without padding."""
+        return isinstance(self.body, FrozenStages)
+
+    def stages(self, images: Tensor, sizes: Sequence[Size] | None = None) -> dict[str, Tensor]:
+        """B x 3 x H x W uint8 RGB -> the backbone's stages by name, each B x C x H/s x W/s.
+
+        sizes: (h, w) of each image without padding, which a frozen backbone leaves out; None: there is none
+        """
+        if self.frozen:
+            return self.body(images, sizes)
+        return self.body((images.float() - self.mean) / self.std)
+
+
+class Pyramid(Normalised):
     """Normalisation, backbone and FPN: uint8 images in, named features out."""
 
-    def __init__(self, body: nn.Module, channels: dict[str, int], fpn: nn.Module, layout: Layout) -> None:
-        super().__init__()
-        self.body, self.fpn, self.layout, self.channels = body, fpn, layout, channels
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
+    def __init__(self, spec: ModelSpec) -> None:
+        """Raises WsisError when the backbone's weights can't be had."""
+        layout = BACKBONES[spec.backbone].layout
+        super().__init__(spec, {*layout.names, *layout.mask_inputs})
+        self.layout = layout
+        extra = (
+            LastLevelP6P7(spec.channels, spec.channels) if len(layout.strides) > len(layout.names) else None
+        )
+        widths = [self.body.channels[name] for name in layout.names]
+        self.fpn = FeaturePyramidNetwork(widths, spec.channels, extra_blocks=extra)
+        self.channels = self.body.channels | {f"p{3 + i}": spec.channels for i in range(len(layout.strides))}
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """B x 3 x H x W uint8 RGB -> stages "c2"... and pyramid levels "p3"..., each B x C x H/s x W/s."""
-        stages = self.body((images.float() - self.mean) / self.std)
+    def forward(self, images: Tensor, sizes: Sequence[Size] | None = None) -> dict[str, Tensor]:
+        """`stages` of images, and pyramid levels "p3"..., each B x C x H/s x W/s."""
+        return self.of_stages(self.stages(images, sizes))
+
+    def of_stages(self, stages: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The stages and the pyramid's levels."""
         levels = self.fpn({name: stages[name] for name in self.layout.names})
         # LastLevelP6P7 names its levels itself; the others keep their stage's name.
         return stages | {"p" + name.removeprefix("c").removeprefix("p"): x for name, x in levels.items()}
-
-
-def build_pyramid(spec: ModelSpec) -> Pyramid:
-    """Backbone and FPN of a recipe; raises WsisError when its weights can't be had."""
-    body = build_backbone(spec, "pyramid")
-    tiny = spec.backbone.startswith("tiny")
-    layout, extra = (TINY, None) if tiny else (RESNET, LastLevelP6P7(spec.channels, spec.channels))
-    fpn = FeaturePyramidNetwork([body.channels[n] for n in layout.names], spec.channels, extra_blocks=extra)
-    channels = body.channels | {f"p{3 + i}": spec.channels for i in range(len(layout.strides))}
-    return Pyramid(body, channels, fpn, layout)
 
 
 class ResNetStages(nn.Module):

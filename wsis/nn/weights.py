@@ -20,9 +20,8 @@ from torch import Tensor, nn
 
 from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
+from wsis.nn.backbones import STD
 
-MEAN = (123.675, 116.28, 103.53)  # ImageNet, RGB, of 0 to 255
-STD = (58.395, 57.12, 57.375)
 WEIGHTS = {"resnet50": "ResNet50_Weights.IMAGENET1K_V1", "resnet101": "ResNet101_Weights.IMAGENET1K_V1"}
 
 

@@ -39,6 +39,8 @@ def read_log(path: Path) -> Log | None:
     for number, line in enumerate(lines, start=1):
         try:
             step = json.loads(line)
+            if "validation" in step:
+                continue
             steps[int(step["iteration"])] = {"total": float(step["total"]), **step["losses"]}
         except (ValueError, KeyError, TypeError) as error:
             if number < len(lines):

@@ -13,7 +13,7 @@ from wsis.losses.detection import RADIUS, assign, centerness_targets, detection_
 from wsis.methods.condinst.dynamic_head import dynamic_masks, parameter_count
 from wsis.methods.condinst.fcos import FCOSHead, locations, neighbourhoods
 from wsis.nn.layout import RESNET, TINY
-from wsis.nn.pyramid import build_pyramid
+from wsis.nn.pyramid import Pyramid
 
 
 def test_locations_are_cell_centres_in_the_heads_order():
@@ -119,7 +119,7 @@ def test_parameter_counts_of_the_known_layouts(mask, hidden, total):
 
 @pytest.mark.parametrize("backbone", ["tiny", "resnet50"])
 def test_pyramid_strides_and_channels(backbone):
-    pyramid = build_pyramid(recipe(model__backbone=backbone).model).eval()
+    pyramid = Pyramid(recipe(model__backbone=backbone).model).eval()
     features = pyramid(torch.zeros(1, 3, 128, 192, dtype=torch.uint8))
     for i, stride in enumerate(pyramid.layout.strides):
         height, width = -(-128 // stride), -(-192 // stride)

@@ -32,4 +32,6 @@ INFO = Info(
         ),
     ),
     measures=(BOUNDARIES, COMPLEXITY),
+    fit="it learns from semantic masks, not from boxes; give them to a row of its tables:"
+    " wsis train 'baiseg/3:CFM + DMA + PPC' --scale mini --data-root voc=ROOT",
 )

@@ -39,7 +39,7 @@ from wsis.methods.baiseg.spec import BaisegSpec
 from wsis.methods.baiseg.threshold import set_threshold
 from wsis.methods.fill import overlapping
 from wsis.methods.parts import Parts
-from wsis.nn.weights import MEAN, STD
+from wsis.nn.backbones import MEAN, STD
 
 TINY_WIDTH = 32  # hidden channels of the semantic head and of the contrast's embedding, where d is small
 

@@ -30,4 +30,7 @@ INFO = Info(
     keep_proportions=keep_proportions,
     stages=stages,
     second=SECOND,
+    fit="it learns from images of single salient objects with masks beside the boxes, in two trainings;"
+    " give both roots to a row of its tables: wsis train 'boxcaseg/7:COCO, merge, drop' --scale mini"
+    " --data-root coco=ROOT,salient=ROOT",
 )

@@ -1,7 +1,7 @@
 """What is known of BoxInst without torch."""
 
 from wsis.methods.boxinst.measures import AFFINITY
-from wsis.methods.info import Info
+from wsis.methods.info import Fit, Info
 
 INFO = Info(
     name="boxinst",
@@ -11,4 +11,5 @@ INFO = Info(
     heads=("condinst",),
     features=("pyramid",),
     base=True,
+    fit=Fit("boxinst/r50-1x"),
 )

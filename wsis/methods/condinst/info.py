@@ -1,6 +1,6 @@
 """What is known of CondInst without torch."""
 
-from wsis.methods.info import Info
+from wsis.methods.info import Fit, Info
 
 INFO = Info(
     name="condinst",
@@ -8,4 +8,5 @@ INFO = Info(
     heads=("condinst",),
     features=("pyramid",),
     base=True,
+    fit=Fit("boxinst/fully", "masks"),
 )

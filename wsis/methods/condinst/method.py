@@ -24,7 +24,8 @@ from wsis.methods.condinst.mask_branch import MaskBranch
 from wsis.methods.condinst.proposals import average_weights, keep_proposals, object_index
 from wsis.methods.fill import cut_to_boxes, resized
 from wsis.methods.parts import Parts
-from wsis.nn.pyramid import build_pyramid
+from wsis.nn.frozen import Size
+from wsis.nn.pyramid import Pyramid
 
 
 @dataclass
@@ -74,17 +75,20 @@ class CondInst(Parts):
         super().__init__(recipe)
         spec = recipe.model
         self.num_classes = num_classes
-        self.pyramid = build_pyramid(spec)
+        self.pyramid = Pyramid(spec)
         self.layout = self.pyramid.layout
         self.mask_branch = MaskBranch(self.pyramid.channels, spec.mask_channels, self.layout)
         parameters = parameter_count(spec.mask_channels, spec.head_channels)
         self.head = FCOSHead(spec.channels, spec.tower_convs, num_classes, parameters, self.layout)
         self.set_trained()
 
-    def detect(self, images: Tensor) -> Scene:
-        """B x 3 x H x W uint8 -> what the detector sees, without gradients where it is frozen."""
+    def detect(self, images: Tensor, sizes: list[Size] | None = None) -> Scene:
+        """B x 3 x H x W uint8 -> what the detector sees, without gradients where it is frozen.
+
+        sizes: (h, w) of each image without padding, for a frozen backbone
+        """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            pyramid = self.pyramid(images)
+            pyramid = self.pyramid(images, sizes)
             outputs = self.head(pyramid)
         size, device = images.shape[-2:], images.device
         points, levels = locations(*size, self.layout, device)
@@ -92,7 +96,8 @@ class CondInst(Parts):
 
     def scene(self, batch: Batch) -> Scene:
         """`detect` of a batch; of a frozen detector it is computed once a batch for all runs on it."""
-        return self.of_base(batch, lambda: self.detect(batch.images))
+        sizes = batch.sizes() if self.pyramid.frozen else None
+        return self.of_base(batch, lambda: self.detect(batch.images, sizes))
 
     def positives(self, batch: Batch, scene: Scene) -> Positives:
         """The batch's positive locations; they depend on its boxes alone."""
@@ -199,7 +204,7 @@ class CondInst(Parts):
 
     def _fill(self, given: BoxSample) -> list[BoxMask]:
         sample, boxes = resized(given, self.recipe.data)
-        scene = self.detect(self._padded([sample]))
+        scene = self.detect(self._padded([sample]), _sizes([sample]))
         boxes = boxes.to(scene.points)
         outputs = {name: values[0] for name, values in scene.outputs.items()}
         location = locations_of(boxes, outputs, scene.points, scene.levels, self.layout)
@@ -220,7 +225,7 @@ class CondInst(Parts):
         return self.of_base(samples[0], lambda: self._detect_samples(samples), *key)
 
     def _detect_samples(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
-        scene = self.detect(self._padded(samples))
+        scene = self.detect(self._padded(samples), _sizes(samples))
         detections = []
         for index, sample in enumerate(samples):
             outputs = {name: values[index] for name, values in scene.outputs.items()}
@@ -245,3 +250,8 @@ def _given(target: Targets) -> Tensor:
     if target.has_mask is not None:
         return target.has_mask
     return torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
+
+
+def _sizes(samples: list[Sample]) -> list[Size]:
+    """(h, w) of each image as the network gets it, without padding."""
+    return [tuple(sample.image.shape[1:]) for sample in samples]

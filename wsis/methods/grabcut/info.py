@@ -8,4 +8,5 @@ INFO = Info(
     heads=("none",),
     features=(),
     fills_boxes=True,
+    fit="it has nothing to train",
 )

@@ -5,37 +5,36 @@ Shapes: B images, H x W network input (a multiple of the coarsest stride).
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Sequence
+
+from torch import Tensor
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
 from wsis.methods.mask_rcnn.layout import RESNET, TINY, Layout
-from wsis.nn.backbones import build_backbone, giving
-from wsis.nn.weights import MEAN, STD
+from wsis.nn.backbones import giving
+from wsis.nn.frozen import Size
+from wsis.nn.pyramid import Normalised
 
 
-class Backbone(nn.Module):
+class Backbone(Normalised):
     """uint8 images in, levels "0" (finest), "1", ... and "pool" out, all `out_channels` wide."""
 
     def __init__(self, spec: ModelSpec, layout: Layout) -> None:
-        super().__init__()
+        super().__init__(spec, layout.names)
         self.layout, self.out_channels = layout, spec.channels
-        self.body = build_backbone(spec, "pyramid")
         extra = LastLevelMaxPool() if layout.pooled else None
         widths = [self.body.channels[name] for name in layout.names]
         self.fpn = FeaturePyramidNetwork(widths, spec.channels, extra_blocks=extra)
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, sizes: Sequence[Size] | None = None) -> dict[str, Tensor]:
         """B x 3 x H x W uint8 RGB -> name: B x C x H/s x W/s float32, also under automatic half precision.
 
         torchvision computes anchors and boxes in the features' type; bfloat16 has 8 bits for a coordinate.
         """
-        stages = self.body((images.float() - self.mean) / self.std)
+        stages = self.stages(images, sizes)
         levels = self.fpn({str(i): stages[name] for i, name in enumerate(self.layout.names)})
         return {name: x.float() for name, x in levels.items()}
 

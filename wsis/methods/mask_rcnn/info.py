@@ -1,6 +1,6 @@
 """What is known of MaskRCNN without torch."""
 
-from wsis.methods.info import Info
+from wsis.methods.info import Fit, Info
 
 INFO = Info(
     name="mask_rcnn",
@@ -8,4 +8,5 @@ INFO = Info(
     heads=("mask_rcnn",),
     features=("pyramid",),
     base=True,
+    fit=Fit("boxinst/mask-rcnn-r50-3x", "masks"),
 )

@@ -70,9 +70,8 @@ class MaskRCNN(Parts):
         self, batch: Batch, targets: list[dict[str, Tensor]], generator: torch.Generator
     ) -> tuple[Regions, dict[str, Tensor]]:
         """The sampled regions of a batch, and the detector's four losses."""
-        heights, widths = batch.valid.any(2).sum(1), batch.valid.any(1).sum(1)
-        images = self._padded(batch.images, list(zip(heights.tolist(), widths.tolist(), strict=True)))
-        features = self.backbone(images.tensors)
+        images = self._padded(batch.images, batch.sizes())
+        features = self.backbone(images.tensors, images.image_sizes)
         with _draws_from(generator, batch.images.device):
             proposals, losses = self.rpn(images, features, targets)
             size = tuple(images.tensors.shape[-2:])
@@ -114,7 +113,7 @@ class MaskRCNN(Parts):
         """The boxes detected in a group of images, without masks yet."""
         inner = [tuple(sample.image.shape[1:]) for sample in samples]
         images = self._padded([sample.image for sample in samples], inner)
-        features = self.backbone(images.tensors)
+        features = self.backbone(images.tensors, images.image_sizes)
         proposals, _ = self.rpn(images, features)
         return self.roi_heads.detect(features, proposals, tuple(images.tensors.shape[-2:]), inner)
 

@@ -1,6 +1,6 @@
 """What is known of SIM without torch."""
 
-from wsis.methods.info import Info, Pictures
+from wsis.methods.info import Fit, Info, Pictures
 from wsis.methods.sim.declared import VARIANTS, continues, keep_proportions
 from wsis.methods.sim.measures import PSEUDO_MASKS
 from wsis.methods.sim.spec import SimSpec
@@ -24,4 +24,5 @@ INFO = Info(
     variants=VARIANTS,
     keep_proportions=keep_proportions,
     continues=continues,
+    fit=Fit("sim/r50-1x"),
 )

@@ -16,7 +16,7 @@ from wsis.methods.condinst.dynamic_head import parameter_count
 from wsis.methods.condinst.fcos import FCOSHead
 from wsis.methods.condinst.mask_branch import MaskBranch
 from wsis.methods.condinst.method import CondInst, Scene
-from wsis.nn.pyramid import build_pyramid
+from wsis.nn.pyramid import Pyramid
 
 
 class MomentumNetwork(nn.Module):
@@ -40,7 +40,7 @@ class MomentumNetwork(nn.Module):
         if self.frozen:
             self.controller = head.controller
         else:
-            self.pyramid = build_pyramid(spec) if released else deepcopy(student.pyramid)
+            self.pyramid = Pyramid(spec) if released else deepcopy(student.pyramid)
             self.head = head
         self.requires_grad_(False)
         self.train(False)
@@ -57,7 +57,8 @@ class MomentumNetwork(nn.Module):
         """
         if self.frozen:
             return student, self.mask_branch(student.pyramid)
-        features = self.pyramid(images)
+        same = self.pyramid.frozen  # the student's backbone is its own
+        features = self.pyramid.of_stages(student.pyramid) if same else self.pyramid(images)
         seen = features
         if self.released:
             seen = {name: level.detach() for name, level in student.pyramid.items()}
