@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from wsis.data.structures import Batch
+from wsis.losses import pairwise
 from wsis.losses.colour import ColourEdges, colour_edges, lab_on_grid
-from wsis.losses.pairwise import pairwise_loss
 from wsis.losses.projection import grid_rectangles, projection_loss
 from wsis.methods.condinst.method import CondInst, MaskPredictions
 
@@ -75,7 +75,7 @@ class BoxInst(CondInst):
         logits = masks.logits[chosen]
         stride = self.layout.out_stride
         edges = self.edges(batch, features)
-        return pairwise_loss(
+        return pairwise.pairwise_loss(
             logits,
             grid_rectangles(masks.boxes[chosen], stride, *logits.shape[1:]),
             masks.image[chosen],
