@@ -24,6 +24,7 @@ def plain_pairwise_loss(
 ) -> Tensor:
     """The same number as `wsis.losses.pairwise.pairwise_loss` without weights."""
     height, width = logits.shape[1:]
+    rectangles, image_index = rectangles.to(logits.device), image_index.to(logits.device)
     offsets, maps = [], []  # of all 2K directed edges
     for (dy, dx), similar in zip(edges.offsets, edges.similar.unbind(1), strict=True):
         offsets += [(dy, dx), (-dy, -dx)]

@@ -1,11 +1,13 @@
 """From head outputs to Instances: CondInst's inference, shared by the methods built on it.
 
-Shapes: P locations, C classes, N detections, s stride of mask logits.
+Shapes: B images, P locations, C classes, N detections, s stride of mask logits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from torchvision.ops import batched_nms
 
 from wsis.data.structures import Instances, Sample
 from wsis.declare.recipe import PredictSpec
+from wsis.methods.condinst.fcos import of_levels
 from wsis.nn.layout import Layout
 
 CHUNK = 2**24  # mask pixels at full size held as float at a time
@@ -39,31 +42,38 @@ def decode(
     points: Tensor,
     levels: Tensor,
     layout: Layout,
-    size: tuple[int, int],
+    sizes: Sequence[tuple[int, int]],
     spec: PredictSpec,
-) -> Detections:
-    """Detections of one image; its outputs have no batch dimension.
+) -> list[Detections]:
+    """Detections of each of B images.
 
     The threshold and the ranking use sigmoid(cls) * sigmoid(centerness); the score is its square root.
-    size: height and width of the image proper, network input pixels.
+    outputs: of the FCOS head; sizes: height and width of each image proper, network input pixels.
     """
-    product = outputs["logits"].sigmoid() * outputs["centerness"].sigmoid()[:, None]
-    kept = []
-    for level in range(len(layout.strides)):
-        location = (levels == level).nonzero().squeeze(1)
-        here = product[location]
-        place, label = (here > spec.score).nonzero().unbind(1)
-        values, best = here[place, label].topk(min(spec.pre_nms, len(place)))
-        kept.append((values, label[best], location[place[best]]))
-    values, labels, location = (torch.cat(parts) for parts in zip(*kept, strict=True))
-    strides = points.new_tensor(layout.strides)[levels[location]]
-    ltrb = outputs["boxes"][location] * strides[:, None]
-    boxes = torch.cat([points[location] - ltrb[:, :2], points[location] + ltrb[:, 2:]], 1)
-    boxes[:, 0::2] = boxes[:, 0::2].clamp(0, size[1])
-    boxes[:, 1::2] = boxes[:, 1::2].clamp(0, size[0])
-    scores = values.sqrt()
-    keep = batched_nms(boxes, scores, labels, spec.nms)[: spec.detections]
-    return Detections(boxes[keep], scores[keep], labels[keep], location[keep])
+    product = outputs["logits"].sigmoid() * outputs["centerness"].sigmoid()[:, :, None]
+    image, location, label = (product > spec.score).nonzero().unbind(1)
+    values = product[image, location, label]
+    # How many there are in each level of each image: with that known, nothing below has to be asked for.
+    groups = torch.zeros(len(sizes) * len(layout.strides), dtype=torch.int64, device=points.device)
+    groups.index_add_(0, image * len(layout.strides) + levels[location], torch.ones_like(image))
+    counts = groups.tolist()
+    parts = zip(values.split(counts), location.split(counts), label.split(counts), strict=True)
+    strides = of_levels(layout.strides, points.device)
+    found = []
+    for index, size in enumerate(sizes):
+        kept = []
+        for score, place, label in islice(parts, len(layout.strides)):
+            score, best = score.topk(min(spec.pre_nms, len(score)))
+            kept.append((score, label[best], place[best]))
+        values, labels, location = (torch.cat(part) for part in zip(*kept, strict=True))
+        ltrb = outputs["boxes"][index, location] * strides[levels[location]][:, None]
+        boxes = torch.cat([points[location] - ltrb[:, :2], points[location] + ltrb[:, 2:]], 1)
+        boxes[:, 0::2] = boxes[:, 0::2].clamp(0, size[1])
+        boxes[:, 1::2] = boxes[:, 1::2].clamp(0, size[0])
+        scores = values.sqrt()
+        keep = batched_nms(boxes, scores, labels, spec.nms)[: spec.detections]
+        found.append(Detections(boxes[keep], scores[keep], labels[keep], location[keep]))
+    return found
 
 
 def encode_masks(
@@ -75,8 +85,9 @@ def encode_masks(
     N full-size maps are held. With spec.masks "boxes" the mask is the box (BoxInst, Table 3).
     """
     height, width = sample.image.shape[1:]
-    scale = detections.boxes.new_tensor([sample.size[1] / width, sample.size[0] / height] * 2)
-    boxes = detections.boxes * scale
+    parts = (detections.boxes, detections.scores[:, None], detections.labels[:, None].double())
+    boxes, scores, labels = torch.cat(parts, 1).cpu().split([4, 1, 1], 1)  # one copy
+    boxes = boxes.float() * torch.tensor([sample.size[1] / width, sample.size[0] / height] * 2)
     if len(boxes) == 0:
         masks = []
     elif spec.masks == "boxes":
@@ -86,7 +97,7 @@ def encode_masks(
         chunk = max(1, CHUNK // max(sample.size[0] * sample.size[1], height * width))
         for part in logits.split(chunk):
             masks += _compress(_full_size(part, stride, (height, width), sample.size) > 0)
-    return Instances(boxes.cpu(), detections.labels.cpu(), detections.scores.cpu(), masks)
+    return Instances(boxes, labels[:, 0].long(), scores[:, 0].to(detections.scores.dtype), masks)
 
 
 def _full_size(logits: Tensor, stride: int, inner: tuple[int, int], size: tuple[int, int]) -> Tensor:
