@@ -16,7 +16,7 @@ from pycocotools import mask as rle
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from wsis.data.structures import Instances, Sample
+from wsis.data.structures import Instances, Sample, fetched
 from wsis.declare.recipe import PredictSpec
 from wsis.methods.condinst.fcos import of_levels
 from wsis.nn.layout import Layout
@@ -85,9 +85,9 @@ def encode_masks(
     N full-size maps are held. With spec.masks "boxes" the mask is the box (BoxInst, Table 3).
     """
     height, width = sample.image.shape[1:]
-    parts = (detections.boxes, detections.scores[:, None], detections.labels[:, None].double())
-    boxes, scores, labels = torch.cat(parts, 1).cpu().split([4, 1, 1], 1)  # one copy
-    boxes = boxes.float() * torch.tensor([sample.size[1] / width, sample.size[0] / height] * 2)
+    scale = torch.tensor([sample.size[1] / width, sample.size[0] / height] * 2)
+    boxes, labels, scores = fetched(detections.boxes, detections.labels, detections.scores)
+    boxes = boxes * scale
     if len(boxes) == 0:
         masks = []
     elif spec.masks == "boxes":
@@ -97,7 +97,7 @@ def encode_masks(
         chunk = max(1, CHUNK // max(sample.size[0] * sample.size[1], height * width))
         for part in logits.split(chunk):
             masks += _compress(_full_size(part, stride, (height, width), sample.size) > 0)
-    return Instances(boxes, labels[:, 0].long(), scores[:, 0].to(detections.scores.dtype), masks)
+    return Instances(boxes, labels, scores, masks)
 
 
 def _full_size(logits: Tensor, stride: int, inner: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -122,4 +122,4 @@ def _compress(masks: Tensor) -> list[dict]:
 
 def _boxes_as_masks(boxes: Tensor, size: tuple[int, int]) -> list[dict]:
     xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
-    return rle.frPyObjects(xywh.double().cpu().numpy(), *size)
+    return rle.frPyObjects(xywh.double().numpy(), *size)
