@@ -1,9 +1,9 @@
 """`wsis bench launches`: operations of a training step, and where the host waits for the device, by method.
 
-What a graphics card would be given is counted on the simulated accelerator (`wsis.bench.simulated`), so that no
-card is needed. Every method trains all of its network on a few generated images, at the end of its schedule,
-where all its losses are on. A step is what the training loop does: losses, backward, clipping, the optimiser,
-what follows it. Operations are those of losses and backward.
+What a graphics card would be given is counted on the simulated accelerator (`wsis.bench.simulated`), so that
+no card is needed. Every method trains all of its network on a few generated images, at the end of its
+schedule, where all its losses are on. A step is what the training loop does: losses, backward, clipping, the
+optimiser, what follows it. Operations are those of losses and backward.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -32,6 +33,7 @@ from wsis.data.shapes.write import write_shapes
 from wsis.declare.load import merged
 from wsis.declare.recipe import Recipe
 from wsis.engine.schedule import build_optimizer
+from wsis.errors import WsisError
 from wsis.losses.plain import plain_pairwise_loss
 from wsis.methods import info_of
 from wsis.methods.base import Method
@@ -68,7 +70,14 @@ def bench(scale: str, images: int, causes: bool, as_json: bool) -> None:
     columns = ("operations", "waits", "host data", "in libraries", "prediction waits", "in libraries")
     table = Table("method", *columns, title=f"a step of {images} images at {scale}, simulated accelerator")
     for name, row in found.items():
-        numbers = (row.operations, row.waits, row.host_data, row.library, row.prediction, row.prediction_library)
+        numbers = (
+            row.operations,
+            row.waits,
+            row.host_data,
+            row.library,
+            row.prediction,
+            row.prediction_library,
+        )
         table.add_row(name, *map(str, numbers))
     console = Console(width=140)
     console.print(table)
@@ -81,6 +90,8 @@ def bench(scale: str, images: int, causes: bool, as_json: bool) -> None:
 def measured(scale: str, images: int = 8, methods: list[str] | None = None) -> dict[str, Launches]:
     """Method -> what its step launches; "NAME, plain" where a loss is replaced by its plain formulation."""
     plan = make_plan(scale, seeds=(0,))
+    if plan.scale.data != "generated":
+        raise WsisError(f"scale {scale} has no generated images: count launches at tiny or smoke")
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, recipe in recipes(plan, images).items():
@@ -113,9 +124,11 @@ def plain() -> Iterator[list[bool]]:
     """Losses by their plain formulations; yields a list that is empty while none was asked for."""
     used: list[bool] = []
 
-    def pairwise(logits: Tensor, rectangles: Tensor, image_index: Tensor, edges, spec, weights=None, masks=None):
+    def pairwise(
+        logits: Tensor, rectangles: Tensor, images: Tensor, edges: Any, spec: Any, _: Any, masks: Any
+    ) -> Tensor:
         used.append(True)
-        return plain_pairwise_loss(logits, rectangles, image_index, edges, spec, masks)
+        return plain_pairwise_loss(logits, rectangles, images, edges, spec, masks)
 
     with patch("wsis.losses.pairwise.pairwise_loss", pairwise):
         yield used
@@ -142,16 +155,13 @@ def launches(recipe: Recipe, folder: Path, scale: str) -> Launches:
         training.step(next(stream)[0], start + WARM)  # constants come to the device once
         counts.clear()
         operations = training.step(next(stream)[0], start + WARM + 1, counts)
-        waits, host_data, library = _totals(counts)
-        step_causes = _causes(counts)
+        of_step, causes = _totals(counts), _causes(counts)
         counts.clear()
         method.eval()
         method.predict(samples)
-        predicted, copies, predicted_library = _totals(counts)
-        return Launches(
-            recipe.schedule.batch, operations, waits, host_data, library, predicted + copies, predicted_library,
-            step_causes, _causes(counts),
-        )  # fmt: skip
+        waits, host_data, library = _totals(counts)
+        prediction = (waits + host_data, library, causes, _causes(counts))
+        return Launches(recipe.schedule.batch, operations, *of_step, *prediction)
 
 
 class _Training:

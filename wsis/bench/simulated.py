@@ -1,14 +1,15 @@
-"""A simulated accelerator: it counts what a graphics card would be given to do, and where the host waits for it.
+"""A simulated accelerator: it counts what a graphics card would be given to do, and what waits for it.
 
-Its tensors are wrappers that say device "meta" and keep their data beside them, on the CPU. Every operation on
-them is taken apart below autograd, computed on the CPU and wrapped again, so that values and gradients are the
-CPU's. Counted are the operations that would launch a kernel (views do not), the waits (the host asks for a
-number, or for sizes that depend on values) and host data (tensors that are made on the host and copied while
-everything waits, as `torch.tensor(values, device=...)` does). Each carries the line of this project that caused
-it, and whether a library lies between. An operation that takes tensors of both devices is refused.
+Its tensors are wrappers that say device "meta" and keep their data beside them, on the CPU. Every operation
+on them is taken apart below autograd, computed on the CPU and wrapped again, so that values and gradients are
+the CPU's. Counted are the operations that would launch a kernel (views do not), the waits (the host asks for
+a number, or for sizes that depend on values) and host data (tensors that are made on the host and copied
+while everything waits, as `torch.tensor(values, device=...)` does). Each carries the line of this project
+that caused it, and whether a library lies between. An operation that takes tensors of both devices is
+refused.
 
-It does not simulate: mixed precision (autocast does nothing), generators on the device, several devices, memory,
-time, and fused optimisers.
+It does not simulate mixed precision, generators on the device and fused optimisers, which raise an error, nor
+several devices, memory and time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,17 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_any, tree_leaves, tree_map
 
 DEVICE = torch.device("meta")
-HERE = Path(__file__).resolve()
-PROJECT = HERE.parents[1]
+PROJECT = Path(__file__).resolve().parents[1]
+PASSED = {Path(__file__).resolve(), PROJECT / "data" / "structures.py"}  # what copies for others is no cause
 LIBRARY = "/torchvision/"
 # Their results have sizes that only the device knows, or lie on the host.
 SIZED_BY_VALUES = {
     "nonzero", "_unique2", "unique_dim", "unique_consecutive", "masked_select", "bincount", "nms", "equal",
     "_local_scalar_dense", "is_nonzero", "histc",
 }  # fmt: skip
+INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 COPIES = {"_to_copy", "copy_", "_copy_from"}
 MADE_ON_HOST = {torch.tensor, torch.as_tensor, Tensor.new_tensor}
 
@@ -97,13 +98,24 @@ class OnDevice(Tensor):
 def simulated() -> Iterator[Counts]:
     """While it lasts, "meta" is the simulated device; yields what is counted, from zero."""
     counts = Counts()
-    with patch("torch.autocast", lambda *_, **__: contextlib.nullcontext()), _Functions(counts), _Mode(counts):
+    with patch("torch.autocast", _Autocast), _Functions(counts), _Mode(counts):
         yield counts
 
 
 def values_of(tensor: Tensor) -> Tensor:
     """The values of a tensor of either device, on the CPU, without counting."""
     return tensor.data_ if isinstance(tensor, OnDevice) else tensor
+
+
+class _Autocast(torch.autocast):
+    """torch's, but on the simulated device, where it may be switched off and not on."""
+
+    def __new__(cls, device_type: str, *args: Any, enabled: bool = True, **kwargs: Any) -> Any:
+        if device_type != DEVICE.type:
+            return super().__new__(cls)
+        if enabled:
+            raise NotImplementedError("the simulated accelerator has no mixed precision")
+        return contextlib.nullcontext()
 
 
 class _Functions(TorchFunctionMode):
@@ -145,36 +157,37 @@ class _Mode(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         device = kwargs.get("device")
-        if device is None or torch.device(device) != DEVICE:
-            if not tree_any(lambda x: isinstance(x, OnDevice), (args, kwargs)):
-                return func(*args, **kwargs)
+        made_here = device is not None and torch.device(device) == DEVICE
+        if not made_here and not any(isinstance(x, OnDevice) for x in _tensors((args, kwargs))):
+            return func(*args, **kwargs)
         return _computed(func, args, kwargs, self.counts)
 
 
 def _computed(func: Any, args: Any, kwargs: dict[str, Any], counts: Counts | None) -> Any:
-    """An operation's result, on the device where the operation is; the same object where it works in place."""
+    """An operation's result, on the operation's device; the same object where it works in place."""
     name = func.overloadpacket.__name__
-    leaves = tree_leaves((args, kwargs))
     device = kwargs.get("device")
     to_host = name in COPIES and _leads_to_host(name, args, device)
     if name not in COPIES:
-        _check_devices(func, args, leaves)
+        _check_devices(func, args, kwargs)
     if counts is not None:
-        _count(counts, func, name, args, kwargs, leaves, to_host)
+        _count(counts, func, name, args, kwargs, to_host)
     if device is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
-    args_, kwargs_ = tree_map(_unwrapped, (args, kwargs))
+    args_, kwargs_ = _mapped(values_of, (args, kwargs))
     result = func(*args_, **kwargs_)
     if to_host:
         return args[0] if name == "copy_" else _own(result, args_)
-    written = [argument.name for argument in func._schema.arguments if argument.alias_info and argument.is_write]
+    written = [
+        argument.name for argument in func._schema.arguments if argument.alias_info and argument.is_write
+    ]
     if written and func._schema.returns:  # in place or into `out`: the very tensors that were given
         named = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
         given = [named[name] for name in written]
         return given[0] if len(func._schema.returns) == 1 else tuple(given)
     if device is not None and name in COPIES:
         result = _own(result, args_)
-    return tree_map(lambda x: OnDevice(x) if isinstance(x, Tensor) else x, result)
+    return _mapped(OnDevice, result)
 
 
 def _own(result: Tensor, args: Any) -> Tensor:
@@ -182,8 +195,22 @@ def _own(result: Tensor, args: Any) -> Tensor:
     return result.clone() if result is args[0] else result
 
 
-def _unwrapped(value: Any) -> Any:
-    return value.data_ if isinstance(value, OnDevice) else value
+def _mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """`function` of every tensor among an operation's arguments or results."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_mapped(function, item) for item in value)
+    if isinstance(value, dict):
+        return {key: _mapped(function, item) for key, item in value.items()}
+    return value
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """Every tensor among an operation's arguments."""
+    found: list[Tensor] = []
+    _mapped(lambda tensor: found.append(tensor) or tensor, value)
+    return found
 
 
 def _leads_to_host(name: str, args: Any, device: Any) -> bool:
@@ -192,19 +219,18 @@ def _leads_to_host(name: str, args: Any, device: Any) -> bool:
     return not isinstance(args[0], OnDevice)
 
 
-def _check_devices(func: Any, args: Any, leaves: Iterable[Any]) -> None:
-    """Raise RuntimeError, as a graphics card does, for tensors of both devices; numbers of none are allowed."""
-    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    if func.overloadpacket.__name__ in ("index", "index_put", "index_put_", "_index_put_impl_"):
-        tensors = [x for x in tensors if x.dtype not in (torch.int64, torch.bool)]  # indices may be the host's
-    if any(x.dim() > 0 and not isinstance(x, OnDevice) for x in tensors):
-        if any(isinstance(x, OnDevice) for x in tensors):
-            raise RuntimeError(f"{func}: expected all tensors on one device, found cpu and the simulated one")
+def _check_devices(func: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    """Raise RuntimeError, as a card does, for tensors of both devices; a number may be the host's."""
+    if func.overloadpacket.__name__ in INDEXING and isinstance(args[0], OnDevice):
+        args = (args[0], *args[2:])  # indices may be the host's, too
+    tensors = _tensors((args, kwargs))
+    here = any(x.dim() > 0 and not isinstance(x, OnDevice) for x in tensors)
+    if here and any(isinstance(x, OnDevice) for x in tensors):
+        raise RuntimeError(f"{func}: expected all tensors on one device, found cpu and the simulated one")
 
 
-def _count(
-    counts: Counts, func: Any, name: str, args: Any, kwargs: dict[str, Any], leaves: list[Any], to_host: bool
-) -> None:
+def _count(counts: Counts, func: Any, name: str, args: Any, kwargs: dict[str, Any], to_host: bool) -> None:
+    """Add an operation, and what the host waits for in it."""
     if not all(r.alias_info and not r.alias_info.is_write for r in func._schema.returns):
         counts.operations += 1
     if name in COPIES:
@@ -218,20 +244,20 @@ def _count(
         counts.waits[cause(), "item" if name == "_local_scalar_dense" else name] += 1
     elif name == "repeat_interleave" and func._overloadname == "Tensor" and kwargs.get("output_size") is None:
         counts.waits[cause(), name] += 1
-    elif "index" in name:
-        indices = [x for x in leaves if isinstance(x, Tensor)]
-        if any(x.dtype == torch.bool and x is not args[0] for x in indices[1:]):
+    elif name in INDEXING:
+        indices = _tensors(args[1])
+        if any(x.dtype == torch.bool for x in indices):
             counts.waits[cause(), "boolean index"] += 1
-        if any(x.dim() > 0 and not isinstance(x, OnDevice) for x in indices[1:]):
+        if any(not isinstance(x, OnDevice) for x in indices):
             counts.host_data[cause(), "index from the host"] += 1
 
 
 def cause() -> Cause:
-    """The innermost line of the project that is being executed; backward passes have that which started them."""
+    """The innermost line of the project that is executed; of a backward pass, that which started it."""
     frame, library = sys._getframe(1), False
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        if PROJECT in path.parents and path != HERE:
+        if PROJECT in path.parents and path not in PASSED:
             return Cause(f"{path.relative_to(PROJECT.parent)}:{frame.f_lineno}", library)
         library = library or LIBRARY in str(path)
         frame = frame.f_back

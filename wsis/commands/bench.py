@@ -68,7 +68,7 @@ def bench_launches(
     causes: Annotated[bool, typer.Option(help="name the lines that wait")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Operations of a training step, and how often it waits for the device, of each method; no card is needed."""
+    """Operations of a step of each method, and how often it waits for a card, which need not be there."""
     from wsis.bench.launches import bench
 
     bench(scale, images, causes, as_json)

@@ -1,7 +1,6 @@
 """FCOS target assignment and losses (Tian et al. 2019; settings as in BoxInst's detector).
 
-Shapes: B images, L levels, P locations over all levels, C classes, G ground-truth boxes of the batch in order,
-M positives.
+Shapes: B images, P locations over all levels, C classes, G ground-truth boxes of the batch, M positives.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ class Positives:
 def assign(height: int, width: int, layout: Layout, targets: list[Targets]) -> Positives:
     """The positives: inside the box, within 1.5 strides of its centre, box size in the level's range.
 
-    Of several boxes the smallest wins, of equal ones the first. Only the 4 x 4 locations of each level around a
-    box's centre can be near enough: few are looked at, on the CPU, and no device is asked how many there are.
+    Of several boxes the smallest wins, of equal ones the first. Only the 4 x 4 locations of each level around
+    a box's centre can be near enough: few are looked at, on the CPU, and no device is asked for their number.
     height, width: of the network's input, whose locations are numbered as in `wsis.methods.condinst.fcos`.
     """
     boxes = torch.cat([target.boxes for target in targets])  # G x 4
@@ -59,7 +58,8 @@ def assign(height: int, width: int, layout: Layout, targets: list[Targets]) -> P
     for (rows, columns), stride, upper in zip(
         layout.grids(height, width), layout.strides, layout.ranges, strict=True
     ):
-        cell = ((centres - stride // 2) / stride).floor()[:, None] - 1 + torch.arange(4.0)[:, None]  # G x 4 x 2
+        middle = ((centres - stride // 2) / stride).floor()
+        cell = middle[:, None] + torch.arange(-1.0, 3.0)[:, None]  # G x 4 x 2
         x, y = (part.reshape(len(boxes), 16) for part in _pairs(cell[..., 0], cell[..., 1]))
         points = torch.stack([x, y], 2) * stride + stride // 2  # G x 16 x 2
         ltrb = torch.cat([points - boxes[:, None, :2], boxes[:, None, 2:] - points], 2)
@@ -76,7 +76,8 @@ def assign(height: int, width: int, layout: Layout, targets: list[Targets]) -> P
     box, location, ltrb = (torch.cat(part) for part in zip(*parts, strict=True))
     order = torch.from_numpy(np.lexsort((box, area[box], location, owner[box])))
     place = torch.stack([owner[box], location])[:, order]
-    order = order[F.pad((place.diff() != 0).any(0), (1, 0), value=True)[: len(order)]]  # the best of each place
+    first = F.pad((place.diff() != 0).any(0), (1, 0), value=True)[: len(order)]  # the best box of a place
+    order = order[first]
     box = box[order]
     return Positives(owner[box], location[order], box, labels[box], ltrb[order])
 
@@ -127,8 +128,8 @@ def mean_over_processes(value: Tensor) -> Tensor:
 def giou_loss(first: Tensor, second: Tensor) -> Tensor:
     """1 - GIoU of boxes around one point, given as distances l, t, r, b >= 0; M x 4 -> M.
 
-    Such boxes always meet. torchvision's loss, which allows for others, looks for those that do, and so waits for
-    the device.
+    Such boxes always meet. torchvision's loss, which allows for others, looks for those that do, and so waits
+    for the device.
     """
 
     def area(ltrb: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Parts(Method):
             self._steps += 1
 
     def steps(self) -> int:
-        """`iteration` as a number: the device is asked for it once, and when other weights have been loaded."""
+        """`iteration` as a number: the device is asked once, and again when other weights were loaded."""
         if self._steps is None:
             self._steps = int(self.iteration)
         return self._steps

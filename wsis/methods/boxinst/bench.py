@@ -27,7 +27,7 @@ FORMULATIONS = {"plain": plain_pairwise_loss, "packed": pairwise_loss}
 
 
 def scene(device: str, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, ColourEdges]:
-    """Logits, COCO-like boxes and image of each instance (both on the CPU), edges of two smooth random images."""
+    """Logits, COCO-like boxes and image of each instance (on the CPU), edges of two smooth random images."""
     g = torch.Generator().manual_seed(seed)
     logits = torch.randn(INSTANCES, HEIGHT, WIDTH, generator=g) * 3
     quantiles = (torch.arange(INSTANCES) + 0.5) / INSTANCES

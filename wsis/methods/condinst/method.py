@@ -151,8 +151,9 @@ class CondInst(Parts):
     def mask_logits(self, features: Tensor, image: Tensor, location: Tensor, scene: Scene) -> Tensor:
         """N x H/s x W/s float32 logits of instances given by image and location.
 
-        image: N int64 ascending, on the CPU; location: N int64 on any device. Without instances the result is empty but still depends on the features: every parameter must get a
-        gradient on every device, or several of them would wait for each other.
+        image: N int64 ascending, on the CPU; location: N int64 on any device. Without instances the result is
+        empty but still depends on the features: every parameter must get a gradient on every device, or
+        several of them would wait for each other.
         """
         device = features.device
         location = sent(location, device)

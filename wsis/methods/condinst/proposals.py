@@ -22,7 +22,7 @@ def keep_proposals(
     one     one of every object's positives, drawn evenly (small scales: objects weigh the same, cheaper)
 
     Args:
-        scores: M float on the CPU, max over classes of sigmoid(cls) * sigmoid(centerness); only topk reads them
+        scores: M float on the CPU, max over classes of sigmoid(cls) * sigmoid(centerness); topk reads them
         images: B, of this device
         generator: CPU generator of this step
     """
