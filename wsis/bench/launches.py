@@ -142,7 +142,7 @@ def launches(recipe: Recipe, folder: Path, scale: str) -> Launches:
     root = open_root(recipe, place)
     salient = salient_place(recipe, folder, scale, None)
     method = built(recipe, root).train()
-    start = recipe.schedule.end - WARM - 2
+    start = max(recipe.schedule.end - WARM - 2, 0)
     method.iteration.fill_(start)
     stream = method.stream(root, None if salient is None else open_salient(salient), Shard(start))
     host = _Training(method, recipe)
