@@ -63,8 +63,8 @@ def method_and_batches(name: str, images: int) -> tuple[nn.Module, list[Any]]:
 
 def train(method: nn.Module, batches: list[Any], device: torch.device, counts: Counts | None = None) -> list:
     """Losses of each step; gradients, weights and buffers after the last one, whose counts are kept."""
-    schedule = method.recipe.schedule.model_copy(update={"precision": "16"})  # no fused optimiser
-    optimizer = build_optimizer(method, schedule)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)  # with one, the optimiser is not fused
+    optimizer = build_optimizer(method, method.recipe.schedule, scaler)
     found = []
     for t, batch in enumerate(batches):
         if counts is not None:

@@ -169,8 +169,8 @@ class _Training:
 
     def __init__(self, method: Method, recipe: Recipe) -> None:
         self.method, self.clip = method, recipe.schedule.clip
-        # The simulated device has no fused optimiser; 16 bits ask for one that is not.
-        self.optimizer = build_optimizer(method, recipe.schedule.model_copy(update={"precision": "16"}))
+        # The simulated device has no fused optimiser; a scaler asks for one that is not.
+        self.optimizer = build_optimizer(method, recipe.schedule, torch.amp.GradScaler("cpu", enabled=False))
 
     def step(self, batch, iteration: int, counts: Counts | None = None) -> int:
         """One step, as `wsis.engine.train` does it; returns the operations of losses and backward."""
