@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsis.bench.default import PARTS, _row, _small, kinds
+from wsis.bench.default import PARTS, _row, kinds, small
 from wsis.plan import make_plan
 
 
@@ -26,8 +26,8 @@ def test_every_method_has_a_row_that_trains_if_any_does(scale):
 
 def test_its_recipe_is_the_row_s_but_for_the_images_and_what_is_detected(plan):
     for run in kinds(plan).values():
-        whole, small = plan.runs[run].recipe.settled(), _small(plan.runs[run].recipe)
-        assert (small.method, small.model, small.loss, small.schedule) == (
+        whole, few = plan.runs[run].recipe.settled(), small(plan.runs[run].recipe)
+        assert (few.method, few.model, few.loss, few.schedule) == (
             whole.method,
             whole.model,
             whole.loss,

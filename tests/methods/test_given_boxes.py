@@ -98,9 +98,9 @@ def test_a_box_is_given_to_the_positive_that_predicts_it_best():
     for box, place in zip(boxes, exact, strict=True):
         point = points[place]
         ltrb[place] = torch.cat([point - box[:2], box[2:] - point]) / strides[place]
-    found = locations_of(boxes, {"boxes": ltrb}, points, levels, TINY)
+    found = locations_of(boxes, ltrb, (96, 96), TINY)
     assert found.tolist() == exact and found[0] == found[2]
-    small = locations_of(torch.tensor([[41.0, 42, 42, 43]]), {"boxes": ltrb}, points, levels, TINY)
+    small = locations_of(torch.tensor([[41.0, 42, 42, 43]]), ltrb, (96, 96), TINY)
     assert levels[small] == 0 and (points[small] - torch.tensor([41.5, 42.5])).abs().max() <= 4
 
 

@@ -109,7 +109,7 @@ def measured(scale: str) -> dict[str, Any]:
 def _row(plan: Plan, run: str, folder: Path, unit: float, drawn: list[float]) -> dict[str, Any]:
     """What the row of `run` takes; adds what a whole data root takes to `drawn` where one is drawn."""
     whole = plan.runs[run].recipe
-    recipe = _small(whole)
+    recipe = small(whole)
     shapes = whole.data.shapes
     seconds = dict.fromkeys(PARTS, 0.0)
     place = folder / plan.scale.name / "data" / shapes_root(recipe)
@@ -121,14 +121,14 @@ def _row(plan: Plan, run: str, folder: Path, unit: float, drawn: list[float]) ->
     with _timed(seconds, "fixed"):
         root = open_root(recipe, place)
         fabric = make_fabric(recipe.schedule, "cpu", [0])
-        method = _built(recipe, root)
+        method = built(recipe, root)
     iterations, first = plan.runs[run].iterations, 0.0
     if iterations:
         salient = salient_place(recipe, folder, plan.scale.name, None)
         steps = _trained(recipe, method, root, fabric, salient)
         if recipe.model.trained == "masks":
             first = sum(steps.values()) * iterations
-            method = _built(recipe, root)
+            method = built(recipe, root)
             steps = _trained(recipe, method, root, fabric, salient)
         for part, each in steps.items():
             seconds[part] = each * iterations
@@ -150,7 +150,7 @@ def _row(plan: Plan, run: str, folder: Path, unit: float, drawn: list[float]) ->
     }
 
 
-def _built(recipe: Recipe, root: Root) -> Method:
+def built(recipe: Recipe, root: Root) -> Method:
     """The recipe's method with its first weights."""
     seed_process("weights", recipe.seed)
     method = build_method(recipe, root.num_classes)
@@ -158,7 +158,7 @@ def _built(recipe: Recipe, root: Root) -> Method:
     return method
 
 
-def _small(recipe: Recipe) -> Recipe:
+def small(recipe: Recipe) -> Recipe:
     """The recipe on few images, which any network detects something in."""
     tree = recipe.settled().model_dump(mode="json")
     tree["data"]["shapes"] |= {"train_images": TRAIN, "val_images": EVAL}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pkgutil import resolve_name
+from typing import Annotated
 
 import click
 import typer
@@ -58,3 +59,16 @@ def bench_default(scale: ScaleOption = "tiny", as_json: JsonOption = False) -> N
     from wsis.bench.default import bench
 
     bench(scale, as_json)
+
+
+@bench_app.command("launches")
+def bench_launches(
+    scale: ScaleOption = "tiny",
+    images: Annotated[int, typer.Option(help="images of the step")] = 8,
+    causes: Annotated[bool, typer.Option(help="name the lines that wait")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Operations of a step of each method, and how often it waits for a card, which need not be there."""
+    from wsis.bench.launches import bench
+
+    bench(scale, images, causes, as_json)

@@ -235,7 +235,8 @@ def collate(views: list[View], scales: list[float], ids: list[int]) -> Batch:
             has_mask = torch.from_numpy(view.has_mask)
         boxes = torch.from_numpy(np.ascontiguousarray(view.boxes, dtype=np.float32))
         targets.append(Targets(boxes, torch.from_numpy(view.labels), masks, has_mask))
-    return Batch(images, valid, torch.tensor(scales, dtype=torch.float32), targets, ids)
+    sizes = [view.image.shape[:2] for view in views]
+    return Batch(images, valid, torch.tensor(scales, dtype=torch.float32), targets, ids, sizes)
 
 
 def image_tensor(image: np.ndarray) -> torch.Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+HOST = {"host": True}  # of a dataclass's field: what stays on the CPU wherever the images go
 PADDING = (124, 116, 104)  # ImageNet's mean colour: zero after normalisation, as the papers' code pads
 
 
@@ -22,16 +23,19 @@ PADDING = (124, 116, 104)  # ImageNet's mean colour: zero after normalisation, a
 class Targets:
     """The annotation of one training image, in the network input's frame.
 
+    Only masks go to the images' device. The rest stays on the CPU: how much there is to do depends on it, and
+    asking a graphics card for that would wait for all that it has been given before.
+
     boxes:    N x 4 float32, xyxy pixels
     labels:   N int64, contiguous class index from 0
     masks:    N x H x W bool, or None where the recipe's supervision hides every mask
     has_mask: N bool; where False the instance's row in `masks` is all False and must not be used
     """
 
-    boxes: Tensor
-    labels: Tensor
+    boxes: Tensor = field(metadata=HOST)
+    labels: Tensor = field(metadata=HOST)
     masks: Tensor | None = None
-    has_mask: Tensor | None = None
+    has_mask: Tensor | None = field(default=None, metadata=HOST)
 
 
 @dataclass
@@ -47,15 +51,29 @@ class Memo:
         return self.memo[key]
 
 
+def sent(value: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the device; the host does not wait for the copy, which a card takes from pinned memory."""
+    if device.type == "cuda" and value.device.type == "cpu":
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)
+
+
+def fetched(*values: Tensor) -> list[Tensor]:
+    """Tensors of one device on the CPU, for one wait: the last copy is over when those before it are."""
+    *first, last = values
+    return [*(value.to("cpu", non_blocking=True) for value in first), last.cpu()]
+
+
 def moved(value: Any, device: torch.device) -> Any:
     """A copy whose tensors, also those in lists and dataclasses, are on the device; memos stay behind."""
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        return sent(value, device)
     if isinstance(value, list):
         return [moved(item, device) for item in value]
     if is_dataclass(value):
-        parts = {part.name: moved(getattr(value, part.name), device) for part in fields(value) if part.init}
-        return type(value)(**parts)
+        parts = {part.name: getattr(value, part.name) for part in fields(value) if part.init}
+        moving = {part.name for part in fields(value) if not part.metadata.get("host")}
+        return type(value)(**{n: moved(part, device) if n in moving else part for n, part in parts.items()})
     return value
 
 
@@ -82,17 +100,18 @@ class Batch(StepImages):
     scales:   B float, network input pixels per original pixel (for distances given in original pixels)
     targets:  one an image
     ids:      image ids, for messages
+    sizes:    (height, width) of each image without its padding; found in `valid` where they are not given
     """
 
     valid: Tensor
     scales: Tensor
     targets: list[Targets]
     ids: list[int] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
 
-    def sizes(self) -> list[tuple[int, int]]:
-        """(h, w) of each image without its padding."""
-        heights, widths = self.valid.any(2).sum(1), self.valid.any(1).sum(1)
-        return list(zip(heights.tolist(), widths.tolist(), strict=True))
+    def __post_init__(self) -> None:
+        if not self.sizes:
+            self.sizes = [(int(v.any(1).sum()), int(v.any(0).sum())) for v in self.valid]
 
 
 @dataclass
@@ -115,12 +134,12 @@ class PatchBatch(StepImages):
 
     images:  B x 3 x S x S float32, normalised
     labels:  B x S x S float32 in [0, 1]: the box as a rectangle of ones, or a salient image's (soft) mask
-    salient: B bool, True where the label is a mask
+    salient: B bool on the CPU, True where the label is a mask
     ids:     annotation id of a box, position of a salient image in its list
     """
 
     labels: Tensor
-    salient: Tensor
+    salient: Tensor = field(metadata=HOST)
     ids: list[int] = field(default_factory=list)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from wsis.data.loading import Shard
-from wsis.data.structures import Batch
+from wsis.data.structures import Batch, sent
 from wsis.declare.rate import learning_rate
 from wsis.declare.recipe import Recipe
 from wsis.engine.checkpoint import save_model
@@ -190,8 +190,8 @@ class _Training:
             done = update(self.state.optimizer, norm, self.state.scaler)
             self.state.optimizer.zero_grad(set_to_none=True)
         self.method.on_step_end(iteration)
-        flags = local.new_tensor([float(self.stop.signal > 0), float(self._due(iteration + 1))])
-        shared = torch.cat([local.mean(0), norm.reshape(1).to(local), flags])
+        flags = torch.tensor([self.stop.signal > 0, self._due(iteration + 1)], dtype=local.dtype)
+        shared = torch.cat([local.mean(0), norm.reshape(1).to(local), sent(flags, local.device)])
         if self.world > 1:
             shared = self.fabric.all_reduce(shared, reduce_op="mean")
         ready = None

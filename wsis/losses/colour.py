@@ -6,6 +6,7 @@ Shapes: B images, H x W mask grid, S the grid's stride in pixels, K undirected n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +19,16 @@ from wsis.declare.recipe import PairwiseSpec
 def rgb_to_lab(rgb: Tensor) -> Tensor:
     """CIE Lab of sRGB. rgb: B x 3 x H x W float in [0, 1]; returns the same shape, L in [0, 100]."""
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055).clamp(min=0) ** 2.4, rgb / 12.92)
-    matrix = rgb.new_tensor(RGB_TO_XYZ) / rgb.new_tensor(WHITE)[:, None]
-    xyz = torch.einsum("ij,bjhw->bihw", matrix, linear)
+    xyz = torch.einsum("ij,bjhw->bihw", _matrix(rgb.dtype, rgb.device), linear)
     f = torch.where(xyz > 0.008856, xyz.clamp(min=1e-9) ** (1 / 3), 7.787 * xyz + 16 / 116)
     x, y, z = f.unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+@cache
+def _matrix(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Linear RGB to XYZ over that of white, on a device; copied there once."""
+    return (torch.tensor(RGB_TO_XYZ, dtype=dtype) / torch.tensor(WHITE, dtype=dtype)[:, None]).to(device)
 
 
 def lab_on_grid(images: Tensor, stride: int, colour: str) -> Tensor:

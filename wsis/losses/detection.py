@@ -1,80 +1,90 @@
 """FCOS target assignment and losses (Tian et al. 2019; settings as in BoxInst's detector).
 
-Shapes: B images, P locations over all levels, C classes, G ground-truth boxes of an image, M positives.
+Shapes: B images, P locations over all levels, C classes, G ground-truth boxes of the batch, M positives.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import sigmoid_focal_loss
 
-from wsis.data.structures import Targets
+from wsis.data.structures import Targets, sent
 from wsis.nn.layout import Layout
 
 RADIUS = 1.5  # centre sampling, strides
+EPS = 1e-7  # of the GIoU's denominators
 
 
 @dataclass
 class Positives:
-    """Locations that must detect an object, over the batch.
+    """Locations that must detect an object, over the batch; on the CPU, as the boxes that decide them.
 
-    image, location, target: M int64: image in the batch, index of the location, ground truth in its image
+    image, location: M int64: image in the batch, index of the location
+    object: M int64 in [0, G), the ground truth in the batch
     labels: M int64;  ltrb: M x 4 float, distances to the box in strides
     """
 
     image: Tensor
     location: Tensor
-    target: Tensor
+    object: Tensor
     labels: Tensor
     ltrb: Tensor
 
     def where(self, index: Tensor) -> Positives:
         """Those at `index` (int64) or where `index` is True (bool)."""
-        return Positives(
-            self.image[index], self.location[index], self.target[index], self.labels[index], self.ltrb[index]
-        )
+        return Positives(*(getattr(self, part.name)[index] for part in fields(self)))
 
 
 @torch.no_grad()
-def assign(points: Tensor, levels: Tensor, layout: Layout, targets: list[Targets]) -> Positives:
+def assign(height: int, width: int, layout: Layout, targets: list[Targets]) -> Positives:
     """The positives: inside the box, within 1.5 strides of its centre, box size in the level's range.
 
-    Of several boxes the smallest wins. points: P x 2 (x, y) pixels; levels: P int64.
+    Of several boxes the smallest wins, of equal ones the first. Only the 4 x 4 locations of each level around
+    a box's centre can be near enough: few are looked at, on the CPU, and no device is asked for their number.
+    height, width: of the network's input, whose locations are numbered as in `wsis.methods.condinst.fcos`.
     """
-    strides = points.new_tensor(layout.strides)[levels]  # P
-    upper = points.new_tensor(layout.ranges)
-    lower = torch.cat([upper.new_tensor([-1.0]), upper[:-1]])
-    parts = []
-    for image, target in enumerate(targets):
-        boxes = target.boxes
-        if len(boxes) == 0:
-            continue
-        low, high = points[:, None] - boxes[None, :, :2], boxes[None, :, 2:] - points[:, None]
-        ltrb = torch.cat([low, high], 2)  # P x G x 4
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        radius = (strides * RADIUS)[:, None, None]
-        window_low = torch.maximum(centres - radius, boxes[:, :2])
-        window_high = torch.minimum(centres + radius, boxes[:, 2:])
-        near = ((points[:, None] > window_low) & (points[:, None] < window_high)).all(2)
+    boxes = torch.cat([target.boxes for target in targets])  # G x 4
+    labels = torch.cat([target.labels for target in targets])
+    owner = torch.repeat_interleave(torch.tensor([len(target.boxes) for target in targets]))  # G, its image
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    parts, start, lower = [], 0, -1.0
+    for (rows, columns), stride, upper in zip(
+        layout.grids(height, width), layout.strides, layout.ranges, strict=True
+    ):
+        middle = ((centres - stride // 2) / stride).floor()
+        cell = middle[:, None] + torch.arange(-1.0, 3.0)[:, None]  # G x 4 x 2
+        x, y = (part.reshape(len(boxes), 16) for part in _pairs(cell[..., 0], cell[..., 1]))
+        points = torch.stack([x, y], 2) * stride + stride // 2  # G x 16 x 2
+        ltrb = torch.cat([points - boxes[:, None, :2], boxes[:, None, 2:] - points], 2)
+        window_low = torch.maximum(centres - stride * RADIUS, boxes[:, :2])[:, None]
+        window_high = torch.minimum(centres + stride * RADIUS, boxes[:, 2:])[:, None]
+        near = ((points > window_low) & (points < window_high)).all(2)
         reach = ltrb.amax(2)
-        sized = (reach >= lower[levels][:, None]) & (reach <= upper[levels][:, None])
-        area = (boxes[:, 2:] - boxes[:, :2]).prod(1).expand(len(points), -1)
-        smallest, chosen = torch.where(near & sized, area, torch.inf).min(1)
-        location = smallest.isfinite().nonzero().squeeze(1)
-        chosen = chosen[location]
-        parts.append((
-            torch.full_like(location, image), location, chosen, target.labels[chosen],
-            ltrb[location, chosen] / strides[location, None],
-        ))  # fmt: skip
-    if not parts:
-        none = levels.new_zeros(0)
-        return Positives(none, none, none, none, points.new_zeros(0, 4))
-    return Positives(*map(torch.cat, zip(*parts, strict=True)))
+        sized = (reach >= lower) & (reach <= upper)
+        there = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+        box, place = (near & sized & there).nonzero().unbind(1)
+        location = start + (y * columns + x)[box, place].long()
+        parts.append((box, location, ltrb[box, place] / stride))
+        start, lower = start + rows * columns, upper
+    box, location, ltrb = (torch.cat(part) for part in zip(*parts, strict=True))
+    order = torch.from_numpy(np.lexsort((box, area[box], location, owner[box])))
+    place = torch.stack([owner[box], location])[:, order]
+    first = F.pad((place.diff() != 0).any(0), (1, 0), value=True)[: len(order)]  # the best box of a place
+    order = order[first]
+    box = box[order]
+    return Positives(owner[box], location[order], box, labels[box], ltrb[order])
+
+
+def _pairs(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Every combination of G x n columns and G x n rows: two G x n x n."""
+    return torch.broadcast_tensors(x[:, None, :], y[:, :, None])
 
 
 def centerness_targets(ltrb: Tensor) -> Tensor:
@@ -90,17 +100,18 @@ def detection_losses(outputs: dict[str, Tensor], positives: Positives) -> dict[s
     Normalised by the number of positives and by their centerness, averaged over processes.
     outputs: of `wsis.methods.condinst.fcos.FCOSHead`.
     """
-    where = (positives.image, positives.location)
+    device = outputs["logits"].device
+    *where, labels = sent(torch.stack([positives.image, positives.location, positives.labels]), device)
+    ltrb = sent(positives.ltrb, device)
     onehot = torch.zeros_like(outputs["logits"])
-    onehot[(*where, positives.labels)] = 1
-    count = mean_over_processes(outputs["logits"].new_tensor(float(len(positives.image)))).clamp(min=1)
+    onehot[(*where, labels)] = 1
+    count = mean_over_processes(outputs["logits"].new_full((), len(labels))).clamp(min=1)
     loss_cls = sigmoid_focal_loss(outputs["logits"], onehot, 0.25, 2, reduction="sum") / count
 
-    centerness = centerness_targets(positives.ltrb)
+    centerness = centerness_targets(ltrb)
     weight = mean_over_processes(centerness.sum()).clamp(min=1e-6)
-    giou = generalized_box_iou_loss(_around_origin(outputs["boxes"][where]), _around_origin(positives.ltrb))
-    loss_box = (centerness * giou).sum() / weight
-    predicted = outputs["centerness"][where]
+    loss_box = (centerness * giou_loss(outputs["boxes"][tuple(where)], ltrb)).sum() / weight
+    predicted = outputs["centerness"][tuple(where)]
     loss_ctr = F.binary_cross_entropy_with_logits(predicted, centerness, reduction="sum") / count
     return {"loss_cls": loss_cls, "loss_box": loss_box, "loss_ctr": loss_ctr}
 
@@ -114,6 +125,16 @@ def mean_over_processes(value: Tensor) -> Tensor:
     return value
 
 
-def _around_origin(ltrb: Tensor) -> Tensor:
-    """l, t, r, b distances as an xyxy box around the location."""
-    return torch.cat([-ltrb[:, :2], ltrb[:, 2:]], 1)
+def giou_loss(first: Tensor, second: Tensor) -> Tensor:
+    """1 - GIoU of boxes around one point, given as distances l, t, r, b >= 0; M x 4 -> M.
+
+    Such boxes always meet. torchvision's loss, which allows for others, looks for those that do, and so waits
+    for the device.
+    """
+
+    def area(ltrb: Tensor) -> Tensor:
+        return (ltrb[:, 2] + ltrb[:, 0]) * (ltrb[:, 3] + ltrb[:, 1])
+
+    shared, around = area(torch.minimum(first, second)), area(torch.maximum(first, second))
+    union = area(first) + area(second) - shared
+    return 1 - (shared / (union + EPS) - (around - union) / (around + EPS))

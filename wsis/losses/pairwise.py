@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from wsis.data.structures import sent
 from wsis.declare.recipe import PairwiseSpec
 from wsis.losses.colour import ColourEdges, shifted
 
@@ -34,8 +35,9 @@ def pairwise_loss(
 
     Args:
         logits: N x H x W float
-        rectangles: N x 4 int64, boxes in cells (`wsis.losses.projection.grid_rectangles`)
-        image_index: N int64, the image of each instance
+        rectangles: N x 4 int64, boxes in cells (`wsis.losses.projection.grid_rectangles`), on the CPU: they
+            decide how many cells there are
+        image_index: N int64 on the CPU, the image of each instance
         edges: similarity of the batch (`wsis.losses.colour.colour_edges`)
         spec: two of its keys count here, and None is the paper's choice.
             edges: E_in is every edge with an end in the box ("any", the paper), or every directed edge whose
@@ -57,20 +59,24 @@ def pairwise_loss(
 
 
 class _Packed:
-    """The cells in or next to each box, in one list over all instances (int32; P of them)."""
+    """The cells in or next to each box, in one list over all instances (int32; P of them), on the device."""
 
-    def __init__(self, rectangles: Tensor, reach: int, height: int, width: int) -> None:
-        limit = rectangles.new_tensor([width, height])
+    def __init__(
+        self, rectangles: Tensor, images: Tensor, reach: int, size: tuple[int, int], device: torch.device
+    ) -> None:
+        height, width = size
+        limit = torch.tensor([width, height])
         low = (rectangles[:, :2] - reach).clamp(min=0)
         size = (rectangles[:, 2:] + reach).minimum(limit) - low
         counts = size.prod(1)
         starts = counts.cumsum(0) - counts
-        frames = torch.cat([size, rectangles[:, :2] - low, rectangles[:, 2:] - low, low, starts[:, None]], 1)
-        numbers = torch.arange(len(counts), device=counts.device)
-        self.instance = torch.repeat_interleave(numbers, counts)
-        self.place = torch.arange(len(self.instance), device=counts.device, dtype=torch.int32)
-        frames = frames.int()[self.instance]
-        self.columns, self.rows, *self.box, low_x, low_y, start = frames.unbind(1)
+        inner = (rectangles[:, :2] - low, rectangles[:, 2:] - low)
+        frames = torch.cat([size, *inner, low, torch.stack([starts, images], 1)], 1).int()
+        total = int(counts.sum())
+        self.instance = torch.repeat_interleave(sent(counts, device), output_size=total)
+        self.place = torch.arange(total, device=device, dtype=torch.int32)
+        frames = sent(frames, device)[self.instance]
+        self.columns, self.rows, *self.box, low_x, low_y, start, self.image = frames.unbind(1)
         local = self.place - start
         self.y = local // self.columns  # within the packed rectangle
         self.x = local - self.y * self.columns
@@ -122,10 +128,10 @@ class _PairwiseSum(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         count, height, width = logits.shape
         reach = max(max(abs(dy), abs(dx)) for dy, dx in edges.offsets)
-        cells = _Packed(rectangles, reach, height, width)
+        cells = _Packed(rectangles, image_index, reach, (height, width), logits.device)
         z = logits.reshape(-1)[cells.flat].float()
         truth = None if masks is None else masks.reshape(-1)[cells.flat]
-        codes = _edge_codes(edges)[image_index[cells.instance] * (height * width) + cells.plane]
+        codes = _edge_codes(edges)[cells.image.long() * (height * width) + cells.plane]
 
         degree = torch.zeros_like(z)  # weighted number of supervised edges at a cell
         gradient = torch.zeros_like(z)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsis.data.structures import sent
 from wsis.declare.recipe import PairwiseSpec
 from wsis.losses.colour import ColourEdges, shifted
 
@@ -24,6 +25,7 @@ def plain_pairwise_loss(
 ) -> Tensor:
     """The same number as `wsis.losses.pairwise.pairwise_loss` without weights."""
     height, width = logits.shape[1:]
+    rectangles, image_index = sent(rectangles, logits.device), sent(image_index, logits.device)
     offsets, maps = [], []  # of all 2K directed edges
     for (dy, dx), similar in zip(edges.offsets, edges.similar.unbind(1), strict=True):
         offsets += [(dy, dx), (-dy, -dx)]

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsis.data.structures import sent
 from wsis.losses.dice import dice_loss
 
 
@@ -52,13 +53,13 @@ def projection_loss(logits: Tensor, rectangles: Tensor) -> Tensor:
 
     Args:
         logits: N x H x W float
-        rectangles: N x 4 int64 (`grid_rectangles`)
+        rectangles: N x 4 int64 (`grid_rectangles`), on any device
 
     Returns:
         N float.
     """
     _, height, width = logits.shape
-    on_x, on_y = shadows(rectangles, height, width)
+    on_x, on_y = shadows(sent(rectangles, logits.device), height, width)
     x = logits.amax(1).float().sigmoid()  # N x W
     y = logits.amax(2).float().sigmoid()  # N x H
     return dice_loss(x, on_x) + dice_loss(y, on_y)

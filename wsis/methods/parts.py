@@ -33,9 +33,18 @@ class Parts(Method):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
+        self._steps: int | None = None
 
     def on_step_end(self, iteration: int) -> None:
         self.iteration += 1
+        if self._steps is not None:
+            self._steps += 1
+
+    def steps(self) -> int:
+        """`iteration` as a number: the device is asked once, and again when other weights were loaded."""
+        if self._steps is None:
+            self._steps = int(self.iteration)
+        return self._steps
 
     def set_trained(self) -> None:
         """Leave gradients to what the recipe trains: everything, the base, or the masks' part."""
@@ -45,7 +54,7 @@ class Parts(Method):
             part = "masks" if name.startswith(self.mask_part) else "base"
             parameter.requires_grad_(parameter.requires_grad and trained in ("all", part))
         self._base_key: str | None = None
-        self.register_load_state_dict_post_hook(_forget_key)
+        self.register_load_state_dict_post_hook(_forget)
 
     def train(self, mode: bool = True) -> Parts:
         """Training mode, but for batch norm of a frozen base, which keeps to its statistics."""
@@ -78,14 +87,14 @@ class Parts(Method):
         return self._digest(lambda name: True)
 
     def _digest(self, chosen: Callable[[str], bool]) -> str:
-        digest = hashlib.sha256()
-        for name, value in self.state_dict().items():
-            if chosen(name):
-                digest.update(name.encode())
-                digest.update(value.cpu().contiguous().numpy().tobytes())
+        state = {name: value for name, value in self.state_dict().items() if chosen(name)}
+        digest = hashlib.sha256(repr(list(state)).encode())
+        if state:
+            content = [value.contiguous().reshape(-1).view(torch.uint8) for value in state.values()]
+            digest.update(torch.cat(content).cpu().numpy().tobytes())  # one copy from the device
         return digest.hexdigest()
 
 
-def _forget_key(module: Parts, _: object) -> None:
+def _forget(module: Parts, _: object) -> None:
     """Other weights have been loaded."""
-    module._base_key = None
+    module._base_key = module._steps = None

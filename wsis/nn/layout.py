@@ -27,6 +27,10 @@ class Layout:
     mask_width: int
     mask_convs: int
 
+    def grids(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Rows and columns of each level for a network input of height x width pixels."""
+        return [(-(-height // stride), -(-width // stride)) for stride in self.strides]
+
     @property
     def out_stride(self) -> int:
         return self.mask_stride // 2

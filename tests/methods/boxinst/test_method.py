@@ -191,12 +191,12 @@ def test_target_masks_are_those_of_each_instances_own_object():
     scene.targets[1] = Targets(
         torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(0, 64, 64) > 0
     )
-    image, target = torch.tensor([2, 0, 2, 0]), torch.tensor([1, 0, 0, 1])
+    image, number = torch.tensor([2, 0, 2, 0]), torch.tensor([3, 0, 2, 1])  # the second image has none
     masks = MaskPredictions(
-        torch.zeros(4, 32, 32), image, target, torch.ones(4) / 4, torch.zeros(4, 4), image >= 0
+        torch.zeros(4, 32, 32), image, number, torch.ones(4) / 4, torch.zeros(4, 4), image >= 0
     )
     chosen = torch.tensor([True, True, False, True])
-    found = method.target_masks(scene, masks, chosen)
+    found = method.target_masks(scene, masks.where(chosen))
     pairs = [(2, 1), (0, 0), (0, 1)]
     for grid, (i, t) in zip(found, pairs, strict=True):
         mask = scene.targets[i].masks[t].reshape(32, 2, 32, 2).float().mean((1, 3))

@@ -33,7 +33,7 @@ def test_assignment_by_loops(layout):
     boxes = torch.cat([low, low + 3 + torch.rand(12, 2, generator=g) * 150], 1)
     target = Targets(boxes, torch.arange(12) % 3)
     points, levels = locations(256, 256, layout, torch.device("cpu"))
-    found = assign(points, levels, layout, [Targets(boxes[:0], torch.zeros(0, dtype=torch.long)), target])
+    found = assign(256, 256, layout, [Targets(boxes[:0], torch.zeros(0, dtype=torch.long)), target])
     expected = {}
     for p, ((x, y), level) in enumerate(zip(points.tolist(), levels.tolist(), strict=True)):
         stride = layout.strides[level]
@@ -46,7 +46,7 @@ def test_assignment_by_loops(layout):
             area = (x1 - x0) * (y1 - y0)
             if inside and low_end <= reach <= layout.ranges[level] and area < best:
                 best, expected[p] = area, k
-    assert dict(zip(found.location.tolist(), found.target.tolist(), strict=True)) == expected
+    assert dict(zip(found.location.tolist(), found.object.tolist(), strict=True)) == expected
     assert (found.image == 1).all()
     assert (found.ltrb > 0).all()
     assert len(expected) > 10
@@ -85,7 +85,7 @@ def assign_stub(places):
 
     image, location, labels = (torch.tensor(column) for column in zip(*places, strict=True))
     ltrb = torch.rand(len(places), 4, generator=torch.Generator().manual_seed(1)) + 0.3
-    return Positives(image, location, torch.zeros_like(image), labels, ltrb)
+    return Positives(image, location, torch.arange(len(image)), labels, ltrb)
 
 
 def test_dynamic_head_equals_grouped_convolutions_on_replicated_features():

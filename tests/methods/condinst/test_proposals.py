@@ -6,15 +6,15 @@ import torch
 from tests.methods.scenes import generator
 from wsis.declare.recipe import LossSpec
 from wsis.losses.detection import Positives
-from wsis.methods.condinst.proposals import average_weights, keep_proposals, object_index
+from wsis.methods.condinst.proposals import average_weights, keep_proposals
 
 
 def positives(seed=0, count=200, images=3, objects=7):
     g = torch.Generator().manual_seed(seed)
     image = torch.randint(0, images, (count,), generator=g).sort().values
-    target = torch.randint(0, objects, (count,), generator=g)
+    number = image * objects + torch.randint(0, objects, (count,), generator=g)
     rest = torch.zeros(count, dtype=torch.long)
-    return Positives(image, torch.arange(count), target, rest, torch.ones(count, 4)), torch.rand(
+    return Positives(image, torch.arange(count), number, rest, torch.ones(count, 4)), torch.rand(
         count, generator=g
     )
 
@@ -22,7 +22,7 @@ def positives(seed=0, count=200, images=3, objects=7):
 def test_one_keeps_exactly_one_of_every_object():
     found, scores = positives()
     kept = keep_proposals(found, scores, LossSpec(proposals="one"), 3, generator())
-    objects = object_index(found)
+    objects = found.object
     assert sorted(objects[kept].tolist()) == sorted(objects.unique().tolist())
 
 
@@ -31,7 +31,7 @@ def test_topk_shares_an_image_evenly_and_keeps_the_best():
     kept = set(
         keep_proposals(found, scores, LossSpec(proposals="topk", max_proposals=21), 3, generator()).tolist()
     )
-    pairs = list(zip(found.image.tolist(), found.target.tolist(), strict=True))
+    pairs = list(zip(found.image.tolist(), found.object.tolist(), strict=True))
     for pair in set(pairs):
         own = [i for i, p in enumerate(pairs) if p == pair]
         number = len({p for p in pairs if p[0] == pair[0]})

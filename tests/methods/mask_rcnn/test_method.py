@@ -177,7 +177,7 @@ def test_nothing_found_and_boxes_as_masks():
 @pytest.mark.parametrize(
     "keys, message",
     [
-        ({"model__backbone": "swin-b"}, "Mask R-CNN has resnet50, resnet101, tiny"),
+        ({"model__backbone": "swin-b"}, "Mask R-CNN has resnet50, resnet101, efficientnet_lite0, tiny"),
         ({"model__neck": "bifpn"}, "model.neck"),
         ({"data__supervision": "boxes"}, "bbtp"),
     ],

@@ -148,10 +148,9 @@ def test_pseudo_loss_is_eq_8_written_out():
     method.mask_losses = lambda b, masks, features=None: captured.update(masks=masks) or inner(b, masks)
     method.losses(scene, generator())
     masks = captured["masks"]
-    starts = [0, 3]
     losses = []
-    for z, image, target in zip(masks.logits.detach(), masks.image, masks.target, strict=True):
-        k = starts[image] + int(target)
+    for z, number in zip(masks.logits.detach(), masks.object, strict=True):
+        k = int(number)
         x0, y0, x1, y1 = view.rectangles[k].tolist()
         inside = torch.zeros_like(z, dtype=torch.bool)
         inside[y0:y1, x0:x1] = True

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsis.data.structures import sent
 from wsis.errors import WsisError
 from wsis.methods.baiseg.spec import BaisegSpec
 
@@ -100,7 +101,7 @@ def sample_cells(
     from_hard = torch.minimum(hard, torch.maximum(each // 2, each - easy))
     take = torch.stack([from_hard, each - from_hard], 2)  # B x 2 x 2
 
-    key = torch.randperm(images * cells, generator=generator).view(images, 1, 1, cells).to(on.device)
+    key = sent(torch.randperm(images * cells, generator=generator).view(images, 1, 1, cells), on.device)
     best = key.masked_fill(~groups, -1).topk(min(views, cells), 3).indices  # B x 2 x 2 x V
     used = torch.arange(best.shape[3], device=on.device) < take[..., None]
     slots = min(samples, 2 * images * best.shape[3])

@@ -9,6 +9,7 @@ FEATURES = ("dense", "fused")
 
 INFO = Info(
     name="baiseg",
+    busy={"baiseg.threshold": 0.5},  # which is else chosen after training
     network="wsis.methods.baiseg.method:BAISeg",
     section=BaisegSpec,
     heads=("baiseg",),

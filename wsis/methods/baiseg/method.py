@@ -21,7 +21,7 @@ from torch import Tensor
 from wsis.data.loading import Shard, image_tensor
 from wsis.data.roots import Picture, Root
 from wsis.data.salient import SalientRoot
-from wsis.data.structures import BoxMask, BoxSample, Instances, SemanticBatch, SemanticSample
+from wsis.data.structures import BoxMask, BoxSample, Instances, SemanticBatch, SemanticSample, fetched, sent
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.files import read_json
@@ -167,7 +167,7 @@ class BAISeg(Parts):
         """Features of one image at its original size."""
 
         def compute() -> Tensor:
-            pixels = network_input(sample.image.to(self.iteration.device))
+            pixels = network_input(sent(sample.image, self.iteration.device))
             return self.backbone(self._normalised(pixels[None]))
 
         return self.of_base(sample, compute, "features")
@@ -178,7 +178,8 @@ class BAISeg(Parts):
     def _semantic_map(self, features: Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         probabilities = _to_size(self.semantic(features), size).softmax(1)
         certainty, semantic = probabilities[0].max(0)
-        return semantic.to(torch.uint8).cpu().numpy(), certainty.cpu().numpy()
+        semantic, certainty = fetched(semantic.to(torch.uint8), certainty)
+        return semantic.numpy(), certainty.numpy()
 
     @property
     def extraction(self) -> BaisegSpec:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wsis.data.structures import sent
 from wsis.methods.boxcaseg.losses import mil_loss, smoothness
 from wsis.methods.mask_rcnn.method import MaskRCNN
 from wsis.methods.mask_rcnn.roi_heads import MaskRoIHeads
@@ -22,7 +23,7 @@ class TightnessRoIHeads(MaskRoIHeads):
     """Heads whose mask loss reads boxes only: every positive RoI takes part."""
 
     def supervised(self, target: dict[str, Tensor]) -> Tensor:
-        return torch.ones_like(target["labels"], dtype=torch.bool)
+        return torch.ones(len(target["labels"]), dtype=torch.bool)
 
     def mask_loss(
         self, logits: Tensor, rois: list[Tensor], owners: list[Tensor], targets: list[dict[str, Tensor]]
@@ -32,9 +33,10 @@ class TightnessRoIHeads(MaskRoIHeads):
         A row or column that crosses the box is a positive bag of its cells inside the box; one outside is a
         negative bag of all its cells (Hsu et al.; BoxCaseg, Sec. 3.1).
         """
-        boxes = torch.cat([t["boxes"][owner] for t, owner in zip(targets, owners, strict=True)])
+        device = logits.device
+        boxes = torch.cat([t["boxes"][sent(owner, device)] for t, owner in zip(targets, owners, strict=True)])
         cells = box_cells(boxes, torch.cat(rois), logits.shape[-1]).to(logits)
-        boxed = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+        boxed = torch.zeros(len(logits), dtype=torch.bool)
         return mil_loss(logits, cells, boxed, bags="box") + SMOOTH * smoothness(logits)
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pycocotools import mask as rle
 from torch import Tensor
 
-from wsis.data.structures import BoxMask, BoxSample
+from wsis.data.structures import BoxMask, BoxSample, sent
 from wsis.methods.boxcaseg.crops import PixelBox, crop_patch, normalise_patch, pixel_box
 from wsis.methods.boxcaseg.spec import BoxCasegSpec
 from wsis.methods.parts import Parts
@@ -38,8 +38,8 @@ def predict_boxes(method: Parts, samples: Sequence[BoxSample], spec: BoxCasegSpe
     def patches(part: Sequence[tuple[int, PixelBox]]) -> Tensor:
         images = {i: samples[i].image.permute(1, 2, 0).cpu().numpy() for i, _ in part}
         cut = [crop_patch(images[i], box, spec.side) for i, box in part]
-        pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).to(device)
-        return normalise_patch(pixels, False, spec.normalise)
+        pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2)
+        return normalise_patch(sent(pixels, device), False, spec.normalise)
 
     for first in range(0, len(places), chunk):
         part = places[first : first + chunk]

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from wsis.data import transforms
+from wsis.data.structures import sent
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Of box patches in the released code: means in the order blue, green, red, subtracted from red, green, blue.
@@ -82,8 +84,11 @@ def normalise_patch(patch: Tensor, salient: bool, rule: str = "two") -> Tensor:
     value and get ImageNet's mean and deviation, as released. "imagenet": the latter for all, over 255.
     """
     pixels = patch.float()
+
+    def channels(values: tuple[float, ...]) -> Tensor:
+        return sent(torch.tensor(values), pixels.device)[:, None, None]
+
     if rule == "two" and not salient:
-        return pixels / 255 - pixels.new_tensor(BOX_MEAN)[:, None, None]
+        return pixels / 255 - channels(BOX_MEAN)
     top = pixels.amax((-3, -2, -1), keepdim=True).clamp(min=1) if rule == "two" else 255
-    mean, std = (pixels.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (pixels / top - mean) / std
+    return (pixels / top - channels(IMAGENET_MEAN)) / channels(IMAGENET_STD)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsis.data.structures import sent
+
 ON = 0.5  # a pixel belongs to the object above this label
 DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))  # half of the eight neighbours
 
@@ -31,7 +33,7 @@ def mil_loss(
 
     Args:
         logits: B x H x W float
-        salient: B bool, whose label is a mask
+        salient: B bool on the CPU, whose label is a mask
         bags: of a positive line: "patch", all its pixels; "box", those inside the box's other side
         salient_bags: "mask", labels are the mask's largest on a line; "box", the box around the mask is used
         reduction: "mean" over all bags; "sum" over a patch's bags (Eq. 1), then the mean over patches
@@ -45,6 +47,7 @@ def mil_loss(
     on_x, on_y = labels.amax(1), labels.amax(2)  # B x W, B x H
     span_x, span_y = _span(on_x), _span(on_y)
     if salient_bags == "box":
+        salient = sent(salient, logits.device)
         on_x = torch.where(salient[:, None], span_x.to(on_x.dtype), on_x)
         on_y = torch.where(salient[:, None], span_y.to(on_y.dtype), on_y)
     x, y = logits.amax(1), logits.amax(2)

@@ -17,7 +17,7 @@ from torch import Tensor
 from wsis.data.loading import Shard
 from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot
-from wsis.data.structures import BoxMask, BoxSample, PatchBatch
+from wsis.data.structures import BoxMask, BoxSample, PatchBatch, sent
 from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.errors import WsisError
 from wsis.methods.boxcaseg.box_masks import predict_boxes
@@ -105,8 +105,9 @@ class BoxCaseg(BoxFiller, Parts):
         heads = [head for head in (self.salient, self.transferred) if head is not None]
         if not heads or not batch.salient.any():
             return _nothing(features) + 0.0 * sum(p.sum() for head in heads for p in head.parameters())
-        labels = batch.labels[batch.salient]
-        maps = [_to_size(x, labels) for x in self._pixel_logits(features[batch.salient])]
+        rows = sent(batch.salient.nonzero().squeeze(1), features.device)
+        labels = batch.labels[rows]
+        maps = [_to_size(x, labels) for x in self._pixel_logits(features[rows])]
         loss = pixel_loss(self._fused(maps), labels)
         return loss if self.share is None else loss * len(labels) / (self.share * len(batch.labels))
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wsis.data.structures import Batch
+from wsis.data.structures import Batch, sent
+from wsis.losses import pairwise
 from wsis.losses.colour import ColourEdges, colour_edges, lab_on_grid
-from wsis.losses.pairwise import pairwise_loss
 from wsis.losses.projection import grid_rectangles, projection_loss
 from wsis.methods.condinst.method import CondInst, MaskPredictions
 
@@ -56,9 +56,9 @@ class BoxInst(CondInst):
         """L_proj (Eq. 3) of the chosen instances (N bool), averaged over all N."""
         if not chosen.any():
             return masks.logits.sum() * 0.0
-        logits = masks.logits[chosen]
-        rectangles = grid_rectangles(masks.boxes[chosen], self.layout.out_stride, *logits.shape[1:])
-        return (projection_loss(logits, rectangles) * masks.weights[chosen]).sum()
+        part = masks.where(chosen)
+        losses = projection_loss(part.logits, self.rectangles(part))
+        return (losses * sent(part.weights, losses.device)).sum()
 
     def pairwise(
         self,
@@ -72,18 +72,20 @@ class BoxInst(CondInst):
         spec = self.recipe.loss.pairwise
         if not chosen.any():
             return masks.logits.sum() * 0.0
-        logits = masks.logits[chosen]
-        stride = self.layout.out_stride
-        edges = self.edges(batch, features)
-        return pairwise_loss(
-            logits,
-            grid_rectangles(masks.boxes[chosen], stride, *logits.shape[1:]),
-            masks.image[chosen],
-            edges,
+        part = masks.where(chosen)
+        return pairwise.pairwise_loss(
+            part.logits,
+            self.rectangles(part),
+            part.image,
+            self.edges(batch, features),
             spec,
-            masks.weights[chosen],
-            self.target_masks(batch, masks, chosen) if true_labels else None,
+            sent(part.weights, part.logits.device),
+            self.target_masks(batch, part) if true_labels else None,
         )
+
+    def rectangles(self, masks: MaskPredictions) -> Tensor:
+        """The instances' boxes in cells of the logits' grid: N x 4 int64 on the CPU."""
+        return grid_rectangles(masks.boxes, self.layout.out_stride, *masks.logits.shape[1:])
 
     def edges(self, batch: Batch, features: Tensor | None = None) -> ColourEdges:
         """The batch's edges of similar colour (Eq. 8); colours on the grid are computed once a batch."""

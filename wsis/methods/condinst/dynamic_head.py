@@ -32,7 +32,7 @@ def dynamic_masks(
 
     Args:
         features: B x C_m x H x W
-        image: N int64 ascending, the image of each instance
+        image: N int64 ascending, on the CPU, the image of each instance
         parameters: N x T, in the order w1, w2, w3, b1, b2, b3; T = `parameter_count(C_m, h)`
         points: N x 2 float (x, y), the instances' locations in input pixels
         radii: N float, unit of the relative coordinates in pixels

@@ -7,6 +7,7 @@ P' cells of all levels with a frame of one cell around each.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -74,14 +75,13 @@ class Controller(nn.Conv2d):
 def neighbourhoods(height: int, width: int, layout: Layout, device: torch.device) -> Tensor:
     """P x 9 int64: cells of P' under a 3x3 kernel at each location of an H x W input, row by row."""
     cells, start = [], 0
-    for stride in layout.strides:
-        rows, columns = -(-height // stride), -(-width // stride)
+    for rows, columns in layout.grids(height, width):
         y, x = torch.meshgrid(
             torch.arange(rows, device=device), torch.arange(columns, device=device), indexing="ij"
         )
         corner = start + y.reshape(-1, 1) * (columns + 2) + x.reshape(-1, 1)
-        offsets = [dy * (columns + 2) + dx for dy in range(3) for dx in range(3)]
-        cells.append(corner + torch.tensor(offsets, device=device))
+        three = torch.arange(3, device=device)
+        cells.append(corner + (three[:, None] * (columns + 2) + three).flatten())
         start += (rows + 2) * (columns + 2)
     return torch.cat(cells)
 
@@ -93,13 +93,20 @@ def locations(height: int, width: int, layout: Layout, device: torch.device) -> 
         P x 2 float (x, y) in input pixels: stride * i + stride // 2; P int64 level index.
     """
     points, levels = [], []
-    for level, stride in enumerate(layout.strides):
-        y = torch.arange(-(-height // stride), device=device) * stride + stride // 2
-        x = torch.arange(-(-width // stride), device=device) * stride + stride // 2
+    for level, (rows, columns) in enumerate(layout.grids(height, width)):
+        stride = layout.strides[level]
+        y = torch.arange(rows, device=device) * stride + stride // 2
+        x = torch.arange(columns, device=device) * stride + stride // 2
         grid = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2).flip(1)
         points.append(grid.float())
         levels.append(torch.full((len(grid),), level, device=device))
     return torch.cat(points), torch.cat(levels)
+
+
+@cache
+def of_levels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """A number of each level, L float32, on a device; copied there once."""
+    return torch.tensor(values, dtype=torch.float32).to(device)
 
 
 def _by_location(x: Tensor) -> Tensor:

@@ -12,40 +12,37 @@ from torchvision.ops import box_iou
 from wsis.data.structures import Targets
 from wsis.losses.detection import assign
 from wsis.losses.projection import grid_rectangles, shadows
+from wsis.methods.condinst.fcos import locations
 from wsis.methods.condinst.inference import decoded
 from wsis.nn.layout import Layout
 
 
-def locations_of(
-    boxes: Tensor, outputs: dict[str, Tensor], points: Tensor, levels: Tensor, layout: Layout
-) -> Tensor:
+def locations_of(boxes: Tensor, ltrb: Tensor, size: tuple[int, int], layout: Layout) -> Tensor:
     """The location of each box, n int64: of its positives, the one whose predicted box overlaps it most.
 
     Every box is assigned alone, so that none loses its locations to a smaller one. A box without a positive
-    (smaller than a cell) takes the location nearest to its centre, at the level of its size.
+    (smaller than a cell) takes the location nearest to its centre, at the level of its size. All on the CPU.
 
     Args:
         boxes: n x 4 float32 xyxy pixels of the network input
-        outputs: of the head, of one image without a batch dimension
+        ltrb: P x 4, distances predicted at each location, in strides
+        size: height and width of the network input
     """
-    label = torch.zeros(1, dtype=torch.int64, device=boxes.device)
-    positives = assign(points, levels, layout, [Targets(box[None], label) for box in boxes])
-    owner, location = positives.image, positives.location
-    predicted = decoded(outputs["boxes"][location], points[location], levels[location], layout)
-    overlaps = box_iou(predicted, boxes)[torch.arange(len(owner), device=owner.device), owner]
+    points, levels = locations(*size, layout, boxes.device)
+    label = torch.zeros(1, dtype=torch.int64)
+    positives = assign(*size, layout, [Targets(box[None], label) for box in boxes]) if len(boxes) else None
     chosen = []
     for number, box in enumerate(boxes):
-        own = (owner == number).nonzero().squeeze(1)
-        chosen.append(
-            location[own[overlaps[own].argmax()]] if len(own) else _nearest(box, points, levels, layout)
-        )
-    return torch.stack(chosen) if chosen else location
+        own = positives.location[positives.object == number]
+        overlaps = box_iou(decoded(ltrb[own], points[own], levels[own], layout), box[None])
+        chosen.append(own[overlaps.argmax()] if len(own) else _nearest(box, points, levels, layout))
+    return torch.stack(chosen) if chosen else levels[:0]
 
 
 def _nearest(box: Tensor, points: Tensor, levels: Tensor, layout: Layout) -> Tensor:
     """The location nearest to a box's centre at the first level that is not too fine for half its side."""
     reach = (box[2:] - box[:2]).amax() / 2
-    level = (reach > box.new_tensor(layout.ranges[:-1])).sum()
+    level = (reach > torch.tensor(layout.ranges[:-1])).sum()
     away = (points - (box[:2] + box[2:]) / 2).square().sum(1)
     return torch.where(levels == level, away, torch.inf).argmin()
 

@@ -1,11 +1,13 @@
 """From head outputs to Instances: CondInst's inference, shared by the methods built on it.
 
-Shapes: P locations, C classes, N detections, s stride of mask logits.
+Shapes: B images, P locations, C classes, N detections, s stride of mask logits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -14,8 +16,9 @@ from pycocotools import mask as rle
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from wsis.data.structures import Instances, Sample
+from wsis.data.structures import Instances, Sample, fetched
 from wsis.declare.recipe import PredictSpec
+from wsis.methods.condinst.fcos import of_levels
 from wsis.nn.layout import Layout
 
 CHUNK = 2**24  # mask pixels at full size held as float at a time
@@ -39,34 +42,41 @@ def decode(
     points: Tensor,
     levels: Tensor,
     layout: Layout,
-    size: tuple[int, int],
+    sizes: Sequence[tuple[int, int]],
     spec: PredictSpec,
-) -> Detections:
-    """Detections of one image; its outputs have no batch dimension.
+) -> list[Detections]:
+    """Detections of each of B images.
 
     The threshold and the ranking use sigmoid(cls) * sigmoid(centerness); the score is its square root.
-    size: height and width of the image proper, network input pixels.
+    outputs: of the FCOS head; sizes: height and width of each image proper, network input pixels.
     """
-    product = outputs["logits"].sigmoid() * outputs["centerness"].sigmoid()[:, None]
-    kept = []
-    for level in range(len(layout.strides)):
-        location = (levels == level).nonzero().squeeze(1)
-        here = product[location]
-        place, label = (here > spec.score).nonzero().unbind(1)
-        values, best = here[place, label].topk(min(spec.pre_nms, len(place)))
-        kept.append((values, label[best], location[place[best]]))
-    values, labels, location = (torch.cat(parts) for parts in zip(*kept, strict=True))
-    boxes = decoded(outputs["boxes"][location], points[location], levels[location], layout)
-    boxes[:, 0::2] = boxes[:, 0::2].clamp(0, size[1])
-    boxes[:, 1::2] = boxes[:, 1::2].clamp(0, size[0])
-    scores = values.sqrt()
-    keep = batched_nms(boxes, scores, labels, spec.nms)[: spec.detections]
-    return Detections(boxes[keep], scores[keep], labels[keep], location[keep])
+    product = outputs["logits"].sigmoid() * outputs["centerness"].sigmoid()[:, :, None]
+    image, location, label = (product > spec.score).nonzero().unbind(1)
+    values = product[image, location, label]
+    # How many there are in each level of each image: with that known, nothing below has to be asked for.
+    groups = torch.zeros(len(sizes) * len(layout.strides), dtype=torch.int64, device=points.device)
+    groups.index_add_(0, image * len(layout.strides) + levels[location], torch.ones_like(image))
+    counts = groups.tolist()
+    parts = zip(values.split(counts), location.split(counts), label.split(counts), strict=True)
+    found = []
+    for index, size in enumerate(sizes):
+        kept = []
+        for score, place, label in islice(parts, len(layout.strides)):
+            score, best = score.topk(min(spec.pre_nms, len(score)))
+            kept.append((score, label[best], place[best]))
+        values, labels, location = (torch.cat(part) for part in zip(*kept, strict=True))
+        boxes = decoded(outputs["boxes"][index, location], points[location], levels[location], layout)
+        boxes[:, 0::2] = boxes[:, 0::2].clamp(0, size[1])
+        boxes[:, 1::2] = boxes[:, 1::2].clamp(0, size[0])
+        scores = values.sqrt()
+        keep = batched_nms(boxes, scores, labels, spec.nms)[: spec.detections]
+        found.append(Detections(boxes[keep], scores[keep], labels[keep], location[keep]))
+    return found
 
 
 def decoded(ltrb: Tensor, points: Tensor, levels: Tensor, layout: Layout) -> Tensor:
     """Boxes predicted at n locations, n x 4 xyxy input pixels; ltrb: n x 4, their distances in strides."""
-    ltrb = ltrb * points.new_tensor(layout.strides)[levels][:, None]
+    ltrb = ltrb * of_levels(layout.strides, points.device)[levels][:, None]
     return torch.cat([points - ltrb[:, :2], points + ltrb[:, 2:]], 1)
 
 
@@ -79,8 +89,9 @@ def encode_masks(
     N full-size maps are held. With spec.masks "boxes" the mask is the box (BoxInst, Table 3).
     """
     height, width = sample.image.shape[1:]
-    scale = detections.boxes.new_tensor([sample.size[1] / width, sample.size[0] / height] * 2)
-    boxes = detections.boxes * scale
+    scale = torch.tensor([sample.size[1] / width, sample.size[0] / height] * 2)
+    boxes, labels, scores = fetched(detections.boxes, detections.labels, detections.scores)
+    boxes = boxes * scale
     if len(boxes) == 0:
         masks = []
     elif spec.masks == "boxes":
@@ -90,7 +101,7 @@ def encode_masks(
         chunk = max(1, CHUNK // max(sample.size[0] * sample.size[1], height * width))
         for part in logits.split(chunk):
             masks += _compress(_full_size(part, stride, (height, width), sample.size) > 0)
-    return Instances(boxes.cpu(), detections.labels.cpu(), detections.scores.cpu(), masks)
+    return Instances(boxes, labels, scores, masks)
 
 
 def _full_size(logits: Tensor, stride: int, inner: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -115,4 +126,4 @@ def _compress(masks: Tensor) -> list[dict]:
 
 def _boxes_as_masks(boxes: Tensor, size: tuple[int, int]) -> list[dict]:
     xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
-    return rle.frPyObjects(xywh.double().cpu().numpy(), *size)
+    return rle.frPyObjects(xywh.double().numpy(), *size)

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, Targets
+from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, Targets, fetched, sent
 from wsis.data.transforms import padded
 from wsis.declare.recipe import Recipe
 from wsis.losses.detection import Positives, assign, detection_losses
 from wsis.losses.dice import dice_loss
 from wsis.losses.projection import grid_masks
 from wsis.methods.condinst.dynamic_head import dynamic_masks, parameter_count
-from wsis.methods.condinst.fcos import FCOSHead, locations, neighbourhoods
+from wsis.methods.condinst.fcos import FCOSHead, locations, neighbourhoods, of_levels
 from wsis.methods.condinst.given import certainties, locations_of
 from wsis.methods.condinst.inference import Detections, decode, encode_masks
 from wsis.methods.condinst.mask_branch import MaskBranch
-from wsis.methods.condinst.proposals import average_weights, keep_proposals, object_index
+from wsis.methods.condinst.proposals import average_weights, keep_proposals
 from wsis.methods.fill import cut_to_boxes, resized
 from wsis.methods.parts import Parts
 from wsis.nn.frozen import Size
@@ -48,17 +48,26 @@ class Scene:
 class MaskPredictions:
     """Mask logits of the kept positives of a batch, with what is needed to supervise them.
 
-    logits: N x H/s x W/s; image, target: N int64, ground truth `target` of image `image`;
-    weights: N float that sum to 1, of an average over instances or locations (erratum B5);
+    logits: N x H/s x W/s; all else is on the CPU
+    image, object: N int64, the image and the ground truth, both in the batch
+    weights: N float that sum to 1, of an average over instances or locations (erratum B5)
     boxes: N x 4 xyxy input pixels; masked: N bool, whether a mask is given
     """
 
     logits: Tensor
     image: Tensor
-    target: Tensor
+    object: Tensor
     weights: Tensor
     boxes: Tensor
     masked: Tensor
+
+    def where(self, chosen: Tensor) -> MaskPredictions:
+        """Those that are chosen; N bool on the CPU."""
+        if chosen.all():
+            return self
+        index = chosen.nonzero().squeeze(1)
+        rest = (self.image, self.object, self.weights, self.boxes, self.masked)
+        return MaskPredictions(self.logits[sent(index, self.logits.device)], *(part[index] for part in rest))
 
 
 class CondInst(Parts):
@@ -96,18 +105,17 @@ class CondInst(Parts):
 
     def scene(self, batch: Batch) -> Scene:
         """`detect` of a batch; of a frozen detector it is computed once a batch for all runs on it."""
-        sizes = batch.sizes() if self.pyramid.frozen else None
-        return self.of_base(batch, lambda: self.detect(batch.images, sizes))
+        return self.of_base(batch, lambda: self.detect(batch.images, batch.sizes))
 
-    def positives(self, batch: Batch, scene: Scene) -> Positives:
+    def positives(self, batch: Batch) -> Positives:
         """The batch's positive locations; they depend on its boxes alone."""
-        find = lambda: assign(scene.points, scene.levels, self.layout, batch.targets)  # noqa: E731
+        find = lambda: assign(*batch.images.shape[-2:], self.layout, batch.targets)  # noqa: E731
         return batch.once(("positives", self.layout), find)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Named scalar losses of a training batch, of what the recipe trains."""
         scene = self.scene(batch)
-        positives = self.positives(batch, scene)
+        positives = self.positives(batch)
         losses = self.detection_losses(scene, positives)
         if self.recipe.model.trained == "base":
             return losses
@@ -131,33 +139,33 @@ class CondInst(Parts):
         generator: torch.Generator,
     ) -> MaskPredictions:
         """Keep some of the positives that have mask supervision and compute their mask logits."""
-        boxes = [t.boxes for t in batch.targets]
-        starts = torch.tensor([0, *(len(b) for b in boxes)], device=positives.image.device).cumsum(0)
+        spec, images = self.recipe.loss, len(batch.targets)
+        boxes = torch.cat([t.boxes for t in batch.targets])
         masked = torch.cat([_given(t) for t in batch.targets])
-        positives = positives.where(self.supervised(masked[starts[positives.image] + positives.target]))
-        where, outputs = (positives.image, positives.location), scene.outputs
-        scores = outputs["logits"][where].sigmoid().amax(1) * outputs["centerness"][where].sigmoid()
-        images = len(batch.targets)
-        positives = positives.where(keep_proposals(positives, scores, self.recipe.loss, images, generator))
-        image, location, target = positives.image, positives.location, positives.target
-        logits = self.mask_logits(features, image, location, scene)
-        objects, flat = object_index(positives), starts[image] + target
-        weights = average_weights(objects, self.recipe.loss.average)
-        return MaskPredictions(logits, image, target, weights, torch.cat(boxes)[flat], masked[flat])
+        positives = positives.where(self.supervised(masked[positives.object]))
+        scores = _scores(scene.outputs, positives) if spec.proposals == "topk" else None
+        positives = positives.where(keep_proposals(positives, scores, spec, images, generator))
+        image, objects = positives.image, positives.object
+        logits = self.mask_logits(features, image, positives.location, scene)
+        weights = average_weights(objects, spec.average)
+        return MaskPredictions(logits, image, objects, weights, boxes[objects], masked[objects])
 
     def supervised(self, masked: Tensor) -> Tensor:
         """Which instances get a mask loss, given which have a mask; N bool -> N bool."""
         return masked
 
     def mask_logits(self, features: Tensor, image: Tensor, location: Tensor, scene: Scene) -> Tensor:
-        """N x H/s x W/s float32 logits of instances given by image and location, N int64 each.
+        """N x H/s x W/s float32 logits of instances given by image and location.
 
-        Without instances the result is empty but still depends on the features: every parameter must get a
-        gradient on every device, or several of them would wait for each other.
+        image: N int64 ascending, on the CPU; location: N int64 on any device. Without instances the result is
+        empty but still depends on the features: every parameter must get a gradient on every device, or
+        several of them would wait for each other.
         """
-        parameters = self.head.controller(scene.outputs["tower"], image, scene.around[location])
+        device = features.device
+        location = sent(location, device)
+        parameters = self.head.controller(scene.outputs["tower"], sent(image, device), scene.around[location])
         points = scene.points[location]
-        radii = features.new_tensor(self.layout.radii, dtype=torch.float32)[scene.levels[location]]
+        radii = of_levels(self.layout.radii, device)[scene.levels[location]]
         hidden, stride = self.recipe.model.head_channels, self.layout.mask_stride
         height, width = features.shape[-2:]
         if len(image) == 0:
@@ -176,14 +184,13 @@ class CondInst(Parts):
         """
         if not chosen.any():
             return masks.logits.sum() * 0.0
-        target = self.target_masks(batch, masks, chosen)
-        return dice_loss(masks.logits[chosen].sigmoid(), target).sum() / len(chosen)
+        part = masks.where(chosen)
+        return dice_loss(part.logits.sigmoid(), self.target_masks(batch, part)).sum() / len(chosen)
 
-    def target_masks(self, batch: Batch, masks: MaskPredictions, chosen: Tensor) -> Tensor:
-        """Given masks of the chosen instances on the logits' grid: K x H/s x W/s bool."""
+    def target_masks(self, batch: Batch, masks: MaskPredictions) -> Tensor:
+        """Given masks of the instances on the logits' grid: N x H/s x W/s bool."""
         grids = [grid_masks(t.masks, self.layout.out_stride) for t in batch.targets]  # once an object
-        counts = torch.tensor([0, *(len(t.boxes) for t in batch.targets)], device=masks.image.device)
-        return torch.cat(grids)[counts.cumsum(0)[masks.image[chosen]] + masks.target[chosen]]
+        return torch.cat(grids)[sent(masks.object, masks.logits.device)]
 
     @torch.no_grad()
     def predict(self, samples: list[Sample]) -> list[Instances]:
@@ -192,7 +199,7 @@ class CondInst(Parts):
         features = self.mask_branch(scene.pyramid)
         results = []
         for index, (sample, kept) in enumerate(zip(samples, detections, strict=True)):
-            image = torch.full_like(kept.location, index)
+            image = torch.full((len(kept.location),), index)
             logits = self.mask_logits(features, image, kept.location, scene)
             results.append(encode_masks(kept, logits, self.layout.out_stride, sample, self.recipe.predict))
         return results
@@ -204,19 +211,20 @@ class CondInst(Parts):
 
     def _fill(self, given: BoxSample) -> list[BoxMask]:
         sample, boxes = resized(given, self.recipe.data)
-        scene = self.detect(self._padded([sample]), _sizes([sample]))
-        boxes = boxes.to(scene.points)
-        outputs = {name: values[0] for name, values in scene.outputs.items()}
-        location = locations_of(boxes, outputs, scene.points, scene.levels, self.layout)
-        scores, labels = outputs["logits"][location].sigmoid().max(1)
+        images, stride = self._padded([sample]), self.layout.out_stride
+        scene = self.detect(images, _sizes([sample]))
+        location = locations_of(boxes, scene.outputs["boxes"][0].cpu(), images.shape[-2:], self.layout)
         logits = self.mask_logits(
             self.mask_branch(scene.pyramid), torch.zeros_like(location), location, scene
         )
+        location, boxes = sent(location, logits.device), sent(boxes, logits.device)
+        scores, labels = scene.outputs["logits"][0][location].sigmoid().max(1)
         kept = Detections(boxes, scores, labels, location)
-        masks = encode_masks(kept, logits, self.layout.out_stride, sample, self.recipe.predict).masks
-        certain = certainties(logits, boxes, self.layout.out_stride).tolist()
+        masks = encode_masks(kept, logits, stride, sample, self.recipe.predict).masks
         masks = cut_to_boxes(masks, given.boxes, sample.size)
-        return [BoxMask(*each) for each in zip(masks, certain, labels.tolist(), strict=True)]
+        certain = certainties(logits, boxes, stride)
+        certain, labels = fetched(certain, labels)
+        return [BoxMask(*each) for each in zip(masks, certain.tolist(), labels.tolist(), strict=True)]
 
     def _detections(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
         """The scene of some images and each image's detections; computed once for all runs if frozen."""
@@ -225,24 +233,27 @@ class CondInst(Parts):
         return self.of_base(samples[0], lambda: self._detect_samples(samples), *key)
 
     def _detect_samples(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
-        scene = self.detect(self._padded(samples), _sizes(samples))
-        detections = []
-        for index, sample in enumerate(samples):
-            outputs = {name: values[index] for name, values in scene.outputs.items()}
-            size, spec = sample.image.shape[1:], self.recipe.predict
-            detections.append(decode(outputs, scene.points, scene.levels, self.layout, size, spec))
-        return scene, detections
+        sizes, spec = _sizes(samples), self.recipe.predict
+        scene = self.detect(self._padded(samples), sizes)
+        return scene, decode(scene.outputs, scene.points, scene.levels, self.layout, sizes, spec)
 
     def _padded(self, samples: list[Sample]) -> Tensor:
         """The samples' images padded to a common size, B x 3 x H x W uint8."""
         device = self.iteration.device
         height = padded(max(s.image.shape[1] for s in samples))
         width = padded(max(s.image.shape[2] for s in samples))
-        padding = torch.tensor(PADDING, dtype=torch.uint8, device=device)
+        padding = sent(torch.tensor(PADDING, dtype=torch.uint8), device)
         images = padding[:, None, None].repeat(len(samples), 1, height, width)
         for slot, sample in zip(images, samples, strict=True):
-            slot[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image.to(device)
+            slot[:, : sample.image.shape[1], : sample.image.shape[2]] = sent(sample.image, device)
         return images
+
+
+@torch.no_grad()
+def _scores(outputs: dict[str, Tensor], positives: Positives) -> Tensor:
+    """Of each positive, max over classes of sigmoid(cls) * sigmoid(centerness): M float on the CPU."""
+    where = tuple(sent(torch.stack([positives.image, positives.location]), outputs["logits"].device))
+    return (outputs["logits"][where].sigmoid().amax(1) * outputs["centerness"][where].sigmoid()).cpu()
 
 
 def _given(target: Targets) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
 from wsis.data.loading import MASKED
-from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, Targets
+from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, Targets, fetched, sent
 from wsis.declare.recipe import PredictSpec, Recipe
 from wsis.errors import WsisError
 from wsis.methods.fill import cut_to_boxes, resized
@@ -57,7 +57,7 @@ class MaskRCNN(Parts):
 
         loss_mask is 0 without any mask. Which anchors and RoIs are sampled depends on `generator` alone.
         """
-        targets = [_torchvision(target) for target in batch.targets]
+        targets = [_torchvision(target, batch.images.device) for target in batch.targets]
         sample = lambda: self._regions(batch, targets, generator)  # noqa: E731
         regions, losses = self.of_base(batch, sample, generator.initial_seed())
         if self.recipe.model.trained == "base":
@@ -70,7 +70,7 @@ class MaskRCNN(Parts):
         self, batch: Batch, targets: list[dict[str, Tensor]], generator: torch.Generator
     ) -> tuple[Regions, dict[str, Tensor]]:
         """The sampled regions of a batch, and the detector's four losses."""
-        images = self._padded(batch.images, batch.sizes())
+        images = self._padded(batch.images, batch.sizes)
         features = self.backbone(images.tensors, images.image_sizes)
         with _draws_from(generator, batch.images.device):
             proposals, losses = self.rpn(images, features, targets)
@@ -125,21 +125,21 @@ class MaskRCNN(Parts):
         """
         step, device = self.layout.strides[-1], self.iteration.device
         height, width = (-(-max(x.shape[axis] for x in images) // step) * step for axis in (1, 2))
-        blank = torch.tensor(PADDING, dtype=torch.uint8, device=device)[:, None, None]
+        blank = sent(torch.tensor(PADDING, dtype=torch.uint8), device)[:, None, None]
         pixels = blank.repeat(len(images), 1, height, width)
         for slot, image in zip(pixels, images, strict=True):
-            slot[:, : image.shape[1], : image.shape[2]] = image.to(device)
+            slot[:, : image.shape[1], : image.shape[2]] = sent(image, device)
         return ImageList(pixels, inner)
 
 
-def _torchvision(target: Targets) -> dict[str, Tensor]:
-    """boxes, labels from 1 (0 is background), has_mask, and masks where there are any."""
+def _torchvision(target: Targets, device: torch.device) -> dict[str, Tensor]:
+    """boxes, labels from 1 (0 is background), and masks where there are any; has_mask on the CPU."""
     has_mask = target.has_mask
     if target.masks is None or has_mask is None:
         has_mask = torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
     return {
-        "boxes": target.boxes,
-        "labels": target.labels + 1,
+        "boxes": sent(target.boxes, device),
+        "labels": sent(target.labels + 1, device),
         "masks": target.masks,
         "has_mask": has_mask,
     }
@@ -157,8 +157,9 @@ def _draws_from(generator: torch.Generator, device: torch.device) -> Iterator[No
 def _original(detections: Detections, sample: Sample, spec: PredictSpec) -> Instances:
     """Bring boxes and masks back to the original image."""
     height, width = sample.image.shape[1:]
-    scale = detections.boxes.new_tensor([sample.size[1] / width, sample.size[0] / height] * 2)
-    boxes = detections.boxes * scale
+    scale = torch.tensor([sample.size[1] / width, sample.size[0] / height] * 2)
+    boxes = detections.boxes * sent(scale, detections.boxes.device)
     as_boxes = spec.masks == "boxes"
     masks = box_masks(boxes, sample.size) if as_boxes else paste_masks(detections.masks, boxes, sample.size)
-    return Instances(boxes.cpu(), detections.labels.cpu() - 1, detections.scores.float().cpu(), masks)
+    boxes, labels, scores = fetched(boxes, detections.labels - 1, detections.scores.float())
+    return Instances(boxes, labels, scores, masks)

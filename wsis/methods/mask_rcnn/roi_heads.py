@@ -16,6 +16,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
+from wsis.data.structures import fetched, sent
 from wsis.declare.recipe import PredictSpec
 from wsis.methods.mask_rcnn.layout import Layout
 
@@ -26,7 +27,7 @@ class Regions:
 
     features: levels; size: (H, W) of the padded images, from which the pooling takes the features' strides
     rois: k x 4 xyxy; labels: k int64 in 1 to C; owners: k int64, the object that a region belongs to (in
-    training)
+    training, when both are on the CPU)
     """
 
     features: dict[str, Tensor]
@@ -90,9 +91,11 @@ class MaskRoIHeads(RoIHeads):
         proposals, matched, labels, deltas = self.select_training_samples(proposals, targets)
         loss_cls, loss_box = fastrcnn_loss(*self._boxes(features, proposals, size), labels, deltas)
         rois, owners, classes = [], [], []
+        counts = [len(label) for label in labels]
+        matched, labels = (x.split(counts) for x in fetched(torch.cat(matched), torch.cat(labels)))
         for boxes, index, label in zip(proposals, matched, labels, strict=True):
             positive = (label > 0).nonzero().squeeze(1)
-            rois.append(boxes[positive])
+            rois.append(boxes[sent(positive, boxes.device)])
             owners.append(index[positive])
             classes.append(label[positive])
         return Regions(features, size, rois, classes, owners), {"loss_cls": loss_cls, "loss_box": loss_box}
@@ -100,15 +103,14 @@ class MaskRoIHeads(RoIHeads):
     def loss_mask(self, regions: Regions, targets: list[dict[str, Tensor]]) -> Tensor:
         """The mask loss of the regions whose object is supervised.
 
-        targets: an image: as above, and masks N x H x W bool, has_mask N bool
+        targets: an image: as above, and masks N x H x W bool, has_mask N bool on the CPU
         """
-        chosen = [
-            self.supervised(target)[owner] for target, owner in zip(targets, regions.owners, strict=True)
-        ]
-        rois, labels, owners = (
-            [part[keep] for part, keep in zip(parts, chosen, strict=True)]
-            for parts in (regions.rois, regions.labels, regions.owners)
-        )
+        rois, labels, owners = [], [], []
+        for target, *parts in zip(targets, regions.rois, regions.labels, regions.owners, strict=True):
+            keep = self.supervised(target)[parts[2]].nonzero().squeeze(1)
+            rois.append(parts[0][sent(keep, parts[0].device)])
+            labels.append(parts[1][keep])
+            owners.append(parts[2][keep])
         masks = self.mask_logits(regions.features, rois, regions.size, torch.cat(labels))
         # Without RoIs the logits are empty; their sum is a zero that gives every mask parameter a gradient.
         return self.mask_loss(masks, rois, owners, targets) if len(masks) else masks.sum()
@@ -151,10 +153,10 @@ class MaskRoIHeads(RoIHeads):
         """Logits of each RoI for its class: K x M x M float32."""
         pooled = self.mask_roi_pool(features, rois, [size] * len(rois))
         logits = self.mask_predictor(self.mask_head(pooled)).float()
-        return logits[torch.arange(len(labels), device=labels.device), labels]
+        return logits[torch.arange(len(labels), device=logits.device), sent(labels, logits.device)]
 
     def supervised(self, target: dict[str, Tensor]) -> Tensor:
-        """Which objects of an image take part in the mask loss: N bool."""
+        """Which objects of an image take part in the mask loss: N bool on the CPU."""
         return target["has_mask"]
 
     def mask_loss(
@@ -176,9 +178,10 @@ class MaskRoIHeads(RoIHeads):
 def roi_targets(masks: Tensor, rois: Tensor, owners: Tensor, side: int) -> Tensor:
     """The share of each RoI cell that its object covers, bilinearly.
 
-    masks: N x H x W bool; rois: k x 4 xyxy pixels; owners: k int64, the mask of each.
+    masks: N x H x W bool; rois: k x 4 xyxy pixels; owners: k int64 on the CPU, the mask of each.
     Returns k x side x side float in [0, 1].
     """
     needed, place = owners.unique(return_inverse=True)  # only those masks become float
-    boxes = torch.cat([place[:, None].to(rois), rois], 1)
-    return roi_align(masks[needed, None].to(rois), boxes, (side, side), aligned=True)[:, 0]
+    boxes = torch.cat([sent(place, rois.device)[:, None].to(rois), rois], 1)
+    of_objects = masks[sent(needed, rois.device), None].to(rois)
+    return roi_align(of_objects, boxes, (side, side), aligned=True)[:, 0]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsis.data.structures import Batch
+from wsis.data.structures import Batch, fetched
 from wsis.errors import WsisError
 from wsis.methods.sim.spec import SimSpec
 
@@ -104,33 +104,27 @@ def entries(
         stride: s
     """
     counts = [len(target.boxes) for target in batch.targets]
-    touched, scores = touched.tolist(), scores.detach().float().cpu()
-    owned = list(zip(paste.split(counts), scores.split(counts), strict=True))
+    images, paste, scores = fetched(batch.images, paste, scores.detach().float())
+    owned = list(zip(images, paste.split(counts), scores.split(counts), strict=True))
     wanted = [
         image
-        for image, (_, of_image) in enumerate(owned)
+        for image, (*_, of_image) in enumerate(owned)
         if (of_image > 0).any() and (spec.composites or not touched[image])
     ]
-    if not wanted:
-        return []
-    sizes = image_sizes(batch)
     if spec.aliases:
-        last = wanted[-1]
-        return [_entry_of(batch, last, sizes[last], *owned[last], stride)] * len(wanted)
-    return [_entry_of(batch, image, sizes[image], *owned[image], stride) for image in wanted]
+        return [_entry_of(batch, image, *owned[image], stride) for image in wanted[-1:]] * len(wanted)
+    return [_entry_of(batch, image, *owned[image], stride) for image in wanted]
 
 
-def _entry_of(
-    batch: Batch, image: int, size: tuple[int, int], paste: Tensor, scores: Tensor, stride: int
-) -> Entry:
-    """Image number `image` of a batch, copied: nothing of the batch stays alive through the bank."""
-    (height, width), target = size, batch.targets[image]
+def _entry_of(batch: Batch, number: int, image: Tensor, paste: Tensor, scores: Tensor, stride: int) -> Entry:
+    """Image `number` of a batch, copied: nothing of the batch stays alive through the bank."""
+    (height, width), target = batch.sizes[number], batch.targets[number]
     grid = (-(-height // stride), -(-width // stride))
     return Entry(
-        _copy(batch.images[image, :, :height, :width]),
+        _copy(image[:, :height, :width]),
         _copy(target.boxes),
         _copy(target.labels),
-        pack(paste[:, : grid[0], : grid[1]].cpu()),
+        pack(paste[:, : grid[0], : grid[1]]),
         _copy(scores),
         grid,
     )
@@ -145,12 +139,6 @@ def _entry(fields: dict) -> Entry:
 
 def _copy(x: Tensor) -> Tensor:
     return x.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-
-
-def image_sizes(batch: Batch) -> list[tuple[int, int]]:
-    """h, w of each image without padding, which lies at the right and bottom."""
-    sizes = torch.stack([batch.valid[:, :, 0].sum(1), batch.valid[:, 0].sum(1)], 1)
-    return [(height, width) for height, width in sizes.tolist()]
 
 
 def pack(masks: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from wsis.data.structures import sent
 from wsis.losses.dice import EPS
 from wsis.methods.sim.spec import SimSpec
 
@@ -52,11 +53,12 @@ def paste_loss(logits: Tensor, target: Tensor, spec: SimSpec, pasted: Tensor) ->
     Args:
         logits: K x H x W float, of all instances
         target: K x H x W bool; only those of pasted instances are read
-        pasted: K bool
+        pasted: K bool on the CPU
     """
     if not pasted.any():
         return logits.sum() * 0.0
-    terms = mask_terms(logits[pasted], target[pasted], None, spec.mask_loss)
+    rows = sent(pasted.nonzero().squeeze(1), logits.device)
+    terms = mask_terms(logits[rows], target[rows], None, spec.mask_loss)
     dice = terms.dice.mean()
     if spec.paste_average == "all":
         dice = (terms.dice.sum() + (~pasted).sum()) / len(pasted)

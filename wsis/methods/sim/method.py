@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsis.data.structures import Batch
+from wsis.data.structures import Batch, sent
 from wsis.declare.recipe import Recipe
 from wsis.losses.detection import Positives
 from wsis.methods.boxinst.method import BoxInst
@@ -55,7 +55,8 @@ class SIM(BoxInst):
         self.momentum = MomentumNetwork(self, self.released)
         self.prototypes = Prototypes(num_classes, recipe.model.mask_channels, self.spec)
         self.bank = Bank(self.spec.bank)
-        self._pixels: list[tuple[Tensor, Tensor]] = []  # of this step's micro-batches
+        self._pixels: list[tuple[Tensor, Tensor]] = []  # of this step's micro-batches, and
+        self._present: list[Tensor] = []  # the classes that they may have
         self._draws = torch.Generator()
 
     def begin(self) -> None:
@@ -82,7 +83,7 @@ class SIM(BoxInst):
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """BoxInst's losses, loss_pseudo (Eq. 8) and loss_paste (Eq. 9), weighted as in Eq. 10."""
-        step = int(self.iteration)
+        step = self.steps()
         active = step >= self.spec.warmup
         if not active and not self.released:
             losses = super().losses(batch, generator)
@@ -95,7 +96,7 @@ class SIM(BoxInst):
         composite = compose(batch, self.bank, self.spec, self.layout.out_stride, draws)
         scene, batch = self._composite_scene(batch, composite), composite.batch
         features = self.mask_branch(scene.pyramid)
-        positives = self.positives(batch, scene)
+        positives = self.positives(batch)
         losses = self.detection_losses(scene, positives)
         masks = self.mask_predictions(batch, scene, features, positives, generator)
         view = self._view(batch, scene, positives)
@@ -105,7 +106,8 @@ class SIM(BoxInst):
             maps = self.maps(view)
             labels = label(maps.corrected, maps.instance, view.rectangles, view.covered, self.spec)
             half = self.layout.out_stride // 2  # padding has no label
-            labels.weight &= batch.valid[:, half :: 2 * half, half :: 2 * half][view.owner]
+            cells = batch.valid[:, half :: 2 * half, half :: 2 * half]
+            labels.weight &= cells[sent(view.owner, cells.device)]
             self._collect_pixels(view, maps, labels, features, draws)
             if pasting:
                 stride = self.layout.out_stride
@@ -119,7 +121,8 @@ class SIM(BoxInst):
         """The scene of a batch after pasting; a frozen detector looks again only where there is a change."""
         if not (self.frozen and composite.touched.any()):
             return self.scene(composite.batch)
-        before, touched = self.scene(batch), composite.touched.nonzero().squeeze(1).to(batch.images.device)
+        touched = sent(composite.touched.nonzero().squeeze(1), batch.images.device)
+        before = self.scene(batch)
         fresh = self.detect(composite.batch.images[touched])
         pyramid, outputs = (
             {name: value.index_copy(0, touched, new[name]) for name, value in old.items()}
@@ -135,15 +138,13 @@ class SIM(BoxInst):
             nothing = masks.logits.sum() * 0.0
             return {"loss_pseudo": nothing, "loss_paste": nothing}
         spec = self.spec
-        counts = torch.tensor([0, *(len(t.boxes) for t in composite.batch.targets)])
-        objects = counts.cumsum(0).to(masks.image.device)[masks.image] + masks.target
-        pasted = torch.cat(composite.pasted)[objects]
-        logits, here = masks.logits, objects
-        if composite.touched.any() and spec.paste_average != "all":
-            logits, here = logits[~pasted], here[~pasted]
+        pasted = torch.cat(composite.pasted)[masks.object]
+        rest = masks if spec.paste_average == "all" else masks.where(~pasted)
+        logits, here = rest.logits, sent(rest.object, masks.logits.device)
         pseudo = pseudo_loss(
             logits, labels.target[here], labels.weight[here], spec, self._granted(view, here)
         )
+        objects = sent(masks.object, masks.logits.device)
         paste = paste_loss(masks.logits, torch.cat(composite.masks)[objects], spec, pasted)
         ramp = min(step / spec.lambda_ramp, 1.0) if spec.lambda_ramp else 1.0
         return {
@@ -162,7 +163,7 @@ class SIM(BoxInst):
     def view(self, batch: Batch) -> View:
         """What the momentum network sees of a batch with its boxes."""
         scene = self.scene(batch)
-        return self._view(batch, scene, self.positives(batch, scene))
+        return self._view(batch, scene, self.positives(batch))
 
     def _view(self, batch: Batch, student: Scene, positives: Positives) -> View:
         scene, features = self.momentum(batch.images, student)
@@ -193,14 +194,17 @@ class SIM(BoxInst):
             chosen = (maps.instance > CONFIDENT) & view.inside()
             positive, y, x = chosen[view.objects].nonzero().unbind(1)
             objects = view.objects[positive]
-            image, classes = view.owner[objects], view.labels[objects]
+            image, classes = sent(torch.stack([view.owner, view.labels]), objects.device)[:, objects]
         kept = capped(classes, self.spec.pixel_cap, generator)
         pixels = fine_features(features.detach())[image[kept], :, y[kept], x[kept]]
         self._pixels.append((unit(pixels), classes[kept]))
+        self._present.append(view.labels)
 
     def _move_prototypes(self) -> None:
         """Eqs. 2 to 5, once a step however it was split; every process does so in every step."""
         if self._pixels:
             pixels, classes = (torch.cat(parts) for parts in zip(*self._pixels, strict=True))
+            present = torch.cat(self._present).unique()
             self._pixels.clear()
-            self.prototypes.update(pixels, classes, self._draws)
+            self._present.clear()
+            self.prototypes.update(pixels, classes, self._draws, present)

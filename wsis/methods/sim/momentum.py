@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from wsis.data.structures import sent
 from wsis.declare.recipe import ModelSpec
 from wsis.methods.condinst.dynamic_head import parameter_count
 from wsis.methods.condinst.fcos import FCOSHead
@@ -67,6 +68,7 @@ class MomentumNetwork(nn.Module):
     def parameters_at(self, scene: Scene, image: Tensor, location: Tensor) -> Tensor:
         """Weights of the dynamic mask heads at N locations (image, location: N int64): N x T float32."""
         controller = self.controller if self.frozen else self.head.controller
+        image, location = sent(torch.stack([image, location]), scene.around.device)
         return controller(scene.outputs["tower"], image, scene.around[location])
 
     @torch.no_grad()

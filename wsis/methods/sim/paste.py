@@ -1,7 +1,7 @@
 """SIM's online weakly-supervised copy-paste (Sec. 3.3 and 6.1): objects of the bank pasted onto a batch.
 
 Which objects, what is copied and what becomes of the annotation is settled on the CPU; only the copied pixels
-and the new annotation travel to the batch's device.
+travel to the batch's device.
 
 Shapes: B images, N objects of an image, K pasted ones of an image, h x w pixels of an image without padding,
 H x W mask grid of the batch, R x C pixels of the patch that holds all that is pasted onto an image.
@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsis.data.structures import Batch, Targets
+from wsis.data.structures import Batch, Targets, sent
 from wsis.errors import WsisError
 from wsis.losses.projection import grid_rectangles
-from wsis.methods.sim.bank import Bank, Entry, image_sizes, unpack
+from wsis.methods.sim.bank import Bank, Entry, unpack
 from wsis.methods.sim.spec import SimSpec
 
 SMALLEST = 4  # cells; a pasted object that shows less is left out (the paper is silent)
@@ -32,7 +32,7 @@ class Composite:
 
     batch:   X_paste: the same frame, padding, scales and ids; its targets are what remains of the originals,
              then the pasted objects. The batch itself where nothing was pasted
-    pasted:  one N bool an image, which of its targets are pasted (the indicator of Eq. 9)
+    pasted:  one N bool an image on the CPU, which of its targets are pasted (the indicator of Eq. 9)
     masks:   one N x H x W bool an image, masks of the pasted targets on the grid; False for all others
     touched: B bool on the CPU, whether anything was pasted onto the image
     """
@@ -80,24 +80,23 @@ def compose(batch: Batch, bank: Bank, spec: SimSpec, stride: int, generator: tor
     patches: list[Patch | None] = [None] * len(batch.targets)
     if bank.full:
         chosen = (torch.rand(len(patches), generator=generator) < spec.paste_probability).tolist()
-        sizes = image_sizes(batch) if any(chosen) else []
         for image in (i for i, yes in enumerate(chosen) if yes):
             entry = bank.draw(generator)
             objects = draw_objects(entry.scores, spec, generator)
-            patches[image] = cut_out(entry, objects, sizes[image], stride, spec)
+            patches[image] = cut_out(entry, objects, batch.sizes[image], stride, spec)
     touched = torch.tensor([patch is not None for patch in patches])
     composite = _paste(batch, patches, spec.visible) if touched.any() else batch
     added = [0 if patch is None else len(patch.labels) for patch in patches]
     totals = [len(target.labels) for target in composite.targets]
     flags = [row >= total - new for total, new in zip(totals, added, strict=True) for row in range(total)]
-    device, grid = batch.images.device, [-(-side // stride) for side in batch.images.shape[-2:]]
-    pasted = torch.tensor(flags, dtype=torch.bool).to(device).split(totals)
-    masks = torch.zeros(len(flags), *grid, dtype=torch.bool, device=device).split(totals)
-    for of_image, patch in zip(masks, patches, strict=True):
+    pasted = torch.tensor(flags, dtype=torch.bool).split(totals)
+    grid = [-(-side // stride) for side in batch.images.shape[-2:]]
+    masks = torch.zeros(len(flags), *grid, dtype=torch.bool)
+    for of_image, patch in zip(masks.split(totals), patches, strict=True):
         if patch is not None:
             cells = patch.cells[:, : grid[0], : grid[1]]
-            of_image[-len(cells) :, : cells.shape[1], : cells.shape[2]] = cells.to(device)
-    return Composite(composite, list(pasted), list(masks), touched)
+            of_image[-len(cells) :, : cells.shape[1], : cells.shape[2]] = cells
+    return Composite(composite, list(pasted), list(sent(masks, batch.images.device).split(totals)), touched)
 
 
 def draw_objects(scores: Tensor, spec: SimSpec, generator: torch.Generator) -> Tensor:
@@ -161,26 +160,19 @@ def cut_out(entry: Entry, objects: Tensor, size: tuple[int, int], stride: int, s
 
 def _paste(batch: Batch, patches: list[Patch | None], visible: float) -> Batch:
     """The batch with a patch pasted onto some of its images, and the targets that this leaves and adds."""
-    images, device = batch.images.clone(), batch.images.device
-    covered = torch.zeros_like(batch.valid)
+    images, targets = batch.images.clone(), list(batch.targets)
     for image, patch in enumerate(patches):
         if patch is not None:
             (top, left), (rows, columns) = patch.corner, patch.pixels.shape
             place = (..., slice(top, top + rows), slice(left, left + columns))
-            covered[image][place] = patch.pixels.to(device)
-            under, over = images[image][place], patch.colours.to(device)
-            images[image][place] = torch.where(covered[image][place], over, under)
-    boxes, kept = trim(batch.targets, covered, visible)
-    targets = []
-    for image, patch in enumerate(patches):
-        target = Targets(boxes[image], batch.targets[image].labels)
-        if not kept[image].all():
-            left_over = kept[image].nonzero().flatten().to(device)
-            target = Targets(target.boxes[left_over], target.labels[left_over])
-        if patch is not None:
-            new = (patch.boxes.to(device), patch.labels.to(device))
-            target = Targets(torch.cat([target.boxes, new[0]]), torch.cat([target.labels, new[1]]))
-        targets.append(target)
+            copied, over = sent(patch.pixels, images.device), sent(patch.colours, images.device)
+            images[image][place] = torch.where(copied, over, images[image][place])
+            covered = torch.zeros(1, *images.shape[-2:], dtype=torch.bool)
+            covered[place] = patch.pixels
+            (boxes,), (kept,) = trim(targets[image : image + 1], covered, visible)
+            targets[image] = Targets(
+                torch.cat([boxes[kept], patch.boxes]), torch.cat([targets[image].labels[kept], patch.labels])
+            )
     return replace(batch, images=images, targets=targets)
 
 
@@ -191,14 +183,14 @@ def trim(targets: list[Targets], covered: Tensor, visible: float) -> tuple[list[
 
     Args:
         targets: of the B images, in which no box reaches over the image
-        covered: B x height x width bool of the padded frame, pixels pasted over
+        covered: B x height x width bool of the padded frame, pixels pasted over; on the CPU
         visible: smallest share of its pixels that a box must keep
 
     Returns:
-        For each image its N x 4 float32 boxes, and N bool on the CPU: which are to be kept.
+        For each image its N x 4 float32 boxes, and N bool: which are to be kept.
     """
     counts = [len(target.boxes) for target in targets]
-    image = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(covered.device)
+    image = torch.repeat_interleave(torch.tensor(counts))
     boxes = torch.cat([target.boxes for target in targets])
     rectangles = grid_rectangles(boxes, 1, *covered.shape[1:])
     x0, y0, x1, y1 = rectangles.unbind(1)
@@ -209,7 +201,7 @@ def trim(targets: list[Targets], covered: Tensor, visible: float) -> tuple[list[
     tight = torch.stack([left, top, right, bottom], 1)
     trimmed = torch.where(tight == rectangles, boxes, tight.to(boxes.dtype))
     remaining, whole = columns.sum(1), (x1 - x0) * (y1 - y0)
-    kept = ((remaining > 0) & (remaining >= visible * whole)).cpu()
+    kept = (remaining > 0) & (remaining >= visible * whole)
     return list(trimmed.split(counts)), list(kept.split(counts))
 
 

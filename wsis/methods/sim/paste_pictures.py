@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 
 from wsis.data.loading import Shard, train_batches
 from wsis.data.structures import Batch
-from wsis.methods.sim.bank import Bank, Entry, entries, image_sizes
+from wsis.methods.sim.bank import Bank, Entry, entries
 from wsis.methods.sim.paste import compose
 from wsis.methods.sim.pseudo import Labels, label
 from wsis.pictures import canvas
@@ -119,5 +119,5 @@ def paste_sheet(spec: Any, rows: Sequence[Row]) -> Sheet:
 
 def image_of(batch: Batch) -> np.ndarray:
     """The valid part of the only image: h x w x 3 uint8."""
-    ((height, width),) = image_sizes(batch)
+    ((height, width),) = batch.sizes
     return batch.images[0, :, :height, :width].permute(1, 2, 0).contiguous().numpy()

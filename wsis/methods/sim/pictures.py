@@ -17,7 +17,6 @@ from wsis.data.loading import collate, eval_view
 from wsis.data.roots import Picture
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
-from wsis.methods.sim.bank import image_sizes
 from wsis.methods.sim.paste_pictures import image_of, labels_of, paste_rows, paste_sheet
 from wsis.pictures import canvas
 from wsis.pictures.choice import choose
@@ -93,7 +92,7 @@ def object_maps(method: nn.Module, scene: Scene, view: Any, group: str, names: S
     """The maps of the scene's shown objects, every cell of the grid as s x s pixels."""
     maps, labels = labels_of(method, view)
     pseudo = torch.where(labels.weight, labels.target.to(torch.int8), -1)
-    (size,) = image_sizes(scene.batch)
+    (size,) = scene.batch.sizes
     layers = [
         _pixels(cells, method.layout.out_stride, size)
         for cells in (maps.semantic, maps.instance, maps.corrected, pseudo)

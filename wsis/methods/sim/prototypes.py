@@ -15,6 +15,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsis.data.structures import sent
 from wsis.methods.sim.sinkhorn import sinkhorn
 from wsis.methods.sim.spec import SimSpec
 
@@ -49,8 +50,8 @@ class Prototypes(nn.Module):
 
         Args:
             features: B x D x H x W float, unit length over D
-            image: G int64, the image of each object
-            labels: G int64 in [0, C)
+            image: G int64 on the CPU, the image of each object
+            labels: G int64 in [0, C) on the CPU
 
         Returns:
             G x H x W float32 in (0, 1), 0.5 where no prototype of the class was ever moved; and
@@ -58,19 +59,22 @@ class Prototypes(nn.Module):
         """
         classes = len(self.vectors)
         pairs, owner = (image * classes + labels).unique(return_inverse=True)
-        image, labels = pairs // classes, pairs % classes
+        image, labels = sent(torch.stack([pairs // classes, pairs % classes]), features.device)
+        owner = sent(owner, features.device)
         moved = self.updates[labels] > 0
         known = moved.any(1)
         highest = features.new_empty(len(pairs), features[0, 0].numel(), dtype=torch.float32)
         with torch.autocast(features.device.type, enabled=False):
-            for here in torch.arange(len(pairs), device=pairs.device).split(PAIRS):
+            for here in (slice(i, i + PAIRS) for i in range(0, len(pairs), PAIRS)):
                 scores = self.vectors[labels[here]] @ features[image[here]].float().flatten(2)
                 highest[here] = scores.masked_fill_(~moved[here, :, None], float("-inf")).amax(1)
         maps = (highest / self.spec.temperature).sigmoid().masked_fill(~known[:, None], 0.5)
         return maps.unflatten(1, features.shape[2:])[owner], known[owner]
 
     @torch.no_grad()
-    def update(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> None:
+    def update(
+        self, pixels: Tensor, labels: Tensor, generator: torch.Generator, present: Tensor | None = None
+    ) -> None:
         """Move the prototypes towards the centroids of the pixels assigned to them (Eqs. 2 to 5).
 
         p = m p + (1 - m) mean of its pixels, then normalised; m = min(gamma, n / (n + 1)) after n moves. A
@@ -83,10 +87,11 @@ class Prototypes(nn.Module):
             pixels: P x D float, unit length
             labels: P int64 in [0, C), the class of each pixel
             generator: on the CPU; used where a class exceeds the cap and for `assign: sample`
+            present: classes among which all of `labels` are, ascending, on the CPU; None: they are looked for
         """
         kept = capped(labels, self.spec.pixel_cap, generator)
         pixels, labels = pixels[kept].float(), labels[kept]
-        slots = labels * self.spec.prototypes + self.assign(pixels, labels, generator)
+        slots = labels * self.spec.prototypes + self.assign(pixels, labels, generator, present)
 
         # Sums and counts in one tensor, in double precision so that the order of pixels doesn't show.
         rows = F.pad(pixels.double(), (0, 1), value=1.0)
@@ -104,28 +109,35 @@ class Prototypes(nn.Module):
         self.vectors.copy_(torch.where(changed, normalised, self.vectors.double()))
         self.updates += moved[:, :, 0]
 
-    def assign(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    def assign(
+        self, pixels: Tensor, labels: Tensor, generator: torch.Generator, present: Tensor | None = None
+    ) -> Tensor:
         """Prototype of each pixel among its class's: the largest entry of Q (Eq. 2), or a sample (S4).
 
         The released code draws a hard Gumbel-softmax sample with Q itself as logits: prototype l with a
         probability in proportion to exp(Q_l), whatever the temperature.
 
         Args:
-            pixels: P x D float32; labels: P int64 in [0, C)
+            pixels: P x D float32; labels: P int64 in [0, C); present: see `update`
 
         Returns:
             P int64 in [0, L).
         """
-        present, groups = labels.unique(return_inverse=True)
+        present = labels.unique().cpu() if present is None else present
+        numbers = torch.zeros(len(self.vectors), dtype=torch.int64).index_copy_(
+            0, present, torch.arange(len(present))
+        )
+        groups = sent(numbers, labels.device)[labels]
         with torch.autocast(pixels.device.type, enabled=False):
-            scores = pixels @ self.vectors[present].flatten(0, 1).T  # with all classes present
+            vectors = self.vectors[sent(present, labels.device)]
+            scores = pixels @ vectors.flatten(0, 1).T  # with all classes present
         scores = scores.view(len(pixels), len(present), self.spec.prototypes)
         scores = scores[torch.arange(len(pixels), device=pixels.device), groups]
         eps, iterations = self.spec.sinkhorn_eps, self.spec.sinkhorn_iterations
         plan = sinkhorn(scores, groups, len(present), eps, iterations)
         if self.spec.assign == "sample":
             noise = torch.empty(plan.shape).exponential_(generator=generator)
-            plan = plan - noise.log().to(plan.device)
+            plan = plan - sent(noise.log(), plan.device)
         return plan.argmax(1)
 
 
@@ -136,9 +148,9 @@ def capped(labels: Tensor, cap: int | None, generator: torch.Generator) -> Tenso
     """
     if cap is None or len(labels) <= cap:
         return torch.arange(len(labels), device=labels.device)
-    order = torch.randperm(len(labels), generator=generator).to(labels.device)
+    order = torch.randperm(len(labels), generator=generator)
+    order = sent(order, labels.device)
     order = order[labels[order].argsort(stable=True)]  # by class, random within
-    sizes = torch.bincount(labels)
-    first = sizes.cumsum(0) - sizes
-    place = torch.arange(len(labels), device=labels.device) - first[labels[order]]
+    ranked = labels[order]
+    place = torch.arange(len(labels), device=labels.device) - torch.searchsorted(ranked, ranked)
     return order[place < cap]

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsis.data.structures import Targets
+from wsis.data.structures import Targets, sent
 from wsis.losses.detection import Positives
 from wsis.losses.projection import grid_rectangles, shadows
 from wsis.methods.condinst.dynamic_head import dynamic_masks
+from wsis.methods.condinst.fcos import of_levels
 from wsis.methods.condinst.method import Scene
 from wsis.methods.sim.pseudo import accumulate, positive_weights
 from wsis.nn.layout import Layout
@@ -29,21 +30,19 @@ class View:
 
     features: B x D x H x W float32, unit over D (Z' of Eq. 1)
     raw:      B x D x h x w float32, mask features before normalisation
-    image, location, target, objects: M int64, of every positive: its image, FCOS location, object in the
-              image, and object in the batch
+    image, objects: M int64, of every positive: its image (on the CPU) and its object in the batch
     points:   M x 2 float (x, y), the locations in pixels of the network input
     radii:    M float, unit of their relative coordinates
     ious:     M float, of the predicted box with the object's (Eq. 6)
     parameters: M x T float, weights of their dynamic mask heads
-    owner, labels: G int64, image and class of each object;  boxes: G x 4 xyxy pixels of the network input
+    owner, labels: G int64, image and class of each object;  boxes: G x 4 xyxy pixels of the network input;
+              all three on the CPU
     rectangles: G x 4 int64, boxes in grid cells;  covered: G bool, objects that have a positive
     """
 
     features: Tensor
     raw: Tensor
     image: Tensor
-    location: Tensor
-    target: Tensor
     objects: Tensor
     points: Tensor
     radii: Tensor
@@ -70,7 +69,7 @@ class View:
         height, width = self.features.shape[-2:]
         maps = [self.features.new_zeros(len(self.owner), height, width) for _ in mus]
         weights = [self.weights(mu) for mu in mus]
-        for here in torch.arange(len(self.image), device=self.image.device).split(CHUNK):
+        for here in (slice(i, i + CHUNK) for i in range(0, len(self.image), CHUNK)):
             logits = dynamic_masks(
                 self.raw,
                 self.image[here],
@@ -93,9 +92,9 @@ class View:
         """Image, class, y and x (P int64) of the `chosen` cells, G x H x W bool: each once a class."""
         pairs, of = torch.stack([self.owner, self.labels], 1).unique(dim=0, return_inverse=True)
         merged = chosen.new_zeros(len(pairs), *chosen.shape[1:], dtype=torch.int32)
-        merged.index_add_(0, of, chosen.int())
+        merged.index_add_(0, sent(of, chosen.device), chosen.int())
         pair, y, x = merged.nonzero(as_tuple=True)
-        return *pairs[pair].unbind(1), y, x
+        return *sent(pairs, chosen.device)[pair].unbind(1), y, x
 
 
 @torch.no_grad()
@@ -116,32 +115,28 @@ def make_view(
         features: B x D x h x w, its mask features
         positives: of the batch, from the student's assignment
     """
-    image, location = positives.image, positives.location
-    counts = [len(t.boxes) for t in targets]
-    starts = torch.tensor([0, *counts], device=image.device).cumsum(0)
-    owner = torch.repeat_interleave(
-        torch.arange(len(counts), device=image.device), starts.diff(), output_size=sum(counts)
-    )
+    device = features.device
+    places = torch.stack([positives.image, positives.location, positives.object])
+    image, location, objects = sent(places, device)
+    owner = torch.repeat_interleave(torch.tensor([len(t.boxes) for t in targets]))
     true = torch.cat([t.boxes for t in targets])
-    objects = starts[image] + positives.target
+    covered = torch.zeros(len(owner), dtype=torch.bool).index_fill_(0, positives.object, True)
     raw = features.float()
     fine = unit(fine_features(raw))
     return View(
         features=fine,
         raw=raw,
-        image=image,
-        location=location,
-        target=positives.target,
+        image=positives.image,
         objects=objects,
         points=scene.points[location],
-        radii=scene.points.new_tensor(layout.radii)[scene.levels[location]],
-        ious=ltrb_iou(scene.outputs["boxes"][image, location], positives.ltrb),
+        radii=of_levels(layout.radii, device)[scene.levels[location]],
+        ious=ltrb_iou(scene.outputs["boxes"][image, location], sent(positives.ltrb, device)),
         parameters=parameters,
         owner=owner,
         labels=torch.cat([t.labels for t in targets]),
         boxes=true,
-        rectangles=grid_rectangles(true, layout.out_stride, *fine.shape[-2:]),
-        covered=torch.zeros(len(owner), dtype=torch.bool, device=image.device).index_fill_(0, objects, True),
+        rectangles=sent(grid_rectangles(true, layout.out_stride, *fine.shape[-2:]), device),
+        covered=sent(covered, device),
         stride=layout.mask_stride,
         hidden=hidden,
     )
