@@ -8,7 +8,7 @@ from wsis.methods.sim.spec import SimSpec
 INFO = Info(
     name="sim",
     network="wsis.methods.sim.method:SIM",
-    benches={"step": "wsis.methods.sim.bench:bench"},
+    benches={"bank": "wsis.methods.sim.bench:bench"},
     pictures=(
         Pictures(
             words="maps, weights of positives, pasted images",
