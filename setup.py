@@ -6,7 +6,7 @@ from shutil import copytree, ignore_patterns
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-CARRIED = ("ablations", "workflow", "environment.yml")
+CARRIED = ("ablations", "config", "workflow", "environment.yml")
 
 
 class Build(build_py):

@@ -8,6 +8,6 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def carried(name: str) -> Path:
-    """The folder `name` that the wheel carries (setup.py): "ablations" or "workflow"."""
+    """The folder `name` that the wheel carries (setup.py): "ablations", "config" or "workflow"."""
     inside = PACKAGE / name
     return inside if inside.is_dir() else PACKAGE.parent / name

@@ -21,6 +21,7 @@ from wsis.errors import WsisError
 from wsis.options import (
     RESULTS,
     AcceleratorOption,
+    CostsOption,
     JsonOption,
     MaybeRunsArgument,
     OfRunOption,
@@ -76,13 +77,14 @@ def plan(
     scale: ScaleOption = "tiny",
     seeds: SeedsOption = None,
     set_: SetOption = None,
+    costs: CostsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """What there is to run: runs, the rows each serves, parents, time by table and disk."""
     from wsis.show import plan_as_json, show_plan
     from wsis.work import named_tables
 
-    asked = planned(scale, seeds, set_)
+    asked = planned(scale, seeds, set_, costs)
     tables = named_tables(asked, words or ["all"])
     print(json.dumps(plan_as_json(asked, tables), indent=1)) if as_json else show_plan(asked, tables)
 

@@ -1,13 +1,14 @@
-"""The workflow's configuration (workflow/config.yaml, --config) as the plan's arguments."""
+"""The workflow's configuration (config/config.yaml, --config) as the plan's arguments."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
 
+from wsis.carried import carried
 from wsis.errors import WsisError, nearest_first
 
 
@@ -24,33 +25,25 @@ _Numbers.add_implicit_resolver("!number", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]
 _Numbers.add_constructor("!number", _number)
 
 
-def _whole(value: Any, least: int = 0) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
 LOGGERS = ("csv", "tensorboard")  # what can show a training beside its log.jsonl
 
-# Key -> what it must be, and whether a value is that; each may be null.
-KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "scale": ("the name of a scale such as tiny", lambda value: isinstance(value, str)),
-    "seeds": ("whole numbers such as [11,12]", lambda value: isinstance(value, int | list | str)),
-    "data_root": ("a path, or coco=PATH,voc=PATH", lambda value: isinstance(value, str | Mapping)),
-    "weights": ("imagenet, none or the path of a file", lambda value: isinstance(value, str)),
-    "set": ("keys of a recipe such as {schedule.lr: 0.001}", lambda value: isinstance(value, Mapping)),
-    "logger": ("csv or tensorboard", LOGGERS.__contains__),
-    "predict_only": ("true or false", lambda value: isinstance(typed(value), bool)),
-    "gpus": ("a whole number from 0 on", _whole),
-}
+
+def schema() -> dict[str, dict[str, Any]]:
+    """The keys of the configuration with what each may be, as JSON schemas (workflow/schemas)."""
+    text = (carried("workflow") / "schemas" / "config.schema.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)["properties"]
 
 
 def known(config: Mapping[str, Any]) -> None:
     """Raise WsisError for a key that the workflow does not have, and for a value of a wrong type."""
+    from jsonschema import Draft202012Validator
+
+    keys = schema()
     for key, value in config.items():
-        if key not in KEYS:
-            raise WsisError(f"unknown configuration: {key} (there are: {nearest_first(key, sorted(KEYS))})")
-        expected, fits = KEYS[key]
-        if value is not None and not fits(value):
-            raise WsisError(f"{key}={value}: expected {expected}")
+        if key not in keys:
+            raise WsisError(f"unknown configuration: {key} (there are: {nearest_first(key, sorted(keys))})")
+        if not Draft202012Validator(keys[key]).is_valid(value):
+            raise WsisError(f"{key}={value}: expected {keys[key]['description']}")
     seeds(config)
 
 
@@ -86,7 +79,7 @@ def predict_only(config: Mapping[str, Any]) -> bool:
 
 def split(text: str) -> list[str]:
     """'gpus=0 set={"schedule.lr": 1e-3}' -> its entries: blanks before a key of the configuration divide."""
-    return [part for part in re.split(rf"\s+(?=(?:{'|'.join(KEYS)})=)", text.strip()) if part]
+    return [part for part in re.split(rf"\s+(?=(?:{'|'.join(schema())})=)", text.strip()) if part]
 
 
 def entries(texts: Iterable[str], complaint: str) -> dict[str, Any]:

@@ -32,20 +32,29 @@ RootOption = Annotated[
 ]
 ResultsOption = Annotated[Path, typer.Option(help="where runs are written")]
 ReportsOption = Annotated[Path, typer.Option(help="where reports are written")]
-AcceleratorOption = Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda if there is one")]
+AcceleratorOption = Annotated[
+    str | None,
+    typer.Option(envvar="WSIS_ACCELERATOR", help="cpu or cuda; default: cuda if there is one"),
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda")]
 JsonOption = Annotated[bool, typer.Option("--json", help="for machines")]
+CostsOption = Annotated[
+    Path | None,
+    typer.Option("--costs", help="what wsis bench step measured; default: results/<scale>/costs.json"),
+]
 RESULTS, REPORTS = Path("results"), Path("reports")
 
 
-def planned(scale: str, seeds: str | None, overrides: list[str] | None) -> Plan:
-    """The plan of --scale, --seeds and --set; WsisError for what it refuses."""
+def planned(scale: str, seeds: str | None, overrides: list[str] | None, costs: Path | None = None) -> Plan:
+    """The plan of --scale, --seeds, --set and --costs; WsisError for what it refuses."""
     from wsis.bench.calibrate import known_unit
+    from wsis.declare.measured import measured_costs
     from wsis.plan import make_plan
 
     chosen = seeds_of(seeds, f"--seeds {seeds}") if seeds is not None else None
     given = entries(overrides or [], "--set {}: expected recipe.key=value")
-    return make_plan(scale, chosen, given, unit=known_unit(RESULTS))
+    measured = measured_costs(RESULTS, scale, costs)
+    return make_plan(scale, chosen, given, unit=known_unit(RESULTS), measured=measured)
 
 
 def chosen(

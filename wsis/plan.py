@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsis.declare.load import ROOT, DeclarationError, load_tables
+from wsis.declare.measured import Measured
 from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve, with_seed
 from wsis.declare.scale import Scale, load_scale
@@ -175,14 +176,17 @@ def make_plan(
     overrides: dict[str, Any] | None = None,
     root: Path = ROOT,
     unit: float | None = None,
+    measured: Measured | None = None,
 ) -> Plan:
     """Resolve every trained row at `scale`.
 
     seeds: null for the scale's own, which may differ by paper. overrides: dotted recipe keys laid on every
     recipe, e.g. {"model.weights": "none"}. unit: CPU seconds of a unit of cost (wsis.bench.calibrate); null
-    for the scale's nominal ones. Raises DeclarationError for what can't be resolved, or has no cost.
+    for the scale's nominal ones. measured: what an image costs on a machine, at scales on real images.
+    Raises DeclarationError for what can't be resolved, or has no cost.
     """
     declared = load_scale(scale, root)
+    declared = declared.model_copy(update={"cost": declared.cost.on(measured)})
     check_settings(overrides or {})
     plan = Plan(
         declared,

@@ -21,6 +21,7 @@ from typing import Any
 from wsis.bench.calibrate import known_unit
 from wsis.carried import carried
 from wsis.configuration import entries, known, overrides, seeds
+from wsis.declare.measured import measured_costs
 from wsis.declare.rate import doubts
 from wsis.errors import WsisError, nearest_first
 from wsis.estimate import seconds_of, spoken
@@ -46,7 +47,8 @@ def reproduce(names: Sequence[str], scale: str, cores: int, words: Sequence[str]
     scale = config["scale"]
     chosen, over = seeds(config), overrides(config)
     unit = known_unit(results)
-    plan = make_plan(scale, chosen, over, unit=unit)
+    measured = measured_costs(results, scale, config.get("costs"))
+    plan = make_plan(scale, chosen, over, unit=unit, measured=measured)
     names = [name if table_of(name, plan.tables) is None else name.replace("/", "_") for name in names]
     papers = {table.paper for table in plan.tables.values()}
     if unknown := [

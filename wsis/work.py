@@ -1,19 +1,21 @@
 """What a target of the workflow still needs: its tables, the jobs that train, evaluate and measure.
 
 What is finished stands in no job, so that another target, which groups runs in another way, trains nothing
-again. Snakemake starts anew for every job on a cluster, when more is finished: the jobs that the workflow
-began with are kept in results/<scale>/jobs.json.
+again. A job's output is a mark, results/<scale>/jobs/<kind>/<id>.done: what runs write is nobody's output,
+and no scheduler deletes it. Snakemake starts anew for every job on a cluster, when more is finished: the jobs
+that the workflow began with are kept in results/<scale>/jobs.json.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from wsis.classes import Class, classes
 from wsis.data.places import shapes_root
 from wsis.declare.load import load_figures
 from wsis.declare.stored import difference
@@ -36,6 +38,24 @@ class Work:
     trainings: tuple[Job, ...]
     evaluations: tuple[Job, ...]
     measurings: tuple[Measuring, ...]
+    classes: tuple[Class, ...] = ()  # of the trainings
+
+    def on(self, plan: Plan, gpus: int, nodes: int = 1) -> Work:
+        """The same work with its trainings in classes, on up to `gpus` cards of `nodes` machines each."""
+        return replace(self, classes=tuple(classes(plan, self.trainings, gpus, nodes)))
+
+
+def mark(folder: Path, kind: str, job: str) -> Path:
+    """The file that says that a job is done. kind: train, evaluate or measure; folder: results/<scale>."""
+    return folder / "jobs" / kind / f"{job}.done"
+
+
+def unmark(work: Work, folder: Path) -> None:
+    """Remove marks of jobs that are to be done: of a time before their results were lost or became old."""
+    kinds = {"train": work.trainings, "evaluate": work.evaluations, "measure": work.measurings}
+    for kind, jobs in kinds.items():
+        for job in jobs:
+            mark(folder, kind, job.id).unlink(missing_ok=True)
 
 
 def targets(plan: Plan) -> dict[str, list[str]]:

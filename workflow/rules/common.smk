@@ -15,12 +15,13 @@ from wsis.bench.overhead import record
 from wsis.configuration import known, overrides, predict_only, seeds
 from wsis.data.places import named_roots, shapes_root
 from wsis.declare.load import ROOT as DECLARATIONS
+from wsis.declare.measured import measured_costs
 from wsis.errors import WsisError
 from wsis.judge import compare, groups, verdict_file
 from wsis.packing import table_ranks
 from wsis.picture_jobs import illustrated, runs_shown
 from wsis.plan import make_plan
-from wsis.work import HEADLINE, read_work, tables_of, targets, work, write_work
+from wsis.work import HEADLINE, mark, read_work, tables_of, targets, unmark, work, write_work
 
 STARTED = time.time()
 
@@ -34,6 +35,7 @@ def planned():
             seeds=seeds(config),
             overrides=overrides(config),
             unit=known_unit(Path("results")),
+            measured=measured_costs(Path("results"), config["scale"], config["costs"]),
         )
     except WsisError as error:
         raise WorkflowError(str(error)) from None
@@ -60,7 +62,14 @@ def wanted_work():
     tables = tables_of(PLAN, names)
     if given is not None and not given.dryrun:
         same_roots(tables)
-    return work(PLAN, tables, Path("results"), workflow.resource_settings.cores or 1, anew)
+        if config["nodes"] > 1 and given.executor != "slurm":
+            raise WorkflowError(f"nodes={config['nodes']} needs Slurm; docs/cluster.md says how")
+    found = work(PLAN, tables, Path("results"), workflow.resource_settings.cores or 1, anew)
+    unmark(found, Path(RESULTS))
+    try:
+        return found.on(PLAN, GPUS, config["nodes"])
+    except WsisError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def same_roots(tables):
@@ -73,9 +82,96 @@ def same_roots(tables):
         raise WorkflowError(str(error)) from None
 
 
+def trained(run):
+    """The file that says that a run is trained: its job's mark, or what an earlier workflow left."""
+    return TRAINED.get(run) or f"{RESULTS}/runs/{run}/train.json"
+
+
+def train_needs(wildcards):
+    """What a job reads: runs that it starts from, images, and verdicts on the user's."""
+    job = TRAININGS[wildcards.job]
+    needs = [trained(run) for run in job.needs]
+    needs += user_root("salient")(wildcards) if needs_salient(job) else []
+    needs += sorted({VERDICTS[run] for run in job.runs if run in VERDICTS})
+    images = root_of(job.runs[0])
+    return needs + (images(wildcards) if callable(images) else images)
+
+
+def evaluated(run):
+    """The file that says that a run's metrics are there: its job's mark, or what an earlier workflow left."""
+    return EVALUATED.get(run) or f"{RESULTS}/runs/{run}/metrics.json"
+
+
+def shown_by(target):
+    """Every file that the report shows of a target's tables; where nothing is evaluated, that they are predicted."""
+    tables = TARGETS[target]
+    if PREDICT_ONLY:
+        return sorted({trained(run) for run in PLAN.wanted(tables)})
+    drawn = [figure for figure in load_figures().values() if target == f"figure{figure.figure}"]
+    return [
+        *sorted({*map(evaluated, PLAN.wanted(tables))}),
+        *measures_for(tables),
+        *map(drawn_by, drawn),
+        *pictures_for(tables),
+    ]
+
+
+def rendered(target):
+    """The marks of a target's tables, or of a figure; none where nothing is evaluated."""
+    marks = [f"{RESULTS}/rendered/{target_of(key)}" for key in TARGETS[target]]
+    return [] if PREDICT_ONLY else marks or f"{RESULTS}/rendered/{target}"
+
+
+def page(paper, name, suffix, category):
+    """A file of the report, which is written anew in its place."""
+    path = f"reports/{SCALE}/{paper}/{name}.{suffix}"
+    return report(update(path), category=category, labels={"paper": paper, "name": name})
+
+
+def measured(name, key):
+    """The file that says that a key is measured: its job's mark, or what an earlier workflow left."""
+    return MEASURED.get((name, key)) or str(path_of(Path(RESULTS), name, key))
+
+
+def measures_for(tables):
+    """The measurements that a report on these tables shows."""
+    return [measured(name, key) for name, keys in wanted(PLAN, tables).items() for key in keys]
+
+
+def drawn_by(figure):
+    """The measurement that a figure shows."""
+    return measured(figure.measure, first_key(PLAN, figure.measure))
+
+
+def measure_needs(wildcards):
+    """What a job measures: trained runs, and the images of one; else what is declared."""
+    job = MEASURINGS[wildcards.job]
+    images = root_of(job.source) if job.source else DECLARED
+    return [*map(trained, job.needs), *(images(wildcards) if callable(images) else images)]
+
+
 def priority_of(rank, stage):
     """Jobs of earlier tables first, and within a table the stages' order, so that tables are complete early."""
     return len(STAGES) * (len(WORK.tables) - rank) + STAGES.index(stage)
+
+
+def mark_of(kind, job):
+    """The output of a job: train, evaluate or measure."""
+    return str(mark(Path(RESULTS), kind, job))
+
+
+def train_command(nodes, cards, threads):
+    """The beginning of a training's command; on several machines a task of a Slurm step for each card."""
+    if nodes > 1:
+        tasks = (
+            f"--nodes={nodes} --ntasks={cards} --ntasks-per-node={cards // nodes} --cpus-per-task={threads}"
+        )
+        ends = (
+            "--kill-on-bad-exit=1 --wait=600"  # a task that is left alone would wait for the others for ever
+        )
+        return f"exec srun {tasks} {ends} python -m wsis train --threads {threads}"
+    devices = f"--devices {cards}" if cards else "--accelerator cpu"
+    return f"exec python -m wsis train --cores {threads} {devices}"
 
 
 def target_of(key):
@@ -113,12 +209,12 @@ def needs_salient(job):
 def pictures_for(tables):
     """The pictures that belong into a report on these tables."""
     shown = PLAN.wanted(tables)
-    return [f"{RESULTS}/runs/{run}/pictures/pictures.json" for run in ILLUSTRATED if run in shown]
+    return [f"{RESULTS}/runs/{run}/pictures" for run in ILLUSTRATED if run in shown]
 
 
 def pictures_need(wildcards):
     """The trainings that pictures of a run show."""
-    return [f"{RESULTS}/runs/{run}/train.json" for run in runs_shown(PLAN, wildcards.run)]
+    return [trained(run) for run in runs_shown(PLAN, wildcards.run)]
 
 
 def flags():
@@ -155,14 +251,19 @@ SCALE = PLAN.scale.name
 DECLARED = [str(path) for path in sorted(DECLARATIONS.glob("*/*.yaml"))]
 GENERATED = PLAN.scale.data == "generated"
 RESULTS = f"results/{SCALE}"
+GPUS = 0 if GENERATED else config["gpus"]
 WORK = wanted_work()
 RANKS = table_ranks(PLAN, WORK.tables)  # run -> position of the first wanted table that needs it
 STAGES = ["draw pictures", "measure", "evaluate", "train", "data", "render"]  # the last is the most urgent
-RUNS = "$(basename -a $(dirname {output}))"  # in a shell command: ids of the runs whose files are its outputs
 RECIPE_FLAGS = flags()
 ONLY = "--predict-only " if PREDICT_ONLY else ""
+LOGGER = f"--logger {config['logger']} " if config["logger"] else ""
 PLAN_FLAGS = f"{RECIPE_FLAGS} {seed_flags()}".strip()
 FLAGS = f"{PLAN_FLAGS} {root_flags()}".strip()
+
+# In front of a command that writes {log}: Snakemake deletes a log before a job starts again, and so every attempt
+# writes a file of its own, X.log.1, X.log.2, ..., of which X.log is a link to the last.
+KEEP_LOGS = 'n=1; while [ -e {log}.$n ]; do n=$((n+1)); done; ln -sf "$(basename {log}).$n" {log}; '
 
 # Reports are written one at a time. A limit of the workflow's own, which no profile or command line forgets.
 workflow.register_resource("report", 1)

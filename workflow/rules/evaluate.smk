@@ -1,24 +1,30 @@
-# Metrics of predictions: a rule a job of the plan, since starting Python and its libraries takes longer than
-# evaluating a small run; as in trainings, without parameters.
-for job in WORK.evaluations:
+# Metrics of predictions: several runs a process, since starting Python and its libraries takes longer than
+# evaluating a small run. As in trainings, a job's output is a mark.
+EVALUATIONS = {job.id: job for job in WORK.evaluations}
+EVALUATED = {run: mark_of("evaluate", job.id) for job in WORK.evaluations for run in job.runs}
 
-    rule:
-        name:
-            f"evaluate_{job.id}"
-        input:
-            [f"{RESULTS}/runs/{run}/train.json" for run in job.runs],
-        output:
-            [f"{RESULTS}/runs/{run}/metrics.json" for run in job.runs],
-        log:
-            f"{RESULTS}/logs/evaluate/{job.id}.log",
-        priority: priority_of(job.rank, "evaluate")
-        conda:
-            "../../environment.yml"
-        threads: 1
-        resources:
-            mem_mb=2000 if GENERATED else 16000,
-            runtime=30,
-        message:
-            f"Evaluate {len(job.runs)} run(s), {job.id}"
-        shell:
-            f"exec python -m wsis evaluate {FLAGS} {RUNS} > {{log}} 2>&1"
+
+rule evaluate:
+    input:
+        lambda wildcards: [trained(run) for run in EVALUATIONS[wildcards.job].runs],
+    output:
+        touch(mark_of("evaluate", "{job}")),
+    log:
+        f"{RESULTS}/logs/evaluate/{{job}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate/{{job}}.tsv"
+    wildcard_constraints:
+        job="|".join(EVALUATIONS) or "none",
+    priority: lambda wildcards: priority_of(EVALUATIONS[wildcards.job].rank, "evaluate")
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000 if GENERATED else 16000,
+        runtime=30,
+    params:
+        runs=lambda wildcards: " ".join(EVALUATIONS[wildcards.job].runs),
+    message:
+        "Evaluate {wildcards.job}"
+    shell:
+        f"{KEEP_LOGS}exec python -m wsis evaluate {FLAGS} {{params.runs}} > {{log}} 2>&1"

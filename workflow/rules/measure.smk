@@ -1,54 +1,41 @@
-# Measures of trained runs, of images and of networks, for the tables and figures that show them: one rule a process.
-# Nothing is trained for it. A file that lacks a newer measure or row is made older than all, so that it is made again.
+# Measures of trained runs, of images and of networks, for the tables and figures that show them: a rule for those
+# that run a network, on a card where there is one, and one for the others. Nothing is trained for them.
 from wsis.measures.file import path_of
 from wsis.measures.registry import sets
 from wsis.measures.wanted import first_key, wanted
 
-DEVICE = "" if GPUS else "--accelerator cpu "
+MEASURINGS = {job.id: job for job in WORK.measurings}
+MEASURED = {(job.set, key): mark_of("measure", job.id) for job in WORK.measurings for key in job.keys}
 
 
-def measured(name, keys):
-    return [str(path_of(Path(RESULTS), name, key)) for key in keys]
-
-
-def measures_for(tables):
-    """The measurements that a report on these tables shows."""
-    return [path for name, keys in wanted(PLAN, tables).items() for path in measured(name, keys)]
-
-
-def drawn_by(figure):
-    """The measurement that a figure shows."""
-    return measured(figure.measure, [first_key(PLAN, figure.measure)])
-
-
-for job in WORK.measurings:
-    large = GPUS and sets()[job.set].network
-    for path in map(Path, measured(job.set, job.keys) if workflow.is_main_process else []):
-        if path.exists():
-            os.utime(path, (1, 1))
+for network in {bool(sets()[job.set].network) for job in WORK.measurings}:
 
     rule:
         name:
-            f"measure_{job.id}"
+            "measure_network" if network else "measure"
         input:
-            [f"{RESULTS}/runs/{id}/train.json" for id in job.needs],
-            root_of(job.source) if job.source else DECLARED,
+            measure_needs,
         output:
-            measured(job.set, job.keys),
+            touch(mark_of("measure", "{job}")),
         log:
-            f"{RESULTS}/logs/measures/{job.id}.log",
-        priority: priority_of(job.rank, "measure")
+            f"{RESULTS}/logs/measures/{{job}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/measures/{{job}}.tsv"
+        wildcard_constraints:
+            job="|".join(id for id, job in MEASURINGS.items() if bool(sets()[job.set].network) == network),
+        priority: lambda wildcards: priority_of(MEASURINGS[wildcards.job].rank, "measure")
         conda:
             "../../environment.yml"
-        threads: 4 if large else 1
+        threads: 4 if network and GPUS else 1
         resources:
-            gpu=min(GPUS, 1) if large else 0,
+            gpu=min(GPUS, 1) if network else 0,
             nodes=1,
             mem_mb=4000 if GENERATED else 24000,
             runtime=120,
         params:
-            what=" ".join([job.set, *job.keys]),  # shell commands are read when `job` is another
+            device="" if GPUS else "--accelerator cpu",
+            what=lambda wildcards: " ".join([MEASURINGS[wildcards.job].set, *MEASURINGS[wildcards.job].keys]),
         message:
-            f"Measure {job.set} of {len(job.keys)}, {job.keys[0]}"
+            "Measure {wildcards.job}"
         shell:
-            f"exec python -m wsis measure {FLAGS} {DEVICE}{{params.what}} > {{log}} 2>&1"
+            f"{KEEP_LOGS}exec python -m wsis measure {FLAGS} {{params.device}} {{params.what}} > {{log}} 2>&1"

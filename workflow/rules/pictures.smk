@@ -8,7 +8,12 @@ rule pictures:
         pictures_need,
         lambda wildcards: root_of(wildcards.run),
     output:
-        f"{RESULTS}/runs/{{run}}/pictures/pictures.json",
+        report(
+            directory(f"{RESULTS}/runs/{{run}}/pictures"),
+            patterns=["{name}.jpg"],
+            category="Pictures",
+            labels={"run": "{run}", "picture": "{name}"},
+        ),
     log:
         f"{RESULTS}/logs/pictures/{{run}}.log",
     wildcard_constraints:
@@ -23,4 +28,4 @@ rule pictures:
     message:
         "Draw pictures of {wildcards.run}"
     shell:
-        f"exec python -m wsis pictures {FLAGS} {{wildcards.run}} > {{log}} 2>&1"
+        f"{KEEP_LOGS}exec python -m wsis pictures {FLAGS} {{wildcards.run}} > {{log}} 2>&1"

@@ -1,58 +1,65 @@
-# The targets. Each is a set of wanted tables. The report is one a scale and shows every table with
-# whatever results there are. It is written as soon as a table is complete, hence a rule `render_<table>` each, whose
-# output is a mark; what was shown already is not shown again. A target names the metrics itself as well, because
-# Snakemake makes a missing file again only where it is asked for.
+# The targets. Each is a set of wanted tables. The report is one a scale and shows every table with whatever results
+# there are. It is written as soon as a table or a figure is complete, each of which leaves a mark; what was shown
+# already is not shown again. A target names its results itself as well, because Snakemake makes a missing file again
+# only where it is asked for. `snakemake --report` shows the tables, the figures and the pictures.
 from wsis.declare.load import load_figures
 from wsis.work import figures
 
 TARGETS = targets(PLAN)
 
 
-def shown_by(target):
-    """Every file that the report shows of a target's tables; where nothing is evaluated, that they are predicted."""
-    tables = TARGETS[target]
-    if PREDICT_ONLY:
-        return [f"{RESULTS}/runs/{run}/train.json" for run in PLAN.wanted(tables)]
-    drawn = [figure for figure in load_figures().values() if target == f"figure{figure.figure}"]
-    return [
-        *[f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.wanted(tables)],
-        *measures_for(tables),
-        *[path for figure in drawn for path in drawn_by(figure)],
-        *pictures_for(tables),
-    ]
+# The command leaves what it showed before as it is, hence `touch`.
+RENDER = f"touch -c {{output}} && exec python -m wsis report {FLAGS} --if-changed > {{log}} 2>&1"
+SOON = 0 if SCALE == "smoke" else priority_of(0, "render")  # nobody waits for smoke's numbers
 
 
-def rendered(target):
-    """The marks of a target's tables, or of a figure; none where nothing is evaluated."""
-    if PREDICT_ONLY:
-        return []
-    return [
-        f"{RESULTS}/rendered/{target_of(key)}" for key in TARGETS[target]
-    ] or f"{RESULTS}/rendered/{target}"
+rule render:
+    input:
+        lambda wildcards: shown_by(f"{wildcards.paper}_{wildcards.table}"),
+        DECLARED,
+    output:
+        touch(f"{RESULTS}/rendered/{{paper}}_{{table}}"),
+        page("{paper}", "table{table}", "html", "Tables"),
+    log:
+        f"{RESULTS}/logs/report-{{paper}}_{{table}}.log",
+    wildcard_constraints:
+        paper="|".join({table.paper for table in PLAN.tables.values()}),
+        table="|".join({table.table for table in PLAN.tables.values()}),
+    priority: SOON
+    localrule: True
+    conda:
+        "../../environment.yml"
+    resources:
+        report=1,
+    message:
+        f"Render {{wildcards.paper}}/{{wildcards.table}} in reports/{SCALE}/index.html"
+    shell:
+        RENDER
 
 
-for target in [*figures(PLAN), *map(target_of, PLAN.tables)]:
+for figure in load_figures().values():
 
     rule:
         name:
-            f"render_{target}"
+            f"render_figure{figure.figure}"
         input:
-            shown_by(target),
+            shown_by(f"figure{figure.figure}"),
             DECLARED,
         output:
-            touch(f"{RESULTS}/rendered/{target}"),
+            touch(f"{RESULTS}/rendered/figure{figure.figure}"),
+            page(figure.paper, f"figure{figure.figure}", "png", "Figures"),
         log:
-            f"{RESULTS}/logs/report-{target}.log",
-        priority: 0 if SCALE == "smoke" else priority_of(0, "render")  # nobody waits for smoke's numbers
+            f"{RESULTS}/logs/report-figure{figure.figure}.log",
+        priority: SOON
         localrule: True
         conda:
             "../../environment.yml"
         resources:
             report=1,
         message:
-            f"Render reports/{SCALE}/index.html"
+            f"Render figure{figure.figure} in reports/{SCALE}/index.html"
         shell:
-            f"exec python -m wsis report {FLAGS} --if-changed > {{log}} 2>&1"
+            RENDER
 
 
 for target, tables in TARGETS.items():

@@ -1,44 +1,48 @@
-# One rule a job of the plan: a process that trains its runs one after another and predicts with each.
+# A rule a class of trainings: jobs that ask for the same time and cards (wsis/classes.py), so that a profile can
+# send each kind to a partition of its own, and Slurm's arrays can take them. A job is a process that trains its
+# runs one after another and predicts with each.
 #
-# There are no parameters: the path of a run's output holds its id, which stands for everything that determines
-# it, so that neither edited code nor a moved data root nor another grouping of the runs trains anything again.
-# Of a run's files only train.json, its last, is declared: Snakemake deletes what is declared before a job starts
-# again, and a new row in a family must not cost the weights of the others. The trainer skips what is finished
-# and writes its train.json again.
+# A job's output is a mark, and what runs write is nobody's output: Snakemake deletes outputs before a job starts
+# again, and neither another grouping of the runs nor a new row in a family must cost what is finished. The plan
+# decides what is to be trained: a run's id stands for everything that determines it.
 #
 # Snakemake lowers `gpu` to its limit without a word. The trainer gets what is left of it and keeps the
 # recipe's batch by accumulating gradients; the deviation shows under the table.
-GPUS = 0 if GENERATED else config["gpus"]
-DEVICES = "--devices {resources.gpu} " if GPUS else "--accelerator cpu "
-LOGGER = f"--logger {config['logger']} " if config["logger"] else ""
+TRAININGS = {job.id: job for job in WORK.trainings}
+TRAINED = {run: mark_of("train", job.id) for job in WORK.trainings for run in job.runs}
 
-for job in WORK.trainings:
-    hours = sum(PLAN.runs[run].device_hours for run in job.runs)
+
+for each in WORK.classes:
+    # On several machines a task for each card, which the command itself starts (`mpi` to the executor).
+    tasks = {"mpi": "srun", "tasks": each.cards, "tasks_per_gpu": 1} if each.nodes > 1 else {}
 
     rule:
         name:
-            f"train_{job.id}"
+            f"train_{each.name}"
         input:
-            [f"{RESULTS}/runs/{run}/train.json" for run in job.needs],
-            [f"{RESULTS}/data/{job.data}/stats.json"]
-            if job.data
-            else user_root(PLAN.runs[job.runs[0]].recipe.data.dataset),
-            user_root("salient") if needs_salient(job) else [],
-            ancient(sorted({VERDICTS[run] for run in job.runs if run in VERDICTS})),  # mended ground truth trains nothing
+            train_needs,
         output:
-            [f"{RESULTS}/runs/{run}/train.json" for run in job.runs],
+            touch(mark_of("train", "{job}")),
         log:
-            f"{RESULTS}/logs/train/{job.id}.log",
-        priority: priority_of(job.rank, "train")
+            f"{RESULTS}/logs/train/{{job}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/train/{{job}}.tsv"
+        wildcard_constraints:
+            job="|".join(each.jobs),
+        priority: lambda wildcards: priority_of(TRAININGS[wildcards.job].rank, "train")
         conda:
             "../../environment.yml"
-        threads: 4 * GPUS or 1
+        threads: 4 if tasks else 4 * each.cards or 1
         resources:
-            gpu=GPUS,
-            nodes=1,
-            mem_mb=16000 + 8000 * GPUS if GPUS else 4000,
-            runtime=60 + round(90 * hours / max(GPUS, 1)),  # minutes: half as much again as planned
+            **tasks,
+            gpu=each.cards,
+            nodes=each.nodes,
+            mem_mb=16000 + 8000 * each.cards // each.nodes if GPUS else 4000,  # of a machine
+            runtime=each.minutes,
+        params:
+            runs=lambda wildcards: " ".join(TRAININGS[wildcards.job].runs),
+            train=lambda wildcards, resources, threads: train_command(resources.nodes, resources.gpu, threads),
         message:
-            f"Train {len(job.runs)} run(s), {job.id}; watch {RESULTS}/logs/train/{job.id}.log"
+            f"Train {{wildcards.job}}; watch {RESULTS}/logs/train/{{wildcards.job}}.log"
         shell:
-            f"exec python -m wsis train {FLAGS} {DEVICES}{LOGGER}{ONLY}--cores {{threads}} {RUNS} > {{log}} 2>&1"
+            f"{KEEP_LOGS}{{params.train}} {FLAGS} {LOGGER}{ONLY}{{params.runs}} > {{log}} 2>&1"

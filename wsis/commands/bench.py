@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Annotated
 
@@ -10,7 +11,16 @@ import typer
 from typer.core import TyperGroup
 
 from wsis.methods import infos
-from wsis.options import RESULTS, JsonOption, ResultsOption, ScaleOption
+from wsis.options import (
+    RESULTS,
+    AcceleratorOption,
+    JsonOption,
+    ResultsOption,
+    RootOption,
+    ScaleOption,
+    SetOption,
+    planned,
+)
 
 
 class Benches(TyperGroup):
@@ -72,3 +82,32 @@ def bench_launches(
     from wsis.bench.launches import bench
 
     bench(scale, images, causes, as_json)
+
+
+@bench_app.command("step")
+def bench_step(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="tables or targets; default: all there is")
+    ] = None,
+    scale: ScaleOption = "paper",
+    set_: SetOption = None,
+    steps: Annotated[int, typer.Option(min=1, help="that are timed")] = 10,
+    accelerator: AcceleratorOption = None,
+    data_root: RootOption = None,
+    out: Annotated[Path | None, typer.Option(help="default: costs.json in results/<scale>")] = None,
+) -> None:
+    """Seconds a training image of each method and backbone on this machine, for plans and time limits.
+
+    Images are drawn, unless a root is given. What the file has of the same device already is kept.
+    """
+    import torch
+
+    from wsis.bench.steps import Options, measure
+    from wsis.declare.measured import write_measured
+    from wsis.work import named_tables
+
+    path = out or RESULTS / scale / "costs.json"
+    asked = planned(scale, "0", set_)
+    options = Options(accelerator or ("cuda" if torch.cuda.is_available() else "cpu"), steps, data_root)
+    write_measured(path, measure(asked, named_tables(asked, words or ["all"]), options))
+    print(path)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from wsis.declare.base import Count, Positive, Spec
 from wsis.declare.load import ROOT, DeclarationError, parse, read_yaml
+from wsis.declare.measured import Measured
 from wsis.declare.recipe import Recipe
 from wsis.methods import info_of
 
@@ -67,6 +69,9 @@ class Cost(Spec):
     unit: float | None = None  # CPU seconds of a unit, where it has not been measured
     megabytes: dict[str, float]  # backbone -> disk of one run: weights, checkpoint, predictions
     source: str
+    measured: dict[str, float] = Field(
+        default={}
+    )  # 'method/backbone' -> seconds a training image, of a machine
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> Cost:
@@ -76,6 +81,31 @@ class Cost(Spec):
             raise ValueError(f"either seconds_per_image, or all of {', '.join(units)}")
         return self
 
+    def on(self, measured: Measured | None) -> Cost:
+        """The costs on the device of `measured`.
+
+        A method on a backbone that was not measured takes its declared time, multiplied by the median of
+        what the measured ones take of theirs.
+        """
+        if measured is None or self.seconds_per_image is None:
+            return self
+        ratios = []
+        for key, seconds in measured.seconds_per_image.items():
+            method, backbone = key.split("/")
+            declared = self.seconds_per_image.get(backbone, 0) * self.methods.get(method, 0)
+            ratios += [seconds / declared] if declared else []
+        ratio = median(ratios) if ratios else 1.0
+        source = f"{len(measured.seconds_per_image)} methods and backbones measured (wsis bench step)"
+        source += f", with torch {measured.torch}; others {ratio:.2g} times what is declared"
+        return self.model_copy(
+            update={
+                "device": f"one {measured.device}",
+                "seconds_per_image": {key: value * ratio for key, value in self.seconds_per_image.items()},
+                "measured": measured.seconds_per_image,
+                "source": source,
+            }
+        )
+
     def of_run(self, recipe: Recipe, images: int) -> float:
         """Device seconds, or units, of a run that trains on `images`, counted with repetition.
 
@@ -84,6 +114,9 @@ class Cost(Spec):
         if self.seconds_per_image is not None:
             if not images:
                 return 0.0
+            for method in kin(recipe.method):
+                if seconds := self.measured.get(f"{method}/{recipe.model.backbone}"):
+                    return images * seconds
             seconds = self._entry("seconds_per_image", recipe, [recipe.model.backbone])
             return images * seconds * self._entry("methods", recipe, kin(recipe.method))
         model = recipe.model

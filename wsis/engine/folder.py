@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,27 +27,29 @@ def _left(folder: Path, recipe: Recipe, predicts: bool) -> bool:
     return there and difference(folder, recipe) is None
 
 
-def restored(folder: Path, recipe: Recipe, parents: Sequence[Path] = (), predicts: bool = True) -> bool:
-    """True if a finished run lacked only train.json; the file is then written again from its copy.
+def kept(folder: Path, recipe: Recipe, parents: Sequence[Path] = (), predicts: bool = True) -> bool:
+    """Whether a finished run stays as it is: `finished`, or it lacks only its train.json, which has a copy.
 
-    Snakemake deletes a job's declared outputs, the runs' train.json, before it starts the job again. With the
-    copies, one new or failed run does not make the job's finished runs train again. A run whose parent now
-    holds other weights than it started from does train again.
+    A run whose parent now holds other weights than it started from does not stay: its train.json is removed.
+    One that stays becomes newer than its parents: they may have been written again as they were.
     """
-    copy = folder / COPY
-    if not copy.exists() or not _left(folder, recipe, predicts):
-        return False
-    content = read_json(copy)
-    if content.get("recipe") != recipe.id:
-        return False
+    record, copy = folder / RECORD, folder / COPY
+    if not finished(folder, recipe, predicts):
+        if not (copy.exists() and _left(folder, recipe, predicts) and read_json(copy)["recipe"] == recipe.id):
+            return False
+        write_json(record, read_json(copy))
+    content = read_json(record)
     began = {entry["id"]: entry["weights"] for key in ("parent", "proxy") if (entry := content.get(key))}
     for parent in parents:
         now, then = _trained_weights(parent), began.get(parent.name)
         if None not in (now, then) and now != then:
             text = f"{recipe.id}: {parent.name}, which it starts from, was trained again"
             print(text, file=sys.stderr, flush=True)
+            record.unlink()
             return False
-    write_json(folder / "train.json", content)
+        times = [path.stat().st_mtime_ns for path in (record, parent / RECORD) if path.exists()]
+        if times[-1] > times[0]:
+            os.utime(record)
     return True
 
 

@@ -22,6 +22,7 @@ from lightning_fabric.strategies import DDPStrategy
 from wsis.declare.recipe import ScheduleSpec
 from wsis.engine.devices import check_cards
 from wsis.engine.memory import OutOfMemory
+from wsis.engine.ranks import outside
 from wsis.engine.signals import SIGNALS, Interrupted
 from wsis.errors import WsisError
 
@@ -36,8 +37,9 @@ def make_fabric(
 ) -> Fabric:
     """Fabric in the recipe's precision on `accelerator` ("cpu" or "cuda").
 
-    devices: indices of the cards (on the CPU their number counts, a process each). With more than one,
-    this process must be one of `launch`'s. idle: some steps may leave parameters without a gradient.
+    devices: indices of this machine's cards (on the CPU their number counts, a process each). With more than
+    one, this process must be one of `launch`'s, or have been started as a rank from outside, where the number
+    of machines follows from that of all ranks. idle: some steps may leave parameters without a gradient.
     """
     if accelerator == "cuda":
         check_cards()
@@ -47,18 +49,22 @@ def make_fabric(
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False
     strategy: Any = "auto"
-    if len(devices) > 1:
+    ranks = outside()
+    nodes = ranks.world_size() // len(devices) if ranks else 1
+    if len(devices) * nodes > 1:
         # The new name of broadcast_buffers is unknown to the oldest torch that is supported.
         warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
         strategy = DDPStrategy(find_unused_parameters=idle, broadcast_buffers=False)
-        _meet(accelerator, devices)
+        if not ranks:
+            _meet(accelerator, devices)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator=accelerator,
         devices=list(devices) if accelerator == "cuda" else len(devices),
+        num_nodes=nodes,
         strategy=strategy,
         precision=precision,
-        plugins=[LightningEnvironment()],  # one machine a run, also inside a Slurm job
+        plugins=[ranks or LightningEnvironment()],  # not what Fabric makes of a Slurm job with one task
     )
     fabric.launch()
     return fabric

@@ -19,9 +19,10 @@ from wsis.declare.recipe import Recipe
 from wsis.declare.stored import weights_file
 from wsis.engine.devices import accelerator_of, lease, visible_devices
 from wsis.engine.execute import Job, RunOptions, execute, execute_fellow
-from wsis.engine.folder import finished, restored
+from wsis.engine.folder import finished, kept
 from wsis.engine.launch import launch, set_threads
 from wsis.engine.memory import OutOfMemory, fewer_images
+from wsis.engine.ranks import first_rank, local_ranks, outside
 from wsis.engine.signals import LIMIT, Interrupted, requeue
 from wsis.engine.writer import sole_writer
 from wsis.errors import WsisError
@@ -44,14 +45,15 @@ def train_runs(
     """
     plan.check_known(ids)
     base, proxied, todo = results / plan.scale.name / "runs", plan.proxied, []
+
+    def done(run: str) -> bool:
+        """Whether a run stays as it is; asked when those that it needs are finished."""
+        parents = [base / needed for needed in plan.runs[run].needs]
+        stays = kept(base / run, plan.runs[run].recipe, parents, plan.predicts(run))
+        return stays and (run not in proxied or bool(proxy_files(base / run)))
+
     for run in ids:
-        needs = plan.runs[run].needs
-        fresh = not set(needs) & set(todo)
-        predicts, recipe, folder = plan.predicts(run), plan.runs[run].recipe, base / run
-        done = finished(folder, recipe, predicts) or (
-            fresh and restored(folder, recipe, [base / needed for needed in needs], predicts)
-        )
-        if not done or (run in proxied and not proxy_files(folder)):
+        if set(plan.runs[run].needs) & {*todo} or not done(run):
             todo.append(run)
     failed: dict[str, str] = {}
     if not todo:
@@ -67,11 +69,13 @@ def train_runs(
             if broken := [needed for needed in plan.runs[run].needs if needed in failed]:
                 failed[run] = f"its parent {broken[0]} failed"
                 continue
+            if done(run):  # what it needs was made again as it was
+                continue
             try:
                 _run(make_job(plan, run, results, data_root, accelerator, devices, options))
             except Interrupted as error:
                 print(error, file=sys.stderr, flush=True)
-                if error.status == LIMIT:
+                if error.status == LIMIT and first_rank():
                     requeue()
                 raise SystemExit(error.status) from None
             except WsisError as error:
@@ -86,7 +90,12 @@ def train_runs(
 
 
 def lease_devices(accelerator: str, wanted: int) -> AbstractContextManager[list[int]]:
-    """Context that holds `wanted` devices: cards nobody else uses, or on the CPU the numbers 0, 1, ..."""
+    """Context that holds `wanted` devices: cards nobody else uses, or on the CPU the numbers 0, 1, ...
+
+    Ranks that were started from outside have the first cards of their machine, one each.
+    """
+    if ranks := outside():
+        return nullcontext(list(range(local_ranks(ranks))))
     if accelerator == "cpu":
         return nullcontext(list(range(wanted)))
     return lease(visible_devices(torch.cuda.device_count()), wanted)
@@ -140,6 +149,8 @@ def _absolute(data_root: Roots) -> dict[str, str] | None:
 
 def _wanted(recipe: Recipe, accelerator: str, options: RunOptions) -> int:
     """Devices to train `recipe` on: what it can use of those that were asked for, else of those there are."""
+    if ranks := outside():
+        return ranks.world_size()
     there = torch.cuda.device_count() if accelerator == "cuda" else 1
     return recipe.schedule.usable_devices(options.devices or there)
 
@@ -147,16 +158,19 @@ def _wanted(recipe: Recipe, accelerator: str, options: RunOptions) -> int:
 def _run(job: Job) -> None:
     """Execute a job alone in its folder; out of memory, it goes on with half as many images at once.
 
-    Nothing is left to do where a process that was waited for has done it.
+    Nothing is left to do where a process that was waited for has done it. Of ranks that were started from
+    outside the first one holds the folder, and out of memory they end.
     """
-    with sole_writer(job.folder):
+    with sole_writer(job.folder) if first_rank() else nullcontext():
         while not _done(job):
             print(f"{job.recipe.id}: training in {job.folder}", file=sys.stderr, flush=True)
             try:
-                if len(job.devices) > 1:
+                if len(job.devices) > 1 and not outside():
                     return launch(execute_fellow, (job,), len(job.devices))
                 return execute(job)
             except OutOfMemory as error:
+                if outside():
+                    raise
                 job = _smaller(job, error)
             gc.collect()  # what the failed step held
             torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""`wsis bench step`: what a training step of each method costs beside BoxInst's at the same size.
+"""`wsis bench bank`: what a training step of each method costs beside BoxInst's at the same size.
 
 The methods take turns, step by step, so that a busy machine slows all of them alike.
 """

@@ -9,7 +9,7 @@ INFO = Info(
     name="sim",
     network="wsis.methods.sim.method:SIM",
     busy={"sim.tau_low": 0.5, "sim.tau_high": 0.5, "sim.bank": 8},  # else nothing is labelled or pasted
-    benches={"step": "wsis.methods.sim.bench:bench"},
+    benches={"bank": "wsis.methods.sim.bench:bench"},
     pictures=(
         Pictures(
             words="maps, weights of positives, pasted images",

@@ -1,0 +1,254 @@
+"""The workflow on a real Slurm: tests/slurm/cluster start FOLDER, then
+
+python tests/slurm/scenarios.py WORK [NAME ...]
+
+Small trainings on the CPU stand for those on cards, which Slurm counts and lends as if they were there. WORK
+is a folder for images and results, on a file system that every node sees. Each scenario (all by default) is
+one or more calls of snakemake with the profile that users get; what happened is told by Slurm's own records
+and by the runs' files, checked, and written to WORK/SUMMARY.md. The executor is needed: pip install
+'snakemake-executor-plugin-slurm'.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+from wsis.configuration import overrides
+from wsis.plan import make_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = {
+    "model.backbone": "tiny",
+    "data": {"train": "train", "eval": "val", "short_side": [64], "eval_short_side": 64, "max_side": 64},
+    "schedule": {"batch": 4, "devices": 4, "iterations": 20},
+}
+# This cluster has no accounting; the two lines of the profile. Polls are those of a test.
+POLLS = ["--slurm-status-command", "squeue", "--slurm-no-account"]
+POLLS += ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"]
+
+
+class Workflow:
+    """snakemake in a folder of its own, with Slurm's records of its jobs while it runs."""
+
+    def __init__(self, folder: Path, images: Path, iterations: int = 20, **config: object) -> None:
+        settings = json.loads(json.dumps(SETTINGS))
+        settings["schedule"]["iterations"] = iterations
+        self.folder, self.records = folder, dict[str, dict[str, str]]()
+        self.config = {"scale": "mini", "seeds": [21], "weights": "none", "set": settings} | config
+        self.config["data_root"] = f"coco={images}"
+        folder.mkdir(parents=True)
+
+    @property
+    def words(self) -> list[str]:
+        return [
+            key + "=" + (value if isinstance(value, str) else json.dumps(value))
+            for key, value in self.config.items()
+        ]
+
+    def start(self, target: str, *options: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile")]
+        command += ["--workflow-profile", str(ROOT / "workflow" / "profiles" / "slurm"), *POLLS, *options]
+        command += ["--config", *self.words, "--", target]
+        environment = os.environ | {"WSIS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+        with (self.folder / "snakemake.log").open("a") as log:
+            return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
+
+    def finish(self, process: subprocess.Popen, act: Callable[[Workflow], bool] | None = None) -> int:
+        """Wait for the end; `act` is called every second until it says that it has acted."""
+        while process.poll() is None:
+            self.look()
+            if act and act(self):
+                act = None
+            time.sleep(1)
+        self.look()
+        return process.returncode
+
+    def run(self, target: str, *options: str, act: Callable[[Workflow], bool] | None = None) -> int:
+        return self.finish(self.start(target, *options), act)
+
+    def look(self) -> None:
+        """Keep what scontrol says of every job that lies in this folder, by its id."""
+        told = subprocess.run(
+            ["scontrol", "show", "job", "--oneliner"], capture_output=True, text=True, check=False
+        )
+        for line in told.stdout.splitlines():
+            record = dict(re.findall(r"(\w+)=(\S*)", line))
+            if record.get("WorkDir") == str(self.folder):
+                self.records[record["JobId"]] = record
+
+    def jobs(self, rule: str) -> list[dict[str, str]]:
+        return [each for each in self.records.values() if rule in each.get("Comment", "")]
+
+    def trained(self) -> dict[str, dict]:
+        """Run -> its train.json."""
+        files = self.folder.glob("results/mini/runs/*/train.json")
+        return {file.parent.name: json.loads(file.read_text()) for file in files}
+
+    def trains(self, seconds: float = 10) -> bool:
+        """Whether a run's log was begun that long ago."""
+        logs = [log for log in self.folder.glob("results/mini/runs/*/log.jsonl") if log.is_file()]
+        begun = min((log.parent / "recipe.json").stat().st_mtime for log in logs) if logs else time.time()
+        return time.time() - begun > seconds
+
+    def run_of(self, row: str) -> str:
+        """Id of the run of a row of BoxInst's Table 3."""
+        plan = make_plan("mini", (21,), overrides(self.config))
+        return plan.row_runs("boxinst/3", row)[21]
+
+
+def brief(records: list[dict[str, str]]) -> list[str]:
+    keys = ("JobId", "ArrayTaskId", "JobState", "Restarts", "TresPerJob")
+    return [" ".join(record.get(key, "-") for key in keys) for record in records]
+
+
+def arrays_and_cards(folder: Path, images: Path) -> str:
+    """A class is an array in its partition with its cards; a row that fails costs the others nothing."""
+    flow = Workflow(folder, images, gpus=2)
+    options = ["--slurm-array-jobs", "train_short", "--set-resources", "train_short:slurm_partition=gpu"]
+    lost = flow.run_of("projection")
+    broken = folder / "results/mini/runs" / lost / "log.jsonl"
+    broken.mkdir(parents=True)  # where a file is to be written
+    assert flow.run("boxinst_3", *options) != 0
+    first = flow.jobs("train_short")
+    tasks = [job for job in first if "ArrayJobId" in job]
+    assert len(tasks) == 2 and len({job["ArrayJobId"] for job in tasks}) == 1, brief(first)
+    assert {job["Partition"] for job in first} == {"gpu"}
+    assert all(re.search(r"gpu[:=]2$", job["TresPerJob"]) for job in first), brief(first)
+    others = flow.trained()
+    assert lost not in others and len(others) == 2, [*others]
+    broken.rmdir()
+    known = set(flow.records)
+    assert flow.run("boxinst_3", *options) == 0
+    again = [job for job in flow.jobs("train_short") if job["JobId"] not in known]
+    assert len(again) == 1 and set(flow.trained()) == {*others, lost}
+    assert all(flow.trained()[run] == others[run] for run in others)
+    page = (folder / "reports/mini/index.html").exists()
+    return (
+        f"{len(first)} trainings with 2 cards each in partition gpu, {len(tasks)} of them one array; one row"
+        f" failed, {len(others)} were finished; the second call trained that row alone; report: {page}"
+    )
+
+
+def cancelled(folder: Path, images: Path) -> str:
+    """scancel ends a training in the middle; the next call goes on from its checkpoint."""
+    flow = Workflow(folder, images, iterations=100, gpus=0)
+
+    def cancel(flow: Workflow) -> bool:
+        for job in flow.jobs("train_short"):
+            if job["JobState"] == "RUNNING" and flow.trains():
+                subprocess.run(["scancel", job["JobId"]], check=True)
+                return True
+        return False
+
+    assert flow.run("boxinst_3", "--jobs", "1", act=cancel) != 0
+    stopped = [job for job in flow.jobs("train_short") if job["JobState"] == "CANCELLED"]
+    assert len(stopped) == 1, brief(flow.jobs("train"))
+    saved = [file.name for file in folder.glob("results/mini/runs/*/checkpoints/*.pt")]
+    assert saved, "no checkpoint"
+    assert flow.run("boxinst_3") == 0
+    resumed = [content["resumed"] for content in flow.trained().values()]
+    assert sum(resumed) == 1, resumed
+    return f"1 of {len(resumed)} trainings was cancelled, wrote its checkpoint, and went on from it"
+
+
+def preempted(folder: Path, images: Path) -> str:
+    """Jobs of another partition take the cards: Slurm requeues the training, which goes on afterwards."""
+    flow = Workflow(folder, images, iterations=100)
+
+    def urgent(flow: Workflow) -> bool:
+        if not flow.trains():
+            return False
+        command = ["sbatch", "-p", "urgent", "--nodes=2", "--gpus-per-node=2", "--output=/dev/null"]
+        subprocess.run([*command, "--wrap", "sleep 20"], check=True, stdout=subprocess.DEVNULL)
+        return True
+
+    options = ["--set-resources", "train_short:slurm_partition=gpu"]
+    assert flow.run("boxinst_3", *options, act=urgent) == 0
+    restarts = {job["JobId"]: int(job["Restarts"]) for job in flow.jobs("train_short")}
+    resumed = [content["resumed"] for content in flow.trained().values()]
+    assert sum(restarts.values()) >= 1 <= sum(resumed), (restarts, resumed)
+    return (
+        f"{sum(restarts.values())} trainings were requeued under their job's id, {sum(resumed)} went on from"
+        " a checkpoint; one call of snakemake"
+    )
+
+
+def time_limits(folder: Path, images: Path) -> str:
+    """One training over three limits of a minute; its weights are those of an uncut one."""
+    flow = Workflow(folder / "cut", images, iterations=400)
+    limits = ["--set-resources", "train_short:runtime=1", "--retries", "12"]
+    mark = f"results/mini/runs/{flow.run_of('projection')}"
+    assert flow.run("boxinst_3", *limits) == 0
+    uncut = Workflow(folder / "uncut", images, iterations=400)
+    uncut.config = flow.config
+    assert uncut.run("boxinst_3") == 0
+    digests = [
+        json.loads((each.folder / mark / "train.json").read_text())["weights"] for each in (flow, uncut)
+    ]
+    times = json.loads((flow.folder / mark / "train.json").read_text())["resumed"]
+    assert digests[0] == digests[1], digests
+    assert times >= 3, times
+    ended = [job for job in flow.jobs("train_short") if job["JobState"] != "COMPLETED"]
+    return f"one training over {times} limits ({len(ended)} jobs ended at them), weights as of an uncut one"
+
+
+def two_machines(folder: Path, images: Path) -> str:
+    """A training on two machines with one process each."""
+    flow = Workflow(folder, images, gpus=2, nodes=2)
+    assert flow.run("boxinst_3") == 0
+    jobs = [job for job in flow.jobs("train_short") if job["NumNodes"] == "2"]
+    devices = {content["devices"] for content in flow.trained().values() if content["iterations"]}
+    assert jobs and devices == {2}, (jobs, devices)
+    return f"{len(jobs)} trainings on nodes {jobs[0]['NodeList']}, two devices each"
+
+
+SCENARIOS = [arrays_and_cards, cancelled, preempted, time_limits, two_machines]
+
+
+def images_in(folder: Path) -> Path:
+    """A root of synthetic images, drawn once."""
+    words = ["data", "make", "--scale", "smoke", "--seed", "0", "--results", str(folder), "--root"]
+    plan = make_plan("smoke", (0,))
+    root = next(job.data for job in plan.jobs if job.data)
+    subprocess.run(
+        [sys.executable, "-m", "wsis", *words, root], check=True, stdout=subprocess.DEVNULL, cwd=folder.parent
+    )
+    return folder / "smoke" / "data" / root
+
+
+def main(work: Path, names: list[str]) -> None:
+    work.mkdir(parents=True, exist_ok=True)
+    images = images_in(work / "images")
+    lines = []
+    for scenario in SCENARIOS:
+        if names and scenario.__name__ not in names:
+            continue
+        folder = work / scenario.__name__
+        shutil.rmtree(folder, ignore_errors=True)
+        began = time.monotonic()
+        try:
+            told = scenario(folder, images)
+        except AssertionError as error:
+            told = f"FAILED: {error}; see {folder / 'snakemake.log'}"
+        lines.append(f"| {scenario.__name__} | {told} | {time.monotonic() - began:.0f} s |")
+        print(lines[-1], flush=True)
+    version = subprocess.run(
+        ["sinfo", "--version"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    plugin = metadata.version("snakemake-executor-plugin-slurm")
+    text = f"{version}, snakemake {metadata.version('snakemake')}, its executor {plugin}; no accounting.\n\n"
+    text += "| scenario | what happened | took |\n| --- | --- | --- |\n" + "\n".join(lines) + "\n"
+    (work / "SUMMARY.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve(), sys.argv[2:])
