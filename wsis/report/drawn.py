@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,14 @@ from typing import Any
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 
-CODE = ("curves.py", "drawn.py", "masks.py", "plots.py", "style.py")  # beside this file: what draws
+CODE = (
+    "curves.py",
+    "drawn.py",
+    "effect_plots.py",
+    "masks.py",
+    "plots.py",
+    "style.py",
+)  # beside this file: what draws
 
 
 @dataclass
@@ -98,6 +106,12 @@ class Drawings:
             tree = None if drawing is None else plain(drawing)
             write_json(path, tree)
             return tree
+
+
+def draw(function: str, *arguments: Any) -> Any:
+    """Call "module:function" of wsis.report, imported only now: a report without news needs no matplotlib."""
+    module, name = function.split(":")
+    return getattr(import_module(f"wsis.report.{module}"), name)(*arguments)
 
 
 def stamp(path: Path) -> list[Any]:
