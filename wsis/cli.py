@@ -85,8 +85,8 @@ def plan(
 ) -> None:
     """What there is to run: runs, the rows each serves, parents, time by table and disk.
 
-    With --decide: how many seeds would decide an inconclusive claim, what they cost, and the command. The noise
-    is that of the runs in RESULTS, or of the reference run where nothing was run.
+    With --decide: how many seeds would decide an inconclusive claim, what they cost, and the command. The
+    noise is that of the runs in RESULTS, or of the reference run where nothing was run.
     """
     from wsis.show import plan_as_json, show_plan
     from wsis.work import named_tables

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
 
-from wsis.errors import WsisError, nearest_first
+from wsis.errors import WsisError
 from wsis.plan import Plan
 from wsis.report.build import build_report
 from wsis.report.markup import decided
@@ -64,5 +65,6 @@ def named(report: Report, name: str) -> ClaimResult:
     if hits:
         tables = ", ".join(f"'{claim.table} {name}'" for claim in hits)
         raise WsisError(f"claim {name} is in several tables: {tables}")
-    ids = list(dict.fromkeys(claim.claim.id for claim in claims.values()))
-    raise WsisError(f"no claim {name}; the nearest are {nearest_first(name, [*claims, *ids])}")
+    there = [*claims, *dict.fromkeys(claim.claim.id for claim in claims.values())]
+    near = ", ".join(get_close_matches(name, there, n=4, cutoff=0.3)) or "none"
+    raise WsisError(f"no claim '{name}'; the nearest: {near} (the report lists all)")

@@ -18,7 +18,7 @@ from typing import Literal
 from wsis.declare.table import Claim, Table
 from wsis.measures.registry import is_exact
 from wsis.report.comparisons import Comparison, Side, comparisons_of, printed
-from wsis.report.model import VERDICTS, CellResult, ClaimResult, TableResult, Tested, Verdict
+from wsis.report.model import VERDICTS, CellResult, ClaimResult, TableResult, Evidence, Verdict
 from wsis.report.noise import Noise, same_images
 from wsis.report.stats import Interval, paired, t_tail
 
@@ -47,7 +47,7 @@ class Outcome:
     n: int = 0
     absent: tuple[str, ...] = ()
     chance: tuple[float, float] | None = None
-    tested: Tested | None = None
+    tested: Evidence | None = None
 
 
 def judge(
@@ -209,7 +209,7 @@ def _decide(
     if not error:
         spread = f"exactly, n = {n}"
     centre = sum(differences.values()) / n
-    tested = Tested(
+    tested = Evidence(
         f"{high.name} - {low.name}", n, error * math.sqrt(n), noise.freedom, centre, comparison.published,
         _floor(comparison, scale), comparison.by, comparison.within,
     )  # fmt: skip

@@ -36,7 +36,7 @@ class Effect:
 
 
 @dataclass
-class Tested:
+class Evidence:
     """A comparison that a test decides, and what tells how many seeds it takes.
 
     spread     standard deviation of the paired differences, moderated as for the verdict
@@ -163,7 +163,7 @@ class ClaimResult:
     n: int
     edge: bool = False
     chance: float | None = None
-    tested: list[Tested] = field(default_factory=list)
+    tested: list[Evidence] = field(default_factory=list)
     places: tuple[tuple[str, str], ...] = ()
     corrected: Verdict | None = None
     q: float | None = None

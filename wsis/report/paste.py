@@ -9,6 +9,7 @@ the effects of both. LaTeX takes booktabs and siunitx. A table that is too wide 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +19,7 @@ from wsis.report.view import CellView, RowView, TableView, table_view
 
 Variant = Literal["measured", "published", "both", "effects"]
 VARIANTS: tuple[Variant, ...] = ("measured", "published", "both", "effects")
-COLUMN, PAGE = 214.0, 456.0  # points, a little below an article's in two columns
+COLUMN, PAGE = 206.0, 456.0  # points, a little below an article's in two columns
 LETTER, GAP = 4.4, 8.0  # points of a letter at \footnotesize, and between two columns
 LABEL = 118.0  # points of the widest label, wider ones are broken
 LINE, HEAD, HIGH = 9.8, 45.0, 500.0  # points of a line, of a panel's head, and of all panels on a page
@@ -32,13 +33,20 @@ _TEX = {
     "→": r"$\to$", "−": "$-$",
     "†": r"\dag{}", "‡": r"\ddag{}", "✓": r"\checkmark{}", "✗": r"$\times$", "∗": "$*$",
     "–": "--", "—": "---", "…": r"\ldots{}",
-    **{letter: f"$_{digit}$" for digit, letter in enumerate("₀₁₂₃₄₅₆₇₈₉")},
 }  # fmt: skip
+
+_LOW = "₀₁₂₃₄₅₆₇₈₉"
 
 
 def tex_escape(text: str) -> str:
     """`text` for LaTeX: its special characters escaped, Greek letters and signs in math mode."""
-    return "".join(_TEX.get(letter, letter) for letter in text)
+    parts = re.split(f"([{_LOW}]+)", text)
+    return "".join(
+        f"$_{{{part.translate(str.maketrans(_LOW, '0123456789'))}}}$"
+        if part and part[0] in _LOW
+        else "".join(_TEX.get(letter, letter) for letter in part)
+        for part in parts
+    )
 
 
 @dataclass(frozen=True)

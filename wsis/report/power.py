@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from wsis.plan import Plan
-from wsis.report.model import ClaimResult, Decision, Tested
+from wsis.report.model import ClaimResult, Decision, Evidence
 from wsis.report.stats import t_quantile
 
 POWER = 0.8
@@ -25,7 +25,7 @@ def fill_decisions(claims: list[ClaimResult], plan: Plan, level: float) -> None:
             _price(claim, claim.decision, plan)
 
 
-def decision_of(tested: Tested, level: float) -> Decision:
+def decision_of(tested: Evidence, level: float) -> Decision:
     """Of one comparison. Without a printed effect, the seeds are those for the measured one alone."""
     printed = None if tested.published is None else seeds_wanted(tested, tested.published, level)
     observed = seeds_wanted(tested, tested.mean, level)
@@ -35,7 +35,7 @@ def decision_of(tested: Tested, level: float) -> Decision:
     return Decision(tested.pair, tested.n, resolved_by(tested, tested.n, level), printed, observed, wanted)
 
 
-def resolved_by(tested: Tested, n: int, level: float) -> float:
+def resolved_by(tested: Evidence, n: int, level: float) -> float:
     """The smallest distance from the margin that n seeds detect with a power of 80 %."""
     low, high = 0.0, tested.spread
     while _power(high, tested, n, level) < POWER:
@@ -46,7 +46,7 @@ def resolved_by(tested: Tested, n: int, level: float) -> float:
     return high
 
 
-def seeds_wanted(tested: Tested, effect: float, level: float) -> int | None:
+def seeds_wanted(tested: Evidence, effect: float, level: float) -> int | None:
     """Fewest seeds that decide with a power of 80 % if `effect` is true; None where more than MOST would."""
     if (within := tested.within) is not None:
         outside = abs(effect) - within
@@ -66,7 +66,7 @@ def seeds_wanted(tested: Tested, effect: float, level: float) -> int | None:
     return high
 
 
-def _power(distance: float, tested: Tested, n: int, level: float) -> float:
+def _power(distance: float, tested: Evidence, n: int, level: float) -> float:
     """Probability that n seeds put the interval beyond a margin at this distance from the true effect."""
     from scipy.special import nctdtr  # imported late: scipy costs a second
 
