@@ -18,7 +18,7 @@ from typing import Literal
 from wsis.declare.table import Claim, Table
 from wsis.measures.registry import is_exact
 from wsis.report.comparisons import Comparison, Side, comparisons_of, printed
-from wsis.report.model import VERDICTS, CellResult, ClaimResult, TableResult, Evidence, Verdict
+from wsis.report.model import VERDICTS, CellResult, ClaimResult, Evidence, TableResult, Verdict
 from wsis.report.noise import Noise, same_images
 from wsis.report.stats import Interval, paired, t_tail
 

@@ -19,14 +19,10 @@ from typing import Any
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 
+# What draws, beside this file.
 CODE = (
-    "curves.py",
-    "drawn.py",
-    "effect_plots.py",
-    "masks.py",
-    "plots.py",
-    "style.py",
-)  # beside this file: what draws
+    "curves.py", "drawn.py", "effect_plots.py", "masks.py", "plots.py", "site/curves.svg", "style.py"
+)  # fmt: skip
 
 
 @dataclass
@@ -67,7 +63,7 @@ class Drawings:
         folder.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(version("matplotlib").encode())
         for name in CODE:
-            digest.update(Path(__file__).with_name(name).read_bytes())
+            digest.update((Path(__file__).parent / name).read_bytes())
         self._code = digest.hexdigest()
 
     def plot(self, shows: Any, draw: Callable[[], Plot | None]) -> Plot | None:
