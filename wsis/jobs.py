@@ -21,7 +21,7 @@ from wsis.files import write_json
 from wsis.judge import same_data
 from wsis.measures.measure import Asked, Measured, MeasureSet, Subject
 from wsis.measures.registry import sets
-from wsis.plan import Plan
+from wsis.plan import Plan, make_plan
 from wsis.runs import roots_of
 
 
@@ -184,14 +184,15 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
         write_faces(report, results, roots, Drawings(out / "drawn"), kept / "masks.json")
         for path in (results / scale).glob("measures/colour-affinity/*.json"):
             copy_file(path, kept / path.relative_to(results / scale))
-        render_reference(plan, results, reports)
+        render_reference(scale, results, reports)
     return page
 
 
-def render_reference(plan: Plan, results: Path, reports: Path) -> Path:
+def render_reference(scale: str, results: Path, reports: Path) -> Path:
     """results/reference/<scale>/ -> its claims.json, and reports/reference/<scale>/ with its page.
 
-    It needs no run: metrics.csv, masks.json and measures/ are all it reads. Returns the path of index.html.
+    It needs no run: metrics.csv, masks.json and measures/ are all it reads. Times are the scale's nominal ones,
+    not this machine's, so that the page is the same everywhere. Returns the path of index.html.
     """
     from wsis.report.build import build_report
     from wsis.report.diff import write_claims, write_diff
@@ -199,7 +200,7 @@ def render_reference(plan: Plan, results: Path, reports: Path) -> Path:
     from wsis.report.recorded import Recorded
     from wsis.report.render import render_report
 
-    scale = plan.scale.name
+    plan = make_plan(scale)
     kept, out = results / "reference" / scale, reports / "reference" / scale
     report = build_report(plan, kept.parent, recorded=Recorded(kept / "metrics.csv", scale))
     write_claims(report, kept / "claims.json")

@@ -61,7 +61,7 @@ def report(
     if recorded:
         from wsis.jobs import render_reference
 
-        print(render_reference(planned(scale, seeds, set_), results, reports))
+        print(render_reference(scale, results, reports))
         return
     from wsis.report.rendered import alone, note_shown, shown, signature
 
