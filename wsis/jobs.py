@@ -191,8 +191,8 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
 def render_reference(scale: str, results: Path, reports: Path) -> Path:
     """results/reference/<scale>/ -> its claims.json, and reports/reference/<scale>/ with its page.
 
-    It needs no run: metrics.csv, masks.json and measures/ are all it reads. Times are the scale's nominal ones,
-    not this machine's, so that the page is the same everywhere. Returns the path of index.html.
+    It needs no run: metrics.csv, masks.json and measures/ are all it reads. Times are the scale's nominal
+    ones, not this machine's, so that the page is the same anywhere. Returns the path of index.html.
     """
     from wsis.report.build import build_report
     from wsis.report.diff import write_claims, write_diff
