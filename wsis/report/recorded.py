@@ -44,4 +44,4 @@ class Recorded:
         if recorded := self._values.get((table, row, metric)):
             cell.values = {seed: value for seed, (value, _) in sorted(recorded.items())}
             cell.runs |= {seed: run for seed, (_, run) in recorded.items() if run}
-            cell.reason = None
+            cell.reason, cell.stale = None, False  # which code measured it is not recorded
