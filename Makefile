@@ -33,7 +33,7 @@ export OMP_NUM_THREADS := 1
 # for a training.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env lock test fast lint docs reproduce smoke report clean
+.PHONY: help env lock test fast lint docs reproduce smoke report reference-page clean
 
 help:
 	@echo "make reproduce   headline tables at SCALE=$(SCALE) on CORES=$(CORES) cores; prints where the report is"
@@ -42,6 +42,7 @@ help:
 	@echo "make fast        what does not train: under a minute"
 	@echo "make smoke       every rule and recipe for a few steps"
 	@echo "make report      render what there is at SCALE"
+	@echo "make reference-page   reports/reference/tiny from results/reference/tiny: no training"
 	@echo "make env         the environment alone, in $(VENV) (CARD=none: smaller, for a machine without a graphics card;"
 	@echo "                 CARD=any completes it again; now $(CARD))"
 	@echo "make lint        ruff, snakefmt, snakemake --lint, lint-imports, mypy"
@@ -111,6 +112,10 @@ smoke: $(STAMP)
 
 report: $(STAMP)
 	@set -f; $(BIN)/snakemake --quiet all --cores 1 --config scale=$(SCALE) $$CONFIG -- report
+
+# The page of the committed reference; .ci/run makes it again and compares.
+reference-page: $(STAMP)
+	$(BIN)/wsis report --scale tiny --recorded
 
 clean:
 	find results reports -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} + 2>/dev/null || true

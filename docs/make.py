@@ -66,7 +66,8 @@ def picture() -> bytes:
                 measured[tau].append(float(line["value"]))
     claims = json.loads((REFERENCE / "claims.json").read_text(encoding="utf-8"))["claims"]
     counts = {
-        paper: Counter(c["verdict"] for c in claims if c["table"].startswith(paper + "/")) for paper in PAPERS
+        paper: Counter(c["corrected"] for c in claims if c["table"].startswith(f"{paper}/"))
+        for paper in PAPERS
     }
     with drawing(10.5, 3.0, 1, 3) as (canvas, (left, middle, right)):
         left.plot(list(published), list(published.values()), "o-", color=PUBLISHED, mfc="white", mew=1.8)

@@ -78,13 +78,26 @@ def plan(
     seeds: SeedsOption = None,
     set_: SetOption = None,
     costs: CostsOption = None,
+    decide: Annotated[
+        str | None,
+        typer.Option(help="a claim ('<paper>/<table> <id>', or its id): what would decide it"),
+    ] = None,
+    results: ResultsOption = RESULTS,
     as_json: JsonOption = False,
 ) -> None:
-    """What there is to run: runs, the rows each serves, parents, time by table and disk."""
+    """What there is to run: runs, the rows each serves, parents, time by table and disk.
+
+    With --decide: how many seeds would decide an inconclusive claim, what they cost, and the command. The
+    noise is that of the runs in RESULTS, or of the reference run where nothing was run.
+    """
     from wsis.show import plan_as_json, show_plan
     from wsis.work import named_tables
 
     asked = planned(scale, seeds, set_, costs)
+    if decide is not None:
+        from wsis.decide import show_decision
+
+        return show_decision(asked, results, decide, as_json)
     tables = named_tables(asked, words or ["all"])
     print(json.dumps(plan_as_json(asked, tables), indent=1)) if as_json else show_plan(asked, tables)
 

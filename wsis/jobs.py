@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from pkgutil import resolve_name
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from wsis.card import ABOUT, about_model, write_card
@@ -20,7 +21,7 @@ from wsis.files import write_json
 from wsis.judge import same_data
 from wsis.measures.measure import Asked, Measured, MeasureSet, Subject
 from wsis.measures.registry import sets
-from wsis.plan import Plan
+from wsis.plan import Plan, make_plan
 from wsis.runs import roots_of
 
 
@@ -155,12 +156,14 @@ def _show(its_set: MeasureSet, lines: list[tuple[Asked, dict[str, float | None]]
 def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, reference: bool = False) -> Path:
     """Everything under reports/<scale>/ and results/<scale>/metrics.csv; returns the path of index.html.
 
-    reference: also write results/reference/<scale>/ (metrics.csv, claims.json) and copy the rendered tables,
-    plots and diff.json to reports/reference/<scale>/, what later runs are compared with.
+    reference: also make this the reference, what later runs are compared with: results/reference/<scale>/
+    (metrics.csv, claims.json, masks of the papers' cards) and, rendered from it, reports/reference/<scale>/.
     """
     from wsis.report.build import build_report
     from wsis.report.collect import write_metrics
-    from wsis.report.diff import write_diff, write_reference
+    from wsis.report.diff import write_diff
+    from wsis.report.drawn import Drawings
+    from wsis.report.mask_panels import write_faces
     from wsis.report.render import render_report
 
     report = build_report(plan, results)
@@ -176,21 +179,54 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
     write_diff(report, out / "diff.json")
     page = render_report(report, results, out, roots)
     if reference:
-        measured = {r.table.key for r in report.tables if any(cell.n for cell in r.cells.values())}
-        write_reference(report, results / "reference" / scale)
-        _copy_rendered(out, reports / "reference" / scale, measured)
+        kept = results / "reference" / scale
+        write_metrics(report, kept / "metrics.csv")
+        write_faces(report, results, roots, Drawings(out / "drawn"), kept / "masks.json")
+        for path in (results / scale).glob("measures/colour-affinity/*.json"):
+            copy_file(path, kept / path.relative_to(results / scale))
+        render_reference(scale, results, reports)
     return page
 
 
+def render_reference(scale: str, results: Path, reports: Path) -> Path:
+    """results/reference/<scale>/ -> its claims.json, and reports/reference/<scale>/ with its page.
+
+    It needs no run: metrics.csv, masks.json and measures/ are all it reads. Times are the scale's nominal
+    ones, not this machine's, so that the page is the same anywhere. Returns the path of index.html.
+    """
+    from wsis.report.build import build_report
+    from wsis.report.diff import write_claims, write_diff
+    from wsis.report.mask_panels import read_faces
+    from wsis.report.recorded import Recorded
+    from wsis.report.render import render_report
+
+    plan = make_plan(scale)
+    kept, out = results / "reference" / scale, reports / "reference" / scale
+    report = build_report(plan, kept.parent, recorded=Recorded(kept / "metrics.csv", scale))
+    write_claims(report, kept / "claims.json")
+    with TemporaryDirectory() as folder:
+        made = Path(folder)
+        render_report(report, kept.parent, made, panels=read_faces(kept / "masks.json"))
+        write_diff(report, made / "diff.json")
+        measured = {r.table.key for r in report.tables if any(cell.n for cell in r.cells.values())}
+        _copy_rendered(made, out, measured)
+    return out / "index.html"
+
+
 def _copy_rendered(source: Path, target: Path, tables: set[str]) -> None:
-    """diff.json, the figures, and the md, csv, tex and png of these tables, in place of what was there."""
+    """The page, its pictures, diff.json, figures and these tables' files, in place of what was there."""
     new = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     for path in sorted(source.rglob("*")):
         key = f"{path.parent.name}/{path.stem.removeprefix('table')}"
         wanted = key in tables and path.suffix in (".md", ".csv", ".tex", ".png")
-        if wanted or path.name == "diff.json" or path.stem.startswith("figure"):
-            copy = new / path.relative_to(source)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+        wanted = wanted or path.parent.name == "pictures" or path.stem.startswith("figure")
+        if wanted or path.name in ("diff.json", "index.html"):
+            copy_file(path, new / path.relative_to(source))
     shutil.rmtree(target, ignore_errors=True)
     os.replace(new, target)
+
+
+def copy_file(path: Path, copy: Path) -> None:
+    """Copy a file; missing parent folders are made."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, copy)

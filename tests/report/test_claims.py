@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy
 import pytest
+from scipy import stats
 
 from wsis.declare.table import Claim, Table
 from wsis.errors import WsisError
@@ -170,16 +172,17 @@ def test_identical_values_are_exact() -> None:
     """Without spread the mean itself decides, and an exact tie says nothing."""
     assert verdict({"a": [5.0, 5.0], "b": [5.1, 5.1]}, **GREATER).verdict == "reproduced"
     assert verdict({"a": [5.1, 5.1], "b": [5.0, 5.0]}, **GREATER).verdict == "contradicted"
-    assert verdict({"a": [5.0, 7.0], "b": [5.0, 7.0]}, **GREATER).verdict == "inconclusive"
+    assert verdict({"a": [5.0, 7.0], "b": [5.0, 7.0]}, **GREATER).verdict == "untestable"
     # 30.3 - 30.1 is not 0.2 in binary: a margin met exactly is no more than that
     assert verdict({"a": [30.1, 30.1], "b": [30.3, 30.3]}, **GREATER, by=0.2).verdict == "inconclusive"
 
 
-def test_one_run_behind_both_rows_is_exact_even_with_one_seed() -> None:
+def test_one_run_behind_both_rows_is_no_test() -> None:
     same = {"a": "shared", "b": "shared"}
     near = {"kind": "near", "row": "a", "than": "b", "within": 0.5}
-    assert verdict({"a": [7.0], "b": [7.0]}, runs=same, **near).verdict == "reproduced"
-    assert verdict({"a": [7.0], "b": [7.0]}, **near).verdict == "inconclusive"
+    for n in (1, 3):
+        assert verdict({"a": [7.0] * n, "b": [7.0] * n}, runs=same, **near).verdict == "untestable"
+    assert verdict({"a": [7.0], "b": [7.1]}, **near).verdict == "inconclusive"
 
 
 def test_measurement_without_training_needs_one_value() -> None:
@@ -238,7 +241,39 @@ def test_insensitive_and_near_bound_the_difference_on_both_sides() -> None:
 
 def test_rows_that_learnt_nothing_are_not_called_alike() -> None:
     dead = {"a": [0.0, 0.0], "b": [0.0, 0.0]}
-    assert verdict(dead, kind="near", row="a", than="b", within=1.0).verdict == "inconclusive"
+    assert verdict(dead, kind="near", row="a", than="b", within=1.0).verdict == "untestable"
+
+
+def test_a_tie_outranks_what_is_open_but_not_what_fails() -> None:
+    """More seeds never part rows of the same runs; a row that is clearly better contradicts all the same."""
+    best = {"kind": "best", "row": "b"}
+    same = {"b": "shared", "c": "shared"}
+    noise = {"a": [1.0, 9.0, 4.0], "b": [5.0, 5.1, 4.9], "c": [5.0, 5.1, 4.9], "d": [1.0, 1.1, 0.9]}
+    assert verdict(noise, runs=same, **best).verdict == "untestable"
+    assert verdict(noise | {"d": [9.0, 9.1, 8.9]}, runs=same, **best).verdict == "contradicted"
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        GREATER | {"by": 1.5},
+        {"kind": "near", "row": "a", "than": "b", "within": 2.5},
+        {"kind": "near", "row": "a", "than": "b", "within": 1.0},
+    ],
+)
+@pytest.mark.parametrize("scale", ["tiny", "paper"])
+def test_p_is_below_a_twentieth_where_the_interval_decides(claim, scale) -> None:
+    for third in numpy.linspace(-20, 20, 201):
+        judged = verdict({"a": [20.0, 26.0, 14.0], "b": [22.0, 28.1, 15.9 + third]}, scale=scale, **claim)
+        assert (judged.chance < 0.05) == (judged.verdict != "inconclusive")
+
+
+def test_p_of_one_comparison_is_that_of_the_t_test() -> None:
+    judged = verdict(UNSURE, **GREATER)
+    differences = [b - a for a, b in zip(UNSURE["a"], UNSURE["b"], strict=True)]
+    assert judged.chance == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    assert verdict({"a": [1.0], "b": [50.0]}, **GREATER).chance is None
+    assert verdict({"a": [90.0], "b": [98.0]}, **GREATER, metric="prop").chance is None
 
 
 def test_quoted_rows_are_compared_at_paper_scale_only() -> None:

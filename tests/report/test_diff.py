@@ -13,7 +13,7 @@ from wsis.errors import WsisError
 from wsis.files import write_json
 from wsis.report.build import build_report
 from wsis.report.collect import write_metrics
-from wsis.report.diff import compare, make_diff, on_edge, read_reference, write_diff, write_reference
+from wsis.report.diff import compare, make_diff, on_edge, read_reference, write_claims, write_diff
 from wsis.report.model import VERDICTS, Report
 from wsis.show import show_diff
 
@@ -27,7 +27,8 @@ def report(tmp_path: Path) -> Report:
 
 @pytest.fixture
 def reference(report: Report, tmp_path: Path) -> dict:
-    write_reference(report, tmp_path / "reference")
+    write_metrics(report, tmp_path / "reference/metrics.csv")
+    write_claims(report, tmp_path / "reference/claims.json")
     return read_reference(tmp_path / "reference/claims.json")
 
 
@@ -73,7 +74,8 @@ def test_reference_round_trip(report: Report, reference: dict, tmp_path: Path) -
     expected = [(r.table.key, c.claim.id, c.verdict) for r in report.tables for c in r.claims]
     assert [(c["table"], c["id"], c["verdict"]) for c in reference["claims"]] == expected
     assert [c["edge"] for c in reference["claims"]] == [c.edge for r in report.tables for c in r.claims]
-    assert all(set(c) == {"table", "id", "verdict", "edge", "detail"} for c in reference["claims"])
+    keys = {"table", "id", "verdict", "corrected", "edge", "detail"}
+    assert all(set(c) == keys for c in reference["claims"])
 
 
 def on_no_edge(content: dict) -> dict:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.report import fabricated
-from wsis.report import drawn, render
+from wsis.report import drawn, mask_panels, render
 from wsis.report.drawn import Drawings, Panel, Plot, Strip, stamp
 
 PLOT = Plot("<svg/>", "a caption", b"\x89PNG\x00\xff")
@@ -55,12 +55,14 @@ def test_a_second_report_draws_only_the_table_whose_numbers_changed(tmp_path, mo
     report = fabricated.report()
     roots = fabricated.results(tmp_path / "results", report)
     asked = []
-    draw = render._draw
-    monkeypatch.setattr(render, "_draw", lambda name, *args: asked.append(name) or draw(name, *args))
+    draw = drawn.draw
+    for module in (render, mask_panels):
+        monkeypatch.setattr(module, "draw", lambda name, *args: asked.append(name) or draw(name, *args))
     index = render.render_report(report, tmp_path / "results", tmp_path / "out", roots)
     page = index.read_text(encoding="utf-8")
     assert set(asked) == {
-        "plots:table_plot", "curves:curves_plot", "masks:mask_panel", "plots:figure_plot"
+        "plots:table_plot", "curves:curves_plot", "masks:mask_panel", "plots:figure_plot",
+        "effect_plots:card_plot",
     }  # fmt: skip
     asked.clear()
     assert render.render_report(report, tmp_path / "results", tmp_path / "out", roots).read_text() == page
@@ -68,7 +70,7 @@ def test_a_second_report_draws_only_the_table_whose_numbers_changed(tmp_path, mo
     cell = report.tables[0].cells["τ = 0.1", "AP"]
     cell.values = {seed: value + 1 for seed, value in cell.values.items()}
     render.render_report(report, tmp_path / "results", tmp_path / "out", roots)
-    assert asked == ["plots:table_plot"]
+    assert asked == ["plots:table_plot", "effect_plots:card_plot"]
     run = report.tables[0].cells["τ = 0.1", "AP"].runs[0]
     with (tmp_path / "results" / report.scale / "runs" / run / "log.jsonl").open("a") as log:
         log.write(json.dumps({"iteration": 160, "total": 1.0, "losses": {"boxes": 0.1}}) + "\n")

@@ -53,7 +53,10 @@ def test_nothing_is_fetched_and_nothing_hostile_runs(rendered):
     assert scripts == [{}]  # our own, inline
     addresses = [a.get("src") or a.get("href") for _, a in page.tags if a.get("src") or a.get("href")]
     assert all(
-        re.match(r"data:|#|(boxinst|sim|boxcaseg|baiseg)/table\w+\.(csv|md|tex|html)$", a) for a in addresses
+        re.match(
+            r"data:|#|pictures/\w+\.(jpg|png)$|(boxinst|sim|boxcaseg|baiseg)/table\w+\.(csv|md|tex|html)$", a
+        )
+        for a in addresses
     )
     assert "@import" not in text and not re.search(r"url\(\s*['\"]?http", text)
     assert fabricated.EVIL in " ".join(page.texts)
@@ -72,7 +75,16 @@ def test_ids_are_unique_and_links_lead_somewhere(rendered):
 def test_what_was_measured_comes_first_and_the_rest_is_collapsed(rendered):
     _, _, text = rendered
     places = [
-        text.index(f'id="{anchor}"') for anchor in ("claims", "boxinst-table-1a", "boxinst-table-5", "sim")
+        text.index(f'id="{anchor}"')
+        for anchor in (
+            "papers",
+            "boxinst-table-1a",
+            "boxinst-table-5",
+            "sim",
+            "claims",
+            "errata",
+            "provenance",
+        )
     ]
     assert places == sorted(places)
     assert re.search(r'<details class="unrun table" id="sim-table-1">', text)
@@ -94,11 +106,12 @@ def test_masks_and_curves_are_there(rendered):
     _, _, text = rendered
     page = _Tags(text)
     images = [attrs["alt"] for tag, attrs in page.tags if tag == "img"]
-    # ground truth and trained rows of three tables, and two pictures
-    assert len(images) == (1 + 4) + (1 + 3) + (1 + 4) + 2
+    # ground truth and trained rows of three tables, two pictures, and those of a card
+    card = text[text.index('id="card-sim"') : text.index('id="boxinst"')].count("<img")
+    assert card == 3 and len(images) == (1 + 4) + (1 + 3) + (1 + 4) + 2 + card
     assert any("τ = 0.1" in alt for alt in images)
     assert "boxinst-table-1a-curves" in text and "running mean" in text
-    assert len(text) < 8e6
+    assert len(text) < 3e6
 
 
 def test_pictures_stand_in_the_first_table_that_shows_their_run(rendered):
@@ -110,7 +123,10 @@ def test_pictures_stand_in_the_first_table_that_shows_their_run(rendered):
         if tag == "img" and attrs["alt"] in ("of maps.png", "of weights.png")
     ]
     assert [(a["width"], a["height"]) for a in shown] == [("1180", "420"), ("500", "300")]
-    assert all(a["src"].startswith("data:image/png;base64,") for a in shown)
+    assert all(
+        a["src"].startswith("pictures/") and a["src"].endswith(".png") and a["loading"] == "lazy"
+        for a in shown
+    )
     place = text.index("Sheet maps.png</h5>")
     assert text.index('id="sim-table-3"') < place < text.index('id="sim-table-1"')  # that one was not run
     assert text.count("Sheet maps.png</h5>") == 1

@@ -47,7 +47,10 @@ def report(
     results: ResultsOption = RESULTS,
     reports: ReportsOption = REPORTS,
     reference: Annotated[
-        bool, typer.Option(help="also write results/ and reports/reference/<scale>")
+        bool, typer.Option(help="make this the reference: results/ and reports/reference/<scale>")
+    ] = False,
+    recorded: Annotated[
+        bool, typer.Option(help="render results/reference/<scale> alone, without its runs")
     ] = False,
     if_changed: Annotated[bool, typer.Option(help="only if there is something that it doesn't show")] = False,
 ) -> None:
@@ -55,6 +58,11 @@ def report(
 
     Writes results/<scale>/metrics.csv as well.
     """
+    if recorded:
+        from wsis.jobs import render_reference
+
+        print(render_reference(scale, results, reports))
+        return
     from wsis.report.rendered import alone, note_shown, shown, signature
 
     folder, page = results / scale, reports / scale / "index.html"

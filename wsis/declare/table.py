@@ -176,6 +176,9 @@ class Table(Spec):
     truncated: bool = False  # its numbers are cut off, not rounded
     measures: tuple[Measure, ...] = ()  # further columns, of ours
     rows: tuple[Row, ...]
+    # The row whose difference to another is that row's effect: the baseline, or a sweep's default.
+    reference: Label | None = None  # default: the first trained row
+    reference_for: dict[Label, tuple[Label, ...]] = Field(default={})  # another one -> rows compared with it
     sweep: Sweep | None = None
     claims: tuple[Claim, ...] = ()
     note: str | None = None
@@ -202,6 +205,13 @@ class Table(Spec):
     def row(self, label: str) -> Row:
         """The row with this label; KeyError if there is none."""
         return {row.label: row for row in self.rows}[label]
+
+    def reference_of(self, label: str) -> str | None:
+        """Label of the row that a row is compared with, its own for a reference; None if none is trained."""
+        for reference, labels in self.reference_for.items():
+            if label == reference or label in labels:
+                return reference
+        return self.reference or next((row.label for row in self.rows if row.kind == "train"), None)
 
     def published(self, row: Row) -> dict[str, float | None]:
         """Metric -> value as printed, in column order."""
@@ -230,6 +240,13 @@ class Table(Spec):
                 )
         if len(set(self.measures)) != len(self.measures):
             raise ValueError("'measures' names one twice")
+        trained = {row.label for row in self.rows if row.kind == "train"}
+        named = [self.reference] if self.reference else []
+        named += [label for key, labels in self.reference_for.items() for label in (key, *labels)]
+        if untrained := sorted(set(named) - trained):
+            raise ValueError(f"'reference' names what is no trained row: {', '.join(untrained)}")
+        if twice := sorted({label for label in named if named.count(label) > 1}):
+            raise ValueError(f"'reference_for' names a row twice: {', '.join(twice)}")
         if self.sweep and (unknown := set(self.sweep.points) - seen):
             raise ValueError(f"'sweep' names unknown rows: {', '.join(sorted(unknown))}")
         if self.sweep and (absent := set(self.sweep.metrics) - set(self.columns)):

@@ -13,8 +13,13 @@ from wsis.measures.wanted import first_key
 from wsis.plan import Plan, Run
 from wsis.report.cells import cell_of
 from wsis.report.claims import judge
+from wsis.report.effects import fill_effects
+from wsis.report.many import correct
 from wsis.report.model import FigureResult, Report, TableResult, Trend
 from wsis.report.noise import gather
+from wsis.report.power import fill_decisions
+from wsis.report.ran import ran_on
+from wsis.report.recorded import Recorded
 from wsis.report.results import Results, workflow
 from wsis.report.stats import decimals, kendall_tau_b, published_interval
 
@@ -26,40 +31,49 @@ def build_report(
     folder: Path,
     figures: Mapping[str, Figure] | None = None,
     errata: Mapping[str, list[Erratum]] | None = None,
+    recorded: Recorded | None = None,
 ) -> Report:
     """Everything known about `plan` at its scale.
 
     folder: the one that holds `<scale>/runs/<id>/` and `<scale>/measures/`; any part may be absent.
-    figures, errata: the declared ones by default. Raises WsisError for a file that can't be read.
+    figures, errata: the declared ones by default. recorded: numbers that stand for runs that aren't there.
+    Raises WsisError for a file that can't be read.
     """
     results = Results(plan, Path(folder))
     figures = load_figures() if figures is None else figures
     errata = load_errata() if errata is None else errata
-    tables = {key: _table(table, results, errata) for key, table in plan.tables.items()}
+    tables = {key: _table(table, results, errata, recorded) for key, table in plan.tables.items()}
     images = {run.id: _images(run) for run in plan.runs.values()}
     noise, scale = gather(tables, images), plan.scale.name
     for result in tables.values():
+        fill_effects(result, images, noise)
         result.claims = [judge(c, result.table, tables, scale, images, noise) for c in result.table.claims]
+    claims = [claim for result in tables.values() for claim in result.claims]
+    fill_decisions(claims, plan, correct(claims))
     return Report(
         scale=plan.scale.name,
         seeds=tuple(plan.seeds),
         tables=list(tables.values()),
         figures=[_figure(figure, results) for figure in figures.values()],
         errata=dict(errata),
-        provenance=_provenance(results),
+        provenance=_provenance(results) | ({"runs": len(recorded.runs)} if recorded else {}),
         runs={run: results.train[run] for run in results.metrics if run in results.train},
     )
 
 
-def _table(table: Table, results: Results, errata: Mapping[str, list[Erratum]]) -> TableResult:
-    result = TableResult(table)
+def _table(
+    table: Table, results: Results, errata: Mapping[str, list[Erratum]], recorded: Recorded | None
+) -> TableResult:
+    result = TableResult(table, ran=ran_on(table, results))
     printed: dict[str, int] = {
         metric: decimals(table.published(row)[metric] for row in table.rows) for metric in table.columns
     }
     for row in table.rows:
         for metric in table.metrics:
             cell = cell_of(table, row, metric, results)
-            cell.published = table.published(row).get(metric)
+            if recorded:
+                recorded.fill(cell, table.key, row.label, metric)
+            cell.published = None if result.own_data else table.published(row).get(metric)
             if cell.published is not None:
                 cell.interval = published_interval(cell.published, printed[metric], table.truncated)
             result.cells[row.label, metric] = cell

@@ -17,6 +17,8 @@ from wsis.report.results import Results
 # Supervision -> the group of metrics.json (`groups`) whose classes have no masks.
 UNSEEN = {"masks-voc": "nonvoc", "masks-nonvoc": "voc"}
 
+UNDEFINED = "is undefined on this data"
+
 
 def cell_of(table: Table, row: Row, metric: str, results: Results) -> CellResult:
     """The cell of a row under a metric, measure or cost of its table, without the published number."""
@@ -45,10 +47,12 @@ def cell_of(table: Table, row: Row, metric: str, results: Results) -> CellResult
         if measured["protocol"] != protocol:
             problems.append(f"measured under protocol {measured['protocol']}, published under {protocol}")
         elif value is None or not math.isfinite(value):
-            absent = "is undefined on this data" if metric in measured["metrics"] else "is not measured"
+            absent = UNDEFINED if metric in measured["metrics"] else "is not measured"
             problems.append(f"{metric} {absent}")
         else:
             cell.values[seed] = float(value)
+            continue
+        cell.undefined = cell.undefined or problems[-1].endswith(UNDEFINED)
     return _finished(cell, table, results, problems)
 
 
@@ -64,6 +68,7 @@ def _drop_cell(table: Table, runs: dict[int, str], results: Results) -> CellResu
 
 def _finished(cell: CellResult, table: Table, results: Results, problems: Sequence[str] = ()) -> CellResult:
     """The cell with the reason why it is empty (the first problem, if any), or whether it is stale."""
+    cell.undefined = cell.undefined and not cell.values
     if not cell.values:
         cell.reason = problems[0] if problems else results.missing(table.key, cell.runs.values())
     cell.stale = any(results.stale(cell.runs[seed]) for seed in cell.values)

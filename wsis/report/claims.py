@@ -3,60 +3,51 @@
 A claim is split into comparisons of two cells, each a difference d = row - than - by. Measured differences
 are paired by seed. A 95 % interval of their mean (moderated Student-t: `wsis.report.noise`) decides: where it
 lies on the claim's side, the claim is reproduced; where it lies on the other side, contradicted; anything
-else is inside the noise. The level is that of one comparison; a claim of several needs each of them.
+else is inside the noise. The level is that of one comparison; a claim of several needs each of them. Rows
+that share their runs, or are equal in every seed, say nothing about each other: such a claim is untestable.
+`wsis.report.many` corrects the verdicts of all claims together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations, pairwise
 from typing import Literal
 
-from wsis.declare.table import Cell, Claim, Table
-from wsis.errors import WsisError
-from wsis.measures.registry import is_exact, readable
-from wsis.report.model import VERDICTS, CellResult, ClaimResult, TableResult, Verdict
+from wsis.declare.table import Claim, Table
+from wsis.measures.registry import is_exact
+from wsis.report.comparisons import Comparison, Side, comparisons_of, printed
+from wsis.report.model import VERDICTS, CellResult, ClaimResult, Evidence, TableResult, Verdict
 from wsis.report.noise import Noise, same_images
-from wsis.report.stats import Interval, paired
+from wsis.report.stats import Interval, paired, t_tail
 
-State = Literal["holds", "fails", "open", "missing"]
+State = Literal["holds", "fails", "open", "tie", "missing"]
 # Standard errors by which a repetition may move a difference. Leaving out a seed shows which verdicts are
 # barely decided, but not which are barely undecided. Of 176 verdicts repeated with three other seeds, 5.5
 # differ without being on the edge in either repetition if seeds alone are left out, 1.2 if shifts count, too.
 RERUN = 2.0
+OF_TESTS = ("reproduced", "contradicted", "inconclusive")  # verdicts that a test gives
 _SHOWN = 4  # comparisons spelt out in a detail
 
 
 @dataclass(frozen=True)
-class Side:
-    """A cell as a comparison sees it. `result` is None where the plan has no such cell."""
-
-    name: str
-    metric: str
-    quoted: bool
-    protocol: str
-    result: CellResult | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """`high` above `low` by more than `by`; or, with `within`, the two closer together than `within`."""
-
-    high: Side
-    low: Side
-    by: float = 0.0
-    within: float | None = None
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """What one comparison says. text: in words; n: seeds behind it; absent: rows that were not run."""
+    """What one comparison says.
+
+    text    in words
+    n       seeds behind it
+    absent  rows that were not run
+    chance  two-sided p of the comparison holding and of its failing; None where nothing random decides
+    tested  what its decision depends on, where it is a test
+    """
 
     state: State
     text: str = ""
     n: int = 0
     absent: tuple[str, ...] = ()
+    chance: tuple[float, float] | None = None
+    tested: Evidence | None = None
 
 
 def judge(
@@ -72,9 +63,10 @@ def judge(
     images: run id -> which images it is trained and evaluated on; a comparison across two of them is not run.
     noise: by (paper, metric), as `wsis.report.noise.gather`; plain t-intervals where it has none.
 
-    One seed is inconclusive. A significantly failing comparison contradicts the claim even where others
-    were not run; otherwise a missing one leaves it 'not run'. Measured and quoted numbers are compared at
-    the scale `paper` only. Raises WsisError for a `peak` whose row is not strictly inside its rows.
+    One seed is inconclusive. Rows of the same runs, or equal in every seed, make a claim untestable. A
+    significantly failing comparison contradicts the claim even where others were not run; otherwise a missing
+    one leaves it 'not run'. Measured and quoted numbers are compared at the scale `paper` only. Raises
+    WsisError for a `peak` whose row is not strictly inside its rows.
 
     A verdict is on the edge when leaving out one of the seeds changes it, or when moving all its differences
     by RERUN standard errors, up or down, does. `noise` stays that of all seeds: they say how noisy such
@@ -82,7 +74,7 @@ def judge(
     nothing, so with two seeds every decided verdict is on the edge, unless it has no noise. A difference that
     was measured under one seed only is not left out, and puts nothing on the edge.
     """
-    comparisons = list(_comparisons(claim, table, results))
+    comparisons = list(comparisons_of(claim, table, results))
     ensemble = (noise or {}).get((table.paper, claim.metric), Noise())
 
     def outcomes(without: int | None = None, shift: float = 0.0) -> list[Outcome]:
@@ -99,16 +91,19 @@ def judge(
             how = "without one seed" if fewer else f"{RERUN:g} standard errors away"
             words = " or ".join(other for other in VERDICTS if other in others)
             edge = f"; on the edge: {how} it would be {words}"
-    printed = [_printed(comparison) for comparison in comparisons]
-    published = None if None in printed or not printed else True
+    in_print = [printed(comparison) for comparison in comparisons]
+    published = None if None in in_print or not in_print else True
     return ClaimResult(
         claim=claim,
         table=table.key,
         verdict=verdict,
-        published=False if False in printed else published,
+        published=False if False in in_print else published,
         detail=_detail(whole) + edge,
         n=min((outcome.n for outcome in whole if outcome.n), default=0),
         edge=bool(edge),
+        chance=_chance(whole) if verdict in OF_TESTS else None,
+        tested=[o.tested for o in whole if o.tested and (o.state == "open" or verdict != "inconclusive")],
+        places=tuple(dict.fromkeys(side.place for c in comparisons for side in (c.high, c.low))),
     )
 
 
@@ -118,79 +113,25 @@ def _verdict(outcomes: list[Outcome]) -> Verdict:
         return "contradicted"
     if "missing" in states or not states:
         return "not run"
+    if "tie" in states:
+        return "untestable"
     return "inconclusive" if "open" in states else "reproduced"
 
 
-def _comparisons(claim: Claim, table: Table, results: Mapping[str, TableResult]) -> Iterator[Comparison]:
-    def side(cell: Cell) -> Side:
-        return _side(cell, claim, table, results)
+def _chance(outcomes: list[Outcome]) -> float | None:
+    """Two-sided p of a claim; None where one seed, or numbers without noise, are all there is.
 
-    rows = [side(cell) for cell in claim.rows]
-    match claim.kind:
-        case "greater":
-            yield Comparison(side(claim.row), side(claim.than), by=claim.by)
-        case "lower":
-            yield Comparison(side(claim.than), side(claim.row), by=claim.by)
-        case "near":
-            yield Comparison(side(claim.row), side(claim.than), within=claim.within)
-        case "best" | "worst":
-            named = side(claim.row)
-            for rival in (side(Cell(row=label)) for label in _rivals(claim, table)):
-                high, low = (named, rival) if claim.kind == "best" else (rival, named)
-                yield Comparison(high, low, by=claim.by)
-        case "monotone":
-            for before, after in pairwise(rows):
-                high, low = (after, before) if claim.direction == "up" else (before, after)
-                yield Comparison(high, low, by=claim.by)
-        case "peak":
-            names = [row.name for row in rows]
-            name = side(claim.row).name
-            if name not in names[1:-1]:
-                raise WsisError(
-                    f"{table.key}: claim '{claim.id}': {name} must lie strictly inside its 'rows'"
-                )
-            top = names.index(name)
-            for i, (before, after) in enumerate(pairwise(rows)):
-                yield Comparison(after, before) if i < top else Comparison(before, after)
-        case "insensitive":
-            for first, second in combinations(rows, 2):
-                yield Comparison(first, second, within=claim.within)
-
-
-def _rivals(claim: Claim, table: Table) -> list[str]:
-    labels = claim.among or tuple(row.label for row in table.rows if row.kind == "train" and not row.ours)
-    home = claim.row.table or table.key
-    return [label for label in labels if home != table.key or label != claim.row.row]
-
-
-def _side(cell: Cell, claim: Claim, table: Table, results: Mapping[str, TableResult]) -> Side:
-    key, metric = cell.table or table.key, cell.metric or claim.metric
-    name = f"'{cell.row}'" if key == table.key else f"'{cell.row}' of {key}"
-    if metric != claim.metric:
-        name += f" ({readable(metric)})"
-    other = results.get(key)
-    if other is None:
-        return Side(name, metric, quoted=False, protocol=table.protocol, result=None)
-    row = other.table.row(cell.row)
-    protocol = row.protocol or other.table.protocol
-    return Side(name, metric, row.kind == "quote", protocol, other.cells.get((cell.row, metric)))
-
-
-def _printed(comparison: Comparison) -> bool | None:
-    """True if the paper's table satisfies it whatever the digits before rounding; None if that is open."""
-    high, low = comparison.high.result, comparison.low.result
-    if high is None or low is None or high.interval is None or low.interval is None:
+    It is the smaller of two. All comparisons hold: the largest of their p, an intersection-union test. Some
+    comparison fails: the smallest, times how many there are (Bonferroni).
+    """
+    tested = [outcome for outcome in outcomes if outcome.chance]
+    if not tested:
         return None
-    # Both ends are open: the upper end of a rounding interval is never reached.
-    least = round(high.interval[0] - low.interval[1], 9)
-    most = round(high.interval[1] - low.interval[0], 9)
-    if (within := comparison.within) is not None:
-        if -within <= least and most <= within:
-            return True
-        return False if least >= within or most <= -within else None
-    if least >= comparison.by:
-        return True
-    return False if most <= comparison.by else None
+    hold = max(outcome.chance[0] for outcome in tested)
+    if any(outcome.state == "fails" for outcome in outcomes if not outcome.chance):
+        hold = 1.0
+    fail = min(outcome.chance[1] for outcome in tested) * len(tested)
+    return min(1.0, hold, fail)
 
 
 def _measured(
@@ -251,28 +192,56 @@ def _decide(
         text += f" (more than {comparison.by:g} wanted)"
     if comparison.within is not None:
         text += f" (within {comparison.within:g} wanted)"
-        if not any(values[side][seed] for side in (0, 1) for seed in differences):
-            return Outcome("open", f"{text}: both are 0 in every seed", n)
     same = all(high.result.runs.get(s, "") == low.result.runs.get(s) for s in differences)
-    exact = is_exact(high.metric) and is_exact(low.metric)
-    if n == 1 and not exact and not (same and high.metric == low.metric):
+    if same and high.metric == low.metric:
+        return Outcome("tie", f"{high.name} and {low.name} are the same runs: no test", n)
+    if not any(differences.values()):
+        zero = not any(values[side][seed] for side in (0, 1) for seed in differences)
+        return Outcome("tie", f"{text}: {'both are 0' if zero else 'equal'} in every seed, no test", n)
+    if is_exact(high.metric) and is_exact(low.metric) and n == 1:
+        value = next(iter(differences.values()))
+        return Outcome(_state((value, value), comparison, scale), f"{text} exactly, n = 1", n)
+    if n == 1:
         return Outcome("open", f"{text}, one seed", n)
-    bounds = noise.interval(differences.values()) if n > 1 else (next(iter(differences.values())),) * 2
-    if shift and n > 1:
-        further = shift * noise.error(differences.values())
-        bounds = bounds[0] + further, bounds[1] + further
+    bounds, error = noise.interval(differences.values()), noise.error(differences.values())
+    bounds = bounds[0] + shift * error, bounds[1] + shift * error
     spread = f"[{bounds[0]:+.2f}, {bounds[1]:+.2f}], n = {n}, df {noise.freedom_of(n):.2g}"
-    if bounds[0] == bounds[1]:
+    if not error:
         spread = f"exactly, n = {n}"
-    return Outcome(_state(bounds, comparison, scale), f"{text} {spread}", n)
+    centre = sum(differences.values()) / n
+    tested = Evidence(
+        f"{high.name} - {low.name}", n, error * math.sqrt(n), noise.freedom, centre, comparison.published,
+        _floor(comparison, scale), comparison.by, comparison.within,
+    )  # fmt: skip
+    chance = _chances(centre, error, noise.freedom_of(n), comparison, scale)
+    state = _state(bounds, comparison, scale)
+    return Outcome(state, f"{text} {spread}", n, (), chance, tested if error else None)
 
 
-def _state(bounds: Interval, comparison: Comparison, scale: str) -> State:
-    """Whether the interval lies beyond the margin.
+def _chances(
+    centre: float, error: float, freedom: float, comparison: Comparison, scale: str
+) -> tuple[float, float]:
+    """Two-sided p with which the interval of a mean just lies beyond the margin, and just against it."""
+
+    def above(value: float) -> float:
+        return min(1.0, 2 * t_tail(value / error, freedom)) if error else float(value <= 0)
+
+    if (within := comparison.within) is not None:
+        return max(above(within - centre), above(within + centre)), above(abs(centre) - within)
+    return above(centre - comparison.by), above(_floor(comparison, scale) - centre)
+
+
+def _floor(comparison: Comparison, scale: str) -> float:
+    """The difference below which `row` - `than` contradicts.
 
     A margin is in points of the paper's values. At another scale values have another size: there only a
     reversed sign contradicts a claim, and a difference below the margin does not.
     """
+    return comparison.by if scale == "paper" else min(comparison.by, 0.0)
+
+
+def _state(bounds: Interval, comparison: Comparison, scale: str) -> State:
+    """Whether the interval lies beyond the margin."""
     least, most = bounds
     if (within := comparison.within) is not None:
         if -within < least and most < within:
@@ -280,7 +249,7 @@ def _state(bounds: Interval, comparison: Comparison, scale: str) -> State:
         return "fails" if least >= within or most <= -within else "open"
     if least > comparison.by:
         return "holds"
-    return "fails" if most < (comparison.by if scale == "paper" else min(comparison.by, 0.0)) else "open"
+    return "fails" if most < _floor(comparison, scale) else "open"
 
 
 def _detail(outcomes: list[Outcome]) -> str:
@@ -289,7 +258,7 @@ def _detail(outcomes: list[Outcome]) -> str:
     parts = [f"not run: {', '.join(absent)}"] if absent else []
     if len(outcomes) <= _SHOWN:
         return "; ".join([outcome.text for outcome in outcomes if outcome.text] + parts)
-    order = {"fails": 0, "open": 1, "missing": 2}
+    order = {"fails": 0, "tie": 1, "open": 2, "missing": 3}
     rest = sorted((o for o in outcomes if o.state != "holds"), key=lambda outcome: order[outcome.state])
     told = [outcome.text for outcome in rest if outcome.text]
     if len(told) > _SHOWN:

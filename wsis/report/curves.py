@@ -6,16 +6,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from wsis.errors import WsisError
 from wsis.report.drawn import Plot
-from wsis.report.style import SERIES, Margins, drawing, to_svg
+from wsis.report.markup import templates
+from wsis.report.style import SERIES
 
-POINTS = 120  # a line; more are averaged in groups
-DASHES = ("-", "--", ":")
+POINTS = 60  # a line; more are averaged in groups
+DASHES = ("", "6 3", "2 2")
+WIDTH, HIGH, LEFT, COLUMNS = 640, 130, 44, 2  # pixels of the sheet, of a panel, beside it; panels in a row
 
 
 @dataclass
@@ -67,8 +69,8 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
 def curves_plot(name: str, rows: Sequence[tuple[str, Sequence[Path]]]) -> Plot | None:
     """Loss against iteration; `rows` are (row label, run folders of all its seeds).
 
-    `name` is unique on the page. A line is the mean over seeds of the running means. None where no run
-    has a log.
+    A line is the mean over seeds of the running means. None where no run has a log. The SVG is written by a
+    template: a hundred small panels would take matplotlib half of a report's time.
     """
     logs = [(label, [log for run in runs if (log := read_log(run / "log.jsonl"))]) for label, runs in rows]
     logs = [(label, of_seeds) for label, of_seeds in logs if of_seeds]
@@ -77,33 +79,64 @@ def curves_plot(name: str, rows: Sequence[tuple[str, Sequence[Path]]]) -> Plot |
     names = list(dict.fromkeys(loss for _, of_seeds in logs for log in of_seeds for loss in log.losses))
     longest = max(len(log.iterations) for _, of_seeds in logs for log in of_seeds)
     window = max(1, longest // 40)
-    columns = 2
-    legend = 0.2 * -(-len(logs) // 2) + 0.1
-    height = 2.0 * -(-len(names) // columns) + 0.2 + legend
-    margins = Margins(left=0.5, right=0.1, bottom=legend + 0.5, top=0.27, beside=0.5, above=0.55)
-    with drawing(5.6, height, -(-len(names) // columns), columns, margins) as (canvas, axes):
-        handles = {}
-        for index, (label, of_seeds) in enumerate(logs):
-            for axis, loss in zip(axes, names, strict=False):
-                line = _mean_line([log for log in of_seeds if loss in log.losses], loss, window)
-                if line is not None:
-                    dash = DASHES[index // len(SERIES) % len(DASHES)]
-                    (handles[label],) = axis.plot(*line, dash, color=SERIES[index % len(SERIES)], lw=1.4)
-        for axis, loss in zip(axes, names, strict=False):
-            axis.set_title(loss)
-            axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            axis.yaxis.set_major_locator(MaxNLocator(4))
-            axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
-        for axis in axes[len(names) :]:
-            axis.set_visible(False)
-        labels = [label if len(label) <= 34 else label[:33] + "…" for label in handles]
-        canvas.legend(handles.values(), labels, loc="lower center", ncols=2)
-        canvas.supxlabel("iteration", fontsize=9, y=legend / height)
-        seeds = max(len(of_seeds) for _, of_seeds in logs)
-        caption = f"Losses against iteration, running mean over {window} steps" + (
-            f", mean of up to {seeds} seeds." if seeds > 1 else ", one seed."
+    panels = []
+    for place, loss in enumerate(names):
+        lines = {
+            index: line
+            for index, (_, of_seeds) in enumerate(logs)
+            if (line := _mean_line([log for log in of_seeds if loss in log.losses], loss, window)) is not None
+        }
+        panels.append(_panel(loss, place, lines))
+    high = -(-len(names) // COLUMNS) * (HIGH + 50)
+    seeds = max(len(of_seeds) for _, of_seeds in logs)
+    caption = f"Losses against iteration, running mean over {window} steps, " + (
+        f"mean of up to {seeds} seeds." if seeds > 1 else "one seed."
+    )
+    shown = [
+        {"x": LEFT + index % 2 * WIDTH / 2, "y": high + 16 + index // 2 * 17} | _style(index, label)
+        for index, (label, _) in enumerate(logs)
+    ]
+    svg = (
+        templates()
+        .get_template("curves.svg")
+        .render(
+            label=f"{name}: {caption}",
+            width=WIDTH,
+            height=high + 24 + -(-len(logs) // 2) * 17,
+            panels=panels,
+            legend=shown,
         )
-        return Plot(to_svg(canvas, name, caption), caption)
+    )
+    return Plot(svg, caption)
+
+
+def _style(index: int, label: str = "") -> dict[str, Any]:
+    """Colour and dash of a row, and its label, cut short."""
+    dash = DASHES[index // len(SERIES) % len(DASHES)]
+    label = label if len(label) <= 40 else label[:39] + "…"
+    return {"colour": index % len(SERIES), "dash": dash, "label": label}
+
+
+def _panel(loss: str, place: int, lines: dict[int, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """A loss: its place on the sheet, its axes' ends, and a path a row. lines: row's index -> x and y."""
+    wide = WIDTH / COLUMNS - LEFT - 12
+    known = [y[np.isfinite(y)] for _, y in lines.values()]
+    known = [y for y in known if len(y)]
+    top = max((float(y.max()) for y in known), default=1.0) or 1.0
+    bottom = min(0.0, min((float(y.min()) for y in known), default=0.0))
+    first = min((int(x[0]) for x, _ in lines.values()), default=0)
+    last = max((int(x[-1]) for x, _ in lines.values()), default=1)
+    paths = []
+    for index, (x, y) in lines.items():
+        across = (x - first) / max(1, last - first) * wide
+        up = HIGH - (y - bottom) / (top - bottom) * HIGH
+        points = " ".join(f"{a:.0f} {b:.1f}" for a, b in zip(across, up, strict=True) if np.isfinite(b))
+        paths.append({"path": f"M{points}"} | _style(index))
+    return {
+        "name": loss, "x": LEFT + place % COLUMNS * WIDTH / COLUMNS, "y": 24 + place // COLUMNS * (HIGH + 50),
+        "wide": wide, "high": HIGH, "top": f"{top:.3g}", "bottom": f"{bottom:.3g}", "first": first,
+        "last": last, "lines": paths,
+    }  # fmt: skip
 
 
 def _mean_line(logs: Sequence[Log], loss: str, window: int) -> tuple[np.ndarray, np.ndarray] | None:

@@ -9,7 +9,6 @@ from typing import Any
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 from wsis.measures.registry import set_of
-from wsis.report.collect import write_metrics
 from wsis.report.model import VERDICTS, Report, TableResult
 
 
@@ -21,11 +20,13 @@ def make_diff(report: Report) -> dict[str, Any]:
        "rows": [{"label", "kind", "ours", "recipe": id of the first seed's run or null, "cells": {metric: {
          "published", "interval": [low, high], "mean", "std", "n", "difference", "reason", "stale"}}}],
        "trend": {"tau_b", "n", "metric", "best_published", "best_measured"} or null,
-       "claims": [{"id", "text", "section", "kind", "metric", "verdict", "published", "detail", "n",
-         "edge"}]}]}
-    Absent numbers are null.
+       "claims": [{"id", "text", "section", "kind", "metric", "verdict", "corrected", "p", "q", "published",
+         "detail", "n", "edge", "decision": {"resolves", "seeds", "observed", "wanted", "hours", "command"} or
+         null}]}]}
+    "claims" counts corrected verdicts; a cell has an "effect" as well: {"mean", "interval", "n", "published",
+    "same"} or null, and "undefined". Absent numbers are null.
     """
-    counts = Counter(claim.verdict for result in report.tables for claim in result.claims)
+    counts = Counter(claim.final for result in report.tables for claim in result.claims)
     return {
         "scale": report.scale,
         "seeds": list(report.seeds),
@@ -52,6 +53,8 @@ def _table(result: TableResult) -> dict[str, Any]:
         "claims": [
             _fields(judged.claim, "id", "text", "section", "kind", "metric")
             | _fields(judged, "verdict", "published", "detail", "n", "edge")
+            | {"corrected": judged.final, "p": judged.chance, "q": judged.q}
+            | {"decision": vars(judged.decision).copy() if judged.decision else None}
             for judged in result.claims
         ],
     }
@@ -73,27 +76,38 @@ def _row(result: TableResult, label: str) -> dict[str, Any]:
         "recipe": runs[min(runs)] if runs else None,
         "cells": {
             metric: _fields(
-                cell, "published", "interval", "mean", "std", "n", "difference", "reason", "stale"
+                cell,
+                "published",
+                "interval",
+                "mean",
+                "std",
+                "n",
+                "difference",
+                "reason",
+                "stale",
+                "undefined",
             )
+            | {"effect": vars(cell.effect).copy() if cell.effect else None}
             for metric, cell in cells.items()
         },
     }
 
 
-def write_reference(report: Report, folder: Path) -> None:
-    """Write `folder`/metrics.csv and `folder`/claims.json, what later runs are compared with.
+def write_claims(report: Report, path: Path) -> None:
+    """Write claims.json, the verdicts that later runs are compared with.
 
-    claims.json: {"scale", "seeds", "claims": [{"table": '<paper>/<table>', "id", "verdict", "edge",
-    "detail"}]}
+    {"scale", "seeds", "claims": [{"table": '<paper>/<table>', "id", "verdict", "corrected",
+    "edge", "detail"}]}
     """
-    write_metrics(report, folder / "metrics.csv")
     claims = [
-        {"table": judged.table, "id": judged.claim.id} | _fields(judged, "verdict", "edge", "detail")
+        {"table": judged.table, "id": judged.claim.id}
+        | {"verdict": judged.verdict, "corrected": judged.final}
+        | _fields(judged, "edge", "detail")
         for result in report.tables
         for judged in result.claims
     ]
     content = {"scale": report.scale, "seeds": list(report.seeds), "claims": claims}
-    write_json(folder / "claims.json", content)
+    write_json(path, content)
 
 
 def read_reference(path: Path) -> dict[str, Any]:
@@ -107,7 +121,8 @@ def read_reference(path: Path) -> dict[str, Any]:
 def compare(diff: dict[str, Any], reference: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Failures and notes: one line for each claim whose verdict differs from the reference's.
 
-    diff: as `make_diff`; reference: as claims.json. Verdicts are compared, not digits.
+    diff: as `make_diff`; reference: as claims.json. Verdicts are compared, not digits; each as of its claim
+    alone, since the corrected ones depend on how many others were run.
 
     - A verdict that differs is a failure. It is only a note where it is on the edge in either of the two:
       another CPU's rounding can tip such a verdict, as another seed can.

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ from typing import Any
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 
-CODE = ("curves.py", "drawn.py", "masks.py", "plots.py", "style.py")  # beside this file: what draws
+# What draws, beside this file.
+CODE = (
+    "curves.py", "drawn.py", "effect_plots.py", "masks.py", "plots.py", "site/curves.svg", "style.py"
+)  # fmt: skip
 
 
 @dataclass
@@ -59,7 +63,7 @@ class Drawings:
         folder.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(version("matplotlib").encode())
         for name in CODE:
-            digest.update(Path(__file__).with_name(name).read_bytes())
+            digest.update((Path(__file__).parent / name).read_bytes())
         self._code = digest.hexdigest()
 
     def plot(self, shows: Any, draw: Callable[[], Plot | None]) -> Plot | None:
@@ -98,6 +102,12 @@ class Drawings:
             tree = None if drawing is None else plain(drawing)
             write_json(path, tree)
             return tree
+
+
+def draw(function: str, *arguments: Any) -> Any:
+    """Call "module:function" of wsis.report, imported only now: a report without news needs no matplotlib."""
+    module, name = function.split(":")
+    return getattr(import_module(f"wsis.report.{module}"), name)(*arguments)
 
 
 def stamp(path: Path) -> list[Any]:

@@ -11,6 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from wsis.measures.registry import readable
+from wsis.report.model import Decision
+from wsis.report.power import MOST
 
 NONE = "\N{EN DASH}"  # stands where there is no value
 _COMMAND = re.compile(
@@ -29,7 +31,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        code=mark_command, duration=duration, amount=amount, plain=plain, readable=readable
+        code=mark_command, decided=decided, duration=duration, amount=amount, plain=plain, readable=readable
     )
     return environment
 
@@ -39,6 +41,25 @@ def mark_command(reason: str) -> Markup:
     if not (match := _COMMAND.match(reason)):
         return escape(reason)
     return Markup("{}<code>{}</code>{}").format(match["before"], match["command"], match["after"] or "")
+
+
+def decided(decision: Decision) -> str:
+    """What would decide an inconclusive claim, in a sentence or two."""
+    n, wanted = decision.n, decision.wanted
+    text = f"{n} seeds resolve {decision.resolves:.2g}."
+    if decision.seeds is None:
+        text += " The published effect can't be told from the margin."
+    elif decision.seeds <= n:
+        text += " That is less than the published effect: if there is one here, it is smaller."
+    else:
+        text += f" The published effect wants {decision.seeds} seeds."
+    if wanted is not None and wanted != decision.seeds:
+        text += f" The measured effect wants {wanted}."
+    if decision.hours is not None:
+        text += f" {wanted - n} more seeds take {duration(decision.hours * 3600)}."
+    elif decision.seeds is None or decision.seeds <= n:
+        text += f" Not decided by {MOST} seeds of the measured effect."
+    return text
 
 
 def duration(seconds: float | None) -> str:

@@ -37,9 +37,11 @@ def measure_cell(its_set: MeasureSet, table: Table, row: Row, metric: str, resul
             problems.append(f"{wrong}; to measure again: {_command(plan, its_set, place.key)}")
         elif not math.isfinite(value):
             problems.append(f"{readable(metric)} is undefined on this data")
+            cell.undefined = True
         else:
             cell.values[seed] = value
             cell.stale = cell.stale or results.stale_measure(its_set, place.key)
+    cell.undefined = cell.undefined and not cell.values
     if not cell.values:
         missing = f"not run: {_command(plan, its_set, table.key)}"
         if of_runs:

@@ -13,8 +13,69 @@ from typing import Any, Literal
 from wsis.declare.table import Claim, Curve, Erratum, Figure, Table
 from wsis.report.stats import Interval, mean, sample_std
 
-Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
-VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "inconclusive", "not run")
+Verdict = Literal["reproduced", "contradicted", "inconclusive", "untestable", "not run"]
+VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "inconclusive", "untestable", "not run")
+
+
+@dataclass
+class Effect:
+    """A row's difference to the reference row of its table, paired by seed.
+
+    mean, interval  measured, and its 95 % interval; None where the two rows share no seed, the interval alone
+                    where they share one
+    n               seeds that both have
+    published       the printed difference; None where one of the numbers is not printed
+    same            both rows are the same runs: there is nothing to compare
+    """
+
+    mean: float | None = None
+    interval: Interval | None = None
+    n: int = 0
+    published: float | None = None
+    same: bool = False
+
+
+@dataclass
+class Evidence:
+    """A comparison that a test decides, and what tells how many seeds it takes.
+
+    spread     standard deviation of the paired differences, moderated as for the verdict
+    freedom    degrees of freedom that the paper's other differences lend
+    mean       measured difference; published: the printed one, or None
+    floor, by  the claim fails below `floor` and holds above `by`; `within`: it holds inside of +- within
+    """
+
+    pair: str
+    n: int
+    spread: float
+    freedom: float
+    mean: float
+    published: float | None
+    floor: float
+    by: float
+    within: float | None
+
+
+@dataclass
+class Decision:
+    """What would decide an inconclusive claim.
+
+    resolves  the smallest difference that n seeds tell from the margin with a power of 80 %
+    seeds     seeds wanted for that power if the effect is the published one; None where it can't be told from
+              the margin, or wants more than anyone runs (`wsis.report.power.MOST`)
+    observed  the same if the effect is the measured one
+    wanted    the seeds to run: `seeds`, or `observed` where there are as many already; None: neither helps
+    hours     device-hours of the seeds that are missing; command: what runs them
+    """
+
+    pair: str
+    n: int
+    resolves: float
+    seeds: int | None
+    observed: int | None
+    wanted: int | None = None
+    hours: float | None = None
+    command: str | None = None
 
 
 @dataclass
@@ -26,6 +87,9 @@ class CellResult:
     values     seed -> measured value, seeds ascending; empty when nothing was measured
     reason     why there is no measurement, with the command that makes one; None when there is one
     meant      whether the row should have a number; False: the row has none by its nature
+    undefined  it was measured and has no value, such as the AP of large objects where there are none
+    leads      the best of its column, and every difference to the others is outside the noise
+    effect     the difference to the table's reference row; None for that row, and where nothing is shared
     stale      a run behind a value was trained by code that has changed since
     runs       seed -> run id, for measured and not yet measured seeds alike; empty for quoted rows
     """
@@ -35,6 +99,9 @@ class CellResult:
     values: dict[int, float] = field(default_factory=dict)
     reason: str | None = None
     meant: bool = True
+    undefined: bool = False
+    leads: bool = False
+    effect: Effect | None = None
     stale: bool = False
     runs: dict[int, str] = field(default_factory=dict)
 
@@ -73,12 +140,19 @@ class ClaimResult:
     """A claim and how it came out.
 
     table      key of the table that declares it, '<paper>/<table>'
-    verdict    on the measured numbers: inconclusive means inside the noise, or a single seed
+    verdict    of this claim alone, on the measured numbers: inconclusive means inside the noise, or a single
+               seed; untestable: the rows are the same runs, or equal in every seed
+    corrected  the verdict among all claims of the scale, at a false discovery rate of 5 %
     published  whether the paper's own printed numbers satisfy it; None where rounding or a missing cell
                leaves it open
     detail     the numbers behind the verdict, in words
     n          number of seeds compared (the fewest of all pairs)
     edge       whether leaving out a seed, or a small shift, would change the verdict; the detail says which
+    chance     its two-sided p; None where no test decides
+    q          the smallest false discovery rate at which it is decided; None without p
+    tested     the comparisons that a test decides; of an inconclusive claim, those inside the noise
+    places     (table key, row label) of the rows compared
+    decision   what would decide an inconclusive claim
     """
 
     claim: Claim
@@ -88,6 +162,17 @@ class ClaimResult:
     detail: str
     n: int
     edge: bool = False
+    chance: float | None = None
+    tested: list[Evidence] = field(default_factory=list)
+    places: tuple[tuple[str, str], ...] = ()
+    corrected: Verdict | None = None
+    q: float | None = None
+    decision: Decision | None = None
+
+    @property
+    def final(self) -> Verdict:
+        """The verdict to show: the corrected one, where claims were corrected."""
+        return self.corrected or self.verdict
 
 
 @dataclass
@@ -109,8 +194,26 @@ class Trend:
 
 
 @dataclass
+class Ran:
+    """What the rows of a table were trained and evaluated on, in words.
+
+    data   root, classes, images and split
+    own    the data are the user's: its classes are not those of the table's data set, so no printed number is
+           about them
+    nets   the stand-in that trained -> labels of the rows where it stood in for the paper's backbone
+    """
+
+    data: str
+    own: bool = False
+    nets: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass
 class TableResult:
-    """A table with its measured cells, keyed by (row label, metric): every row and column has one."""
+    """A table with its measured cells, keyed by (row label, metric): every row and column has one.
+
+    ran: what was run; None where nothing was
+    """
 
     table: Table
     cells: dict[tuple[str, str], CellResult] = field(default_factory=dict)
@@ -118,6 +221,11 @@ class TableResult:
     trend: Trend | None = None
     errata: list[Erratum] = field(default_factory=list)
     deviations: list[str] = field(default_factory=list)
+    ran: Ran | None = None
+
+    @property
+    def own_data(self) -> bool:
+        return self.ran is not None and self.ran.own
 
 
 @dataclass

@@ -1,7 +1,7 @@
-"""Published beside measured: sweeps as curves, other tables as dots, figures redrawn.
+"""Levels, published beside measured: sweeps as curves, other tables as dots; and figures redrawn.
 
-The published and the measured panel share the x axis. They share the y axis only where their levels are
-close: at a small scale the shape of a curve has a meaning, its level has none.
+Effects, which are what is compared below scale `paper`, are drawn by `wsis.report.effect_plots`. The
+published and the measured panel share the x axis. They share the y axis only where their levels are close.
 """
 
 from __future__ import annotations
@@ -41,8 +41,15 @@ def metric_name(metric: str) -> str:
     return METRIC_NAMES.get(metric, metric)
 
 
-def table_plot(result: TableResult) -> Plot | None:
-    """The table's sweep, or a dot a trained row where it has none; None where nothing was measured."""
+def table_plot(result: TableResult, effects: bool = False) -> Plot | None:
+    """The table's sweep, or a dot a trained row where it has none; None where nothing was measured.
+
+    effects: differences to the reference row, published and measured on one axis, instead of levels.
+    """
+    if effects:
+        from wsis.report.effect_plots import effect_plot
+
+        return effect_plot(result)
     if result.table.sweep:
         return sweep_plot(result, result.table.sweep)
     return dot_plot(result)
@@ -72,11 +79,11 @@ def sweep_plot(result: TableResult, sweep: Sweep) -> Plot | None:
             shared.append(_pad(left, right))
             left.set_ylabel(metric_name(metric))
             for axis in (left, right):
-                _positions(axis, sorted(sweep.points.values()), sweep.log)
+                mark_positions(axis, sorted(sweep.points.values()), sweep.log)
                 axis.yaxis.set_major_locator(MaxNLocator(5, min_n_ticks=3))
             if row == 0:
                 left.set_title("published", color=PUBLISHED)
-                right.set_title(f"measured ({_seeds(point.cell for point in points)})", color=MEASURED)
+                right.set_title(f"measured ({seeds_of(point.cell for point in points)})", color=MEASURED)
         canvas.supxlabel(sweep.axis, fontsize=10, color=INK)
         metrics = ", ".join(metric_name(metric) for metric in curves)
         axes_note = (
@@ -118,7 +125,7 @@ def dot_plot(result: TableResult) -> Plot | None:
         left.set_yticks(heights, [textwrap.fill(label, 24) for label, _ in rows])
         right.set_yticks(heights, [""] * len(rows))
         left.set_title("published", color=PUBLISHED)
-        right.set_title(f"measured ({_seeds(cell for _, cell in rows)})", color=MEASURED)
+        right.set_title(f"measured ({seeds_of(cell for _, cell in rows)})", color=MEASURED)
         for axis in (left, right):
             axis.set_ylim(-0.6, len(rows) - 0.4)
             axis.margins(x=0.15)
@@ -217,7 +224,7 @@ def _spread(axis: Axes, points: Sequence[_Point]) -> None:
             )
 
 
-def _seeds(cells: Iterable[CellResult]) -> str:
+def seeds_of(cells: Iterable[CellResult]) -> str:
     numbers = sorted({cell.n for cell in cells if cell.n})
     if len(numbers) == 1:
         return "1 seed" if numbers == [1] else f"{numbers[0]} seeds"
@@ -236,7 +243,7 @@ def _pad(left: Axes, right: Axes) -> bool:
     return close
 
 
-def _positions(axis: Axes, values: Sequence[float], log: bool) -> None:
+def mark_positions(axis: Axes, values: Sequence[float], log: bool) -> None:
     """Ticks at the swept values, thinned where their labels would touch."""
     if log and min(values) > 0:
         axis.set_xscale("log")

@@ -40,6 +40,11 @@ class Results:
         texts = {id: difference(self.root / "runs" / id, run.recipe) for id, run in runs}
         return {run: text for run, text in texts.items() if text}
 
+    def classes(self, run: str) -> list[str]:
+        """Names of the classes that a finished run predicts; an empty list for a run of a former version."""
+        path = self.root / "runs" / run / "model.json"
+        return [each["name"] for each in read_json(path)["categories"]] if path.exists() else []
+
     def _files(self, name: str) -> dict[str, dict[str, Any]]:
         paths = {run: self.root / "runs" / run / name for run in self.plan.runs}
         return {

@@ -79,6 +79,13 @@ def t_quantile(probability: float, freedom: float) -> float:
     return float(stdtrit(freedom, probability))
 
 
+def t_tail(value: float, freedom: float) -> float:
+    """Probability that Student's t lies above `value`."""
+    from scipy.special import stdtr
+
+    return float(stdtr(freedom, -value))
+
+
 def kendall_tau_b(x: Sequence[float], y: Sequence[float]) -> float | None:
     """Kendall's tau-b of two equally long sequences; None where either is constant or shorter than two.
 

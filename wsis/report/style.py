@@ -115,9 +115,9 @@ def drawing(
 
 
 def to_png(canvas: Canvas) -> bytes:
-    """The drawing as PNG on white, 160 dots an inch."""
+    """The drawing as PNG on white, 120 dots an inch."""
     out = io.BytesIO()
-    canvas.savefig(out, format="png", dpi=160, metadata={"Software": None})
+    canvas.savefig(out, format="png", dpi=120, metadata={"Software": None})
     return out.getvalue()
 
 

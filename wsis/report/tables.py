@@ -1,6 +1,4 @@
-"""A table as Markdown, CSV and LaTeX (booktabs)."""
-
-# ruff: noqa: RUF001  (the letters that LaTeX needs spelled out are the ambiguous ones)
+"""A table as CSV and Markdown."""
 
 from __future__ import annotations
 
@@ -10,27 +8,11 @@ import re
 
 from tabulate import tabulate
 
+from wsis.report.markup import NONE
 from wsis.report.model import CellResult, TableResult
 from wsis.report.view import CellView, RowView, table_view
 
 GROUP = "ours"  # the header over the measures in every format
-_TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "\n": " ",
-    "τ": r"$\tau$", "θ": r"$\theta$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$",
-    "λ": r"$\lambda$", "μ": r"$\mu$", "±": r"$\pm$", "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$",
-    "→": r"$\to$", "−": "$-$",
-    "†": r"\dag{}", "‡": r"\ddag{}", "✓": r"\checkmark{}", "✗": r"$\times$", "∗": "$*$",
-    "–": "--", "—": "---", "…": r"\ldots{}",
-    **{letter: f"$_{digit}$" for digit, letter in enumerate("₀₁₂₃₄₅₆₇₈₉")},
-}  # fmt: skip
-
-
-def tex_escape(text: str) -> str:
-    """`text` for LaTeX: its special characters escaped, Greek letters and signs in math mode."""
-    return "".join(_TEX.get(letter, letter) for letter in text)
 
 
 def md_escape(text: str) -> str:
@@ -63,23 +45,21 @@ def to_csv(result: TableResult, scale: str) -> str:
 
 
 def to_markdown(result: TableResult, scale: str) -> str:
-    """A pipe table: 'mean ± std (n)' and the published number and difference in the same cell."""
+    """A pipe table with all there is in each cell: what is compared first, then the rest."""
     view = table_view(result, scale)
     header = [*view.table.header, *(f"{GROUP}: {name}" for name in view.measure_header)]
     lines = [
         f"### {md_escape(view.name)}: {md_escape(view.table.title)}",
         "",
-        md_escape(view.table.caption),
+        md_escape(view.caption),
         "",
-        f"*{md_escape(view.scale_caption)}.* Each cell: measured mean ± sample standard deviation (n seeds); "
-        "published number, difference in brackets. Best measured value in bold.",
+        *(f"- {md_escape(note)}" for note in view.header_notes),
+        *([""] if view.header_notes else []),
+        f"*{md_escape(view.scale_caption)}.* {_HOW_TO_READ[view.effects]}",
         "",
-        tabulate(
+        pipe_table(
+            ["", *(md_escape(name) for name in header)],
             [[_md_label(row), *(_md_cell(cell) for cell in row.cells)] for row in view.rows],
-            headers=["", *(md_escape(name) for name in header)],
-            tablefmt="pipe",
-            colalign=["left", *("right" for _ in header)],
-            disable_numparse=True,
         ),
     ]
     if view.measure_note:
@@ -89,72 +69,41 @@ def to_markdown(result: TableResult, scale: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+_HOW_TO_READ = {
+    True: "Each cell: the difference to the reference row, paired by seed [95 % interval]; the published "
+    "difference; measured mean ± sample standard deviation (n seeds) and the published number. "
+    "Bold: best, its lead outside the noise.",
+    False: "Each cell: measured mean ± sample standard deviation (n seeds); published number, difference in "
+    "brackets. Bold: best, its lead outside the noise.",
+}
+
+
+def pipe_table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, its first column on the left, the others on the right."""
+    align = ["left", *("right" for _ in header[1:])]
+    return tabulate(rows, headers=header, tablefmt="pipe", colalign=align, disable_numparse=True)
+
+
 def _md_label(row: RowView) -> str:
     return md_escape(row.label) + (f" *({', '.join(row.marks)})*" if row.marks else "")
 
 
 def _md_cell(cell: CellView) -> str:
     if cell.kind == "empty":
-        return "–"
+        return NONE
     if cell.kind == "quoted":
         return f"*{cell.published}*"
     published = f"published {cell.published}" if cell.published else ""
+    printed = f"published {cell.published_effect}" if cell.published_effect else ""
+    if cell.kind == "undefined":
+        return "<br>".join(part for part in ("undefined", published) if part)
     if cell.kind == "missing":
         return "<br>".join(part for part in (f"not run <sup>{cell.note}</sup>", published) if part)
-    value = f"**{cell.mean}**" if cell.best else cell.mean
-    value += (f" ± {cell.std}" if cell.std else "") + f" ({cell.n})"
+    value = cell.mean + (f" ± {cell.std}" if cell.std else "") + f" ({cell.n})"
+    if cell.effect:
+        effect = f"**{cell.effect}**" if cell.best else cell.effect
+        level = ", ".join(part for part in (value, published) if part)
+        return "<br>".join(part for part in (f"{effect} {cell.bounds}".strip(), printed, level) if part)
+    value = f"**{cell.mean}**{value.removeprefix(cell.mean)}" if cell.best else value
     difference = f" ({cell.difference})" if cell.difference else ""
     return "<br>".join(part for part in (value, published + difference) if part)
-
-
-def to_tex(result: TableResult, scale: str) -> str:
-    r"""A `table` environment with booktabs rules; \checkmark needs amssymb, nothing else but booktabs."""
-    view = table_view(result, scale)
-    printed, measures = view.table.header, view.measure_header
-    head = " & ".join(["", *(tex_escape(name) for name in (*printed, *measures))]) + r" \\"
-    group = [
-        " & " * len(printed) + rf" & \multicolumn{{{len(measures)}}}{{c}}{{{GROUP}}} \\",
-        rf"\cmidrule(l){{{len(printed) + 2}-{len(printed) + len(measures) + 1}}}",
-    ]
-    lines = [
-        "% needs \\usepackage{booktabs,amssymb}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{tex_escape(view.name)}: {tex_escape(view.table.title)} "
-        rf"({tex_escape(view.scale_caption)}). "
-        r"Mean $\pm$ sample standard deviation over seeds ($n$ as subscript); published numbers in "
-        r"parentheses, quoted rows in italics, best measured value in bold.}",
-        rf"\label{{tab:{view.anchor}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(printed) + len(measures))}}}",
-        r"\toprule",
-        *(group if measures else []),
-        head,
-        r"\midrule",
-    ]
-    lines += [
-        " & ".join([_tex_label(row), *(_tex_cell(cell) for cell in row.cells)]) + r" \\" for row in view.rows
-    ]
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    if view.measure_note:
-        lines += [r"\par\smallskip\footnotesize " + tex_escape(view.measure_note)]
-    if view.footnotes:
-        notes = "; ".join(rf"$^{{{mark}}}$~{tex_escape(text)}" for mark, text in view.footnotes.items())
-        lines += [r"\par\smallskip\footnotesize " + notes]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
-
-
-def _tex_label(row: RowView) -> str:
-    return tex_escape(row.label) + (rf" \emph{{({', '.join(row.marks)})}}" if row.marks else "")
-
-
-def _tex_cell(cell: CellView) -> str:
-    if cell.kind == "empty":
-        return "--"
-    if cell.kind == "quoted":
-        return rf"\emph{{{cell.published}}}"
-    published = f" ({cell.published})" if cell.published else ""
-    if cell.kind == "missing":
-        return rf"not run$^{{{cell.note}}}${published}"
-    value = rf"\textbf{{{cell.mean}}}" if cell.best else cell.mean
-    spread = rf" $\pm$ {cell.std}" if cell.std else ""
-    return rf"{value}{spread}$_{{{cell.n}}}${published}"

@@ -46,7 +46,8 @@ if (filters) {
   const buttons = [...filters.querySelectorAll("button")];
   const paper = filters.querySelector("select");
   const words = filters.querySelector("input");
-  const rows = [...document.querySelector("#claims-table").tBodies[0].rows];
+  const groups = [...document.querySelector("#claims-table").tBodies];
+  const rows = groups.flatMap((group) => [...group.querySelectorAll("tr.claim")]);
   const apply = () => {
     const verdict = buttons.find((b) => b.getAttribute("aria-pressed") === "true").dataset.verdict;
     const wanted = words.value.toLowerCase().split(/\s+/);
@@ -58,6 +59,7 @@ if (filters) {
       row.hidden = !visible;
       shown += visible;
     }
+    for (const group of groups) group.hidden = !group.querySelector("tr.claim:not([hidden])");
     filters.querySelector(".shown").textContent = `${shown} of ${rows.length}`;
   };
   for (const button of buttons) {
@@ -71,9 +73,10 @@ if (filters) {
   apply();
 }
 
-// A link into a collapsed table opens it; printing opens everything; a narrow screen starts with closed contents.
+// A link into a collapsed table opens it, one to claims that are filtered away shows them all; printing opens everything; a narrow screen starts with closed contents.
 function openTarget() {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target && target.hidden) document.querySelector(".filters button[data-verdict='']").click();
   for (let node = target; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
   if (target) target.scrollIntoView();
 }
