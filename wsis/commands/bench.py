@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pkgutil import resolve_name
+from typing import Annotated
 
 import click
 import typer
@@ -58,3 +59,16 @@ def bench_default(scale: ScaleOption = "tiny", as_json: JsonOption = False) -> N
     from wsis.bench.default import bench
 
     bench(scale, as_json)
+
+
+@bench_app.command("loader")
+def bench_loader(
+    data_root: Annotated[str, typer.Option(help="PATH, or coco=PATH,voc=PATH,salient=PATH")],
+    scale: ScaleOption = "paper",
+    images: Annotated[int, typer.Option(help="to read of each kind")] = 192,
+    as_json: JsonOption = False,
+) -> None:
+    """Training images that a core reads a second, of each method, data set and supervision."""
+    from wsis.bench.loader import bench
+
+    bench(scale, data_root, images, as_json)

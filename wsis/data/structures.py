@@ -47,14 +47,14 @@ class Memo:
         return self.memo[key]
 
 
-def moved(value: Any, device: torch.device) -> Any:
-    """A copy whose tensors, also those in lists and dataclasses, are on the device; memos stay behind."""
+def changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A copy with every tensor changed, also those in lists and dataclasses; memos stay behind."""
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        return change(value)
     if isinstance(value, list):
-        return [moved(item, device) for item in value]
+        return [changed(item, change) for item in value]
     if is_dataclass(value):
-        parts = {part.name: moved(getattr(value, part.name), device) for part in fields(value) if part.init}
+        parts = {part.name: changed(getattr(value, part.name), change) for part in fields(value) if part.init}
         return type(value)(**parts)
     return value
 
@@ -68,9 +68,15 @@ class StepImages(Memo):
 
     images: Tensor
 
+    def pin_memory(self) -> Self:
+        """A copy in memory that a card reads while the processor goes on; called by DataLoader."""
+        return changed(self, Tensor.pin_memory)
+
     def to(self, device: torch.device) -> Self:
         """Itself, memo included, where it is there already; else a copy."""
-        return self if self.images.device == device else moved(self, device)
+        return (
+            self if self.images.device == device else changed(self, lambda x: x.to(device, non_blocking=True))
+        )
 
 
 @dataclass

@@ -7,13 +7,14 @@ h x w image, C classes, n objects of an image.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
 from wsis.data import voc
+from wsis.data.masks import decode_mask
 from wsis.data.roots import Picture, Root
 from wsis.data.splits import read_split
-from wsis.data.transforms import decode_mask
 from wsis.errors import WsisError
 
 VOID = voc.VOID  # 255
@@ -107,11 +108,30 @@ def without_bands(semantic: np.ndarray, *maps: np.ndarray) -> tuple[np.ndarray, 
     void = semantic == VOID
     if not void.any() or void.all():
         return semantic, *maps
-    from scipy.ndimage import distance_transform_edt  # slow to import, and only VOC's maps have bands
+    reach = int(BAND)
+    apart = np.pad(void, reach, constant_values=True).ravel()  # outside of the image nothing is known
+    width = void.shape[1] + 2 * reach
+    rows, columns = void.nonzero()
+    here = (rows + reach) * width + columns + reach
+    nearest = here.copy()
+    left = np.arange(len(here))
+    for row, column in _near(reach):
+        known = ~apart[here[left] + row * width + column]
+        nearest[left[known]] += row * width + column
+        left = left[~known]
+    from_rows, from_columns = np.divmod(nearest, width)
+    filled = [array.copy() for array in (semantic, *maps)]
+    for array in filled:
+        array[rows, columns] = array[from_rows - reach, from_columns - reach]
+    return tuple(filled)
 
-    distance, (rows, columns) = distance_transform_edt(void, return_indices=True)
-    near = distance <= BAND
-    return tuple(np.where(near, array[rows, columns], array) for array in (semantic, *maps))
+
+@cache
+def _near(reach: int) -> list[tuple[int, int]]:
+    """Moves by rows and columns of at most BAND pixels, the shortest first; of equal ones, up and left."""
+    line = range(-reach, reach + 1)
+    moves = [(row, column) for row in line for column in line if 0 < row**2 + column**2 <= BAND**2]
+    return sorted(moves, key=lambda move: (move[0] ** 2 + move[1] ** 2, move))
 
 
 def paint_classes(objects: Sequence[Mask], height: int, width: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from wsis.data import transforms
-from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, Shard, check_split, stream
+from wsis.data.loading import AUGMENT, ORDER, Shard, check_split, fits, stream
 from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot, read_mask
 from wsis.data.structures import PatchBatch
@@ -72,13 +72,15 @@ def patch_batches(
     """
     size = recipe.schedule.batch
     check_split(size, "patches", shard)
-    return stream(_Source(recipe, root, salient), size, shard)
+    return stream(_Source(recipe, root, salient, shard.workers), size, shard)
 
 
 class _Source:
     """The objects and the salient images of a training, their order, and caches of what was decoded."""
 
-    def __init__(self, recipe: Recipe, root: Root | None, salient: SalientRoot | None) -> None:
+    def __init__(
+        self, recipe: Recipe, root: Root | None, salient: SalientRoot | None, workers: int = 0
+    ) -> None:
         self.recipe, self.spec = recipe, recipe.boxcaseg
         self.objects = self._objects(root) if uses_boxes(recipe) else np.zeros((0, 2), np.int64)
         self.pictures = root.train if len(self.objects) else []
@@ -86,7 +88,7 @@ class _Source:
         self.salient = salient
         total = sum(p.height * p.width * 3 for p in self.pictures)
         total += len(self.pairs) * 7 * self.spec.side**2  # uint8 colours, a float32 mask
-        self.cache: dict[tuple[int, int], np.ndarray | tuple] | None = {} if total <= CACHE_BYTES else None
+        self.cache: dict[tuple[int, int], np.ndarray | tuple] | None = {} if fits(total, workers) else None
         self.order = lru_cache(maxsize=8)(self._order)
 
     def _objects(self, root: Root | None) -> np.ndarray:
