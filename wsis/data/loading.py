@@ -20,7 +20,7 @@ import torch
 
 from wsis.data import transforms
 from wsis.data.ahead import read_ahead
-from wsis.data.masks import draw_masks
+from wsis.data.masks import draw_mask
 from wsis.data.roots import Picture, Root, open_root
 from wsis.data.structures import PADDING, Batch, Memo, Sample, Targets
 from wsis.data.transforms import View
@@ -141,11 +141,12 @@ class _Source:
 
     def __init__(self, recipe: Recipe, root: Root, workers: int = 0) -> None:
         self.recipe, self.pictures = recipe, root.train
-        wide = np.array([p.width >= p.height for p in self.pictures])
+        heights, widths = self.pictures.sizes.T
+        wide = widths >= heights
         # Pairs of one orientation need less padding; with one orientation only there is nothing to pair.
         self.wide = wide if wide.any() and not wide.all() and recipe.schedule.batch % 2 == 0 else None
         self.period = len(wide) if self.wide is None else max(len(wide) - len(wide) % 2, 1)
-        total = sum(p.height * p.width * 3 for p in self.pictures)
+        total = self.pictures.pixels * 3
         self.cache: dict[int, np.ndarray] | None = {} if fits(total, workers) else None
         self.order = lru_cache(maxsize=4)(self._order)
 
@@ -171,7 +172,7 @@ class _Source:
             view, scale = self._view(index, np.random.default_rng([self.recipe.seed, AUGMENT, t, place]))
             views.append(view)
             scales.append(scale)
-            ids.append(self.pictures[index].id)
+            ids.append(int(self.pictures.ids[index]))
         return collate(views, scales, ids)
 
     def _view(self, index: int, rng: np.random.Generator) -> tuple[View, float]:
@@ -203,12 +204,15 @@ def annotated(image: np.ndarray, picture: Picture, hidden: bool, height: int, wi
     image = transforms.resize_image(image, height, width)
     if hidden:
         return View(image, boxes[kept], labels)
-    outlines = [instances[row].segmentation for row in np.flatnonzero(kept)]
-    has_mask = np.array([outline is not None for outline in outlines], bool)
-    try:
-        masks = draw_masks(outlines, size, wanted)
-    except ValueError as error:
-        raise WsisError(f"{picture.path}: {error}") from None
+    shown = [instances[row] for row in np.flatnonzero(kept)]
+    masks = np.zeros((len(shown), height, width), bool)
+    has_mask = np.array([instance.segmentation is not None for instance in shown], bool)
+    for mask, instance in zip(masks, shown, strict=True):
+        if instance.segmentation is not None:
+            try:
+                draw_mask(instance.segmentation, size, mask)
+            except ValueError as error:
+                raise WsisError(f"{picture.path}: the mask of annotation {instance.id}: {error}") from None
     return View(image, boxes[kept], labels, masks, has_mask)
 
 

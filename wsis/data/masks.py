@@ -7,8 +7,6 @@ h x w picture, H x W network input, N objects.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 from pycocotools import mask as rle
@@ -25,20 +23,11 @@ def decode_mask(outline: Outline, height: int, width: int) -> np.ndarray:
     return cv2.transpose(_columns(outline, (height, width))[0]).view(bool)
 
 
-def draw_masks(outlines: Sequence[Outline | None], size: Size, wanted: Size) -> np.ndarray:
-    """Outlines of a picture of `size` (h, w) as N x H x W bool; None is an empty mask.
+def draw_mask(outline: Outline, size: Size, mask: np.ndarray) -> None:
+    """Draw an outline of a picture of `size` (h, w) into an empty mask, H x W bool, where it reaches.
 
     Raises ValueError for what is no outline.
     """
-    masks = np.zeros((len(outlines), *wanted), bool)
-    for mask, outline in zip(masks, outlines, strict=True):
-        if outline is not None:
-            _draw(outline, size, mask)
-    return masks
-
-
-def _draw(outline: Outline, size: Size, mask: np.ndarray) -> None:
-    """Into an empty mask, H x W; only where the outline reaches is it touched."""
     columns, (x, y, w, h) = _columns(outline, size)
     height, width = mask.shape
     if not w * h:

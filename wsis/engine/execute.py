@@ -100,7 +100,7 @@ def execute(job: Job) -> None:
     fabric = make_fabric(recipe.schedule, job.accelerator, job.devices, method_class(recipe.method).idle)
     first = fabric.global_rank == 0
     proxies, taught = load_proxies(job.origin, recipe.proxy, recipe.seed) if job.origin else (None, None)
-    root = _opened(recipe, job.root, proxies)
+    root = _opened(recipe, job.root, job.folder.parents[1] / "data" / "annotations", proxies)
     if finished(job.folder, recipe, job.predicts):  # another run has come to need its masks
         method, _ = trained_method(folder, recipe, root.num_classes)
         make_proxies(method, root, folder, fabric, job.options.train.progress)
@@ -279,12 +279,12 @@ def _odd_data(root: Root, taught: dict[str, Any] | None) -> list[str]:
 _roots: dict[tuple[Path, str], Root] = {}
 
 
-def _opened(recipe: Recipe, path: Path, proxies: Mapping[int, dict] | None = None) -> Root:
+def _opened(recipe: Recipe, path: Path, cache: Path, proxies: Mapping[int, dict] | None = None) -> Root:
     """`open_root`, or the last opened root where path and data section are the same."""
     if proxies is not None:
-        return open_root(recipe, path, proxies)
+        return open_root(recipe, path, proxies, cache)
     key = (path.resolve(), recipe.data.model_dump_json())
     if key not in _roots:
         _roots.clear()
-        _roots[key] = open_root(recipe, path)
+        _roots[key] = open_root(recipe, path, cache=cache)
     return _roots[key]

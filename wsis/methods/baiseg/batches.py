@@ -115,7 +115,7 @@ class _Source:
         self.recipe, self.pictures = recipe, root.train
         self.maps = SemanticMaps(root, recipe.data.train, recipe.baiseg.train_semantics)
         self.instances = recipe.data.supervision == "masks"
-        total = sum(p.height * p.width * (6 if self.instances else 4) for p in self.pictures)
+        total = self.pictures.pixels * (6 if self.instances else 4)
         self.cache: dict[int, Example] | None = {} if fits(total, workers) else None
         self.order = lru_cache(maxsize=4)(self._order)
 

@@ -12,9 +12,9 @@ from functools import cache
 import numpy as np
 
 from wsis.data import voc
+from wsis.data.annotations import Annotations
 from wsis.data.masks import decode_mask
 from wsis.data.roots import Picture, Root
-from wsis.data.splits import read_split
 from wsis.errors import WsisError
 
 VOID = voc.VOID  # 255
@@ -43,7 +43,8 @@ class SemanticMaps:
         self.known = np.isin(np.arange(256), [*range(self.classes + 1), VOID])
         if self.painted:
             self.folder = root.path / "annotations" / f"instances_{split}.json"  # for messages
-            self.masks = _class_masks(root, split, self.folder)
+            self.table = _checked(root, split, self.folder)
+            self.labels_of = {id: label for label, id in enumerate(root.category_ids)}
             return
         if source != GROUND_TRUTH:
             self.folder = root.path / "semantic" / source
@@ -90,8 +91,16 @@ class SemanticMaps:
         return without_bands(semantic, *maps) if self.banded else (semantic, *maps)
 
     def _paint(self, picture: Picture) -> np.ndarray:
+        table, row = self.table, int(np.searchsorted(self.table.ids, picture.id))
+        if row == len(table.ids) or table.ids[row] != picture.id:
+            return np.zeros((picture.height, picture.width), np.uint8)
+        first, last = table.starts[row : row + 2].tolist()
         try:
-            return paint_classes(self.masks.get(picture.id, ()), picture.height, picture.width)
+            masks = [
+                (self.labels_of[int(table.categories[at])], bool(table.crowd[at]), table.outline(at))
+                for at in range(first, last)
+            ]
+            return paint_classes(masks, picture.height, picture.width)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise WsisError(
                 f"{self.folder}: a segmentation of image {picture.id} can't be drawn ({error}); run"
@@ -172,28 +181,19 @@ def paint_instances(picture: Picture) -> np.ndarray:
     return instances
 
 
-def _class_masks(root: Root, split: str, file: object) -> dict[int, list[Mask]]:
-    """Image id -> what `paint_classes` takes, of COCO annotations: only the class of a mask is kept."""
-    labels = {id: label for label, id in enumerate(root.category_ids)}
-    by_image: dict[int, list[Mask]] = {}
-    for a in read_split(root.path, root.dataset, split)["annotations"]:
-        try:
-            label = labels.get(a["category_id"])
-            if label is None:
-                raise WsisError(
-                    f"{file}: annotation {a.get('id')} has category {a['category_id']}, which is not among"
-                    " the root's categories; run `wsis data check` on the root"
-                )
-            if not a.get("segmentation"):
-                raise WsisError(
-                    f"{file}: annotation {a.get('id')} has no mask to paint the semantic map of image"
-                    f" {a['image_id']} with; give its mask, or semantic maps as files"
-                )
-            mask = (label, bool(a.get("iscrowd") or 0), a["segmentation"])
-            by_image.setdefault(a["image_id"], []).append(mask)
-        except (KeyError, TypeError, AttributeError) as error:
+def _checked(root: Root, split: str, file: object) -> Annotations:
+    """COCO's annotations, of whose masks only the classes are kept; each has to have both."""
+    table = root.table(split)
+    unknown, bare = ~np.isin(table.categories, root.category_ids), ~table.outlined
+    for row in np.flatnonzero(unknown | bare)[:1]:
+        number, image = table.numbers[row], table.ids[np.searchsorted(table.starts, row, "right") - 1]
+        if unknown[row]:
             raise WsisError(
-                f"{file}: an annotation can't be read ({type(error).__name__}: {error}); run `wsis data"
-                " check` on the root to see which"
-            ) from None
-    return by_image
+                f"{file}: annotation {number} has category {table.categories[row]}, which is not among the"
+                " root's categories; run `wsis data check` on the root"
+            )
+        raise WsisError(
+            f"{file}: annotation {number} has no mask to paint the semantic map of image {image} with; give"
+            " its mask, or semantic maps as files"
+        )
+    return table

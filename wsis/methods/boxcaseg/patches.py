@@ -86,7 +86,7 @@ class _Source:
         self.pictures = root.train if len(self.objects) else []
         self.pairs = self._chosen(salient) if uses_salient(recipe) else []
         self.salient = salient
-        total = sum(p.height * p.width * 3 for p in self.pictures)
+        total = self.pictures.pixels * 3 if len(self.objects) else 0
         total += len(self.pairs) * 7 * self.spec.side**2  # uint8 colours, a float32 mask
         self.cache: dict[tuple[int, int], np.ndarray | tuple] | None = {} if fits(total, workers) else None
         self.order = lru_cache(maxsize=8)(self._order)
@@ -95,15 +95,12 @@ class _Source:
         """(picture, instance) positions of every box with area inside its image; N x 2."""
         if root is None:
             raise WsisError("the weak head learns from annotated boxes: give the root of a data set")
-        positions = [
-            (row, column)
-            for row, picture in enumerate(root.train)
-            for column, instance in enumerate(picture.instances)
-            if pixel_box(instance.box, picture.height, picture.width) is not None
-        ]
-        if not positions:
+        positions, boxes = root.train.objects()
+        limits = root.train.sizes[positions[:, 0], ::-1]
+        inside = (np.minimum(boxes[:, 2:], limits) > np.maximum(boxes[:, :2], 0)).all(1)  # as `pixel_box`
+        if not inside.any():
             raise WsisError(f"{root.path}: no box has area inside its image; run `wsis data check`")
-        return np.array(positions)
+        return positions[inside]
 
     def _chosen(self, salient: SalientRoot | None) -> list[int]:
         """Positions of the images in use."""
