@@ -120,13 +120,13 @@ def eval_view(data: DataSpec, picture: Picture) -> tuple[View, float]:
     return annotated(image, picture, False, height, width), scale
 
 
-def groups(samples: Iterable[S]) -> Iterator[list[S]]:
-    """Consecutive samples, as many as padded to a common size stay within MAX_IMAGES and MAX_PIXELS."""
+def groups(samples: Iterable[S], pixels: int = MAX_PIXELS) -> Iterator[list[S]]:
+    """Consecutive samples, as many as padded to a common size stay within MAX_IMAGES and `pixels`."""
     group: list[S] = []
     height = width = 0
     for sample in samples:
         h, w = max(height, sample.image.shape[1]), max(width, sample.image.shape[2])
-        if group and (len(group) == MAX_IMAGES or (len(group) + 1) * h * w > MAX_PIXELS):
+        if group and (len(group) == MAX_IMAGES or (len(group) + 1) * h * w > pixels):
             yield group
             group = []
             h, w = sample.image.shape[1:]
