@@ -76,7 +76,7 @@ def test_a_killed_reader_is_told():
     """In a process of its own: torch raises wherever that one is when it hears of the death."""
     code = (
         "import os, signal\n"
-        "from wsis.data.ahead import read_ahead\n"
+        "from wsis.data.ahead import deaths_told, read_ahead\n"
         "with deaths_told():\n"
         "    stream = read_ahead(lambda t: [os.getpid()], 0, 1)\n"
         "    os.kill(next(stream)[0], signal.SIGKILL)\n"

@@ -58,7 +58,7 @@ def toys(monkeypatch):
             method.out.weight.data.fill_(float("nan"))
         return method
 
-    def opened(recipe, path):
+    def opened(recipe, path, cache):
         seen.opened += 1
         return SimpleNamespace(
             name=path.name,
