@@ -182,7 +182,9 @@ def train(
     devices: Annotated[int | None, typer.Option(min=1, help="at most; default: all there are")] = None,
     threads: Annotated[int | None, typer.Option(help="of each process")] = None,
     cores: Annotated[int | None, typer.Option(help="shared by the processes, if no --threads")] = None,
-    workers: Annotated[int | None, typer.Option(help="threads that read images")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="processes that read images for a device")
+    ] = None,
     max_images: Annotated[int | None, typer.Option(min=1, help="images a device holds at once")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(help="between two checkpoints")] = 600.0,
     predict_only: Annotated[

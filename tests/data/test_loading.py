@@ -9,8 +9,9 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask as rle
 
-from wsis.data import loading, transforms
+from wsis.data import loading
 from wsis.data.loading import Shard, eval_samples, train_batches
 from wsis.data.roots import open_root
 from wsis.data.structures import PADDING
@@ -38,13 +39,17 @@ def test_the_stream_can_be_entered_anywhere(shapes, recipe):
     assert whole[0][0].ids != next(train_batches(recipe(seed=1), shapes))[0].ids
 
 
-def test_reading_ahead_does_not_change_the_stream(shapes, recipe):
-    r = recipe()
-    for a, b in zip(take(12, r, shapes, 3), take(12, r, shapes, 3, 3), strict=True):
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_number_of_readers_changes_nothing(shapes, recipe, workers):
+    r = recipe(supervision="masks")
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    for a, b in zip(take(7, r, shapes, 3), take(7, r, shapes, 3, workers), strict=True):
         assert same(a[0], b[0])
+    assert torch.equal(torch.get_rng_state(), state), "nor the process-wide random numbers"
 
 
-def test_an_error_in_a_thread_reaches_the_caller(coco_root, recipe):
+def test_an_error_of_a_reader_reaches_the_caller(coco_root, recipe):
     (coco_root.root / "train2017" / "2.jpg").unlink()
     with pytest.raises(WsisError, match=r"2\.jpg: missing"):
         take(5, recipe("coco", batch=2, short_side=(20,)), coco_root.root, 0, workers=2)
@@ -77,9 +82,8 @@ def test_box_supervision_never_decodes_a_mask(shapes, recipe, monkeypatch):
     def refuse(*args):
         raise AssertionError("a mask was decoded")
 
-    monkeypatch.setattr(transforms, "decode_mask", refuse)
     for kind in ("encode", "decode", "merge", "frPyObjects"):
-        monkeypatch.setattr(transforms.rle, kind, refuse)
+        monkeypatch.setattr(rle, kind, refuse)
     for supervision in ("boxes", "boxes+salient", "semantic"):
         root = open_root(recipe(supervision=supervision), shapes)
         assert all(i.segmentation is None for p in [*root.train, *root.eval] for i in p.instances)

@@ -7,10 +7,9 @@ import itertools
 import numpy as np
 import pytest
 from PIL import Image
-from pycocotools import mask as rle
 
 from wsis.data import transforms
-from wsis.data.transforms import View, decode_mask, read_image
+from wsis.data.transforms import View, read_image
 from wsis.errors import WsisError
 
 
@@ -63,43 +62,15 @@ def test_network_size_is_the_short_side_unless_the_long_one_is_too_long(height, 
     assert found[2] == pytest.approx(min(800 / min(height, width), 1333 / max(height, width)))
 
 
-def test_resizing_by_whole_factors(view):
-    double = transforms.resize(view, 60, 82)
-    assert (double.boxes == view.boxes * 2).all()
-    blocks = np.zeros((1, 8, 12), bool)
-    blocks[0, 2:6, 4:10] = True
-    half = transforms.resize_masks(blocks, 4, 6)
-    assert tight(half[0]) == [2, 1, 5, 3] and half.sum() == 6
-    assert transforms.resize_masks(np.zeros((0, 8, 12), bool), 4, 6).shape == (0, 4, 6)
-
-
-def test_many_masks_resize_like_one(view):
-    many = np.concatenate([view.masks] * 12)
-    whole = transforms.resize_masks(many, 17, 23)
-    assert (whole == np.concatenate([transforms.resize_masks(m[None], 17, 23) for m in many])).all()
-
-
-def test_degenerate_boxes_are_dropped_with_their_masks(view):
-    view.boxes[1] = [10, 10, 11.5, 20]
-    small = transforms.resize(view, 15, 20)
-    assert (
-        small.labels.tolist() == [0, 2] and len(small.masks) == len(small.has_mask) == len(small.boxes) == 2
-    )
-    view.boxes[0] = [-30, 0, -20, 9]
-    assert transforms.resize(view, 30, 41).labels.tolist() == [1, 2], "a box outside the image is no box"
-
-
-def test_every_way_of_writing_a_mask_is_decoded():
-    mask = np.zeros((9, 7), bool)
-    mask[2:6, 1:5] = True
-    compressed = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
-    flat = mask.T.ravel()
-    ends = np.flatnonzero(np.diff(flat.astype(int))) + 1
-    runs = np.diff([0, *ends, flat.size]).tolist()
-    square = [1, 2, 5, 2, 5, 6, 1, 6]
-    text = {"size": [9, 7], "counts": compressed["counts"].decode()}
-    for way in ([square], [square, square], {"size": [9, 7], "counts": runs}, compressed, text):
-        assert (transforms.decode_mask(way, 9, 7) == mask).all()
+def test_boxes_are_scaled_and_clipped_and_the_thin_ones_told():
+    boxes = np.array([[0, 0, 20, 9], [10, 10, 11.5, 20], [-30, 0, -20, 9], [30, 20, 99, 99]], np.float32)
+    same, kept = transforms.resize_boxes(boxes, (30, 41), (30, 41))
+    assert kept.tolist() == [True, True, False, True], "a box outside the image is no box"
+    assert same[3].tolist() == [30, 20, 41, 30]
+    double, _ = transforms.resize_boxes(boxes, (30, 41), (60, 82))
+    assert (double == same * 2).all()
+    _, kept = transforms.resize_boxes(boxes, (30, 40), (15, 20))
+    assert kept.tolist() == [True, False, False, True]
 
 
 def test_greyscale_exif_and_broken_files(tmp_path):
@@ -150,22 +121,3 @@ def test_an_orientation_turns_nothing_and_is_named(tmp_path):
         read_image(path, 6, 4)
     with pytest.raises(WsisError, match="its annotation says 7x4"):
         read_image(path, 4, 7)
-
-
-@pytest.mark.parametrize(
-    "segmentation",
-    [
-        [[1, 1, 5, 5]],
-        [[1, 1]],
-        [[]],
-        [5],
-        "mask.png",
-        {"size": [6, 4], "counts": [24]},
-        {"size": [4, 6], "counts": [23]},
-        {"counts": "??"},
-        {"size": [4, 6]},
-    ],
-)
-def test_a_mask_that_is_none_is_refused(segmentation):
-    with pytest.raises(ValueError, match=r"polygon|RLE|counts"):
-        decode_mask(segmentation, 4, 6)

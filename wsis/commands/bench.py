@@ -111,3 +111,16 @@ def bench_step(
     options = Options(accelerator or ("cuda" if torch.cuda.is_available() else "cpu"), steps, data_root)
     write_measured(path, measure(asked, named_tables(asked, words or ["all"]), options))
     print(path)
+
+
+@bench_app.command("loader")
+def bench_loader(
+    data_root: Annotated[str, typer.Option(help="PATH, or coco=PATH,voc=PATH,salient=PATH")],
+    scale: ScaleOption = "paper",
+    images: Annotated[int, typer.Option(help="to read of each kind")] = 192,
+    as_json: JsonOption = False,
+) -> None:
+    """Training images that a core reads a second, of each method, data set and supervision."""
+    from wsis.bench.loader import bench
+
+    bench(scale, data_root, images, as_json)

@@ -7,26 +7,27 @@ stream.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import cv2
 import numpy as np
 import torch
 
 from wsis.data import transforms
+from wsis.data.ahead import read_ahead
+from wsis.data.masks import draw_mask
 from wsis.data.roots import Picture, Root, open_root
 from wsis.data.structures import PADDING, Batch, Memo, Sample, Targets
 from wsis.data.transforms import View
 from wsis.declare.recipe import DataSpec, Recipe
 from wsis.errors import WsisError
 
-CACHE_BYTES = 512 * 2**20  # decoded images are kept where the whole training set fits in this
+CACHE_BYTES = 512 * 2**20  # decoded images are kept where all readers' whole training sets fit in this
 MAX_IMAGES = 16  # evaluation images that a network gets at a time
 MAX_PIXELS = 2_000_000  # pixels of them, padding included
 ORDER, AUGMENT = 0, 1  # streams of random numbers
@@ -42,7 +43,7 @@ class Shard:
     start:   the first iteration
     rank:    which of `world` processes this is
     micro:   micro-batches of a process in an iteration; micro-batch m of rank r is part m x world + r
-    workers: threads that read ahead; the stream is the same
+    workers: processes that read ahead; the stream is the same. 0: this one reads
     """
 
     start: int = 0
@@ -67,7 +68,7 @@ def train_batches(recipe: Recipe, root: Root | Path, shard: Shard = Shard()) -> 
     """
     size = recipe.schedule.batch
     check_split(size, "images", shard)
-    source = _Source(recipe, root if isinstance(root, Root) else open_root(recipe, root))
+    source = _Source(recipe, root if isinstance(root, Root) else open_root(recipe, root), shard.workers)
     return stream(source, size, shard)
 
 
@@ -86,7 +87,14 @@ def stream(source: Source[T], size: int, shard: Shard) -> Iterator[list[T]]:
         parts = range(shard.rank, shard.world * shard.micro, shard.world)
         return [source.batch(t, part * share, share) for part in parts]
 
-    return ahead(item, shard.start, shard.workers) if shard.workers else (item(t) for t in count(shard.start))
+    if shard.workers:
+        return read_ahead(item, shard.start, shard.workers)
+    return (item(t) for t in count(shard.start))
+
+
+def fits(size: int, workers: int) -> bool:
+    """Whether decoded images of `size` bytes are kept; every process that reads keeps its own."""
+    return size * max(workers, 1) <= CACHE_BYTES
 
 
 def eval_samples(recipe: Recipe, root: Root | Path, rank: int = 0, world: int = 1) -> Iterator[Sample]:
@@ -109,16 +117,16 @@ def eval_view(data: DataSpec, picture: Picture) -> tuple[View, float]:
     image = transforms.read_image(picture.path, picture.height, picture.width)
     size = (picture.height, picture.width, data.eval_short_side, data.max_side)
     height, width, scale = transforms.network_size(*size)
-    return transforms.resize(annotated(image, picture, hidden=False), height, width), scale
+    return annotated(image, picture, False, height, width), scale
 
 
-def groups(samples: Iterable[S]) -> Iterator[list[S]]:
-    """Consecutive samples, as many as padded to a common size stay within MAX_IMAGES and MAX_PIXELS."""
+def groups(samples: Iterable[S], pixels: int = MAX_PIXELS) -> Iterator[list[S]]:
+    """Consecutive samples, as many as padded to a common size stay within MAX_IMAGES and `pixels`."""
     group: list[S] = []
     height = width = 0
     for sample in samples:
         h, w = max(height, sample.image.shape[1]), max(width, sample.image.shape[2])
-        if group and (len(group) == MAX_IMAGES or (len(group) + 1) * h * w > MAX_PIXELS):
+        if group and (len(group) == MAX_IMAGES or (len(group) + 1) * h * w > pixels):
             yield group
             group = []
             h, w = sample.image.shape[1:]
@@ -128,31 +136,18 @@ def groups(samples: Iterable[S]) -> Iterator[list[S]]:
         yield group
 
 
-def ahead(item: Callable[[int], list], start: int, workers: int) -> Iterator[list]:
-    """Run `item` in threads, at most two items a thread ahead, and yield in order."""
-    with ThreadPoolExecutor(workers) as pool:
-        pending = deque(pool.submit(item, start + i) for i in range(2 * workers))
-        try:
-            for t in count(start + len(pending)):
-                ready = pending.popleft().result()
-                pending.append(pool.submit(item, t))
-                yield ready
-        finally:
-            for future in pending:
-                future.cancel()
-
-
 class _Source:
     """The training pictures, their order, and a cache of decoded images where they are few and small."""
 
-    def __init__(self, recipe: Recipe, root: Root) -> None:
+    def __init__(self, recipe: Recipe, root: Root, workers: int = 0) -> None:
         self.recipe, self.pictures = recipe, root.train
-        wide = np.array([p.width >= p.height for p in self.pictures])
+        heights, widths = self.pictures.sizes.T
+        wide = widths >= heights
         # Pairs of one orientation need less padding; with one orientation only there is nothing to pair.
         self.wide = wide if wide.any() and not wide.all() and recipe.schedule.batch % 2 == 0 else None
         self.period = len(wide) if self.wide is None else max(len(wide) - len(wide) % 2, 1)
-        total = sum(p.height * p.width * 3 for p in self.pictures)
-        self.cache: dict[int, np.ndarray] | None = {} if total <= CACHE_BYTES else None
+        total = self.pictures.pixels * 3
+        self.cache: dict[int, np.ndarray] | None = {} if fits(total, workers) else None
         self.order = lru_cache(maxsize=4)(self._order)
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -177,15 +172,15 @@ class _Source:
             view, scale = self._view(index, np.random.default_rng([self.recipe.seed, AUGMENT, t, place]))
             views.append(view)
             scales.append(scale)
-            ids.append(self.pictures[index].id)
+            ids.append(int(self.pictures.ids[index]))
         return collate(views, scales, ids)
 
     def _view(self, index: int, rng: np.random.Generator) -> tuple[View, float]:
         picture, data = self.pictures[index], self.recipe.data
         short = data.short_side[int(rng.integers(len(data.short_side)))]
         height, width, scale = transforms.network_size(picture.height, picture.width, short, data.max_side)
-        view = annotated(self._image(index), picture, hidden=data.supervision not in MASKED)
-        return transforms.augment(transforms.resize(view, height, width), data.augment, rng), scale
+        view = annotated(self._image(index), picture, data.supervision not in MASKED, height, width)
+        return transforms.augment(view, data.augment, rng), scale
 
     def _image(self, index: int) -> np.ndarray:
         if self.cache is not None and index in self.cache:
@@ -197,23 +192,28 @@ class _Source:
         return image
 
 
-def annotated(image: np.ndarray, picture: Picture, hidden: bool) -> View:
-    """The picture with its boxes, and with the masks that the supervision leaves unless all are `hidden`."""
-    instances = picture.instances
+def annotated(image: np.ndarray, picture: Picture, hidden: bool, height: int, width: int) -> View:
+    """The picture at H x W with its boxes, and with the masks that the supervision leaves unless `hidden`.
+
+    Boxes are clipped; those under one pixel a side are dropped, with their masks.
+    """
+    size, wanted, instances = (picture.height, picture.width), (height, width), picture.instances
     boxes = np.array([i.box for i in instances], np.float32).reshape(-1, 4)
-    labels = np.array([i.label for i in instances], np.int64)
+    boxes, kept = transforms.resize_boxes(boxes, size, wanted)
+    labels = np.array([i.label for i in instances], np.int64)[kept]
+    image = transforms.resize_image(image, height, width)
     if hidden:
-        return View(image, boxes, labels)
-    masks = np.zeros((len(instances), picture.height, picture.width), bool)
-    has_mask = np.zeros(len(instances), bool)
-    for row, instance in enumerate(instances):
+        return View(image, boxes[kept], labels)
+    shown = [instances[row] for row in np.flatnonzero(kept)]
+    masks = np.zeros((len(shown), height, width), bool)
+    has_mask = np.array([instance.segmentation is not None for instance in shown], bool)
+    for mask, instance in zip(masks, shown, strict=True):
         if instance.segmentation is not None:
             try:
-                masks[row] = transforms.decode_mask(instance.segmentation, picture.height, picture.width)
+                draw_mask(instance.segmentation, size, mask)
             except ValueError as error:
                 raise WsisError(f"{picture.path}: the mask of annotation {instance.id}: {error}") from None
-            has_mask[row] = True
-    return View(image, boxes, labels, masks, has_mask)
+    return View(image, boxes[kept], labels, masks, has_mask)
 
 
 def collate(views: list[View], scales: list[float], ids: list[int]) -> Batch:
@@ -226,12 +226,13 @@ def collate(views: list[View], scales: list[float], ids: list[int]) -> Batch:
     targets = []
     for row, view in enumerate(views):
         h, w = view.image.shape[:2]
-        images[row, :, :h, :w] = image_tensor(view.image)
+        for plane, colour in zip(images[row], cv2.split(view.image), strict=True):
+            plane[:h, :w] = torch.from_numpy(colour)
         valid[row, :h, :w] = True
         masks = has_mask = None
         if view.masks is not None:
             masks = torch.zeros(len(view.masks), height, width, dtype=torch.bool)
-            masks[:, :h, :w] = torch.from_numpy(np.ascontiguousarray(view.masks))
+            masks[:, :h, :w] = torch.from_numpy(view.masks)
             has_mask = torch.from_numpy(view.has_mask)
         boxes = torch.from_numpy(np.ascontiguousarray(view.boxes, dtype=np.float32))
         targets.append(Targets(boxes, torch.from_numpy(view.labels), masks, has_mask))
@@ -241,4 +242,4 @@ def collate(views: list[View], scales: list[float], ids: list[int]) -> Batch:
 
 def image_tensor(image: np.ndarray) -> torch.Tensor:
     """H x W x 3 uint8 array -> 3 x H x W tensor."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return torch.from_numpy(np.stack(cv2.split(image)))

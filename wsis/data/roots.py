@@ -9,8 +9,8 @@ mask, its segmentation is dropped while the annotation is read: no later code ca
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from wsis.data import voc
-from wsis.data.pixels import is_below
+from wsis.data.annotations import Annotations, Instance, Picture, Pictures, columns
 from wsis.data.splits import (
     annotation_files,
     coco_file,
@@ -28,10 +28,10 @@ from wsis.data.splits import (
     joint_categories,
     layout,
     read_split,
+    split_columns,
 )
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
-from wsis.evaluation.rle import is_number
 from wsis.files import write_json
 
 OFFICIAL = {"coco": {"train2017": 118287, "val2017": 5000}, "voc": {"train_aug": 10582, "val": 1449}}
@@ -47,28 +47,6 @@ VOC_GROUP = frozenset(
 )  # fmt: skip
 
 
-@dataclass(slots=True)
-class Instance:
-    """One annotated object. segmentation: COCO polygons or RLE, None where it is hidden or there is none."""
-
-    id: int
-    label: int
-    box: tuple[float, float, float, float]
-    crowd: bool
-    segmentation: list | dict | None
-
-
-@dataclass(slots=True)
-class Picture:
-    """One image of a split and what is annotated in it."""
-
-    id: int
-    path: Path
-    height: int
-    width: int
-    instances: list[Instance] = field(default_factory=list)
-
-
 @dataclass
 class Root:
     """An opened data root, as `open_root` returns it.
@@ -77,6 +55,7 @@ class Root:
     train, eval:  the pictures that the recipe uses, in id order; read when first asked for
     proxies:      where the supervision is 'proxy': annotation id -> proxy mask, without those dropped; with
                   recipe.proxy.instances: image id -> objects that replace its own (as in wsis.proxy.generate)
+    cache:        where columns of large annotation files are kept (wsis.data.kept); None: nowhere
     """
 
     path: Path
@@ -85,6 +64,7 @@ class Root:
     category_names: tuple[str, ...]
     recipe: Recipe
     proxies: Mapping[int, Any] | None = None
+    cache: Path | None = None
 
     @property
     def name(self) -> str:
@@ -97,12 +77,12 @@ class Root:
     @cached_property
     def fingerprint(self) -> str:
         """10 hex digits of the training split's annotations; image files are not read."""
-        return fingerprint(annotation_files(self.path, self.dataset, self.recipe.data.train))
+        return fingerprint(self.path, self.dataset, self.recipe.data.train, self.cache)
 
     @cached_property
     def eval_fingerprint(self) -> str:
         """As `fingerprint`, of the evaluation split."""
-        return fingerprint(annotation_files(self.path, self.dataset, self.recipe.data.eval))
+        return fingerprint(self.path, self.dataset, self.recipe.data.eval, self.cache)
 
     @property
     def classes(self) -> str:
@@ -111,31 +91,36 @@ class Root:
         return hashlib.sha256(named.encode()).hexdigest()[:10]
 
     @cached_property
-    def train(self) -> list[Picture]:
+    def train(self) -> Pictures:
         """Pictures with an object that is no crowd region; under supervision 'semantic' without instances."""
         data = self.recipe.data
         semantic = data.supervision == "semantic"
         if semantic and self.dataset == "voc":
-            pictures = self._of_classes(data.train)
+            table = self._of_classes(data.train)
+            rows = np.arange(len(table.ids))
         else:
-            pictures = self._read(data.train, mask_classes(data.supervision, self))
-            for picture in pictures:
-                picture.instances = [i for i in picture.instances if not i.crowd]
-                if self.proxies is not None:
-                    self._supervise(picture)
-            pictures = [p for p in pictures if p.instances]
-            if data.supervision.startswith("masks") and not any(
-                i.segmentation for p in pictures for i in p.instances
-            ):
-                raise WsisError(
-                    f"{self.path}: split '{data.train}' has no mask to learn from (supervision"
-                    f" '{data.supervision}'); train a row that learns from boxes"
-                )
-            for picture in pictures if semantic else ():
-                picture.instances = []
-        if not pictures:
+            table = self.table(data.train)
+            visible = mask_classes(data.supervision, self)
+            rows = self._annotated(table)
+            if data.supervision.startswith("masks"):
+                seen = [self.category_ids[label] for label in visible]
+                given = np.isin(table.categories, seen) & table.outlined & ~table.crowd
+                if not table.counted(given)[rows].any():
+                    raise WsisError(
+                        f"{self.path}: split '{data.train}' has no mask to learn from (supervision"
+                        f" '{data.supervision}'); train a row that learns from boxes"
+                    )
+        if not len(rows):
             raise WsisError(f"{self.path}: split '{data.train}' has no image with an annotated object")
-        return pictures[: data.train_images]
+        supervise = _bare if semantic else self._supervise if self.proxies is not None else None
+        visible = set() if semantic else visible
+        return self._pictures(data.train, table, rows[: data.train_images], visible, False, supervise)
+
+    def _annotated(self, table: Annotations) -> np.ndarray:
+        """Rows of the images with an object to learn."""
+        if self.proxies is not None and self.recipe.proxy.instances:
+            return np.flatnonzero([bool(self.proxies.get(id)) for id in table.ids.tolist()])
+        return np.flatnonzero(table.counted(~table.crowd))
 
     def _supervise(self, picture: Picture) -> None:
         """Give a training picture the masks, or the objects, of another run."""
@@ -151,42 +136,74 @@ class Root:
             picture.instances.append(instance)
 
     @cached_property
-    def eval(self) -> list[Picture]:
+    def eval(self) -> Pictures:
         """Evaluation pictures, all of them; their instances carry no masks."""
         data = self.recipe.data
-        return self._read(data.eval, set())[: data.eval_images]
+        table = self.table(data.eval)
+        return self._pictures(data.eval, table, np.arange(len(table.ids))[: data.eval_images], set())
 
     def with_masks(self, split: str, ids: Set[int] | None = None) -> list[Picture]:
         """Pictures of a split with every instance's mask, crowd regions too: to measure, not to train.
 
         ids: of the images wanted; None: all. Raises WsisError where a mask is missing.
         """
-        pictures = self._read(split, set(range(self.num_classes)), ids)
-        pictures = [picture for picture in pictures if ids is None or picture.id in ids]
+        table = self.table(split, ids)
+        rows = np.arange(len(table.ids)) if ids is None else np.flatnonzero(np.isin(table.ids, list(ids)))
+        pictures = list(self._pictures(split, table, rows, set(range(self.num_classes))))
         for picture in pictures:
             for instance in picture.instances:
                 if instance.segmentation is None:
                     raise WsisError(f"{picture.path}: annotation {instance.id} has no mask to measure with")
         return pictures
 
-    def _of_classes(self, split: str) -> list[Picture]:
-        """A VOC split's pictures with an object, without instances: SegmentationObject stays closed."""
-        names, pictures = voc.read_names(self.path, split), []
+    def _of_classes(self, split: str) -> Annotations:
+        """A VOC split's images with an object, without instances: SegmentationObject stays closed."""
+        names, images = voc.read_names(self.path, split), []
         for id, name in zip(voc.image_ids(names), names, strict=True):
             classes = voc.read_indices(self.path / "SegmentationClass" / f"{name}.png")
             if np.isin(classes, self.category_ids).any():
-                path = image_folder(self.path, self.dataset, split) / f"{name}.jpg"
-                pictures.append(Picture(id, path, *classes.shape))
-        return sorted(pictures, key=lambda picture: picture.id)
+                height, width = classes.shape
+                images.append({"id": id, "file_name": f"{name}.jpg", "height": height, "width": width})
+        return columns({"images": images, "annotations": []})
 
-    def _read(self, split: str, visible: set[int], ids: Set[int] | None = None) -> list[Picture]:
-        content = read_split(self.path, self.dataset, split, ids=ids)
-        return _pictures(content, self, image_folder(self.path, self.dataset, split), visible)
+    def table(self, split: str, ids: Set[int] | None = None) -> Annotations:
+        """All that is annotated in a split, masks included: what hides them are its readers."""
+        table = split_columns(self.path, self.dataset, split, self.cache, ids)
+        if self.recipe.data.classes == "one":
+            return replace(table, categories=np.full_like(table.categories, ONE))
+        return table
+
+    def _pictures(
+        self,
+        split: str,
+        table: Annotations,
+        rows: np.ndarray,
+        visible: set[int],
+        crowds: bool = True,
+        supervise: Callable[[Picture], None] | None = None,
+    ) -> Pictures:
+        """Raises WsisError for a category that the root does not have."""
+        unknown = np.setdiff1d(table.categories, self.category_ids)
+        if len(unknown):
+            raise WsisError(
+                f"{self.path}: an annotation can't be read (category {unknown[0]} is not among the root's);"
+                f" run `wsis data check {self.path}` to see which"
+            )
+        labels = {id: label for label, id in enumerate(self.category_ids)}
+        folder = image_folder(self.path, self.dataset, split)
+        return Pictures(table, rows, folder, labels, visible, crowds, supervise)
 
 
-def open_root(recipe: Recipe, root: Path, proxies: Mapping[int, Any] | None = None) -> Root:
+def _bare(picture: Picture) -> None:
+    picture.instances = []
+
+
+def open_root(
+    recipe: Recipe, root: Path, proxies: Mapping[int, Any] | None = None, cache: Path | None = None
+) -> Root:
     """Open `root` for the recipe's data set and splits; with supervision 'proxy', `proxies` are its masks.
 
+    cache: folder in which columns of large annotation files are kept for other processes
     Raises WsisError naming the folder or file that is missing, or the annotation that can't be read.
     """
     path, data = Path(root), recipe.data
@@ -200,11 +217,12 @@ def open_root(recipe: Recipe, root: Path, proxies: Mapping[int, Any] | None = No
     if data.dataset == "voc":
         categories = voc.CATEGORIES
     else:
-        categories = joint_categories(coco_file(path, split) for split in (data.train, data.eval))
+        categories = joint_categories((coco_file(path, split) for split in (data.train, data.eval)), cache)
     if data.classes == "one":
         categories = {ONE: "object"}
     ids = sorted(categories)
-    return Root(path.resolve(), data.dataset, tuple(ids), tuple(categories[i] for i in ids), recipe, proxies)
+    names = tuple(categories[i] for i in ids)
+    return Root(path.resolve(), data.dataset, tuple(ids), names, recipe, proxies, cache)
 
 
 def official(root: Root) -> dict[str, tuple[int, int, bool]]:
@@ -212,7 +230,7 @@ def official(root: Root) -> dict[str, tuple[int, int, bool]]:
     counts = {}
     for split, count in OFFICIAL.get(root.dataset, {}).items():
         if split in (root.recipe.data.train, root.recipe.data.eval):
-            listed = len(read_split(root.path, root.dataset, split, masks=False)["images"])
+            listed = len(_image_ids(root, split))
             counts[split] = (listed, count, listed == count)
     return counts
 
@@ -250,8 +268,14 @@ def mask_classes(supervision: str, root: Root) -> set[int]:
 
 def eval_image_ids(recipe: Recipe, root: Root) -> list[int]:
     """Ids of the evaluated images: the first data.eval_images in id order."""
-    content = read_split(root.path, root.dataset, recipe.data.eval, masks=False)
-    return sorted(image["id"] for image in content["images"])[: recipe.data.eval_images]
+    return _image_ids(root, recipe.data.eval)[: recipe.data.eval_images]
+
+
+def _image_ids(root: Root, split: str) -> list[int]:
+    """In order; of VOC they are known without opening an image's files."""
+    if root.dataset == "voc":
+        return sorted(voc.image_ids(voc.read_names(root.path, split)))
+    return split_columns(root.path, root.dataset, split, root.cache, None).ids.tolist()
 
 
 def eval_annotations(root: Root, folder: Path) -> Path:
@@ -273,33 +297,3 @@ def eval_annotations(root: Root, folder: Path) -> Path:
             content["annotations"] = [each | {"category_id": ONE} for each in content["annotations"]]
         write_json(file, content)
     return file
-
-
-def _pictures(content: dict, root: Root, folder: Path, visible: set[int]) -> list[Picture]:
-    labels = {id: label for label, id in enumerate(root.category_ids)}
-    one = root.recipe.data.classes == "one"
-    pictures: dict[int, Picture] = {}
-    try:
-        for image in content["images"]:
-            id, name = image["id"], image["file_name"]
-            if not all(type(number) is int for number in (id, image["height"], image["width"])):
-                raise ValueError(f"id, height and width of image {id!r} must be whole numbers")
-            if not is_below(name):
-                raise ValueError(f"file_name {name!r} leaves the folder of its split")
-            pictures[id] = Picture(id, folder / name, image["height"], image["width"])
-        for a in content["annotations"]:
-            x, y, w, h = box = a["bbox"]
-            if not all(map(is_number, box)):
-                raise ValueError(f"bbox {box} of annotation {a['id']} is not four finite numbers")
-            if (crowd := a.get("iscrowd") or 0) not in (0, 1):
-                raise ValueError(f"iscrowd of annotation {a['id']} is {crowd!r}, not 0 or 1")
-            label = 0 if one else labels[a["category_id"]]
-            segmentation = a.get("segmentation") or None if label in visible else None
-            instance = Instance(a["id"], label, (x, y, x + w, y + h), bool(crowd), segmentation)
-            pictures[a["image_id"]].instances.append(instance)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise WsisError(
-            f"{root.path}: an annotation can't be read ({type(error).__name__}: {error});"
-            f" run `wsis data check {root.path}` to see which"
-        ) from None
-    return [pictures[id] for id in sorted(pictures)]

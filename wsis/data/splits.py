@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from wsis.data import voc
+from wsis.data.annotations import Annotations, columns
+from wsis.data.kept import Parsed, is_large, kept
 from wsis.errors import WsisError
 from wsis.files import read_json
 
@@ -44,6 +46,38 @@ def _read_coco(file: Path) -> dict:
     return content
 
 
+def split_columns(
+    path: Path, dataset: str, split: str, cache: Path | None, ids: Set[int] | None
+) -> Annotations:
+    """The split's annotations as columns; those of a large COCO file are kept in `cache` (`wsis.data.kept`).
+
+    ids: as in `read_split`. Raises WsisError naming the root where an annotation can't be read.
+    """
+    try:
+        if dataset == "voc":
+            return columns(voc.read_voc(path, split, True, ids))
+        file = coco_file(path, split)
+        if not file.exists():
+            raise WsisError(f"{file}: missing; {layout(dataset, split)}")
+        return _parsed(file, cache)[0]
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise WsisError(
+            f"{path}: an annotation can't be read ({type(error).__name__}: {error});"
+            f" run `wsis data check {path}` to see which"
+        ) from None
+
+
+def _parsed(file: Path, cache: Path | None) -> Parsed:
+    """Columns of a COCO file, and its "categories" ([id, name]) and "fingerprint"."""
+
+    def parse() -> Parsed:
+        content = _read_coco(file)
+        categories = list(read_categories(content, file).items())
+        return columns(content), {"categories": categories, "fingerprint": _content_digest([file])}
+
+    return kept(file, cache, parse)
+
+
 def annotation_files(path: Path, dataset: str, split: str) -> list[Path]:
     """The files that hold a split's annotations, the one that lists its images first."""
     if dataset != "voc":
@@ -58,12 +92,24 @@ def annotation_files(path: Path, dataset: str, split: str) -> list[Path]:
     return files
 
 
-def fingerprint(files: Iterable[Path]) -> str:
-    """10 hex digits of the content of annotation files. Raises WsisError for one that can't be read."""
+def fingerprint(path: Path, dataset: str, split: str, cache: Path | None) -> str:
+    """10 hex digits of the content of a split's annotation files.
+
+    Raises WsisError for one that can't be read.
+    """
+    files = annotation_files(path, dataset, split)
+    if dataset == "voc" or cache is None or not is_large(files[0]):
+        return _content_digest(files)
+    return _parsed(files[0], cache)[1]["fingerprint"]
+
+
+def _content_digest(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         try:
-            digest.update(path.read_bytes())
+            with open(path, "rb") as file:
+                while part := file.read(2**20):
+                    digest.update(part)
         except OSError as error:
             raise WsisError(f"{path}: can't be read ({error}); run `wsis data check` on the root") from None
     return digest.hexdigest()[:10]
@@ -78,12 +124,12 @@ def layout(dataset: str, split: str) -> str:
     return f"a {dataset} root has {split}/ with the images and annotations/instances_{split}.json"
 
 
-def joint_categories(files: Iterable[Path]) -> dict[int, str]:
+def joint_categories(files: Iterable[Path], cache: Path | None = None) -> dict[int, str]:
     """Category id -> name of all these COCO files. Raises WsisError naming two that disagree."""
     names: dict[int, tuple[str, Path]] = {}
     ids: dict[str, tuple[int, Path]] = {}
     for file in files:
-        for id, name in sorted(file_categories(file).items()):
+        for id, name in sorted(file_categories(file, cache).items()):
             known, where = names.setdefault(id, (name, file))
             if known != name:
                 raise WsisError(
@@ -97,14 +143,16 @@ def joint_categories(files: Iterable[Path]) -> dict[int, str]:
     return {id: name for id, (name, _) in names.items()}
 
 
-def file_categories(file: Path) -> dict[int, str]:
+def file_categories(file: Path, cache: Path | None = None) -> dict[int, str]:
     """As `read_categories`, of a COCO file, which is read once."""
     state = file.stat()
-    return _categories_at(file, state.st_mtime_ns, state.st_size)
+    return _categories_at(file, cache, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=8)
-def _categories_at(file: Path, time: int, size: int) -> dict[int, str]:
+def _categories_at(file: Path, cache: Path | None, time: int, size: int) -> dict[int, str]:
+    if cache is not None and is_large(file):
+        return dict(map(tuple, _parsed(file, cache)[1]["categories"]))
     return read_categories(_read_coco(file), file)
 
 

@@ -64,16 +64,19 @@ def fetched(*values: Tensor) -> list[Tensor]:
     return [*(value.to("cpu", non_blocking=True) for value in first), last.cpu()]
 
 
-def moved(value: Any, device: torch.device) -> Any:
-    """A copy whose tensors, also those in lists and dataclasses, are on the device; memos stay behind."""
+def changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A copy with every tensor changed, also those in lists and dataclasses.
+
+    Fields that are the host's stay as they are, memos stay behind.
+    """
     if isinstance(value, Tensor):
-        return sent(value, device)
+        return change(value)
     if isinstance(value, list):
-        return [moved(item, device) for item in value]
+        return [changed(item, change) for item in value]
     if is_dataclass(value):
         parts = {part.name: getattr(value, part.name) for part in fields(value) if part.init}
-        moving = {part.name for part in fields(value) if not part.metadata.get("host")}
-        return type(value)(**{n: moved(part, device) if n in moving else part for n, part in parts.items()})
+        host = {part.name for part in fields(value) if part.metadata.get("host")}
+        return type(value)(**{n: part if n in host else changed(part, change) for n, part in parts.items()})
     return value
 
 
@@ -86,9 +89,13 @@ class StepImages(Memo):
 
     images: Tensor
 
+    def pin_memory(self) -> Self:
+        """A copy in memory that a card reads while the processor goes on; called by DataLoader."""
+        return changed(self, Tensor.pin_memory)
+
     def to(self, device: torch.device) -> Self:
         """Itself, memo included, where it is there already; else a copy."""
-        return self if self.images.device == device else moved(self, device)
+        return self if self.images.device == device else changed(self, lambda value: sent(value, device))
 
 
 @dataclass

@@ -9,18 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
-import torch
 from PIL import Image
-from pycocotools import mask as rle
-from torch.nn.functional import interpolate
 
 from wsis.data.pixels import UPRIGHT, eight_bit, turned_size
 from wsis.errors import WsisError
-from wsis.evaluation.rle import check_outline, truth_rle
 from wsis.nn.backbones import MULTIPLE
-
-MASKS_AT_ONCE = 16  # bounds the float copies while masks are resized
 
 
 @dataclass
@@ -59,12 +54,6 @@ def read_image(path: Path, height: int, width: int) -> np.ndarray:
     return image
 
 
-def decode_mask(segmentation: list | dict, height: int, width: int) -> np.ndarray:
-    """COCO polygons, uncompressed or compressed RLE -> h x w bool. Raises ValueError for what is none."""
-    check_outline(segmentation, (height, width))
-    return rle.decode(truth_rle(segmentation, (height, width))).astype(bool)
-
-
 def network_size(height: int, width: int, short: int, longest: int) -> tuple[int, int, float]:
     """(H, W, scale): the short side becomes `short` unless the long one would exceed `longest`."""
     scale = min(short / min(height, width), longest / max(height, width))
@@ -78,51 +67,43 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def resize_masks(masks: np.ndarray, height: int, width: int) -> np.ndarray:
-    """N x h x w bool -> N x H x W bool: pixels at least half covered."""
-    if masks.shape[1:] == (height, width) or not len(masks):
-        return masks if len(masks) else np.zeros((0, height, width), bool)
-    parts = []
-    for chunk in np.split(masks, range(MASKS_AT_ONCE, len(masks), MASKS_AT_ONCE)):
-        soft = torch.from_numpy(chunk).float()[None]
-        parts.append(interpolate(soft, (height, width), mode="bilinear", antialias=True)[0] >= 0.5)
-    return torch.cat(parts).numpy()
-
-
-def resize(view: View, height: int, width: int) -> View:
-    """Image, boxes and masks to H x W; boxes are clipped and those under one pixel a side dropped."""
-    h, w = view.image.shape[:2]
-    boxes = view.boxes * np.array([width / w, height / h] * 2, np.float32)
+def resize_boxes(
+    boxes: np.ndarray, size: tuple[int, int], wanted: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes of an h x w image in one of H x W, clipped; and N bool: which are a pixel a side or more."""
+    (height, width), (h, w) = wanted, size
+    boxes = boxes * np.array([width / w, height / h] * 2, np.float32)
     boxes = boxes.clip(0, np.array([width, height] * 2, np.float32))
-    masks = None if view.masks is None else resize_masks(view.masks, height, width)
-    resized = View(resize_image(view.image, height, width), boxes, view.labels, masks, view.has_mask)
-    keep = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)
-    if keep.all():
-        return resized
-    pick = lambda array: None if array is None else array[keep]  # noqa: E731
-    return View(resized.image, *map(pick, (boxes, view.labels, masks, view.has_mask)))
+    return boxes, ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)
 
 
 def flip(view: View, transpose: bool, horizontal: bool, vertical: bool) -> View:
     """One of the eight symmetries of the square: swap the axes, then mirror left-right, then top-bottom."""
-    image, boxes, masks = turned(view.image, transpose, horizontal, vertical), view.boxes, view.masks
+    turn = transpose, horizontal, vertical
+    image, boxes, masks = turned(view.image, *turn), view.boxes, view.masks
+    height, width = image.shape[:2]
     if transpose:
         boxes = boxes[:, [1, 0, 3, 2]]
-        masks = None if masks is None else masks.transpose(0, 2, 1)
-    height, width = image.shape[:2]
     if horizontal:
         boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
-        masks = None if masks is None else masks[:, :, ::-1]
     if vertical:
         boxes = np.stack([boxes[:, 0], height - boxes[:, 3], boxes[:, 2], height - boxes[:, 1]], 1)
-        masks = None if masks is None else masks[:, ::-1]
+    if masks is not None and any(turn):
+        masks = np.empty((len(masks), height, width), bool)
+        for mask, before in zip(masks, view.masks, strict=True):
+            mask[:] = turned(before.view(np.uint8), *turn).view(bool)
     return View(image, boxes, view.labels, masks, view.has_mask)
 
 
 def turned(array: np.ndarray, transpose: bool, horizontal: bool, vertical: bool) -> np.ndarray:
-    """h x w (x ...): its axes swapped, then mirrored left-right, then top-bottom."""
-    array = array.swapaxes(0, 1) if transpose else array
-    return array[:: -1 if vertical else 1, :: -1 if horizontal else 1]
+    """h x w (x ...): its axes swapped, then mirrored left-right, then top-bottom.
+
+    OpenCV does so many times faster than a copy of numpy's view with negative strides.
+    """
+    array = cv2.transpose(array) if transpose else array
+    if horizontal or vertical:
+        return cv2.flip(array, -1 if horizontal and vertical else int(horizontal))
+    return array
 
 
 def draw_turn(kind: str, rng: np.random.Generator) -> tuple[bool, bool, bool]:

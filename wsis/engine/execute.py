@@ -19,6 +19,7 @@ import torch
 from lightning_fabric import Fabric
 
 from wsis.card import ABOUT, CARD, about_model, write_card
+from wsis.data.ahead import deaths_told
 from wsis.data.loading import Shard
 from wsis.data.roots import Root, official, open_root
 from wsis.data.salient import SalientRoot, open_salient
@@ -26,6 +27,7 @@ from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import difference, weights_file
 from wsis.engine.environment import environment
+from wsis.engine.feed import cores, readers
 from wsis.engine.folder import COPY, finished
 from wsis.engine.launch import make_fabric, set_threads
 from wsis.engine.loggers import Logger
@@ -53,7 +55,7 @@ class RunOptions:
     accelerator: None takes the graphics cards where there are any, else the CPU
     devices: None takes as many as the recipe wants and the machine has
     threads: of each process; None takes OMP_NUM_THREADS or torch's choice
-    workers: threads that read images; None takes 0 on the CPU and 4 with a card
+    workers: processes that read images for a device; None: `wsis.engine.feed.readers`
     """
 
     accelerator: str | None = None
@@ -98,7 +100,7 @@ def execute(job: Job) -> None:
     fabric = make_fabric(recipe.schedule, job.accelerator, job.devices, method_class(recipe.method).idle)
     first = fabric.global_rank == 0
     proxies, taught = load_proxies(job.origin, recipe.proxy, recipe.seed) if job.origin else (None, None)
-    root = _opened(recipe, job.root, proxies)
+    root = _opened(recipe, job.root, job.folder.parents[1] / "data" / "annotations", proxies)
     if finished(job.folder, recipe, job.predicts):  # another run has come to need its masks
         method, _ = trained_method(folder, recipe, root.num_classes)
         make_proxies(method, root, folder, fabric, job.options.train.progress)
@@ -138,7 +140,8 @@ def execute(job: Job) -> None:
 def _train(job: Job, method: Method, root: Root, fabric: Fabric) -> dict[str, Any]:
     workers = job.options.workers
     if workers is None:
-        workers = 4 if job.accelerator == "cuda" else 0
+        share = job.options.threads or cores() // len(job.devices)
+        workers = readers(job.accelerator, share)
 
     def stream(shard: Shard) -> Iterator[list[Batch]]:
         return batches(method, root, _salient(job), replace(shard, workers=workers))
@@ -147,7 +150,8 @@ def _train(job: Job, method: Method, root: Root, fabric: Fabric) -> dict[str, An
     if job.recipe.schedule.validate_every:
         options = replace(options, validation=Validation(job.recipe, root, job.folder, fabric))
     try:
-        summary = train(job.recipe, method, stream, job.folder, fabric, job.parent, options)
+        with deaths_told():
+            summary = train(job.recipe, method, stream, job.folder, fabric, job.parent, options)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(str(error).partition("\n")[0]) from None
     if fabric.global_rank == 0 and "ended" not in summary:
@@ -275,12 +279,12 @@ def _odd_data(root: Root, taught: dict[str, Any] | None) -> list[str]:
 _roots: dict[tuple[Path, str], Root] = {}
 
 
-def _opened(recipe: Recipe, path: Path, proxies: Mapping[int, dict] | None = None) -> Root:
+def _opened(recipe: Recipe, path: Path, cache: Path, proxies: Mapping[int, dict] | None = None) -> Root:
     """`open_root`, or the last opened root where path and data section are the same."""
     if proxies is not None:
-        return open_root(recipe, path, proxies)
+        return open_root(recipe, path, proxies, cache)
     key = (path.resolve(), recipe.data.model_dump_json())
     if key not in _roots:
         _roots.clear()
-        _roots[key] = open_root(recipe, path)
+        _roots[key] = open_root(recipe, path, cache=cache)
     return _roots[key]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from wsis.data.loading import groups
+from wsis.data.loading import MAX_PIXELS, groups
 from wsis.data.roots import Root
 from wsis.data.shared import samples_key, shared_samples
 from wsis.data.structures import Instances, Sample
@@ -21,6 +21,8 @@ from wsis.files import read_json, write_text
 from wsis.methods.base import Method
 from wsis.methods.fill import filled
 from wsis.progress import Progress
+
+BYTES_A_PIXEL = 4096  # of a card's memory; the largest network of the papers takes about a quarter of it
 
 
 def predict(method: Method, root: Root, path: Path, fabric: Fabric, show: bool = True) -> dict[str, Any]:
@@ -74,6 +76,13 @@ def predict_samples(
     return len(entries)
 
 
+def pixels_at_once(device: torch.device) -> int:
+    """Pixels of images that a network gets at a time: a card of more memory gets more."""
+    if device.type != "cuda":
+        return MAX_PIXELS
+    return max(MAX_PIXELS, torch.cuda.get_device_properties(device).total_memory // BYTES_A_PIXEL)
+
+
 @torch.no_grad()
 def predicted(
     method: Method, samples: Iterable[Sample], device: torch.device, given: bool = False
@@ -81,7 +90,7 @@ def predicted(
     """Each sample with its instances; given: with the masks of its boxes."""
     method.to(device)
     method.eval()
-    for group in groups(samples):
+    for group in groups(samples, pixels_at_once(device)):
         results = filled(method, group) if given else method.predict(group)
         if len(results) != len(group):
             raise ValueError(f"predict gave {len(results)} results for {len(group)} images")

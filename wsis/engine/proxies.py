@@ -24,12 +24,11 @@ def make_proxies(method: Method, root: Root, folder: Path, fabric: Fabric, show:
     """Write this process's share of the training images' masks; goes on where an earlier try stopped."""
     rank, world = fabric.global_rank, fabric.world_size
     mine = root.train[rank::world]
-    pictures = {picture.id: picture for picture in mine}
 
     def images(ids: Sequence[int]) -> Iterator[dict[str, Any]]:
-        samples = method.training_samples(root, [pictures[id] for id in ids])
-        for sample, instances in predicted(method, samples, fabric.device):
-            picture = pictures[sample.id]
+        left = mine[len(mine) - len(ids) :]
+        samples = method.training_samples(root, left)
+        for picture, (_, instances) in zip(left, predicted(method, samples, fabric.device), strict=True):
             yield {
                 "image_id": picture.id,
                 "file_name": picture.path.name,
@@ -40,7 +39,7 @@ def make_proxies(method: Method, root: Root, folder: Path, fabric: Fabric, show:
 
     made_by = {"run": folder.name, "weights": digest(weights_file(folder)), **method.chosen()}
     title = f"{folder.name} proxies"
-    write_proxies(file_of(folder, rank, world), list(pictures), images, made_by, title, show and rank == 0)
+    write_proxies(file_of(folder, rank, world), mine.ids.tolist(), images, made_by, title, show and rank == 0)
     fabric.barrier()
     if rank == 0:
         remove_others(folder, world)

@@ -26,6 +26,7 @@ from wsis.data.structures import Batch, sent
 from wsis.declare.rate import learning_rate
 from wsis.declare.recipe import Recipe
 from wsis.engine.checkpoint import save_model
+from wsis.engine.feed import on_device
 from wsis.engine.launch import device_name, precision_name
 from wsis.engine.log import StepLog, mean_losses
 from wsis.engine.memory import images_at_once
@@ -126,8 +127,9 @@ class _Training:
         with (
             StopRequest(self.options.ends_early) as self.stop,
             Progress(title, total, state.start, state.first and self.options.progress) as self.progress,
-            closing(stream(Shard(state.start, self.rank, self.world, self.micro))) as batches,
+            closing(stream(Shard(state.start, self.rank, self.world, self.micro))) as read,
         ):
+            batches = on_device(read, self.device)
             for iteration in range(state.start, total):
                 micros = next(batches, None)
                 if micros is None:

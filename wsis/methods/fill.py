@@ -5,7 +5,7 @@ n boxes of an image of h x w pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -97,9 +97,9 @@ def cut_to_boxes(masks: Sequence[dict], boxes: Tensor, size: tuple[int, int]) ->
     return [rle.merge([*pair], intersect=True) for pair in zip(masks, rectangles, strict=True)]
 
 
-def object_samples(pictures: Iterable[Picture], rank: int = 0, world: int = 1) -> Iterator[BoxSample]:
+def object_samples(pictures: Sequence[Picture], rank: int = 0, world: int = 1) -> Iterator[BoxSample]:
     """Every world-th picture from the rank-th on, with its boxes but not its crowd regions, in order."""
-    for picture in list(pictures)[rank::world]:
+    for picture in pictures[rank::world]:
         image = transforms.read_image(picture.path, picture.height, picture.width)
         objects = [instance for instance in picture.instances if not instance.crowd]
         boxes = np.array([instance.box for instance in objects], np.float32).reshape(-1, 4)

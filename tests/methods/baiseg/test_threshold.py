@@ -13,7 +13,7 @@ from wsis.data.structures import SemanticSample
 from wsis.methods.baiseg import threshold
 from wsis.methods.baiseg.extract.pipeline import extract
 from wsis.methods.baiseg.maps import Maps
-from wsis.methods.baiseg.threshold import GRID, set_threshold
+from wsis.methods.baiseg.threshold import GRID, _of_all, set_threshold
 from wsis.plan import make_plan
 
 NO_ROOT = SimpleNamespace(path="nowhere", fingerprint="", eval_fingerprint="")  # dev_samples are drawn here
@@ -90,3 +90,15 @@ def test_a_threshold_of_the_recipe_is_not_chosen(recipe):
         method = Drawn(0.5, 0, recipe)
         assert set_threshold(recipe.model_copy(update={"baiseg": spec}), method, NO_ROOT) == {}
         assert method.threshold == value
+
+
+def test_each_process_extracts_its_share_and_all_see_all_images_in_order(monkeypatch):
+    shares = [[f"image {place}" for place in range(rank, 7, 3)] for rank in range(3)]
+
+    def gather(parts, mine):
+        parts[:] = shares
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    for mine in shares:
+        assert _of_all(mine, 7, 3) == [f"image {place}" for place in range(7)]
+    assert _of_all(["one"], 1, 1) == ["one"]

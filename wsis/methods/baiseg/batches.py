@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from wsis.data import transforms
-from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, Shard, check_split, image_tensor, stream
+from wsis.data.loading import AUGMENT, ORDER, Shard, check_split, fits, image_tensor, stream
 from wsis.data.roots import Picture, Root
 from wsis.data.structures import PADDING, SemanticBatch, SemanticSample
 from wsis.declare.recipe import Recipe
@@ -41,7 +41,7 @@ def semantic_batches(recipe: Recipe, root: Root, shard: Shard = Shard()) -> Iter
     size = recipe.schedule.batch
     check_split(size, "images", shard)
     _check_crop(recipe)
-    return stream(_Source(recipe, root), size, shard)
+    return stream(_Source(recipe, root, shard.workers), size, shard)
 
 
 def semantic_samples(recipe: Recipe, root: Root, rank: int = 0, world: int = 1) -> Iterator[SemanticSample]:
@@ -111,12 +111,12 @@ def objects(picture: Picture) -> np.ndarray:
 class _Source:
     """The training pictures, their order, and a cache of what was decoded where they are few and small."""
 
-    def __init__(self, recipe: Recipe, root: Root) -> None:
+    def __init__(self, recipe: Recipe, root: Root, workers: int = 0) -> None:
         self.recipe, self.pictures = recipe, root.train
         self.maps = SemanticMaps(root, recipe.data.train, recipe.baiseg.train_semantics)
         self.instances = recipe.data.supervision == "masks"
-        total = sum(p.height * p.width * (6 if self.instances else 4) for p in self.pictures)
-        self.cache: dict[int, Example] | None = {} if total <= CACHE_BYTES else None
+        total = self.pictures.pixels * (6 if self.instances else 4)
+        self.cache: dict[int, Example] | None = {} if fits(total, workers) else None
         self.order = lru_cache(maxsize=4)(self._order)
 
     def _order(self, epoch: int) -> np.ndarray:

@@ -82,7 +82,7 @@ class BAISeg(Parts):
 
     def cut(self, root: Root) -> Hashable:
         """VOC lists pictures by their maps, or by their objects."""
-        return self.spec.crop, tuple(picture.id for picture in root.train)
+        return self.spec.crop, tuple(root.train.ids.tolist())
 
     def samples(self, root: Root, rank: int = 0, world: int = 1) -> Iterator[SemanticSample]:
         return semantic_samples(self.recipe, root, rank, world)

@@ -7,13 +7,14 @@ h x w image, C classes, n objects of an image.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
 from wsis.data import voc
+from wsis.data.annotations import Annotations
+from wsis.data.masks import decode_mask
 from wsis.data.roots import Picture, Root
-from wsis.data.splits import read_split
-from wsis.data.transforms import decode_mask
 from wsis.errors import WsisError
 
 VOID = voc.VOID  # 255
@@ -42,7 +43,8 @@ class SemanticMaps:
         self.known = np.isin(np.arange(256), [*range(self.classes + 1), VOID])
         if self.painted:
             self.folder = root.path / "annotations" / f"instances_{split}.json"  # for messages
-            self.masks = _class_masks(root, split, self.folder)
+            self.table = _checked(root, split, self.folder)
+            self.labels_of = {id: label for label, id in enumerate(root.category_ids)}
             return
         if source != GROUND_TRUTH:
             self.folder = root.path / "semantic" / source
@@ -89,8 +91,16 @@ class SemanticMaps:
         return without_bands(semantic, *maps) if self.banded else (semantic, *maps)
 
     def _paint(self, picture: Picture) -> np.ndarray:
+        table, row = self.table, int(np.searchsorted(self.table.ids, picture.id))
+        if row == len(table.ids) or table.ids[row] != picture.id:
+            return np.zeros((picture.height, picture.width), np.uint8)
+        first, last = table.starts[row : row + 2].tolist()
         try:
-            return paint_classes(self.masks.get(picture.id, ()), picture.height, picture.width)
+            masks = [
+                (self.labels_of[int(table.categories[at])], bool(table.crowd[at]), table.outline(at))
+                for at in range(first, last)
+            ]
+            return paint_classes(masks, picture.height, picture.width)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise WsisError(
                 f"{self.folder}: a segmentation of image {picture.id} can't be drawn ({error}); run"
@@ -107,11 +117,30 @@ def without_bands(semantic: np.ndarray, *maps: np.ndarray) -> tuple[np.ndarray, 
     void = semantic == VOID
     if not void.any() or void.all():
         return semantic, *maps
-    from scipy.ndimage import distance_transform_edt  # slow to import, and only VOC's maps have bands
+    reach = int(BAND)
+    apart = np.pad(void, reach, constant_values=True).ravel()  # outside of the image nothing is known
+    width = void.shape[1] + 2 * reach
+    rows, columns = void.nonzero()
+    here = (rows + reach) * width + columns + reach
+    nearest = here.copy()
+    left = np.arange(len(here))
+    for row, column in _near(reach):
+        known = ~apart[here[left] + row * width + column]
+        nearest[left[known]] += row * width + column
+        left = left[~known]
+    from_rows, from_columns = np.divmod(nearest, width)
+    filled = [array.copy() for array in (semantic, *maps)]
+    for array in filled:
+        array[rows, columns] = array[from_rows - reach, from_columns - reach]
+    return tuple(filled)
 
-    distance, (rows, columns) = distance_transform_edt(void, return_indices=True)
-    near = distance <= BAND
-    return tuple(np.where(near, array[rows, columns], array) for array in (semantic, *maps))
+
+@cache
+def _near(reach: int) -> list[tuple[int, int]]:
+    """Moves by rows and columns of at most BAND pixels, the shortest first; of equal ones, up and left."""
+    line = range(-reach, reach + 1)
+    moves = [(row, column) for row in line for column in line if 0 < row**2 + column**2 <= BAND**2]
+    return sorted(moves, key=lambda move: (move[0] ** 2 + move[1] ** 2, move))
 
 
 def paint_classes(objects: Sequence[Mask], height: int, width: int) -> np.ndarray:
@@ -152,28 +181,19 @@ def paint_instances(picture: Picture) -> np.ndarray:
     return instances
 
 
-def _class_masks(root: Root, split: str, file: object) -> dict[int, list[Mask]]:
-    """Image id -> what `paint_classes` takes, of COCO annotations: only the class of a mask is kept."""
-    labels = {id: label for label, id in enumerate(root.category_ids)}
-    by_image: dict[int, list[Mask]] = {}
-    for a in read_split(root.path, root.dataset, split)["annotations"]:
-        try:
-            label = labels.get(a["category_id"])
-            if label is None:
-                raise WsisError(
-                    f"{file}: annotation {a.get('id')} has category {a['category_id']}, which is not among"
-                    " the root's categories; run `wsis data check` on the root"
-                )
-            if not a.get("segmentation"):
-                raise WsisError(
-                    f"{file}: annotation {a.get('id')} has no mask to paint the semantic map of image"
-                    f" {a['image_id']} with; give its mask, or semantic maps as files"
-                )
-            mask = (label, bool(a.get("iscrowd") or 0), a["segmentation"])
-            by_image.setdefault(a["image_id"], []).append(mask)
-        except (KeyError, TypeError, AttributeError) as error:
+def _checked(root: Root, split: str, file: object) -> Annotations:
+    """COCO's annotations, of whose masks only the classes are kept; each has to have both."""
+    table = root.table(split)
+    unknown, bare = ~np.isin(table.categories, root.category_ids), ~table.outlined
+    for row in np.flatnonzero(unknown | bare)[:1]:
+        number, image = table.numbers[row], table.ids[np.searchsorted(table.starts, row, "right") - 1]
+        if unknown[row]:
             raise WsisError(
-                f"{file}: an annotation can't be read ({type(error).__name__}: {error}); run `wsis data"
-                " check` on the root to see which"
-            ) from None
-    return by_image
+                f"{file}: annotation {number} has category {table.categories[row]}, which is not among the"
+                " root's categories; run `wsis data check` on the root"
+            )
+        raise WsisError(
+            f"{file}: annotation {number} has no mask to paint the semantic map of image {image} with; give"
+            " its mask, or semantic maps as files"
+        )
+    return table

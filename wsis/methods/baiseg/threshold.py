@@ -32,36 +32,48 @@ CRITERION = "AP50"  # of VOC's protocol, on the development images
 def set_threshold(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
     """Give `method` its threshold, chosen where the recipe has none; returns what train.json says of it.
 
-    The one with the best AP50 on the development images, the lowest of equals. Of several processes the first
-    one chooses for all: on graphics cards, their maps may differ in the last digits.
+    The one with the best AP50 on the development images, the lowest of equals. Of several processes each
+    extracts the instances of its share of the images, and all choose by the instances of all.
     """
     spec = recipe.baiseg
     if spec.threshold is not None or spec.boundary == "none":
         method.threshold = spec.threshold
         return {}
-    shared = torch.distributed.is_available() and torch.distributed.is_initialized()
-    choice = [_choice(recipe, method, root) if not shared or torch.distributed.get_rank() == 0 else None]
-    if shared:
-        torch.distributed.broadcast_object_list(choice)
-    method.threshold = choice[0]["value"]
-    return {"threshold": choice[0]}
+    choice = _choice(recipe, method, root)
+    method.threshold = choice["value"]
+    return {"threshold": choice}
 
 
 def _choice(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
     """The best threshold, the number of development images, and every candidate's AP50 on them."""
     dev = dev_samples(recipe, root)
     method.eval()
-    samples = shared_samples(samples_key(recipe, root, DEV), (sample for _, sample in dev))
-    maps = method.maps(list(samples))
+    rank, world = 0, 1
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    samples = shared_samples(samples_key(recipe, root, DEV), (sample for _, sample in dev[rank::world]))
+    mine = [
+        [method.extracted(maps, method.extraction_at(value)) for value in GRID]
+        for maps in method.maps(list(samples))
+    ]
+    found = _of_all(mine, len(dev), world)
     pictures, scores = [picture for picture, _ in dev], {}
-    for value in GRID:
-        extracted = [method.extracted(m, method.extraction_at(value)) for m in maps]
-        scores[value] = round(average_precision(pictures, extracted), 3)  # as it is told
+    for place, value in enumerate(GRID):
+        scores[value] = round(average_precision(pictures, [of_image[place] for of_image in found]), 3)
     return {
         "value": max(GRID, key=lambda value: (scores[value], -value)),
         "images": len(dev),
         CRITERION: {f"{value:g}": score for value, score in scores.items()},
     }
+
+
+def _of_all(mine: list[Any], total: int, world: int) -> list[Any]:
+    """What all processes have, in the order of the `total` images, of which each had every world-th."""
+    if world == 1:
+        return mine
+    parts: list[Any] = [None] * world
+    torch.distributed.all_gather_object(parts, mine)
+    return [parts[place % world][place // world] for place in range(total)]
 
 
 def average_precision(pictures: list[Picture], extracted: list[list[Extracted]]) -> float:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from wsis.data import transforms
-from wsis.data.loading import AUGMENT, CACHE_BYTES, ORDER, Shard, check_split, stream
+from wsis.data.loading import AUGMENT, ORDER, Shard, check_split, fits, stream
 from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot, read_mask
 from wsis.data.structures import PatchBatch
@@ -72,36 +72,35 @@ def patch_batches(
     """
     size = recipe.schedule.batch
     check_split(size, "patches", shard)
-    return stream(_Source(recipe, root, salient), size, shard)
+    return stream(_Source(recipe, root, salient, shard.workers), size, shard)
 
 
 class _Source:
     """The objects and the salient images of a training, their order, and caches of what was decoded."""
 
-    def __init__(self, recipe: Recipe, root: Root | None, salient: SalientRoot | None) -> None:
+    def __init__(
+        self, recipe: Recipe, root: Root | None, salient: SalientRoot | None, workers: int = 0
+    ) -> None:
         self.recipe, self.spec = recipe, recipe.boxcaseg
         self.objects = self._objects(root) if uses_boxes(recipe) else np.zeros((0, 2), np.int64)
         self.pictures = root.train if len(self.objects) else []
         self.pairs = self._chosen(salient) if uses_salient(recipe) else []
         self.salient = salient
-        total = sum(p.height * p.width * 3 for p in self.pictures)
+        total = self.pictures.pixels * 3 if len(self.objects) else 0
         total += len(self.pairs) * 7 * self.spec.side**2  # uint8 colours, a float32 mask
-        self.cache: dict[tuple[int, int], np.ndarray | tuple] | None = {} if total <= CACHE_BYTES else None
+        self.cache: dict[tuple[int, int], np.ndarray | tuple] | None = {} if fits(total, workers) else None
         self.order = lru_cache(maxsize=8)(self._order)
 
     def _objects(self, root: Root | None) -> np.ndarray:
         """(picture, instance) positions of every box with area inside its image; N x 2."""
         if root is None:
             raise WsisError("the weak head learns from annotated boxes: give the root of a data set")
-        positions = [
-            (row, column)
-            for row, picture in enumerate(root.train)
-            for column, instance in enumerate(picture.instances)
-            if pixel_box(instance.box, picture.height, picture.width) is not None
-        ]
-        if not positions:
+        positions, boxes = root.train.objects()
+        limits = root.train.sizes[positions[:, 0], ::-1]
+        inside = (np.minimum(boxes[:, 2:], limits) > np.maximum(boxes[:, :2], 0)).all(1)  # as `pixel_box`
+        if not inside.any():
             raise WsisError(f"{root.path}: no box has area inside its image; run `wsis data check`")
-        return np.array(positions)
+        return positions[inside]
 
     def _chosen(self, salient: SalientRoot | None) -> list[int]:
         """Positions of the images in use."""
