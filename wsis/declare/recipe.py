@@ -70,6 +70,9 @@ class ModelSpec(Spec):
     # What the training changes: everything, the base alone (a detector or features, which masks use),
     # or the masks' part alone on a frozen base, which rows with one parent then share.
     trained: Literal["all", "base", "masks"] = "all"
+    # What no paper mentions: how maps are enlarged and pooled, where anchors and pasted masks lie, when boxes
+    # are clipped. official: as in the code whose checkpoints are published (AdelaiDet, detectron2).
+    details: Literal["own", "official"] = "own"
 
 
 class PairwiseSpec(Spec):

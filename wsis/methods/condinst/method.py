@@ -5,7 +5,7 @@ Shapes: B images, P locations, N kept instances, H x W network input, s the stri
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -76,7 +76,7 @@ class CondInst(Parts):
         spec = recipe.model
         self.num_classes = num_classes
         self.pyramid = Pyramid(spec)
-        self.layout = self.pyramid.layout
+        self.layout = replace(self.pyramid.layout, official=spec.details == "official")
         self.mask_branch = MaskBranch(self.pyramid.channels, spec.mask_channels, self.layout)
         parameters = parameter_count(spec.mask_channels, spec.head_channels)
         self.head = FCOSHead(spec.channels, spec.tower_convs, num_classes, parameters, self.layout)
@@ -158,12 +158,12 @@ class CondInst(Parts):
         parameters = self.head.controller(scene.outputs["tower"], image, scene.around[location])
         points = scene.points[location]
         radii = features.new_tensor(self.layout.radii, dtype=torch.float32)[scene.levels[location]]
-        hidden, stride = self.recipe.model.head_channels, self.layout.mask_stride
+        hidden = self.recipe.model.head_channels
         height, width = features.shape[-2:]
         if len(image) == 0:
             none = parameters.new_zeros(0, 2 * height, 2 * width)
             return none + (features.sum() + parameters.sum()) * 0.0
-        return dynamic_masks(features.float(), image, parameters, points, radii, stride, hidden)
+        return dynamic_masks(features.float(), image, parameters, points, radii, self.layout, hidden)
 
     def mask_losses(self, batch: Batch, masks: MaskPredictions) -> dict[str, Tensor]:
         """loss_dice on the instances whose mask is given; the others are discarded."""
@@ -194,7 +194,7 @@ class CondInst(Parts):
         for index, (sample, kept) in enumerate(zip(samples, detections, strict=True)):
             image = torch.full_like(kept.location, index)
             logits = self.mask_logits(features, image, kept.location, scene)
-            results.append(encode_masks(kept, logits, self.layout.out_stride, sample, self.recipe.predict))
+            results.append(encode_masks(kept, logits, self.layout, sample, self.recipe.predict))
         return results
 
     @torch.no_grad()

@@ -85,7 +85,8 @@ class MaskRCNN(Parts):
         key = (spec.model_dump_json(), *(sample.id for sample in samples))
         regions, detected = self.of_base(samples[0], lambda: self._detections(samples), *key)
         masked = self.roi_heads.masked(regions, detected)
-        return [_original(d, s, self.recipe.predict) for d, s in zip(masked, samples, strict=True)]
+        official = self.layout.official
+        return [_original(d, s, self.recipe.predict, official) for d, s in zip(masked, samples, strict=True)]
 
     @torch.no_grad()
     def fill(self, samples: list[BoxSample]) -> list[list[BoxMask]]:
@@ -154,11 +155,15 @@ def _draws_from(generator: torch.Generator, device: torch.device) -> Iterator[No
         yield
 
 
-def _original(detections: Detections, sample: Sample, spec: PredictSpec) -> Instances:
-    """Bring boxes and masks back to the original image."""
+def _original(detections: Detections, sample: Sample, spec: PredictSpec, official: bool) -> Instances:
+    """Bring boxes and masks back to the original image; official: masks are pasted as detectron2 does."""
     height, width = sample.image.shape[1:]
     scale = detections.boxes.new_tensor([sample.size[1] / width, sample.size[0] / height] * 2)
     boxes = detections.boxes * scale
     as_boxes = spec.masks == "boxes"
-    masks = box_masks(boxes, sample.size) if as_boxes else paste_masks(detections.masks, boxes, sample.size)
+    masks = (
+        box_masks(boxes, sample.size)
+        if as_boxes
+        else paste_masks(detections.masks, boxes, sample.size, official)
+    )
     return Instances(boxes.cpu(), detections.labels.cpu() - 1, detections.scores.float().cpu(), masks)

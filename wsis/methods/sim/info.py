@@ -8,6 +8,7 @@ from wsis.methods.sim.spec import SimSpec
 INFO = Info(
     name="sim",
     network="wsis.methods.sim.method:SIM",
+    checkpoints="wsis.methods.sim.checkpoints:SOURCES",
     benches={"step": "wsis.methods.sim.bench:bench"},
     pictures=(
         Pictures(

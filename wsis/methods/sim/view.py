@@ -54,7 +54,7 @@ class View:
     boxes: Tensor
     rectangles: Tensor
     covered: Tensor
-    stride: int
+    layout: Layout
     hidden: int
 
     def weights(self, mu: float) -> Tensor:
@@ -77,7 +77,7 @@ class View:
                 self.parameters[here],
                 self.points[here],
                 self.radii[here],
-                self.stride,
+                self.layout,
                 self.hidden,
             )
             for of_mu, weight in zip(maps, weights, strict=True):
@@ -142,7 +142,7 @@ def make_view(
         boxes=true,
         rectangles=grid_rectangles(true, layout.out_stride, *fine.shape[-2:]),
         covered=torch.zeros(len(owner), dtype=torch.bool, device=image.device).index_fill_(0, objects, True),
-        stride=layout.mask_stride,
+        layout=layout,
         hidden=hidden,
     )
 
