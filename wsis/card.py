@@ -110,6 +110,7 @@ def card(folder: Path) -> str:
                 f" (annotations {told['data']['fingerprint']})",
                 f"{told['seconds']:.0f} s on {told['devices']} x {told['device_name']}",
                 *_best(told),
+                *_trained(recipe, told),
                 *(f"serves row {row!r} of table {table}" for table, row in about["rows"]),
             ]
         ),
@@ -123,6 +124,22 @@ def card(folder: Path) -> str:
     if cited:
         sections += ["## Citation", *(f"```bibtex\n{paper.bibtex.strip()}\n```" for paper in cited)]
     return f"---\n{front}---\n\n" + "\n\n".join(part.strip() for part in sections) + "\n"
+
+
+def _trained(recipe: Recipe, told: dict[str, Any]) -> list[str]:
+    """How the weights came about: a training, or an official checkpoint (`wsis import`)."""
+    if (origin := told.get("checkpoint")) is not None:
+        return [
+            f"weights of {origin['code']}, `{origin['config']}`, trained by its authors: `{origin['file']}`"
+            f" (sha256 {origin['sha256']})"
+        ]
+    return [
+        f"{told['iterations']} iterations of {recipe.schedule.batch} images, optimiser"
+        f" {recipe.schedule.optimizer}, learning rate {recipe.schedule.lr:g}",
+        f"data: {told['data']['train_images']} training images of `{told['data']['root_name']}`"
+        f" (annotations {told['data']['fingerprint']})",
+        f"{told['seconds']:.0f} s on {told['devices']} x {told['device_name']}",
+    ]
 
 
 def _front(recipe: Recipe, about: dict[str, Any], measured: list[dict[str, Any]]) -> str:

@@ -13,8 +13,8 @@ from torch import Tensor
 def upsample(maps: Tensor, factor: int, aligned: bool = False) -> Tensor:
     """B x C x H x W -> B x C x fH x fW, bilinear between cells and constant beyond the outermost ones.
 
-    aligned: a cell's value stands at the pixel f // 2 of its f (AdelaiDet), not between its two middle pixels,
-    so that everything lies half a pixel further right and down.
+    aligned: a cell's value stands at pixel f // 2 of its f (AdelaiDet), not between its two middle pixels, so
+    that everything lies half a pixel further right and down.
     """
     if not aligned:
         return F.interpolate(maps, scale_factor=factor, mode="bilinear", align_corners=False)

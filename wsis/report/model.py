@@ -27,6 +27,7 @@ class CellResult:
     reason     why there is no measurement, with the command that makes one; None when there is one
     meant      whether the row should have a number; False: the row has none by its nature
     stale      a run behind a value was trained by code that has changed since
+    source     where its weights come from if they were not trained here: "official checkpoint"
     runs       seed -> run id, for measured and not yet measured seeds alike; empty for quoted rows
     """
 
@@ -36,6 +37,7 @@ class CellResult:
     reason: str | None = None
     meant: bool = True
     stale: bool = False
+    source: str | None = None
     runs: dict[int, str] = field(default_factory=dict)
 
     @property

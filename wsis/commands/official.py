@@ -1,0 +1,53 @@
+"""`wsis import`: official checkpoints as finished runs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wsis.options import RESULTS, AcceleratorOption, ResultsOption, RootOption, SetOption
+
+official_app = typer.Typer()
+
+
+@official_app.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help=".pth or .pkl of AdelaiDet, detectron2, mmdetection, SIM, BoxCaseg")
+    ],
+    method: Annotated[str, typer.Option("--as", help="the method whose weights they are")],
+    config: Annotated[
+        str | None,
+        typer.Option(help="its configuration's name there; default: what the file's name ends with"),
+    ] = None,
+    set_: SetOption = None,
+    data_root: RootOption = None,
+    results: ResultsOption = RESULTS,
+    accelerator: AcceleratorOption = None,
+) -> None:
+    """Official weights as a finished run of scale paper; with --data-root also predicted and evaluated.
+
+    Nothing in the file is executed. The run fills the cells of the rows that have its recipe.
+    """
+    from wsis.configuration import entries
+    from wsis.evaluate import lines
+    from wsis.files import read_json
+    from wsis.official import import_checkpoint
+
+    settings = entries(set_ or [], "--set {}: expected recipe.key=value")
+    run = import_checkpoint(file, method, config, settings, results, data_root, accelerator)
+    print(f"{run.folder}: {method} from {file.name}, {run.config}")
+    for table, row in run.rows:
+        print(f"fills row '{row}' of {table}")
+    flags = " ".join(
+        f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in run.settings.items()
+    )
+    print(f"report: wsis report --scale paper {flags}")
+    metrics = run.folder / "metrics.json"
+    print(
+        "\n".join(lines(read_json(metrics))) if metrics.exists() else "no predictions yet: give --data-root"
+    )
