@@ -44,14 +44,8 @@ def load_backbone_weights(net: nn.Module, spec: ModelSpec) -> None:
     Weights that were trained with another stride placement move the net's strides. Raises WsisError naming
     the file to provide when weights are missing or don't fit.
     """
-    if spec.weights == "none":
+    if (weights := first_weights(spec)) is None:
         return
-    weights = _download(spec.backbone) if spec.weights == "imagenet" else read_weights(Path(spec.weights))
-    if weights.folded and spec.norm != "frozen":
-        raise WsisError(
-            f"{spec.weights}: its batch norm has no running statistics, so it can't be trained further; "
-            f"set model.norm: frozen, or use torchvision's weights"
-        )
     names = set(net.state_dict())
     kept = {key: value for key, value in weights.state.items() if key in names and not key.startswith("fc.")}
     needed = {n for n in names if not n.startswith("fc.") and not n.endswith("num_batches_tracked")}
@@ -64,6 +58,19 @@ def load_backbone_weights(net: nn.Module, spec: ModelSpec) -> None:
     if weights.caffe:
         for stage in (net.layer2, net.layer3, net.layer4):
             stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+
+
+def first_weights(spec: ModelSpec) -> Weights | None:
+    """What `spec.weights` means; None for "none". WsisError where it can't be had, or not trained further."""
+    if spec.weights == "none":
+        return None
+    weights = _download(spec.backbone) if spec.weights == "imagenet" else read_weights(Path(spec.weights))
+    if weights.folded and spec.norm != "frozen":
+        raise WsisError(
+            f"{spec.weights}: its batch norm has no running statistics, so it can't be trained further; "
+            f"set model.norm: frozen, or use torchvision's weights"
+        )
+    return weights
 
 
 def _download(backbone: str) -> Weights:

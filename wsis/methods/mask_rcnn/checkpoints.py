@@ -49,7 +49,8 @@ def from_detectron2(state: State) -> State:
 ONCE = {"schedule.length": 1.0, "schedule.milestones": [60000, 80000]}
 CONFIGS = {
     f"COCO-InstanceSegmentation/mask_rcnn_R_{depth}_FPN_{length}x": Config(
-        f"boxinst/mask-rcnn-r{depth}-3x", {"model.details": "official"} | keys
+        f"boxinst/mask-rcnn-r{depth}-3x",
+        {"model.details": "official", "model.provider": "torchvision"} | keys,
     )
     for depth, length, keys in ((50, 3, {}), (101, 3, {}), (50, 1, ONCE))
 }

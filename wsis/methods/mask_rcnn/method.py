@@ -73,6 +73,10 @@ class MaskRCNN(Parts):
         images = self._padded(batch.images, batch.sizes())
         features = self.backbone(images.tensors, images.image_sizes)
         with _draws_from(generator, batch.images.device):
+        heights, widths = batch.valid.any(2).sum(1), batch.valid.any(1).sum(1)
+        images = self._padded(batch.images, list(zip(heights.tolist(), widths.tolist(), strict=True)))
+        features = self.backbone(images.tensors)
+        with draws_from(generator, batch.images.device):
             proposals, losses = self.rpn(images, features, targets)
             size = tuple(images.tensors.shape[-2:])
             regions, more = self.roi_heads.losses(features, proposals, size, targets)
@@ -135,20 +139,24 @@ class MaskRCNN(Parts):
 
 def _torchvision(target: Targets) -> dict[str, Tensor]:
     """boxes, labels from 1 (0 is background), has_mask, and masks where there are any."""
-    has_mask = target.has_mask
-    if target.masks is None or has_mask is None:
-        has_mask = torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
     return {
         "boxes": target.boxes,
         "labels": target.labels + 1,
         "masks": target.masks,
-        "has_mask": has_mask,
+        "has_mask": given(target),
     }
 
 
+def given(target: Targets) -> Tensor:
+    """Which objects of an image have a mask: N bool."""
+    if target.masks is None or target.has_mask is None:
+        return torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
+    return target.has_mask
+
+
 @contextmanager
-def _draws_from(generator: torch.Generator, device: torch.device) -> Iterator[None]:
-    """torchvision samples from the process-wide generators: seed them for a while, then put them back."""
+def draws_from(generator: torch.Generator, device: torch.device) -> Iterator[None]:
+    """Libraries sample from the process-wide generators: seed them for a while, then put them back."""
     seed = int(torch.randint(2**62, (), generator=generator))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

@@ -40,8 +40,13 @@ def paste_masks(logits: Tensor, boxes: Tensor, size: tuple[int, int], padded: bo
         else:
             full = rows @ (probability - 0.5) @ columns.mT > 0
             full &= in_rows[:, :, None] & in_columns[:, None, :]
-        masks += rle.encode(np.asfortranarray(full.permute(1, 2, 0).to(torch.uint8).cpu().numpy()))
+        masks += compressed(full)
     return masks
+
+
+def compressed(masks: Tensor) -> list[dict]:
+    """N x h x w bool -> N compressed RLE dictionaries."""
+    return rle.encode(np.asfortranarray(masks.permute(1, 2, 0).to(torch.uint8).cpu().numpy()))
 
 
 def box_masks(boxes: Tensor, size: tuple[int, int]) -> list[dict]:
