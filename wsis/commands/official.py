@@ -1,4 +1,4 @@
-"""`wsis import`: official checkpoints as finished runs."""
+"""`wsis import` and `wsis export`: runs from and for other code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from wsis.errors import WsisError
 from wsis.options import RESULTS, AcceleratorOption, ResultsOption, RootOption, SetOption
 
 official_app = typer.Typer()
@@ -51,3 +52,19 @@ def import_(
     print(
         "\n".join(lines(read_json(metrics))) if metrics.exists() else "no predictions yet: give --data-root"
     )
+
+
+@official_app.command("export")
+def export_(
+    run: Annotated[str, typer.Argument(help="folder of a trained run, wherever it lies, or a name of one")],
+    detectron2: Annotated[bool, typer.Option("--detectron2", help="for its DefaultPredictor")] = False,
+    out: Annotated[Path, typer.Option(help="folder of what is written")] = Path("exported"),
+    results: ResultsOption = RESULTS,
+) -> None:
+    """A trained run for other code: a folder that `wsis.detectron2.load` gives to DefaultPredictor."""
+    from wsis.commands.model import run_folder
+    from wsis.detectron2 import export
+
+    if not detectron2:
+        raise WsisError("export to what? Give --detectron2")
+    print(export(run_folder(run, results), out))

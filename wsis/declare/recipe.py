@@ -60,7 +60,7 @@ class ModelSpec(Spec):
     backbone: Annotated[str, one_of("backbone", lambda: BACKBONES)] = "resnet50"
     neck: Annotated[str, one_of("neck", lambda: NECKS)] = "fpn"
     head: Annotated[str, one_of("head", lambda: (*heads(), *UNBUILT_HEADS))] = "condinst"
-    # Whose network it is, where a method has several; auto is resolved when planning (wsis/declare/provider.py)
+    # Whose network it is, where a method has several; auto is resolved when planning (declare/provider.py).
     provider: Literal["auto", "detectron2", "torchvision"] = "torchvision"
     weights: str = "imagenet"  # "imagenet" (torchvision), "none", or the path of a local file
     norm: Literal["frozen", "batch"] = "frozen"  # the backbone's batch norm

@@ -1,6 +1,6 @@
 """Mask R-CNN as detectron2 builds, trains and runs it (`model.provider: detectron2`).
 
-Its input is RGB and divided by a deviation, as ours: first weights that expect BGR are turned when they are read.
+Its input is RGB and divided by a deviation, as ours; first weights that expect BGR are turned when read.
 Shapes: B images, N objects of an image, H x W network input.
 """
 
