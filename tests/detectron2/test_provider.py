@@ -16,6 +16,11 @@ from wsis.methods import build_method
 pytest.importorskip("detectron2", reason="detectron2 is not installed: make detectron2 SOURCE=path")
 
 
+@pytest.fixture(autouse=True)
+def _there(monkeypatch):
+    monkeypatch.setattr("wsis.declare.provider.installed", lambda: True)
+
+
 def mask_rcnn(**model) -> torch.nn.Module:
     recipe = Recipe(
         method="mask_rcnn",
