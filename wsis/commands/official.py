@@ -17,9 +17,7 @@ official_app = typer.Typer()
 
 @official_app.command("import")
 def import_(
-    file: Annotated[
-        Path, typer.Argument(help=".pth or .pkl of AdelaiDet, detectron2, mmdetection, SIM, BoxCaseg")
-    ],
+    file: Annotated[Path, typer.Argument(help=".pth or .pkl of a whole network (docs/detectron2.md)")],
     method: Annotated[str, typer.Option("--as", help="the method whose weights they are")],
     config: Annotated[
         str | None,
