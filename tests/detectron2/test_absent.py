@@ -32,6 +32,6 @@ def test_a_stored_run_of_it_names_the_provider():
     model = ModelSpec(head="mask_rcnn", provider="detectron2", weights="none")
     recipe = Recipe(method="mask_rcnn", data=DataSpec(supervision="masks"), model=model)
     with pytest.raises(
-        WsisError, match=r"mask_rcnn-\w+: model\.provider detectron2: detectron2 is not installed"
+        WsisError, match=r"method mask_rcnn: model\.provider detectron2: detectron2 is not installed"
     ):
         build_method(recipe, 3)
