@@ -213,7 +213,7 @@ class CondInst(Parts):
             self.mask_branch(scene.pyramid), torch.zeros_like(location), location, scene
         )
         kept = Detections(boxes, scores, labels, location)
-        masks = encode_masks(kept, logits, self.layout.out_stride, sample, self.recipe.predict).masks
+        masks = encode_masks(kept, logits, self.layout, sample, self.recipe.predict).masks
         certain = certainties(logits, boxes, self.layout.out_stride).tolist()
         masks = cut_to_boxes(masks, given.boxes, sample.size)
         return [BoxMask(*each) for each in zip(masks, certain, labels.tolist(), strict=True)]

@@ -110,7 +110,7 @@ class MaskRCNN(Parts):
         if self.recipe.predict.masks == "boxes":
             masks = box_masks(given.boxes, sample.size)
         else:
-            masks = paste_masks(logits, given.boxes.to(logits.device), sample.size)
+            masks = paste_masks(logits, given.boxes.to(logits.device), sample.size, self.layout.official)
         masks = cut_to_boxes(masks, given.boxes, sample.size)
         return [BoxMask(*each) for each in zip(masks, certain, labels.tolist(), strict=True)]
 
