@@ -72,10 +72,6 @@ class MaskRCNN(Parts):
         """The sampled regions of a batch, and the detector's four losses."""
         images = self._padded(batch.images, batch.sizes())
         features = self.backbone(images.tensors, images.image_sizes)
-        with _draws_from(generator, batch.images.device):
-        heights, widths = batch.valid.any(2).sum(1), batch.valid.any(1).sum(1)
-        images = self._padded(batch.images, list(zip(heights.tolist(), widths.tolist(), strict=True)))
-        features = self.backbone(images.tensors)
         with draws_from(generator, batch.images.device):
             proposals, losses = self.rpn(images, features, targets)
             size = tuple(images.tensors.shape[-2:])

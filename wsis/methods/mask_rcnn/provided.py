@@ -25,7 +25,8 @@ from wsis.errors import WsisError
 from wsis.methods.base import Method
 from wsis.methods.mask_rcnn.method import draws_from, given
 from wsis.methods.mask_rcnn.paste import box_masks, compressed
-from wsis.nn.weights import MEAN, STD, first_weights, torchvision_name
+from wsis.nn.backbones import MEAN, STD
+from wsis.nn.weights import first_weights, torchvision_name
 
 LOSSES = {"loss_rpn_loc": "loss_rpn_box", "loss_box_reg": "loss_box"}  # their name -> that of `MaskRCNN`
 
