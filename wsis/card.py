@@ -115,8 +115,8 @@ def card(folder: Path) -> str:
         "## Licence",
         "Code: Apache-2.0. The weights have the terms of those who published them."
         if "checkpoint" in told
-        else "Code and weights: Apache-2.0. The training images and the backbone's first weights have terms of"
-        " their own.",
+        else "Code and weights: Apache-2.0. The training images and the backbone's first weights have terms"
+        " of their own.",
     ]
     if cited:
         sections += ["## Citation", *(f"```bibtex\n{paper.bibtex.strip()}\n```" for paper in cited)]
