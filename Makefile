@@ -33,7 +33,8 @@ export OMP_NUM_THREADS := 1
 # for a training.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env lock test fast lint docs reproduce smoke report reference-page clean
+SOURCE ?=
+.PHONY: help env lock test fast lint docs detectron2 reproduce smoke report reference-page clean
 
 help:
 	@echo "make reproduce   headline tables at SCALE=$(SCALE) on CORES=$(CORES) cores; prints where the report is"
@@ -48,6 +49,7 @@ help:
 	@echo "make lint        ruff, snakefmt, snakemake --lint, lint-imports, mypy"
 	@echo "make docs        what docs/ takes from the code: commands.md, picture.png"
 	@echo "make lock        resolve requirements.lock anew (UPGRADE=: only what is missing)"
+	@echo "make detectron2  builds it into the environment from SOURCE=path of a checkout (docs/detectron2.md)"
 	@echo "make clean       remove results, reports and caches of this checkout (not $(VENV))"
 
 env: $(STAMP)
@@ -76,6 +78,15 @@ $(VENV)/installed $(VENV)/installed-without-card: requirements.lock pyproject.to
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	$(if $(LEAVE),$(BIN)/python -c 'import torchvision')
 	@touch $@
+
+# detectron2 is in no registry of Python packages. Its source is built against the environment's torch, for the CPU
+# unless torch finds a card's compiler; its model zoo imports pkg_resources, which setuptools 81 removes.
+detectron2: $(STAMP)
+	@test -f "$(SOURCE)/detectron2/__init__.py" \
+	  || { echo "error: SOURCE=$(SOURCE) is no checkout of detectron2: make detectron2 SOURCE=path" >&2; exit 1; }
+	$(BIN)/uv pip install --python $(BIN)/python 'setuptools<81' wheel ninja
+	MAX_JOBS=$(CORES) $(BIN)/python -m pip install --no-build-isolation "$(SOURCE)"
+	$(BIN)/python -c 'import detectron2.model_zoo; from detectron2 import _C'
 
 # UPGRADE= keeps every version that is locked and adds what is missing.
 lock: UPGRADE ?= --upgrade

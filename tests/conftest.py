@@ -30,6 +30,12 @@ def shapes(tmp_path_factory) -> Path:
     return write_shapes(SPEC, 0, tmp_path_factory.mktemp("data") / "shapes")
 
 
+@pytest.fixture(autouse=True)
+def _plans_without_detectron2(monkeypatch):
+    """Ids are those of an environment without it, whether it is installed or not."""
+    monkeypatch.setattr("wsis.declare.provider.installed", lambda: False)
+
+
 @pytest.fixture
 def shared():
     """Folder of real images by name, or a skip that says what is missing."""

@@ -89,7 +89,7 @@ def card(folder: Path) -> str:
     papers = load_papers()
     names = {key.split("/")[0] for key, _ in about["rows"]} | {recipe.method}
     cited = [paper for name, paper in papers.items() if name in names]
-    front = _front(recipe, about, measured)
+    front = _front(recipe, about, measured, "other" if "checkpoint" in told else LICENCE)
     sections = [
         f"# {about['run']}",
         _summary(recipe, about, told),
@@ -104,11 +104,7 @@ def card(folder: Path) -> str:
             [
                 f"method `{recipe.method}`, backbone `{recipe.model.backbone}`,"
                 f" first weights `{Path(recipe.model.weights).name}`, seed {recipe.seed}",
-                f"{told['iterations']} iterations of {recipe.schedule.batch} images, optimiser"
-                f" {recipe.schedule.optimizer}, learning rate {recipe.schedule.lr:g}",
-                f"data: {told['data']['train_images']} training images of `{told['data']['root_name']}`"
-                f" (annotations {told['data']['fingerprint']})",
-                f"{told['seconds']:.0f} s on {told['devices']} x {told['device_name']}",
+                *_trained(recipe, told),
                 *_best(told),
                 *(f"serves row {row!r} of table {table}" for table, row in about["rows"]),
             ]
@@ -117,15 +113,33 @@ def card(folder: Path) -> str:
         "## Deviations from the published recipe",
         _listed(told["deviations"]) if told["deviations"] else "None is known.",
         "## Licence",
-        "Code and weights: Apache-2.0. The training images and the backbone's first weights have terms of"
-        " their own.",
+        "Code: Apache-2.0. The weights have the terms of those who published them."
+        if "checkpoint" in told
+        else "Code and weights: Apache-2.0. The training images and the backbone's first weights have terms"
+        " of their own.",
     ]
     if cited:
         sections += ["## Citation", *(f"```bibtex\n{paper.bibtex.strip()}\n```" for paper in cited)]
     return f"---\n{front}---\n\n" + "\n\n".join(part.strip() for part in sections) + "\n"
 
 
-def _front(recipe: Recipe, about: dict[str, Any], measured: list[dict[str, Any]]) -> str:
+def _trained(recipe: Recipe, told: dict[str, Any]) -> list[str]:
+    """How the weights came about: a training, or an official checkpoint (`wsis import`)."""
+    if (origin := told.get("checkpoint")) is not None:
+        return [
+            f"weights of {origin['code']}, `{origin['config']}`, trained by its authors: `{origin['file']}`"
+            f" (sha256 {origin['sha256']})"
+        ]
+    return [
+        f"{told['iterations']} iterations of {recipe.schedule.batch} images, optimiser"
+        f" {recipe.schedule.optimizer}, learning rate {recipe.schedule.lr:g}",
+        f"data: {told['data']['train_images']} training images of `{told['data']['root_name']}`"
+        f" (annotations {told['data']['fingerprint']})",
+        f"{told['seconds']:.0f} s on {told['devices']} x {told['device_name']}",
+    ]
+
+
+def _front(recipe: Recipe, about: dict[str, Any], measured: list[dict[str, Any]], licence: str) -> str:
     task = {"type": "image-segmentation", "name": "instance segmentation"}
     data = {"type": recipe.data.dataset, "name": recipe.data.dataset, "split": recipe.data.eval}
     values = [
@@ -137,7 +151,7 @@ def _front(recipe: Recipe, about: dict[str, Any], measured: list[dict[str, Any]]
     tree: dict[str, Any] = {
         "library_name": "wsis",
         "pipeline_tag": "image-segmentation",
-        "license": LICENCE,
+        "license": licence,
         "datasets": [recipe.data.dataset],
         "tags": ["instance-segmentation", "weakly-supervised", recipe.method],
     }

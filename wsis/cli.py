@@ -15,6 +15,7 @@ from wsis.commands.compare import compare_app
 from wsis.commands.data import data_app
 from wsis.commands.fit import fit_app
 from wsis.commands.model import RunDeviceOption, evaluate_files, evaluate_folders, model_app, run_folders
+from wsis.commands.official import official_app
 from wsis.commands.report import report_app
 from wsis.configuration import split
 from wsis.errors import WsisError
@@ -314,5 +315,6 @@ app.add_typer(fit_app)
 app.add_typer(report_app)
 app.add_typer(model_app)
 app.add_typer(compare_app)
+app.add_typer(official_app)
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")

@@ -35,7 +35,8 @@ def code_hash(method: str) -> str:
 def training_modules(method: str) -> list[str]:
     """The modules with which a method's training begins: of its network, and of the backbones it may have."""
     info = info_of(method)
-    return [info.network.partition(":")[0], *builders(info.features or ())]
+    networks = [info.network, *info.providers.values()]
+    return [*(network.partition(":")[0] for network in networks), *builders(info.features or ())]
 
 
 def hash_of(modules: Iterable[str], root: Path = ROOT) -> str:

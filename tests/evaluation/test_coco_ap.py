@@ -23,15 +23,28 @@ SETS = {
 }
 
 
-def second_opinion(predictions, annotations, thresholds):
-    """Precision T x R x K x A of faster-coco-eval on the predictions in the guard's order, and its stats."""
+def faster_coco_eval():
     from faster_coco_eval import COCO, COCOeval_faster
 
+    return COCO, COCOeval_faster
+
+
+def detectron2():
+    reason = "detectron2 is not installed: make detectron2 SOURCE=path"
+    fast = pytest.importorskip("detectron2.evaluation.fast_eval_api", reason=reason, exc_type=ImportError)
+    from pycocotools.coco import COCO
+
+    return COCO, fast.COCOeval_opt
+
+
+def second_opinion(library, predictions, annotations, thresholds):
+    """Precision T x R x K x A of a library on the predictions in the guard's order, and its stats."""
+    COCO, Evaluation = library()
     entries = json.loads(predictions.read_text())
     key = lambda e: (e["image_id"], -e["score"], e["category_id"], e["segmentation"]["counts"])  # noqa: E731
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotations))
-        run = COCOeval_faster(truth, truth.loadRes(sorted(entries, key=key)), "segm")
+        run = Evaluation(truth, truth.loadRes(sorted(entries, key=key)), "segm")
         if thresholds is not None:
             run.params.iouThrs = np.array(thresholds)
         run.evaluate()
@@ -42,13 +55,14 @@ def second_opinion(predictions, annotations, thresholds):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_agrees_with_a_second_library(name, scene_of, tmp_path):
+@pytest.mark.parametrize("library", [faster_coco_eval, detectron2])
+def test_agrees_with_a_second_library(library, name, scene_of, tmp_path):
     scene = scene_of(**SETS[name])
     predictions, annotations = scene.write(tmp_path)
     metrics = evaluate(predictions, annotations, "r-1")["metrics"]
-    _, stats = second_opinion(predictions, annotations, None)
+    _, stats = second_opinion(library, predictions, annotations, None)
     expected = dict(zip(("AP", "AP50", "AP75", "APS", "APM", "APL"), stats[:6], strict=True))
-    other, _ = second_opinion(predictions, annotations, [0.25, 0.7])
+    other, _ = second_opinion(library, predictions, annotations, [0.25, 0.7])
     for index, metric in enumerate(("AP25", "AP70")):
         values = other[index, :, :, 0]
         expected[metric] = values[values > -1].mean()

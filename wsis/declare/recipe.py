@@ -60,6 +60,8 @@ class ModelSpec(Spec):
     backbone: Annotated[str, one_of("backbone", lambda: BACKBONES)] = "resnet50"
     neck: Annotated[str, one_of("neck", lambda: NECKS)] = "fpn"
     head: Annotated[str, one_of("head", lambda: (*heads(), *UNBUILT_HEADS))] = "condinst"
+    # Whose network it is, where a method has several; auto is resolved when planning (declare/provider.py).
+    provider: Literal["auto", "detectron2", "torchvision"] = "torchvision"
     weights: str = "imagenet"  # "imagenet" (torchvision), "none", or the path of a local file
     norm: Literal["frozen", "batch"] = "frozen"  # the backbone's batch norm
     frozen_backbone: bool = False  # the whole backbone keeps its first weights; its features may be kept
@@ -70,6 +72,9 @@ class ModelSpec(Spec):
     # What the training changes: everything, the base alone (a detector or features, which masks use),
     # or the masks' part alone on a frozen base, which rows with one parent then share.
     trained: Literal["all", "base", "masks"] = "all"
+    # What no paper mentions: how maps are enlarged and pooled, where anchors and pasted masks lie, when boxes
+    # are clipped. official: as in the code whose checkpoints are published (AdelaiDet, detectron2).
+    details: Literal["own", "official"] = "own"
 
 
 class PairwiseSpec(Spec):

@@ -15,6 +15,7 @@ from typing import Any
 
 from wsis.declare.load import ROOT, DeclarationError, load_recipe, merged, parse
 from wsis.declare.proportions import WARMUPS, fit_widths, keep_proportions, shorten_warmups
+from wsis.declare.provider import AUTO, DETECTRON2, provided
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
 from wsis.declare.settings import flatten
@@ -115,6 +116,8 @@ def _at_scale(
     if not published.schedule.total:  # nothing is trained: a scale changes the data alone
         tree |= published.model_dump(mode="json", include={*UNSCALED})
         return Resolved(published, parse(Recipe, tree, where).settled())
+    tree = provided(tree, where)
+    users.pop("model.provider", None)
     keep_proportions(tree, published, fixed, users)
     shorten_warmups(tree, usual, users)
     ancestors: list[Recipe] = []
@@ -206,6 +209,9 @@ def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] 
     ancestors: what it starts from; one that it continues, or only predicts with, is looked through.
     """
     paper, here = (flatten(r.settled().model_dump(mode="json")) for r in (published, recipe))
+    if paper["model.provider"] == AUTO:  # a small network stands for no library's
+        same = paper["model.backbone"] == here["model.backbone"]
+        paper["model.provider"] = DETECTRON2 if same else here["model.provider"]
     apart = {"seed", "init", "init.parent", "init.iteration", "proxy.parent"}
     # Another prediction of a trained run has no schedule of its own.
     reading = recipe.init is not None and not recipe.schedule.total and published.schedule.total

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import difference, weights_file
+from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 
 PREDICTIONS, RECORD = "predictions.json", "train.json"
@@ -16,10 +17,17 @@ COPY = Path("checkpoints") / "finished.json"
 
 
 def finished(folder: Path, recipe: Recipe, predicts: bool = True) -> bool:
-    """Whether `folder` holds all files of a finished run of `recipe`; predictions only if it `predicts`."""
-    if not _left(folder, recipe, predicts) or not (folder / RECORD).exists():
+    """Whether `folder` holds all files of a finished run of `recipe`; predictions only if it `predicts`.
+
+    Raises WsisError where its weights were imported and it lacks predictions: no training may replace them.
+    """
+    if not (folder / RECORD).exists():
         return False
-    return read_json(folder / RECORD).get("recipe") == recipe.id
+    record, left = read_json(folder / RECORD), _left(folder, recipe, predicts)
+    if not left and "source" in record and _left(folder, recipe, predicts=False):
+        text = "import it again with --data-root, or remove the folder to train it"
+        raise WsisError(f"{folder}: weights of an {record['source']} without predictions: {text}")
+    return left and record.get("recipe") == recipe.id
 
 
 def _left(folder: Path, recipe: Recipe, predicts: bool) -> bool:

@@ -70,12 +70,20 @@ def heads() -> list[str]:
     return list(dict.fromkeys(head for info in infos().values() for head in info.heads))
 
 
-def method_class(name: str) -> type[Method]:
-    """The class of a method's network and losses; of all methods, only its own libraries are imported."""
-    module, attribute = info_of(name).network.split(":")
+def method_class(name: str, provider: str = "torchvision") -> type[Method]:
+    """The class of a method's network and losses; of all methods, only its own libraries are imported.
+
+    provider: as `model.provider`; WsisError for one that is not installed
+    """
+    from wsis.declare.provider import ABSENT, installed
+
+    info = info_of(name)
+    if provider in info.providers and not installed():
+        raise WsisError(f"method {name}: model.provider {provider}: {ABSENT}")
+    module, attribute = info.providers.get(provider, info.network).split(":")
     return getattr(import_module(module), attribute)
 
 
 def build_method(recipe: Recipe, num_classes: int) -> Method:
     """The network and losses of a recipe. num_classes: C, contiguous labels 0 to C - 1."""
-    return method_class(recipe.method)(recipe.settled(), num_classes)
+    return method_class(recipe.method, recipe.model.provider)(recipe.settled(), num_classes)

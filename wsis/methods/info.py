@@ -85,6 +85,8 @@ class Info:
     pictures:    several kinds; of a run the first that fits it is drawn
     measures:    sets of measures that come with the method, for tables and figures
     fit:         how it is fitted to somebody's own images, or a sentence that says why it can't be
+    providers:   `model.provider` -> "module:Class" of its network from another library than torchvision
+    checkpoints: "module:name" of the `wsis.methods.checkpoints.Source`s whose official weights it takes
     """
 
     name: str
@@ -107,6 +109,8 @@ class Info:
     pictures: tuple[Pictures, ...] = ()
     measures: tuple[MeasureSet, ...] = ()
     fit: Fit | str = "it has no settings of its own for that"
+    providers: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: str = ""
 
     @property
     def baseline(self) -> bool:

@@ -39,8 +39,7 @@ def trained_method(folder: Path, recipe: Recipe, num_classes: int) -> tuple[Meth
         bare = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": "none"})})
         method = build_method(bare, num_classes)
         method.recipe = recipe.settled()
-        for name, convolution in _convolutions(method):
-            convolution.stride = tuple(content["strides"].get(name, (1, 1)))
+        place_strides(method, content["strides"])
     else:
         method = build_method(recipe, num_classes)
     method.load_state_dict(content["model"])
@@ -73,6 +72,12 @@ def load_model(path: Path) -> dict[str, Any]:
 def strides(model: nn.Module) -> dict[str, list[int]]:
     """Name -> strides above 1 of the convolutions: the weights that a backbone begins with may move them."""
     return {name: list(each.stride) for name, each in _convolutions(model) if max(each.stride) > 1}
+
+
+def place_strides(model: nn.Module, strides: dict[str, list[int]]) -> None:
+    """Give a network's convolutions the strides that `strides` found."""
+    for name, convolution in _convolutions(model):
+        convolution.stride = tuple(strides.get(name, (1, 1)))
 
 
 def _convolutions(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:

@@ -16,6 +16,7 @@ class Layout:
     mask_inputs:  features summed in the mask branch, the finest first; its stride is `mask_stride`
     mask_stride:  stride of the mask features; logits are upsampled twofold to `out_stride`
     mask_width, mask_convs: channels and 3x3 convolutions of the mask branch
+    official:     what no paper mentions is as in the official code (`model.details`)
     """
 
     names: tuple[str, ...]
@@ -26,6 +27,7 @@ class Layout:
     mask_stride: int
     mask_width: int
     mask_convs: int
+    official: bool = False
 
     def grids(self, height: int, width: int) -> list[tuple[int, int]]:
         """Rows and columns of each level for a network input of height x width pixels."""

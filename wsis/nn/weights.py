@@ -44,14 +44,8 @@ def load_backbone_weights(net: nn.Module, spec: ModelSpec) -> None:
     Weights that were trained with another stride placement move the net's strides. Raises WsisError naming
     the file to provide when weights are missing or don't fit.
     """
-    if spec.weights == "none":
+    if (weights := first_weights(spec)) is None:
         return
-    weights = _download(spec.backbone) if spec.weights == "imagenet" else read_weights(Path(spec.weights))
-    if weights.folded and spec.norm != "frozen":
-        raise WsisError(
-            f"{spec.weights}: its batch norm has no running statistics, so it can't be trained further; "
-            f"set model.norm: frozen, or use torchvision's weights"
-        )
     names = set(net.state_dict())
     kept = {key: value for key, value in weights.state.items() if key in names and not key.startswith("fc.")}
     needed = {n for n in names if not n.startswith("fc.") and not n.endswith("num_batches_tracked")}
@@ -64,6 +58,19 @@ def load_backbone_weights(net: nn.Module, spec: ModelSpec) -> None:
     if weights.caffe:
         for stage in (net.layer2, net.layer3, net.layer4):
             stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+
+
+def first_weights(spec: ModelSpec) -> Weights | None:
+    """What `spec.weights` means; None for "none". WsisError where it can't be had, or not trained further."""
+    if spec.weights == "none":
+        return None
+    weights = _download(spec.backbone) if spec.weights == "imagenet" else read_weights(Path(spec.weights))
+    if weights.folded and spec.norm != "frozen":
+        raise WsisError(
+            f"{spec.weights}: its batch norm has no running statistics, so it can't be trained further; "
+            f"set model.norm: frozen, or use torchvision's weights"
+        )
+    return weights
 
 
 def _download(backbone: str) -> Weights:
@@ -82,15 +89,35 @@ def _download(backbone: str) -> Weights:
 
 def read_weights(path: Path) -> Weights:
     """Weights with torchvision's names from a .pth or a detectron2 .pkl file, nothing executed."""
+    content = read_content(path)
+    return _from_detectron2(content) if path.suffix == ".pkl" else Weights(content.get("model", content))
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """What a .pth or a detectron2 .pkl file holds, nothing executed. WsisError where it can't be read."""
     if not path.exists():
         raise WsisError(f"{path}: no such weights file")
     try:
         if path.suffix == ".pkl":
-            return _from_detectron2(_ArraysOnly(io.BytesIO(path.read_bytes())).load())
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            return _ArraysOnly(io.BytesIO(path.read_bytes())).load()
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise WsisError(f"{path}: can't be read as weights: {error}") from error
-    return Weights(state.get("model", state))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a whole network's .pth or .pkl file, by the names that its code gives them."""
+    content = read_content(path)
+    for key in ("model", "state_dict"):
+        content = content.get(key, content) if isinstance(content, dict) else {}
+    tensors = {
+        name: torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
+        for name, value in content.items()
+        if isinstance(value, (np.ndarray, Tensor))
+    }
+    if not tensors:
+        raise WsisError(f"{path}: holds no tensors of a network")
+    return tensors
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -124,9 +151,9 @@ def _from_detectron2(tree: Any) -> Weights:
     for key, value in tree.get("model", tree).items():
         if not isinstance(value, np.ndarray) or "fc1000" in key or "linear" in key:
             continue
-        state[_torchvision_name(key)] = torch.from_numpy(np.array(value))
+        state[torchvision_name(key)] = torch.from_numpy(np.array(value))
     if caffe and "conv1.weight" in state:
-        state["conv1.weight"] = state["conv1.weight"].flip(1) * torch.tensor(STD)[None, :, None, None]
+        state["conv1.weight"] = for_rgb(state["conv1.weight"])
     folded = "bn1.running_var" not in state
     if folded:
         for key in [k for k in state if k.endswith(".weight") and re.search(r"bn|downsample\.1", k)]:
@@ -136,7 +163,12 @@ def _from_detectron2(tree: Any) -> Weights:
     return Weights(state, caffe, folded)
 
 
-def _torchvision_name(key: str) -> str:
+def for_rgb(filters: Tensor) -> Tensor:
+    """A first layer that expects BGR pixels of 0 to 255 less their mean -> one for ours; N x 3 x k x k."""
+    return filters.flip(1) * torch.tensor(STD)[None, :, None, None]
+
+
+def torchvision_name(key: str) -> str:
     """'res4_3_branch2b_bn_s' or 'res4.3.conv2.norm.weight' -> 'layer3.3.bn2.weight'."""
     old = {"_w": "weight", "_s": "weight", "_b": "bias", "_rm": "running_mean", "_riv": "running_var"}
     if match := re.fullmatch(r"(res_)?conv1(_bn)?(_w|_s|_b|_rm|_riv)", key):

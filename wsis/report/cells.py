@@ -72,6 +72,8 @@ def _finished(cell: CellResult, table: Table, results: Results, problems: Sequen
     if not cell.values:
         cell.reason = problems[0] if problems else results.missing(table.key, cell.runs.values())
     cell.stale = any(results.stale(cell.runs[seed]) for seed in cell.values)
+    origins = [results.train.get(cell.runs[seed], {}).get("source") for seed in cell.values]
+    cell.source = next(filter(None, origins), None)
     return cell
 
 

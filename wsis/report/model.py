@@ -91,6 +91,7 @@ class CellResult:
     leads      the best of its column, and every difference to the others is outside the noise
     effect     the difference to the table's reference row; None for that row, and where nothing is shared
     stale      a run behind a value was trained by code that has changed since
+    source     where its weights come from if they were not trained here: "official checkpoint"
     runs       seed -> run id, for measured and not yet measured seeds alike; empty for quoted rows
     """
 
@@ -103,6 +104,7 @@ class CellResult:
     leads: bool = False
     effect: Effect | None = None
     stale: bool = False
+    source: str | None = None
     runs: dict[int, str] = field(default_factory=dict)
 
     @property

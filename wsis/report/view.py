@@ -60,6 +60,7 @@ class CellView:
     best: bool = False
     ours: bool = False
     stale: bool = False
+    source: str | None = None
     note: str = ""
     reason: str = ""
     measured_key: float | None = None
@@ -99,9 +100,10 @@ class RowView:
 
     @property
     def marks(self) -> list[str]:
-        """What a table's row says beside its label: ours, quoted, stale."""
+        """What a table's row says beside its label: ours, quoted, stale, official checkpoint."""
         kinds = {"ours": ["ours"], "quote": ["quoted"], "train": []}
-        return kinds[self.kind] + ["reference"] * self.reference + ["stale"] * self.stale
+        origins = dict.fromkeys(cell.source for cell in self.cells if cell.source)
+        return kinds[self.kind] + ["reference"] * self.reference + ["stale"] * self.stale + [*origins]
 
     @property
     def stale(self) -> bool:
@@ -242,6 +244,7 @@ def _cell(
         _fill_effect(view, cell.effect, digits)
     if cell.mean is not None:
         view.kind, view.n, view.best, view.stale = "measured", cell.n, cell.leads, cell.stale
+        view.source = cell.source
         view.mean, view.measured_key = f"{cell.mean:.{digits}f}", cell.mean
         view.std = "" if cell.std is None else f"{cell.std:.{digits}f}"
         if cell.published is not None and not effects:

@@ -107,7 +107,7 @@ def test_dynamic_head_equals_grouped_convolutions_on_replicated_features():
         expected.append(F.conv2d(z, w3.reshape(1, hidden, 1, 1), b3))
     expected = F.interpolate(torch.cat(expected), scale_factor=2, mode="bilinear").squeeze(1)
     found = dynamic_masks(
-        features[None], torch.zeros(len(points), dtype=torch.long), parameters, points, radii, stride, hidden
+        features[None], torch.zeros(len(points), dtype=torch.long), parameters, points, radii, TINY, hidden
     )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 

@@ -274,3 +274,14 @@ def test_bbtp_learns_masks_as_wide_and_high_as_the_objects():
         for axis in (0, 1):
             true, predicted = mask.any(axis), found.any(axis)
             assert (true & predicted).sum() / (true | predicted).sum() > 0.75
+
+
+def test_detectron2s_anchors_are_not_rounded():
+    own, official = (
+        build(model__details=details).rpn.anchor_generator.cell_anchors for details in ("own", "official")
+    )
+    for rounded, exact in zip(own, official, strict=True):
+        assert torch.equal(exact.round(), rounded) and not torch.equal(exact, rounded)
+        sides = exact[:, 2:] - exact[:, :2]
+        torch.testing.assert_close(sides.prod(1), sides.prod(1)[:1].expand(3))
+        torch.testing.assert_close(sides[:, 1] / sides[:, 0], torch.tensor([0.5, 1.0, 2.0]))

@@ -74,3 +74,13 @@ def test_targets_are_the_covered_share_and_paste_back_to_the_mask(side):
     pasted = paste.paste_masks(found * 20 - 10, rois, (32, 32))
     assert (rle.decode(pasted[0]).astype(bool) == masks[2].numpy()).all()
     assert rle.iou([pasted[1]], [rle.encode(np.asfortranarray(masks[0].byte().numpy()))], [0]).item() > 0.85
+
+
+def test_detectron2s_masks_fall_off_beyond_the_outermost_cells():
+    """A full mask of 2 x 2 cells in a box of 8 x 8 pixels: half a cell outside, probability is half."""
+    boxes = torch.tensor([[4.0, 4.0, 12.0, 12.0]])
+    sure, doubtful = (torch.full((1, 2, 2), logit) for logit in (20.0, 0.5))
+    whole = rle.decode(paste.paste_masks(sure, boxes, (16, 16), padded=True))[:, :, 0]
+    assert whole.sum() == 60 and whole[4:12, 4:12].sum() == 60, "at the corners it is a quarter"
+    inner = rle.decode(paste.paste_masks(doubtful, boxes, (16, 16), padded=True))[:, :, 0]
+    assert inner.sum() < 64 == rle.decode(paste.paste_masks(doubtful, boxes, (16, 16)))[:, :, 0].sum()

@@ -109,7 +109,7 @@ def test_instance_maps_are_weighted_means_of_each_objects_positive_masks():
     for m in range(len(view.image)):
         logits = dynamic_masks(
             view.raw, view.image[m : m + 1], view.parameters[m : m + 1], view.points[m : m + 1],
-            view.radii[m : m + 1], view.stride, view.hidden,
+            view.radii[m : m + 1], view.layout, view.hidden,
         )[0]  # fmt: skip
         weight = torch.exp(3.0 * view.ious[m])
         expected[view.objects[m]] += weight * logits.sigmoid()

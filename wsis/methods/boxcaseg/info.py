@@ -8,6 +8,7 @@ from wsis.methods.info import Info, Pictures
 INFO = Info(
     name="boxcaseg",
     network="wsis.methods.boxcaseg.method:BoxCaseg",
+    checkpoints="wsis.methods.boxcaseg.checkpoints:SOURCES",
     benches={"proxy": "wsis.methods.boxcaseg.bench:bench"},
     pictures=(
         Pictures(

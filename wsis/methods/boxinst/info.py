@@ -6,6 +6,7 @@ from wsis.methods.info import Fit, Info
 INFO = Info(
     name="boxinst",
     network="wsis.methods.boxinst.method:BoxInst",
+    checkpoints="wsis.methods.boxinst.checkpoints:SOURCES",
     benches={"pairwise": "wsis.methods.boxinst.bench:bench"},
     measures=(AFFINITY,),
     heads=("condinst",),

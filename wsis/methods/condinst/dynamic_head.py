@@ -6,8 +6,10 @@ Shapes: B images, N instances, C_m mask channels, h hidden channels, H x W mask 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from wsis.nn.layout import Layout
+from wsis.nn.upsample import upsample
 
 
 def parameter_count(mask_channels: int, hidden: int) -> int:
@@ -21,7 +23,7 @@ def dynamic_masks(
     parameters: Tensor,
     points: Tensor,
     radii: Tensor,
-    stride: int,
+    layout: Layout,
     hidden: int,
 ) -> Tensor:
     """Mask logits of a batch's instances at twice the features' resolution.
@@ -36,7 +38,7 @@ def dynamic_masks(
         parameters: N x T, in the order w1, w2, w3, b1, b2, b3; T = `parameter_count(C_m, h)`
         points: N x 2 float (x, y), the instances' locations in input pixels
         radii: N float, unit of the relative coordinates in pixels
-        stride: of `features`, input pixels
+        layout: features have its `mask_stride`
 
     Returns:
         N x 2H x 2W float32 logits.
@@ -52,6 +54,7 @@ def dynamic_masks(
         for weights, grid in zip(w1[:, :, 2:].split(counts), features.unbind(), strict=True)
     ]
     x = torch.cat(products).reshape(count, hidden, height, width)
+    stride = layout.mask_stride
     grid_x = torch.arange(width, device=features.device) * stride + stride // 2
     grid_y = torch.arange(height, device=features.device) * stride + stride // 2
     relative_x = (points[:, :1] - grid_x) / radii[:, None]  # N x W
@@ -62,4 +65,4 @@ def dynamic_masks(
     x = torch.baddbmm(b2[:, :, None], w2.reshape(count, hidden, hidden), x).relu()
     x = torch.baddbmm(b3[:, :, None], w3.reshape(count, 1, hidden), x)
     x = x.reshape(count, 1, height, width).float()
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False).squeeze(1)
+    return upsample(x, 2, layout.official).squeeze(1)

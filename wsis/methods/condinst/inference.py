@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from pycocotools import mask as rle
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from wsis.data.structures import Instances, Sample, fetched
 from wsis.declare.recipe import PredictSpec
 from wsis.methods.condinst.fcos import of_levels
 from wsis.nn.layout import Layout
+from wsis.nn.upsample import upsample
 
 CHUNK = 2**24  # mask pixels at full size held as float at a time
 
@@ -66,11 +67,14 @@ def decode(
             kept.append((score, label[best], place[best]))
         values, labels, location = (torch.cat(part) for part in zip(*kept, strict=True))
         boxes = decoded(outputs["boxes"][index, location], points[location], levels[location], layout)
-        boxes[:, 0::2] = boxes[:, 0::2].clamp(0, size[1])
-        boxes[:, 1::2] = boxes[:, 1::2].clamp(0, size[0])
+        inside = clip_boxes_to_image(boxes, size)
         scores = values.sqrt()
-        keep = batched_nms(boxes, scores, labels, spec.nms)[: spec.detections]
-        found.append(Detections(boxes[keep], scores[keep], labels[keep], location[keep]))
+        # The official code clips what is left, and so compares boxes that leave the image.
+        compared = boxes if layout.official else inside
+        keep = batched_nms(compared, scores, labels, spec.nms)[: spec.detections]
+        if layout.official:
+            keep = keep[(inside[keep, 2:] > inside[keep, :2]).all(1)]
+        found.append(Detections(inside[keep], scores[keep], labels[keep], location[keep]))
     return found
 
 
@@ -81,7 +85,7 @@ def decoded(ltrb: Tensor, points: Tensor, levels: Tensor, layout: Layout) -> Ten
 
 
 def encode_masks(
-    detections: Detections, logits: Tensor, stride: int, sample: Sample, spec: PredictSpec
+    detections: Detections, logits: Tensor, layout: Layout, sample: Sample, spec: PredictSpec
 ) -> Instances:
     """Bring boxes and masks back to the original image and compress the masks.
 
@@ -100,18 +104,18 @@ def encode_masks(
         masks = []
         chunk = max(1, CHUNK // max(sample.size[0] * sample.size[1], height * width))
         for part in logits.split(chunk):
-            masks += _compress(_full_size(part, stride, (height, width), sample.size) > 0)
+            masks += _compress(_full_size(part, layout, (height, width), sample.size) > 0)
     return Instances(boxes, labels, scores, masks)
 
 
-def _full_size(logits: Tensor, stride: int, inner: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def _full_size(logits: Tensor, layout: Layout, inner: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """N x H/s x W/s logits -> N x h x w: up to the input, padding cut off, then to the original size.
 
     Resizing logits or probabilities gives different masks only between cells; CondInst resizes probabilities,
     so they are squashed first and shifted to keep 0 as the threshold.
     """
     x = logits.float().sigmoid()[:, None] - 0.5
-    x = F.interpolate(x, scale_factor=stride, mode="bilinear", align_corners=False)
+    x = upsample(x, layout.out_stride, layout.official)
     x = x[:, :, : inner[0], : inner[1]]
     if inner != size:
         x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)

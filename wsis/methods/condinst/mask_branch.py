@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsis.nn.layout import Layout
+from wsis.nn.upsample import upsample
 
 
 class MaskBranch(nn.Module):
@@ -13,7 +13,7 @@ class MaskBranch(nn.Module):
 
     def __init__(self, channels: dict[str, int], outputs: int, layout: Layout) -> None:
         super().__init__()
-        self.inputs = layout.mask_inputs
+        self.inputs, self.aligned = layout.mask_inputs, layout.official
         self.reduce = nn.ModuleDict({name: _block(channels[name], layout.mask_width) for name in self.inputs})
         convs = [_block(layout.mask_width, layout.mask_width) for _ in range(layout.mask_convs)]
         self.refine = nn.Sequential(*convs, nn.Conv2d(layout.mask_width, outputs, 1))
@@ -24,7 +24,7 @@ class MaskBranch(nn.Module):
         x = self.reduce[first](features[first])
         for name in others:
             y = self.reduce[name](features[name])
-            x = x + F.interpolate(y, size=x.shape[-2:], mode="bilinear", align_corners=False)
+            x = x + upsample(y, x.shape[-1] // y.shape[-1], self.aligned)
         return self.refine(x)
 
 

@@ -5,7 +5,7 @@ Shapes: B images, P locations, N kept instances, H x W network input, s the stri
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -85,7 +85,7 @@ class CondInst(Parts):
         spec = recipe.model
         self.num_classes = num_classes
         self.pyramid = Pyramid(spec)
-        self.layout = self.pyramid.layout
+        self.layout = replace(self.pyramid.layout, official=spec.details == "official")
         self.mask_branch = MaskBranch(self.pyramid.channels, spec.mask_channels, self.layout)
         parameters = parameter_count(spec.mask_channels, spec.head_channels)
         self.head = FCOSHead(spec.channels, spec.tower_convs, num_classes, parameters, self.layout)
@@ -166,12 +166,12 @@ class CondInst(Parts):
         parameters = self.head.controller(scene.outputs["tower"], sent(image, device), scene.around[location])
         points = scene.points[location]
         radii = of_levels(self.layout.radii, device)[scene.levels[location]]
-        hidden, stride = self.recipe.model.head_channels, self.layout.mask_stride
+        hidden = self.recipe.model.head_channels
         height, width = features.shape[-2:]
         if len(image) == 0:
             none = parameters.new_zeros(0, 2 * height, 2 * width)
             return none + (features.sum() + parameters.sum()) * 0.0
-        return dynamic_masks(features.float(), image, parameters, points, radii, stride, hidden)
+        return dynamic_masks(features.float(), image, parameters, points, radii, self.layout, hidden)
 
     def mask_losses(self, batch: Batch, masks: MaskPredictions) -> dict[str, Tensor]:
         """loss_dice on the instances whose mask is given; the others are discarded."""
@@ -201,7 +201,7 @@ class CondInst(Parts):
         for index, (sample, kept) in enumerate(zip(samples, detections, strict=True)):
             image = torch.full((len(kept.location),), index)
             logits = self.mask_logits(features, image, kept.location, scene)
-            results.append(encode_masks(kept, logits, self.layout.out_stride, sample, self.recipe.predict))
+            results.append(encode_masks(kept, logits, self.layout, sample, self.recipe.predict))
         return results
 
     @torch.no_grad()
@@ -211,7 +211,7 @@ class CondInst(Parts):
 
     def _fill(self, given: BoxSample) -> list[BoxMask]:
         sample, boxes = resized(given, self.recipe.data)
-        images, stride = self._padded([sample]), self.layout.out_stride
+        images = self._padded([sample])
         scene = self.detect(images, _sizes([sample]))
         location = locations_of(boxes, scene.outputs["boxes"][0].cpu(), images.shape[-2:], self.layout)
         logits = self.mask_logits(
@@ -220,10 +220,9 @@ class CondInst(Parts):
         location, boxes = sent(location, logits.device), sent(boxes, logits.device)
         scores, labels = scene.outputs["logits"][0][location].sigmoid().max(1)
         kept = Detections(boxes, scores, labels, location)
-        masks = encode_masks(kept, logits, stride, sample, self.recipe.predict).masks
+        masks = encode_masks(kept, logits, self.layout, sample, self.recipe.predict).masks
         masks = cut_to_boxes(masks, given.boxes, sample.size)
-        certain = certainties(logits, boxes, stride)
-        certain, labels = fetched(certain, labels)
+        certain, labels = fetched(certainties(logits, boxes, self.layout.out_stride), labels)
         return [BoxMask(*each) for each in zip(masks, certain.tolist(), labels.tolist(), strict=True)]
 
     def _detections(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:

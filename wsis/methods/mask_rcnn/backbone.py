@@ -6,6 +6,7 @@ Shapes: B images, H x W network input (a multiple of the coarsest stride).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 from torchvision.ops import FeaturePyramidNetwork
@@ -46,4 +47,5 @@ def layout_of(spec: ModelSpec) -> Layout:
         raise WsisError(f"model.backbone '{spec.backbone}': Mask R-CNN has {there}")
     if spec.neck != "fpn":
         raise WsisError(f"model.neck '{spec.neck}': Mask R-CNN has an FPN, set model.neck: fpn")
-    return TINY if spec.backbone.startswith("tiny") else RESNET
+    layout = TINY if spec.backbone.startswith("tiny") else RESNET
+    return replace(layout, official=spec.details == "official")

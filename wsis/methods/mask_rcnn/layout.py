@@ -20,6 +20,7 @@ class Layout:
     box_roi, mask_roi:    cells a side of a RoI; the mask's logits have twice as many
     box_width:      hidden units of the box head
     mask_convs:     3x3 convolutions of the mask head, as wide as the FPN
+    official:       anchors, pooling and pasting are detectron2's (`model.details`)
     """
 
     names: tuple[str, ...]
@@ -34,6 +35,7 @@ class Layout:
     mask_roi: int
     box_width: int
     mask_convs: int
+    official: bool = False
 
 
 # As in the papers of FPN and Mask R-CNN, and in maskrcnn-benchmark, whose defaults BoxCaseg takes (Sec. 4).

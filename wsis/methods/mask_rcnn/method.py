@@ -72,7 +72,7 @@ class MaskRCNN(Parts):
         """The sampled regions of a batch, and the detector's four losses."""
         images = self._padded(batch.images, batch.sizes)
         features = self.backbone(images.tensors, images.image_sizes)
-        with _draws_from(generator, batch.images.device):
+        with draws_from(generator, batch.images.device):
             proposals, losses = self.rpn(images, features, targets)
             size = tuple(images.tensors.shape[-2:])
             regions, more = self.roi_heads.losses(features, proposals, size, targets)
@@ -85,7 +85,8 @@ class MaskRCNN(Parts):
         key = (spec.model_dump_json(), *(sample.id for sample in samples))
         regions, detected = self.of_base(samples[0], lambda: self._detections(samples), *key)
         masked = self.roi_heads.masked(regions, detected)
-        return [_original(d, s, self.recipe.predict) for d, s in zip(masked, samples, strict=True)]
+        official = self.layout.official
+        return [_original(d, s, self.recipe.predict, official) for d, s in zip(masked, samples, strict=True)]
 
     @torch.no_grad()
     def fill(self, samples: list[BoxSample]) -> list[list[BoxMask]]:
@@ -105,7 +106,7 @@ class MaskRCNN(Parts):
         if self.recipe.predict.masks == "boxes":
             masks = box_masks(given.boxes, sample.size)
         else:
-            masks = paste_masks(logits, given.boxes.to(logits.device), sample.size)
+            masks = paste_masks(logits, given.boxes.to(logits.device), sample.size, self.layout.official)
         masks = cut_to_boxes(masks, given.boxes, sample.size)
         return [BoxMask(*each) for each in zip(masks, certain, labels.tolist(), strict=True)]
 
@@ -134,32 +135,40 @@ class MaskRCNN(Parts):
 
 def _torchvision(target: Targets, device: torch.device) -> dict[str, Tensor]:
     """boxes, labels from 1 (0 is background), and masks where there are any; has_mask on the CPU."""
-    has_mask = target.has_mask
-    if target.masks is None or has_mask is None:
-        has_mask = torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
     return {
         "boxes": sent(target.boxes, device),
         "labels": sent(target.labels + 1, device),
         "masks": target.masks,
-        "has_mask": has_mask,
+        "has_mask": given(target),
     }
 
 
+def given(target: Targets) -> Tensor:
+    """Which objects of an image have a mask: N bool."""
+    if target.masks is None or target.has_mask is None:
+        return torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
+    return target.has_mask
+
+
 @contextmanager
-def _draws_from(generator: torch.Generator, device: torch.device) -> Iterator[None]:
-    """torchvision samples from the process-wide generators: seed them for a while, then put them back."""
+def draws_from(generator: torch.Generator, device: torch.device) -> Iterator[None]:
+    """Libraries sample from the process-wide generators: seed them for a while, then put them back."""
     seed = int(torch.randint(2**62, (), generator=generator))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
 
-def _original(detections: Detections, sample: Sample, spec: PredictSpec) -> Instances:
-    """Bring boxes and masks back to the original image."""
+def _original(detections: Detections, sample: Sample, spec: PredictSpec, official: bool) -> Instances:
+    """Bring boxes and masks back to the original image; official: masks are pasted as detectron2 does."""
     height, width = sample.image.shape[1:]
     scale = torch.tensor([sample.size[1] / width, sample.size[0] / height] * 2)
     boxes = detections.boxes * sent(scale, detections.boxes.device)
     as_boxes = spec.masks == "boxes"
-    masks = box_masks(boxes, sample.size) if as_boxes else paste_masks(detections.masks, boxes, sample.size)
+    masks = (
+        box_masks(boxes, sample.size)
+        if as_boxes
+        else paste_masks(detections.masks, boxes, sample.size, official)
+    )
     boxes, labels, scores = fetched(boxes, detections.labels - 1, detections.scores.float())
     return Instances(boxes, labels, scores, masks)

@@ -13,7 +13,7 @@ from torch import Tensor
 CHUNK = 2**24  # pixels held as float at a time
 
 
-def paste_masks(logits: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[dict]:
+def paste_masks(logits: Tensor, boxes: Tensor, size: tuple[int, int], padded: bool = False) -> list[dict]:
     """Resize each mask bilinearly to its box, cut at probability 0.5 and compress.
 
     Probabilities are interpolated between cell centres, constant beyond the outermost ones. A pixel belongs
@@ -23,6 +23,7 @@ def paste_masks(logits: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[di
         logits: N x M x M float
         boxes: N x 4 xyxy pixels of the image, half-open
         size: (h, w)
+        padded: as detectron2, beyond the outermost cells probabilities fall to 0, a cell further out
 
     Returns:
         N compressed RLE dictionaries; one of a box that covers no pixel centre is empty.
@@ -31,13 +32,21 @@ def paste_masks(logits: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[di
     for part, box in zip(
         *(x.split(max(1, CHUNK // (size[0] * size[1]))) for x in (logits, boxes)), strict=True
     ):
-        above = part.float().sigmoid() - 0.5
-        rows, in_rows = _weights(box[:, 1], box[:, 3], size[0], part.shape[-1])
-        columns, in_columns = _weights(box[:, 0], box[:, 2], size[1], part.shape[-1])
-        full = rows @ above @ columns.mT > 0
-        full &= in_rows[:, :, None] & in_columns[:, None, :]
-        masks += rle.encode(np.asfortranarray(full.permute(1, 2, 0).to(torch.uint8).cpu().numpy()))
+        probability = part.float().sigmoid()
+        rows, in_rows = _weights(box[:, 1], box[:, 3], size[0], part.shape[-1], padded)
+        columns, in_columns = _weights(box[:, 0], box[:, 2], size[1], part.shape[-1], padded)
+        if padded:
+            full = rows @ probability @ columns.mT >= 0.5
+        else:
+            full = rows @ (probability - 0.5) @ columns.mT > 0
+            full &= in_rows[:, :, None] & in_columns[:, None, :]
+        masks += compressed(full)
     return masks
+
+
+def compressed(masks: Tensor) -> list[dict]:
+    """N x h x w bool -> N compressed RLE dictionaries."""
+    return rle.encode(np.asfortranarray(masks.permute(1, 2, 0).to(torch.uint8).cpu().numpy()))
 
 
 def box_masks(boxes: Tensor, size: tuple[int, int]) -> list[dict]:
@@ -48,14 +57,15 @@ def box_masks(boxes: Tensor, size: tuple[int, int]) -> list[dict]:
     return rle.frPyObjects(xywh.double().cpu().numpy(), *size)
 
 
-def _weights(low: Tensor, high: Tensor, length: int, cells: int) -> tuple[Tensor, Tensor]:
+def _weights(low: Tensor, high: Tensor, length: int, cells: int, padded: bool) -> tuple[Tensor, Tensor]:
     """Linear interpolation from cells of the interval [low, high) to pixel centres along one axis.
 
-    low, high: N pixels -> N x length x cells weights that sum to 1, N x length bool of pixels inside.
+    low, high: N pixels -> N x length x cells weights, N x length bool of pixels inside. A pixel's weights sum
+    to 1, or if `padded` to less beyond the outermost cells.
     """
     centres = torch.arange(length, device=low.device) + 0.5
     low, high = low.float()[:, None], high.float()[:, None]
     place = (centres - low) / (high - low).clamp(min=1e-6) * cells - 0.5
-    place = place.clamp(0, cells - 1)[:, :, None]
+    place = (place if padded else place.clamp(0, cells - 1))[:, :, None]
     weights = (1 - (place - torch.arange(cells, device=low.device)).abs()).clamp(min=0)
     return weights, (centres >= low) & (centres < high)

@@ -5,6 +5,7 @@ Shapes: B images, A anchors an image.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
@@ -24,6 +25,8 @@ class Proposals(RegionProposalNetwork):
     def __init__(self, channels: int, layout: Layout, spec: PredictSpec) -> None:
         ratios = ((0.5, 1.0, 2.0),) * len(layout.anchors)
         anchors = AnchorGenerator(tuple((size,) for size in layout.anchors), ratios)
+        if layout.official:
+            anchors.cell_anchors = [exact_anchors(size, ratios[0]) for size in layout.anchors]
         super().__init__(
             anchors,
             RPNHead(channels, anchors.num_anchors_per_location()[0]),
@@ -62,3 +65,13 @@ class Proposals(RegionProposalNetwork):
             logits, deltas, labels, self.box_coder.encode(matched, anchors)
         )
         return kept, {"loss_rpn_cls": loss_cls, "loss_rpn_box": loss_box}
+
+
+def exact_anchors(size: int, ratios: tuple[float, ...]) -> Tensor:
+    """Anchors of an area of size x size around the origin, one a ratio of height to width, not rounded.
+
+    Returns R x 4 float32 xyxy. torchvision's have whole sides.
+    """
+    shape = torch.tensor(ratios, dtype=torch.float64).sqrt()[:, None]
+    half = torch.cat([size / shape, size * shape], 1) / 2
+    return torch.cat([-half, half], 1).float()

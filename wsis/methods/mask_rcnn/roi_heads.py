@@ -14,11 +14,12 @@ from torch import Tensor
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
-from torchvision.ops import MultiScaleRoIAlign, roi_align
+from torchvision.ops import roi_align
 
 from wsis.data.structures import fetched, sent
 from wsis.declare.recipe import PredictSpec
 from wsis.methods.mask_rcnn.layout import Layout
+from wsis.methods.mask_rcnn.pooling import pool
 
 
 @dataclass
@@ -60,7 +61,7 @@ class MaskRoIHeads(RoIHeads):
     def __init__(self, channels: int, num_classes: int, layout: Layout, spec: PredictSpec) -> None:
         levels = [str(level) for level in range(len(layout.names))]
         super().__init__(
-            MultiScaleRoIAlign(levels, layout.box_roi, sampling_ratio=2),
+            pool(levels, layout.box_roi, layout.official),
             TwoMLPHead(channels * layout.box_roi**2, layout.box_width),
             FastRCNNPredictor(layout.box_width, num_classes + 1),
             fg_iou_thresh=0.5,
@@ -71,7 +72,7 @@ class MaskRoIHeads(RoIHeads):
             score_thresh=spec.score,
             nms_thresh=spec.nms,
             detections_per_img=spec.detections,
-            mask_roi_pool=MultiScaleRoIAlign(levels, layout.mask_roi, sampling_ratio=2),
+            mask_roi_pool=pool(levels, layout.mask_roi, layout.official),
             mask_head=MaskRCNNHeads(channels, (channels,) * layout.mask_convs, 1),
             mask_predictor=MaskRCNNPredictor(channels, channels, num_classes + 1),
         )

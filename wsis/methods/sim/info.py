@@ -9,6 +9,7 @@ INFO = Info(
     name="sim",
     network="wsis.methods.sim.method:SIM",
     busy={"sim.tau_low": 0.5, "sim.tau_high": 0.5, "sim.bank": 8},  # else nothing is labelled or pasted
+    checkpoints="wsis.methods.sim.checkpoints:SOURCES",
     benches={"bank": "wsis.methods.sim.bench:bench"},
     pictures=(
         Pictures(

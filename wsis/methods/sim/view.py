@@ -53,7 +53,7 @@ class View:
     boxes: Tensor
     rectangles: Tensor
     covered: Tensor
-    stride: int
+    layout: Layout
     hidden: int
 
     def weights(self, mu: float) -> Tensor:
@@ -76,7 +76,7 @@ class View:
                 self.parameters[here],
                 self.points[here],
                 self.radii[here],
-                self.stride,
+                self.layout,
                 self.hidden,
             )
             for of_mu, weight in zip(maps, weights, strict=True):
@@ -137,7 +137,7 @@ def make_view(
         boxes=true,
         rectangles=sent(grid_rectangles(true, layout.out_stride, *fine.shape[-2:]), device),
         covered=sent(covered, device),
-        stride=layout.mask_stride,
+        layout=layout,
         hidden=hidden,
     )
 
