@@ -30,9 +30,12 @@ def test_at_the_papers_scale_a_row_is_the_papers_recipe(tables):
                 ):  # another reading of a training
                     assert resolved.recipe.schedule.total == 0
                     tree["schedule"] = resolved.published.model_dump(mode="json")["schedule"]
+                tree["model"]["provider"] = resolved.published.model.provider  # auto, until it is resolved
                 alone = parse(Recipe, tree, "here")
                 assert alone.id == resolved.published.id
-                assert deviations(resolved.published, resolved.recipe) == ()
+                # detectron2 is not installed in a test
+                absent = "model.provider: detectron2 -> torchvision"
+                assert set(deviations(resolved.published, resolved.recipe)) <= {absent}
 
 
 @pytest.mark.parametrize("name", ["smoke", "tiny", "mini", "paper"])

@@ -258,7 +258,7 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 def told(net: torch.nn.Module, given: list[Any]) -> str:
     """All that a network predicts, as text."""
     with torch.no_grad():
-        if hasattr(net, "fill"):
+        if isinstance(given[0], BoxSample):
             return str([[(m.rle, m.certainty) for m in masks] for masks in net.fill(given)])
         found = net.predict(given)
     return str([(f.boxes.tolist(), f.labels.tolist(), f.scores.tolist(), f.masks) for f in found])

@@ -17,6 +17,7 @@ SOURCES = (
     "README.md",
     "LICENSE",
     "ablations",
+    "config",
     "environment.yml",
     "pyproject.toml",
     "setup.py",

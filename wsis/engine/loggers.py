@@ -26,7 +26,6 @@ from wsis.configuration import LOGGERS
 from wsis.data.roots import Root
 from wsis.data.transforms import read_image
 from wsis.errors import WsisError
-from wsis.pictures.overlay import overlay
 
 if TYPE_CHECKING:
     from wsis.methods.base import Method
@@ -94,6 +93,7 @@ class Logger:
 def sample_masks(method: Method, root: Root, device: torch.device) -> Iterable[tuple[str, Any]]:
     """(name, PIL image) of the first evaluation images with their best masks; leaves evaluation mode set."""
     from wsis.engine.predict import predicted
+    from wsis.pictures.overlay import overlay  # imports matplotlib, which most trainings don't need
 
     samples = islice(method.samples(root), PICTURES)
     for picture, (_, found) in zip(root.eval, predicted(method, samples, device), strict=False):

@@ -18,7 +18,6 @@ from wsis.engine.step import batches
 from wsis.engine.train import TrainOptions, train
 from wsis.jobs import make_data
 from wsis.methods import build_method
-from wsis.methods.baiseg import threshold
 from wsis.methods.weights import load_model
 from wsis.plan import make_plan
 from wsis.proxy.folder import proxy_files
@@ -110,8 +109,6 @@ def finish(folder, recipe, root, method, devices):
     fabric = make_fabric(recipe.schedule, "cpu", range(devices))
     spec = recipe.baiseg.model_copy(update={"threshold": None, "eval_semantics": "ground_truth"})
     method.spec, method.recipe = spec, recipe.model_copy(update={"baiseg": spec})
-    if fabric.global_rank == 1:  # maps that differ between processes, as cards' may
-        threshold.average_precision = lambda pictures, found: -float(sum(map(len, found)))
     method.threshold = None
     told = predict(method, root, folder / "predictions.json", fabric, False)
     (folder / f"threshold-{fabric.global_rank}").write_text(json.dumps([method.threshold, told]))

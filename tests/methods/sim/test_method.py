@@ -303,7 +303,7 @@ def test_only_images_that_were_pasted_onto_are_looked_at_again(touched):
     flags = torch.tensor([image in touched for image in range(3)])
     looked = []
     detect = method.detect
-    method.detect = lambda pixels: looked.append(len(pixels)) or detect(pixels)
+    method.detect = lambda pixels, sizes: looked.append(len(pixels)) or detect(pixels, sizes)
     found = method._composite_scene(original, Composite(after if touched else original, [], [], flags))
     expected, before = detect(images), detect(original.images)
     seen = [3, len(touched)] if touched else [3]

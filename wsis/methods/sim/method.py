@@ -123,7 +123,8 @@ class SIM(BoxInst):
             return self.scene(composite.batch)
         touched = sent(composite.touched.nonzero().squeeze(1), batch.images.device)
         before = self.scene(batch)
-        fresh = self.detect(composite.batch.images[touched])
+        sizes = [batch.sizes[image] for image in composite.touched.nonzero().flatten().tolist()]
+        fresh = self.detect(composite.batch.images[touched], sizes)
         pyramid, outputs = (
             {name: value.index_copy(0, touched, new[name]) for name, value in old.items()}
             for old, new in ((before.pyramid, fresh.pyramid), (before.outputs, fresh.outputs))
