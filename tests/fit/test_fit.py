@@ -12,10 +12,7 @@ from typer.testing import CliRunner
 import wsis
 from wsis.cli import app
 from wsis.engine import validation
-from wsis.errors import WsisError
 from wsis.files import read_json, write_json
-from wsis.fit.facts import data_facts
-from wsis.fit.run import of_this_root
 from wsis.methods.boxinst.method import BoxInst
 from wsis.methods.weights import load_model
 
@@ -135,12 +132,3 @@ def test_boxes_alone_train_and_predict_and_ap_is_refused_before(shapes, tmp_path
     assert "AP and mIoU can't be measured" in output
     assert not (tmp_path / "mine" / "metrics.json").exists()
     assert wsis.load(tmp_path / "mine", "cpu").names == ("object",)
-
-
-def test_a_training_that_was_begun_with_another_root_is_not_gone_on_with(tmp_path, coco_root):
-    facts = data_facts(coco_root(lambda content: None))
-    write_json(tmp_path / "recipe.json", {"asked": {"data_root": {"coco": "/data/other"}}})
-    with pytest.raises(WsisError, match="was begun with /data/other"):
-        of_this_root(tmp_path, facts)
-    write_json(tmp_path / "train.json", {})  # a finished one is judged by its data's fingerprints
-    of_this_root(tmp_path, facts)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wsis.data import voc
 from wsis.data.check.report import EVALUATED
 from wsis.data.places import named_roots
-from wsis.data.splits import coco_file, read_categories, read_split
+from wsis.data.splits import annotation_files, coco_file, fingerprint, joint_categories, read_split
 from wsis.errors import WsisError
 
 
@@ -22,8 +27,10 @@ class DataFacts:
     images:      training images with an object
     objects:     in them
     classes:     number of classes
+    typical:     objects of the class in their middle, by number of objects (the lower median)
     masks:       training objects with a mask
     val_masks:   whether objects of val have masks, so that AP can be measured
+    digest:      10 hex digits of the training annotations and the classes, which weights depend on
     """
 
     dataset: str
@@ -33,8 +40,10 @@ class DataFacts:
     images: int
     objects: int
     classes: int
+    typical: int
     masks: int
     val_masks: bool
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ def data_facts(root: Path, train: str | None = None, val: str | None = None) -> 
     content = read_split(root, dataset, train)
     objects = [each for each in content["annotations"] if not each.get("iscrowd")]
     validated = read_split(root, dataset, val) if val else {"annotations": []}
-    file = coco_file(root, train)
+    names = classes_of(root, dataset, [split for split in (train, val) if split])
     return DataFacts(
         dataset,
         root,
@@ -73,10 +82,29 @@ def data_facts(root: Path, train: str | None = None, val: str | None = None) -> 
         val,
         len({each.get("image_id") for each in objects}),
         len(objects),
-        len(read_categories(content, file)),
+        len(names),
+        _typical(names, objects),
         sum(bool(each.get("segmentation")) for each in objects),
         any(each.get("segmentation") for each in validated["annotations"]),
+        _digest(annotation_files(root, dataset, train), names),
     )
+
+
+def classes_of(root: Path, dataset: str, splits: Sequence[str]) -> dict[int, str]:
+    """Category id -> name of these splits, in the order of their ids."""
+    if dataset == "voc":
+        return voc.CATEGORIES
+    named = joint_categories(coco_file(root, split) for split in splits)
+    return dict(sorted(named.items()))
+
+
+def _typical(names: Mapping[int, str], objects: Sequence[Mapping[str, Any]]) -> int:
+    counts = Counter(each.get("category_id") for each in objects)
+    return statistics.median_low([counts[id] for id in names] or [0])
+
+
+def _digest(files: Sequence[Path], names: Mapping[int, str]) -> str:
+    return hashlib.sha256(f"{fingerprint(files)} {[*names.items()]}".encode()).hexdigest()[:10]
 
 
 def _is_voc(root: Path) -> bool:
