@@ -13,8 +13,15 @@ from typing import Any
 
 from wsis.data import voc
 from wsis.data.check.report import EVALUATED
-from wsis.data.places import named_roots
-from wsis.data.splits import annotation_files, coco_file, fingerprint, joint_categories, read_split
+from wsis.data.splits import (
+    annotation_files,
+    coco_file,
+    dataset_of,
+    fingerprint,
+    joint_categories,
+    read_split,
+    splits_of,
+)
 from wsis.errors import WsisError
 
 
@@ -63,8 +70,8 @@ def data_facts(root: Path, train: str | None = None, val: str | None = None) -> 
     """
     if not root.is_dir():
         raise WsisError(f"{root}: no such folder; give the root of your images (--data)")
-    dataset = next(iter(named_roots({"coco": str(root)} if not _is_voc(root) else {"voc": str(root)})))
-    there = splits(root, dataset)
+    dataset = dataset_of(root)
+    there = splits_of(root, dataset)
     train = train or _only(root, [split for split in there if not split.startswith(EVALUATED)], "train")
     others = [split for split in there if split.startswith(EVALUATED) and split != train]
     val = val or (_only(root, others, "val") if others else None)
@@ -105,23 +112,6 @@ def _typical(names: Mapping[int, str], objects: Sequence[Mapping[str, Any]]) -> 
 
 def _digest(files: Sequence[Path], names: Mapping[int, str]) -> str:
     return hashlib.sha256(f"{fingerprint(files)} {[*names.items()]}".encode()).hexdigest()[:10]
-
-
-def _is_voc(root: Path) -> bool:
-    return (root / "ImageSets").is_dir()
-
-
-def splits(root: Path, dataset: str) -> list[str]:
-    """The splits that a root has annotations of. Raises WsisError where there is none."""
-    if dataset == "voc":
-        there = sorted(path.stem for path in voc.split_file(root, "x").parent.glob("*.txt"))
-        there = [split for split in there if split != "trainval"]
-    else:
-        files = sorted((root / "annotations").glob("instances_*.json"))
-        there = [file.stem.removeprefix("instances_") for file in files]
-    if not there:
-        raise WsisError(f"{root}: no annotations of a split; see `wsis data check {root}`")
-    return there
 
 
 def _only(root: Path, there: list[str], option: str) -> str:
