@@ -35,5 +35,8 @@ def listed_split(
     if dataset == "voc":
         file = out / "annotations.json"
         write_json(file, content)
-    folder, images = image_folder(root, dataset, split), sorted(content["images"], key=lambda each: each["id"])
+    folder, images = (
+        image_folder(root, dataset, split),
+        sorted(content["images"], key=lambda each: each["id"]),
+    )
     return file, {image["file_name"]: folder / image["file_name"] for image in images}

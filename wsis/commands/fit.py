@@ -78,9 +78,9 @@ def fit(
     from wsis.files import read_json
 
     options = TrainOptions(max_images, logger=logger, ends_early=True)
-    folder = run_fit(plan, facts, results, RunOptions(found.kind, 1, threads, workers, options))
+    folder, metrics = run_fit(plan, facts, results, RunOptions(found.kind, 1, threads, workers, options))
     if out is not None:
         copy_model(folder, out)
-    if (folder / "metrics.json").exists():
-        print("\n".join(lines(read_json(folder / "metrics.json"))))
+    if metrics is not None:
+        print("\n".join(lines(read_json(metrics))))
     print(f"{out or folder}\nwsis predict {out or folder} PHOTOS --draw")

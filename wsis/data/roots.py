@@ -84,6 +84,13 @@ class Root:
         """As `fingerprint`, of the evaluation split."""
         return fingerprint(self.path, self.dataset, self.recipe.data.eval, self.cache)
 
+    @cached_property
+    def eval_listing(self) -> str:
+        """10 hex digits of the evaluation images' ids and file names: what predictions are of."""
+        images = read_split(self.path, self.dataset, self.recipe.data.eval, masks=False)["images"]
+        listed = repr(sorted((image["id"], image["file_name"]) for image in images))
+        return hashlib.sha256(listed.encode()).hexdigest()[:10]
+
     @property
     def classes(self) -> str:
         """10 hex digits of the classes that a network of this root tells apart."""

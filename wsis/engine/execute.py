@@ -224,6 +224,7 @@ def _finish(
         "fingerprint": root.fingerprint,
         "classes": root.classes,
         "evaluation": root.eval_fingerprint,
+        "eval_listing": root.eval_listing,
     }
     content = {
         **{"recipe": job.recipe.id, "scale": job.scale, **summary},

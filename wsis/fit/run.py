@@ -70,14 +70,14 @@ def _brief(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def fit(plan: Plan, data: DataFacts, results: Path, options: Any) -> Path:
-    """Judge the root, train, predict and evaluate; returns the folder of the run.
+def fit(plan: Plan, data: DataFacts, results: Path, options: Any) -> tuple[Path, Path | None]:
+    """Judge the root, train, predict and evaluate; returns the folder of the run and the file of its metrics.
 
     options: of `wsis.engine.execute.RunOptions`. A training that was ended early goes on. Raises WsisError
     where the root has problems.
     """
     from wsis.engine.run import train_runs
-    from wsis.jobs import evaluate_runs
+    from wsis.evaluate import evaluate_folder
     from wsis.judge import judge
 
     ids, roots = list(plan.runs), {data.dataset: str(data.root)}
@@ -85,9 +85,7 @@ def fit(plan: Plan, data: DataFacts, results: Path, options: Any) -> Path:
     _reopen(folder)
     judge(plan, ids, results, roots, predict_only=not data.val_masks)
     train_runs(plan, ids, results, roots, options)
-    if data.val_masks:
-        evaluate_runs(plan, ids[-1:], results, roots)
-    return folder
+    return folder, evaluate_folder(folder, data.root, options.accelerator) if data.val_masks else None
 
 
 def _reopen(folder: Path) -> None:
