@@ -43,7 +43,7 @@ def test_predictions_of_images_that_have_become_others_are_not_evaluated(change,
     coco_root(change, "val2017")
     place = evaluations_of(run, told())
     assert place.parent == run / "evaluations"
-    with pytest.raises(WsisError, match="wsis evaluate .*run --data"):
+    with pytest.raises(WsisError, match=r"wsis evaluate .*run --data"):
         predictions_of(run, told())
     write_json(place / "predictions.json", [])
     assert predictions_of(run, told()) == place

@@ -447,12 +447,8 @@ def test_a_split_is_predicted_under_its_own_ids(trained, tmp_path):
     train = read_json(root / "annotations" / "instances_train.json")["annotations"]
     filled = read_json(out / "instances.json")["annotations"]
     assert [each["id"] for each in filled] == [each["id"] for each in train]
-    for more in (
-        ["--data", root, "--annotations", file],
-        [root, "--data", root],
-        [root, "--split", "val"],
-        [],
-    ):
+    wrong = [["--data", root, "--annotations", file], [root, "--data", root], [root, "--split", "val"], []]
+    for more in wrong:
         with pytest.raises(WsisError, match="--data ROOT"):
             run_cli("predict", trained.detector, *more)
 

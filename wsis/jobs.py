@@ -59,10 +59,8 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
             annotations = eval_annotations(root, results / plan.scale.name / "data")
         same_data(folder, root)
         if not lists_the_same(folder, root):
-            text = (
-                f"predicted images with other ids or names than {root.path} lists now; these are predicted by"
-            )
-            raise WsisError(f"{folder}: {text}: wsis evaluate {folder} --data {root.path}")
+            text = f"predicted images with other ids or names than {root.path} lists now"
+            raise WsisError(f"{folder}: {text}; to predict these: wsis evaluate {folder} --data {root.path}")
         metrics = evaluate_run(folder, annotations, plan.protocols(id), category_groups(root), images)
         show_metrics(folder, metrics)
         if not (folder / ABOUT).exists():  # a run of a former version

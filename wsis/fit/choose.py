@@ -131,8 +131,8 @@ def warning(data: DataFacts, classes: str) -> str | None:
         return None
     return (
         f"{data.classes} classes, and half of them have {data.typical} objects or fewer in '{data.train}'"
-        f" ({data.objects} objects of {data.images} images in all): too few to tell the classes apart, AP will"
-        " be near 0; --classes one finds objects of any kind"
+        f" ({data.objects} objects of {data.images} images in all): too few to tell the classes apart,"
+        " AP will be near 0; --classes one finds objects of any kind"
     )
 
 
