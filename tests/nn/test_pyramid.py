@@ -1,4 +1,4 @@
-"""The coarsest levels: a convolution of stride 2 each, with gradients also where a level is a single row or column."""
+"""The coarsest levels: convolutions of stride 2, with right gradients also of single rows and columns."""
 
 import pytest
 import torch

@@ -77,9 +77,7 @@ class Pyramid(Normalised):
 class CoarsestLevels(LastLevelP6P7):
     """Levels p6 and p7, each a convolution of stride 2 (FCOS)."""
 
-    def forward(
-        self, p: list[Tensor], c: list[Tensor], names: list[str]
-    ) -> tuple[list[Tensor], list[str]]:
+    def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
         p6 = _halved(self.p6, p[-1] if self.use_P5 else c[-1])
         p7 = _halved(self.p7, F.relu(p6))
         return [*p, p6, p7], [*names, "p6", "p7"]
