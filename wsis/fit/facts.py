@@ -14,7 +14,6 @@ from typing import Any
 from wsis.data import voc
 from wsis.data.check.report import EVALUATED
 from wsis.data.splits import (
-    annotation_files,
     coco_file,
     dataset_of,
     fingerprint,
@@ -93,7 +92,7 @@ def data_facts(root: Path, train: str | None = None, val: str | None = None) -> 
         _typical(names, objects),
         sum(bool(each.get("segmentation")) for each in objects),
         any(each.get("segmentation") for each in validated["annotations"]),
-        _digest(annotation_files(root, dataset, train), names),
+        _digest(fingerprint(root, dataset, train, None), names),
     )
 
 
@@ -110,8 +109,8 @@ def _typical(names: Mapping[int, str], objects: Sequence[Mapping[str, Any]]) -> 
     return statistics.median_low([counts[id] for id in names] or [0])
 
 
-def _digest(files: Sequence[Path], names: Mapping[int, str]) -> str:
-    return hashlib.sha256(f"{fingerprint(files)} {[*names.items()]}".encode()).hexdigest()[:10]
+def _digest(annotations: str, names: Mapping[int, str]) -> str:
+    return hashlib.sha256(f"{annotations} {[*names.items()]}".encode()).hexdigest()[:10]
 
 
 def _only(root: Path, there: list[str], option: str) -> str:
