@@ -1,4 +1,7 @@
-"""What docs/ takes from the code and from the reference run: commands.md, picture.png. Run by: make docs"""
+"""What docs/ takes from the code and from the reference run: commands.md, picture.png. Run by: make docs
+
+`python docs/make.py labels` runs the example of labels.md, two trainings of a minute, and draws its pictures.
+"""
 
 import csv
 import json
@@ -106,5 +109,9 @@ def picture() -> bytes:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["labels"]:
+        import labels
+
+        sys.exit(labels.pictures())
     (DOCS / "commands.md").write_text(commands(), encoding="utf-8")
     (DOCS / "picture.png").write_bytes(picture())

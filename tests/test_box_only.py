@@ -9,7 +9,7 @@ from wsis.engine.execute import RunOptions
 from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
-from wsis.export import export
+from wsis.export import export, image_files
 from wsis.files import read_json
 from wsis.jobs import evaluate_runs
 from wsis.judge import judge
@@ -35,7 +35,8 @@ def test_boxes_train_what_learns_from_boxes(row, coco_root, shapes, tmp_path):
     values = read_json(folder / "metrics.json")["metrics"]
     assert all(value is None or 0 <= value <= 100 for value in values.values())
     file = root / "annotations" / "instances_val2017.json"
-    export(Model(folder, "cpu"), [root / "val2017"], tmp_path / "out", 0.0, True, file)
+    images = image_files([root / "val2017"])
+    export(Model(folder, "cpu"), images, tmp_path / "out", 0.0, True, file)
     assert len([*(tmp_path / "out" / "drawn").iterdir()]) == 4
     coco_root(boxes_only, "val2017")
     with pytest.raises(WsisError, match="mask AP needs masks"):
@@ -43,4 +44,4 @@ def test_boxes_train_what_learns_from_boxes(row, coco_root, shapes, tmp_path):
     judge(plan, needed, results, roots, predict_only=True)
     with pytest.raises(WsisError, match=r"instances_val2017\.json"):
         evaluate_runs(plan, ids, results, roots)
-    export(Model(folder, "cpu"), [root / "val2017"], tmp_path / "again", 0.0, False, file)
+    export(Model(folder, "cpu"), images, tmp_path / "again", 0.0, False, file)

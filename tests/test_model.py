@@ -421,8 +421,36 @@ def test_other_images_are_predicted_and_other_classes_refused(trained, tmp_path)
         content = read_json(each)
         content["categories"][0]["name"] = "heron"
         write_json(each, content)
-    with pytest.raises(WsisError, match="category 1 is 'heron', but 'spiky' for the run"):
-        run_cli("evaluate", trained.detector, "--data", root)
+    for words in ("evaluate", "predict"):
+        with pytest.raises(WsisError, match="category 1 is 'heron', but 'spiky' for the run"):
+            run_cli(words, trained.detector, "--data", root)
+
+
+def test_a_split_is_predicted_under_its_own_ids(trained, tmp_path):
+    root, out = shutil.copytree(trained.data, tmp_path / "root"), tmp_path / "out"
+    file = root / "annotations" / "instances_val.json"
+    content = read_json(file)
+    for each in content["images"]:
+        each["id"] += 100
+    for each in content["annotations"]:
+        each["image_id"] += 100
+    content["images"].reverse()
+    write_json(file, content)
+    run_cli("predict", trained.detector, "--data", root, "--out", out)
+    keys = ("image_id", "category_id", "score", "segmentation")
+    found = [{key: each[key] for key in keys} for each in read_json(out / "predictions.json")]
+    stored = read_json(trained.detector / "predictions.json")
+    assert found == [each | {"image_id": each["image_id"] + 100} for each in stored]
+    told = run_cli("evaluate", "--predictions", out / "predictions.json", "--annotations", file)
+    assert f"AP {read_json(trained.detector / 'metrics.json')['metrics']['AP']:.2f}," in told
+    run_cli("predict", trained.filler, "--data", root, "--split", "train", "--out", out)
+    train = read_json(root / "annotations" / "instances_train.json")["annotations"]
+    filled = read_json(out / "instances.json")["annotations"]
+    assert [each["id"] for each in filled] == [each["id"] for each in train]
+    wrong = [["--data", root, "--annotations", file], [root, "--data", root], [root, "--split", "val"], []]
+    for more in wrong:
+        with pytest.raises(WsisError, match="--data ROOT"):
+            run_cli("predict", trained.detector, *more)
 
 
 def test_a_run_is_found_by_its_id(trained):

@@ -18,7 +18,7 @@ from wsis.data.roots import Root, eval_annotations, eval_image_ids
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import stored_recipe
 from wsis.errors import WsisError
-from wsis.evaluate import GIVEN_FILE, own_root
+from wsis.evaluate import GIVEN_FILE, own_root, predictions_of
 from wsis.evaluation.resample import Averages, Overlaps, averages, overlaps
 from wsis.methods import info_of
 
@@ -41,6 +41,11 @@ class Side:
         return own_root(self.folder, self.recipe)
 
     @cached_property
+    def place(self) -> Path:
+        """The folder of its predictions of these images."""
+        return predictions_of(self.folder, self.root)
+
+    @cached_property
     def images(self) -> list[int]:
         return eval_image_ids(self.recipe, self.root)
 
@@ -60,12 +65,12 @@ class Side:
 
     def averages(self, annotations: Path) -> Averages | None:
         """None of a method that finds no objects."""
-        path = self.folder / "predictions.json"
+        path = self.place / "predictions.json"
         return None if self.fills_boxes else averages(path, annotations, self.images)
 
     def overlaps(self, annotations: Path) -> Overlaps | None:
         """Of masks of given boxes; None where they have not been made."""
-        path = self.folder / ("predictions.json" if self.fills_boxes else GIVEN_FILE)
+        path = self.place / ("predictions.json" if self.fills_boxes else GIVEN_FILE)
         return overlaps(path, annotations, self.images) if path.exists() else None
 
 

@@ -27,20 +27,16 @@ def evaluate_folder(
 
     data: a root with the recipe's splits; None: the one that it was trained on. On other data than
     its own, the images are predicted, and both files lie in evaluations/<root>-<fingerprint>/. Ground truth
-    that was mended in place is its own.
+    that was mended in place is its own, unless it numbers or names the images otherwise.
     given_boxes: also the masks that the run gives to the true boxes, given_boxes.json, and under `also` their
     metrics. A method that does nothing but fill boxes has them as its own metrics.
     Raises WsisError where the root is missing or numbers the run's classes otherwise.
     """
-    told = read_keys(folder / "train.json", "data")["data"]
     recipe, protocols = stored_recipe(folder), read_keys(folder / ABOUT, "protocols")["protocols"]
     root = own_root(folder, recipe) if data is None else open_root(recipe, data)
     check_classes(root, known_categories(folder), folder)
-    out = folder
-    in_place = str(root.path) == told.get("path")  # its ground truth may have been mended since
-    same_images = in_place or root.eval_fingerprint == told.get("evaluation")
-    if root.fingerprint != told["fingerprint"] or not same_images:
-        out = folder / "evaluations" / f"{root.name}-{root.eval_fingerprint}"
+    out = evaluations_of(folder, root)
+    if out != folder:
         out.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / "recipe.json", out / "recipe.json")
         _predict(folder, root, out / "predictions.json", device)
@@ -56,6 +52,36 @@ def evaluate_folder(
         show_metrics(folder, read_json(folder / "metrics.json"))
         write_card(folder)
     return out / "metrics.json"
+
+
+def evaluations_of(folder: Path, root: Root) -> Path:
+    """Where predictions and metrics of `root` lie: in the run's folder if it is the run's own root.
+
+    Its ground truth may have been mended since, but for the ids and names of its images.
+    """
+    told = read_keys(folder / "train.json", "data")["data"]
+    mended = str(root.path) == told.get("path") and lists_the_same(folder, root)
+    same_images = mended or root.eval_fingerprint == told.get("evaluation")
+    if same_images and told.get("fingerprint") in (None, root.fingerprint):
+        return folder
+    return folder / "evaluations" / f"{root.name}-{root.eval_fingerprint}"
+
+
+def lists_the_same(folder: Path, root: Root) -> bool:
+    """Whether the evaluation images of `root` have the ids and names of those that a run predicted."""
+    told = read_keys(folder / "train.json", "data")["data"]
+    return told.get("eval_listing") in (None, root.eval_listing)
+
+
+def predictions_of(folder: Path, root: Root) -> Path:
+    """`evaluations_of`, where it has predictions; else a WsisError says how to make them."""
+    place = evaluations_of(folder, root)
+    if place != folder and not (place / "predictions.json").exists():
+        raise WsisError(
+            f"{folder}: has no predictions of the images that {root.path} lists now; to make them:"
+            f" wsis evaluate {folder} --data {root.path}"
+        )
+    return place
 
 
 def check_classes(root: Root, known: dict[int, str], folder: Path) -> None:

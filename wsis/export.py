@@ -61,7 +61,7 @@ def image_files(places: Sequence[Path]) -> dict[str, Path]:
 
 def export(
     model: Model,
-    places: Sequence[Path],
+    files: dict[str, Path],
     out: Path,
     score: float = 0.0,
     draw: bool = False,
@@ -70,12 +70,12 @@ def export(
 ) -> tuple[int, int]:
     """Predict images and write the files into `out`; returns the numbers of images and of instances.
 
+    files:       file name -> path (`image_files`)
     score:       instances below are left out, unless they are masks of given boxes
     draw:        also out/drawn/<name>.jpg
     annotations: a COCO file that numbers the images, and has the boxes where these are given; without it
                  images are numbered from 1
     """
-    files = image_files(places)
     listed = listed_images(annotations, files) if annotations else {}
     given = model.fills_boxes or boxes.given
     if given and not listed:

@@ -16,7 +16,7 @@ from wsis.card import ABOUT, about_model, write_card
 from wsis.data.places import Roots, named_roots, run_root, shapes_root
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
-from wsis.evaluate import show_metrics
+from wsis.evaluate import lists_the_same, show_metrics
 from wsis.files import write_json
 from wsis.judge import same_data
 from wsis.measures.measure import Asked, Measured, MeasureSet, Subject
@@ -58,6 +58,9 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
             images = eval_image_ids(recipe, root)
             annotations = eval_annotations(root, results / plan.scale.name / "data")
         same_data(folder, root)
+        if not lists_the_same(folder, root):
+            text = f"predicted images with other ids or names than {root.path} lists now"
+            raise WsisError(f"{folder}: {text}; to predict these: wsis evaluate {folder} --data {root.path}")
         metrics = evaluate_run(folder, annotations, plan.protocols(id), category_groups(root), images)
         show_metrics(folder, metrics)
         if not (folder / ABOUT).exists():  # a run of a former version

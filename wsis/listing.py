@@ -11,6 +11,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table as Grid
 
+from wsis.alone import FIT
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
 from wsis.files import read_json
@@ -60,7 +61,7 @@ def _line(run: StoredRun, plan: Plan) -> dict[str, Any]:
         "seed": run.seed,
         "set": run.settings,
         "rows": [{"table": table, "row": label} for table, label in planned.rows] if planned else [],
-        "data": next(iter((run.roots or {}).values()), None) if planned and planned.alone else None,
+        "data": next(iter((run.roots or {}).values()), None) if planned and run.scale == FIT else None,
         "state": _state(run, plan, bool(metrics)),
         "metrics": metrics,
         "folder": str(run.folder),

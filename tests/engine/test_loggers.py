@@ -4,6 +4,7 @@ import csv
 
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from tests.engine.toy import train_toy
@@ -67,6 +68,44 @@ def test_a_resumed_training_shows_every_step_once(tmp_path, kind):
     log_evaluation(tmp_path, {"protocol": "coco", "metrics": {"AP": 20.0, "APL": None}, "also": {"voc": voc}})
     assert steps("loss/fit") == [1, 10, 20, 30, 40]
     assert steps("coco/AP") == steps("voc/AP50") == [40] and steps("coco/APL") == []
+
+
+@pytest.mark.parametrize("kind", ["csv", "tensorboard"])
+def test_a_resumed_training_keeps_the_pictures_of_what_it_keeps(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(loggers, "sample_masks", lambda *_: [("a", Image.new("RGB", (4, 4)))])
+    steps = pictured(tmp_path, kind)
+    log = StepLog(tmp_path / "log.jsonl", logger=kind)
+    written(log, 0, 20)
+    log.logger.pictures(None, None, None, 20)
+    offset = log.sync()
+    assert steps() == [20]  # what is synchronised outlives the process
+    written(log, 20, 30)
+    log.logger.pictures(None, None, None, 30)
+    log.close()
+    assert steps() == [20, 30]
+    log = StepLog(tmp_path / "log.jsonl", offset, kind)
+    log.sync()
+    assert steps() == [20]
+    written(log, 20, 30)
+    log.logger.pictures(None, None, None, 30)
+    log.close()
+    assert steps() == [20, 30]
+    StepLog(tmp_path / "log.jsonl", logger=kind).close()  # begun anew
+    assert steps() == []
+
+
+def pictured(folder, kind):
+    """steps(): those with a picture 'a' in the log of `folder`."""
+    if kind == "csv":
+        return lambda: sorted(int(path.stem[2:]) for path in folder.glob("csv/masks/a-*.png"))
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra tensorboard)")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def steps():
+        events = EventAccumulator(str(folder / kind)).Reload()
+        return [event.step for event in events.Images("masks/a")] if events.Tags()["images"] else []
+
+    return steps
 
 
 def shown(folder, kind):

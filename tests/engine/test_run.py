@@ -72,6 +72,7 @@ def toys(monkeypatch):
             fingerprint="ab",
             classes="cd",
             eval_fingerprint="ef",
+            eval_listing="gh",
         )
 
     monkeypatch.setattr(execute, "build_method", build)
@@ -112,7 +113,7 @@ def test_a_finished_folder_holds_everything(tmp_path, toys):
         "data",
     }
     place = str(tmp_path / "my-data")
-    prints = {"classes": "cd", "evaluation": "ef"}
+    prints = {"classes": "cd", "evaluation": "ef", "eval_listing": "gh"}
     counts = {"train_images": 9, "eval_images": 5}
     assert train["data"] == {"root_name": "my-data", "path": place, **counts, "fingerprint": "ab", **prints}
     about = read(folder, "model.json")

@@ -1,5 +1,6 @@
 """Settings for data of any size and any device: in proportion, and nothing the user said is lost."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,11 @@ import pytest
 from wsis.alone import alone_plan, fit_of, fitted
 from wsis.declare.rate import doubts
 from wsis.errors import WsisError
-from wsis.fit.choose import choose
+from wsis.fit.choose import FEW, choose, warning
 from wsis.fit.facts import DataFacts, DeviceFacts, data_facts
 from wsis.fit.run import plan_fit
 
-DATA = DataFacts("coco", Path("root"), "train", "val", 200, 1500, 4, 1500, True)
+DATA = DataFacts("coco", Path("root"), "train", "val", 200, 1500, 4, 300, 1500, True, "0123456789")
 CPU, CARD = DeviceFacts("cpu", "processor", 16, 2), DeviceFacts("cuda", "a card", 80, 8)
 
 
@@ -85,10 +86,41 @@ def test_what_continues_another_run_brings_that_run_along():
     assert plan.runs[last].needs == (first,) and not plan.predicts(first) and plan.predicts(last)
 
 
+def test_few_objects_a_class_are_warned_of_unless_all_are_one():
+    few = replace(DATA, classes=80, typical=12)
+    assert "80 classes, and half of them have 12 objects" in warning(few, "all")
+    assert "--classes one" in warning(few, "all")
+    assert warning(few, "one") is warning(replace(few, classes=1), "all") is None
+    assert warning(replace(few, typical=FEW), "all") is None
+
+
+def test_other_data_are_another_run_and_a_copy_of_them_is_the_same(coco_root, tmp_path):
+    root = coco_root()
+
+    def run(root):
+        plan, _ = plan_fit("sim", data_facts(root), CPU, {}, 0)
+        return list(plan.runs)
+
+    before = run(root)
+    assert run(shutil.copytree(root, tmp_path / "copy")) == before
+
+    def moved(content):
+        content["annotations"][0]["bbox"][0] += 1
+
+    coco_root(moved, "val2017")
+    assert run(root) == before  # mended ground truth asks for no other training
+    coco_root(moved)
+    after = run(root)
+    assert not {*before} & {*after}  # what it continues is another, too
+    coco_root(lambda content: content["categories"].append({"id": 9, "name": "more"}), "val2017")
+    assert not {*after} & {*run(root)}
+
+
 def test_splits_are_found_or_asked_for(coco_root):
     root = coco_root(lambda content: None)
     facts = data_facts(root)
     assert (facts.train, facts.val, facts.images, facts.classes) == ("train2017", "val2017", 4, 2)
+    assert facts.objects == 4 and facts.typical == 2
     (root / "annotations" / "instances_val2017.json").rename(root / "annotations" / "instances_more.json")
     assert data_facts(root).val is None  # train2017 is the usual name
     (root / "annotations" / "instances_train2017.json").rename(root / "annotations" / "instances_a.json")

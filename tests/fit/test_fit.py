@@ -12,10 +12,7 @@ from typer.testing import CliRunner
 import wsis
 from wsis.cli import app
 from wsis.engine import validation
-from wsis.errors import WsisError
 from wsis.files import read_json, write_json
-from wsis.fit.facts import data_facts
-from wsis.fit.run import of_this_root
 from wsis.methods.boxinst.method import BoxInst
 from wsis.methods.weights import load_model
 
@@ -53,7 +50,7 @@ def folder(results):
 @pytest.fixture(scope="module")
 def through(shapes, tmp_path_factory):
     results = tmp_path_factory.mktemp("through")
-    output = fit(shapes, results)
+    output = fit(shapes, results, "--logger", "csv")
     return folder(results), output
 
 
@@ -69,6 +66,10 @@ def test_a_fitted_run_is_a_run_like_any_other(through, shapes, tmp_path):
     assert f"weights after {told['best']['iteration']} iterations" in (run / "README.md").read_text()
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [row["iteration"] for row in rows if "validation" in row] == [2, 5, 8] and len(rows) == 12
+    shown = [path.stem.rpartition("-") for path in (run / "csv" / "masks").iterdir()]
+    assert len({name for name, _, _ in shown}) == 4 and len(shown) == 12
+    assert {step for _, _, step in shown} == {"3", "6", "9"}
+    assert "coco/AP" in (run / "csv" / "metrics.csv").read_text()
     elsewhere = shutil.copytree(run, tmp_path / "copy")
     model = wsis.load(elsewhere, "cpu")
     assert len(model.predict(next((shapes / "val").glob("*.png")))) == 4
@@ -86,6 +87,9 @@ def test_ctrl_c_ends_early_with_a_model_and_the_same_command_goes_on(through, sh
     def interrupt(self, iteration):
         step(self, iteration)
         if iteration == 4:
+            features = folder(tmp_path) / "checkpoints" / "features"
+            features.mkdir()
+            (features / "image.safetensors").touch()
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(BoxInst, "on_step_end", interrupt)
@@ -95,6 +99,8 @@ def test_ctrl_c_ends_early_with_a_model_and_the_same_command_goes_on(through, sh
     assert told["ended"] == told["iterations"] == 5
     assert "ended early, after 5 of 9 iterations" in told["deviations"]
     assert (run / "metrics.json").exists() and wsis.load(run, "cpu").names
+    kept = {path.name for path in (run / "checkpoints").iterdir()}
+    assert kept == {"last.pt", "origin.json", "validation"}  # what is large and can be computed again is gone
     monkeypatch.setattr(BoxInst, "on_step_end", step)
     fit(shapes, tmp_path)
     told = read_json(run / "train.json")
@@ -135,12 +141,3 @@ def test_boxes_alone_train_and_predict_and_ap_is_refused_before(shapes, tmp_path
     assert "AP and mIoU can't be measured" in output
     assert not (tmp_path / "mine" / "metrics.json").exists()
     assert wsis.load(tmp_path / "mine", "cpu").names == ("object",)
-
-
-def test_a_training_that_was_begun_with_another_root_is_not_gone_on_with(tmp_path, coco_root):
-    facts = data_facts(coco_root(lambda content: None))
-    write_json(tmp_path / "recipe.json", {"asked": {"data_root": {"coco": "/data/other"}}})
-    with pytest.raises(WsisError, match="was begun with /data/other"):
-        of_this_root(tmp_path, facts)
-    write_json(tmp_path / "train.json", {})  # a finished one is judged by its data's fingerprints
-    of_this_root(tmp_path, facts)

@@ -34,6 +34,7 @@ def fit(
     threads: Annotated[int | None, typer.Option(help="of the processor")] = None,
     workers: Annotated[int | None, typer.Option(help="threads that read images")] = None,
     max_images: Annotated[int | None, typer.Option(help="images the device holds at once")] = None,
+    logger: Annotated[str | None, typer.Option(help="csv or tensorboard, beside log.jsonl")] = None,
     out: Annotated[Path | None, typer.Option(help="a copy of the model's folder")] = None,
     results: ResultsOption = RESULTS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be chosen")] = False,
@@ -44,11 +45,13 @@ def fit(
     other: wsis predict, evaluate, runs.
     """
     from wsis.alone import fit_of
+    from wsis.engine.loggers import check_logger
     from wsis.fit.facts import data_facts, device_facts
     from wsis.fit.run import copy_model, plan_fit, tell
     from wsis.fit.run import fit as run_fit
 
     fit_of(method)
+    check_logger(logger)
     if classes not in ("all", "one"):
         raise WsisError(f"--classes {classes}: expected all or one")
     for name, value in {"epochs": epochs, "batch": batch, "lr": lr, "size": size}.items():
@@ -74,10 +77,10 @@ def fit(
     from wsis.evaluate import lines
     from wsis.files import read_json
 
-    options = TrainOptions(max_images, ends_early=True)
-    folder = run_fit(plan, facts, results, RunOptions(found.kind, 1, threads, workers, options))
+    options = TrainOptions(max_images, logger=logger, ends_early=True)
+    folder, metrics = run_fit(plan, facts, results, RunOptions(found.kind, 1, threads, workers, options))
     if out is not None:
         copy_model(folder, out)
-    if (folder / "metrics.json").exists():
-        print("\n".join(lines(read_json(folder / "metrics.json"))))
+    if metrics is not None:
+        print("\n".join(lines(read_json(metrics))))
     print(f"{out or folder}\nwsis predict {out or folder} PHOTOS --draw")

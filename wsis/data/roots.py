@@ -84,6 +84,17 @@ class Root:
         """As `fingerprint`, of the evaluation split."""
         return fingerprint(self.path, self.dataset, self.recipe.data.eval, self.cache)
 
+    @cached_property
+    def eval_listing(self) -> str:
+        """10 hex digits of the evaluation images' ids and file names: what predictions are of."""
+        split = self.recipe.data.eval
+        if self.dataset == "voc":
+            listed = repr(sorted(voc.read_names(self.path, split))).encode()
+        else:
+            table = split_columns(self.path, self.dataset, split, self.cache, None)
+            listed = b"".join(each.tobytes() for each in (table.ids, table.name_ends, table.names))
+        return hashlib.sha256(listed).hexdigest()[:10]
+
     @property
     def classes(self) -> str:
         """10 hex digits of the classes that a network of this root tells apart."""

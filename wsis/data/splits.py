@@ -22,6 +22,24 @@ def image_folder(path: Path, dataset: str, split: str) -> Path:
     return path / ("JPEGImages" if dataset == "voc" else split)
 
 
+def dataset_of(path: Path) -> str:
+    """The layout of a user's root: "voc", or else "coco"."""
+    return "voc" if (path / "ImageSets").is_dir() else "coco"
+
+
+def splits_of(path: Path, dataset: str) -> list[str]:
+    """The splits that a root has annotations of. Raises WsisError where there is none."""
+    if dataset == "voc":
+        there = sorted(file.stem for file in voc.split_file(path, "x").parent.glob("*.txt"))
+        there = [split for split in there if split != "trainval"]
+    else:
+        files = sorted((path / "annotations").glob("instances_*.json"))
+        there = [file.stem.removeprefix("instances_") for file in files]
+    if not there:
+        raise WsisError(f"{path}: no annotations of a split; see `wsis data check {path}`")
+    return there
+
+
 def read_split(path: Path, dataset: str, split: str, masks: bool = True, ids: Set[int] | None = None) -> dict:
     """The split's annotations in COCO's format. Raises WsisError naming a file that can't be read.
 

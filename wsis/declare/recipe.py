@@ -47,6 +47,8 @@ class DataSpec(Spec):
     train_images: Positive | None = None  # keep the first N images only; null: all
     eval_images: Positive | None = None
     classes: Literal["all", "one"] = "all"  # one: every object is an 'object', in training and evaluation
+    # Digest of a user's training annotations and classes (`wsis fit`): other data are another recipe.
+    annotations: str | None = None
     short_side: tuple[Positive, ...] = (640, 672, 704, 736, 768, 800)  # pixels, one drawn an image
     eval_short_side: Positive = 800
     max_side: Positive = 1333

@@ -212,7 +212,7 @@ def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] 
     if paper["model.provider"] == AUTO:  # a small network stands for no library's
         same = paper["model.backbone"] == here["model.backbone"]
         paper["model.provider"] = DETECTRON2 if same else here["model.provider"]
-    apart = {"seed", "init", "init.parent", "init.iteration", "proxy.parent"}
+    apart = {"seed", "init", "init.parent", "init.iteration", "proxy.parent", "data.annotations"}
     # Another prediction of a trained run has no schedule of its own.
     reading = recipe.init is not None and not recipe.schedule.total and published.schedule.total
     if reading:

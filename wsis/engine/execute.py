@@ -26,6 +26,7 @@ from wsis.data.salient import SalientRoot, open_salient
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import difference, weights_file
+from wsis.engine.checkpoint import PREVIOUS
 from wsis.engine.environment import environment
 from wsis.engine.feed import cores, readers
 from wsis.engine.folder import COPY, finished
@@ -46,6 +47,8 @@ from wsis.methods.base import Method
 from wsis.methods.weights import load_model, trained_method
 from wsis.provenance import code_hash
 from wsis.proxy.folder import load_proxies
+
+FEATURES = "features"  # of a frozen backbone, in checkpoints/
 
 
 @dataclass(frozen=True)
@@ -121,13 +124,15 @@ def execute(job: Job) -> None:
     code = code_hash(recipe.method)  # of the code that trains, whatever is edited meanwhile
     seed_process("weights", recipe.seed)
     method = build_method(recipe, root.num_classes)
-    method.keep_features(folder / "checkpoints" / "features")
+    method.keep_features(folder / "checkpoints" / FEATURES)
     try:
         summary = _trained(job, method) or _train(job, method, root, fabric)
         if job.predicts:
             path = folder / "predictions.json"
             summary |= predict(method, root, path, fabric, job.options.train.progress)
-            _show_masks(job, method, root, fabric)
+            if "best" not in summary:  # else there are masks of every validation
+                done = summary.get("ended", recipe.schedule.end)
+                _show_masks(job, method, root, fabric, done)
         if job.proxied:
             make_proxies(method, root, folder, fabric, job.options.train.progress)
     except torch.OutOfMemoryError as error:
@@ -161,11 +166,11 @@ def _train(job: Job, method: Method, root: Root, fabric: Fabric) -> dict[str, An
     return summary
 
 
-def _show_masks(job: Job, method: Method, root: Root, fabric: Fabric) -> None:
-    """Sample masks in the run's log."""
+def _show_masks(job: Job, method: Method, root: Root, fabric: Fabric, done: int) -> None:
+    """Sample masks in the run's log, after `done` iterations."""
     if fabric.global_rank == 0 and job.options.train.logger:
         logger = Logger(job.options.train.logger, job.folder)
-        logger.pictures(method, root, fabric.device, job.recipe.schedule.end)
+        logger.pictures(method, root, fabric.device, done)
         logger.close()
 
 
@@ -219,6 +224,7 @@ def _finish(
         "fingerprint": root.fingerprint,
         "classes": root.classes,
         "evaluation": root.eval_fingerprint,
+        "eval_listing": root.eval_listing,
     }
     content = {
         **{"recipe": job.recipe.id, "scale": job.scale, **summary},
@@ -233,17 +239,19 @@ def _finish(
         data |= {"salient_images": len(salient), "salient_fingerprint": salient.fingerprint}
     if taught is not None:
         content["proxy"] = {"id": job.origin.name, **taught}
-    if "ended" not in summary:  # else the training can go on
+    goes_on = "ended" in summary
+    if not goes_on:
         write_json(job.folder / COPY, content)
     write_json(job.folder / "train.json", content)
-    if "ended" not in summary:
-        _clear((job.folder / COPY).parent)
+    _clear((job.folder / COPY).parent, goes_on)
     write_card(job.folder)
 
 
-def _clear(checkpoints: Path) -> None:
-    """Remove what only a training that goes on needs."""
+def _clear(checkpoints: Path, goes_on: bool) -> None:
+    """Remove what nobody needs any more: of a training that may go on, what can be computed again."""
     for path in checkpoints.glob("*"):
+        if goes_on and path.name not in (FEATURES, PREVIOUS):
+            continue
         if path.is_dir():
             shutil.rmtree(path)
         elif path.name not in (COPY.name, "trained.json", "origin.json"):

@@ -36,7 +36,7 @@ class StepLog:
         self.file.truncate(offset)
         self.file.seek(offset)
         self.lines: list[bytes] = []
-        self.logger = Logger(logger, path.parent, fresh=True, log=path) if logger else None
+        self.logger = Logger(logger, path.parent, path) if logger else None
 
     def add(self, entry: dict[str, Any]) -> None:
         if self.logger:
@@ -54,6 +54,8 @@ class StepLog:
         """Bring everything onto the disk and return the file's length in bytes."""
         self.flush()
         os.fsync(self.file.fileno())
+        if self.logger:
+            self.logger.sync()
         return self.file.tell()
 
     def close(self) -> None:

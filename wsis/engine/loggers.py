@@ -1,7 +1,7 @@
 """A run's log in TensorBoard or as CSV, by Lightning Fabric's loggers: losses, metrics, sample masks.
 
 They repeat what log.jsonl and metrics.json say, in <run>/tensorboard/ or <run>/csv/. A training that resumes
-writes them anew from the part of log.jsonl that it keeps, so that no step is shown twice.
+takes back what log.jsonl lost, so that no step is shown twice, and keeps the earlier pictures.
 """
 
 from __future__ import annotations
@@ -43,24 +43,37 @@ def check_logger(kind: str | None) -> None:
 
 
 class Logger:
-    """Writes one kind of log of a run's folder. fresh: begin it anew, with what `log` (log.jsonl) holds."""
+    """Writes one kind of log of a run's folder.
 
-    def __init__(self, kind: str, folder: Path, fresh: bool = False, log: Path | None = None) -> None:
+    log: log.jsonl of a training that begins or resumes: what it holds is shown, and nothing later. None: what
+    there is stays, and more is added.
+    """
+
+    def __init__(self, kind: str, folder: Path, log: Path | None = None) -> None:
         self.folder = folder / kind
-        if fresh:
+        lines = [json.loads(line) for line in log.read_text().splitlines()] if log else []
+        done = lines[-1]["iteration"] + 1 if lines else 0
+        if log and not done:
             shutil.rmtree(self.folder, ignore_errors=True)
-        table = self.folder / "metrics.csv"
+        table, more = self.folder / "metrics.csv", dict[str, Any]()
+        if kind == "tensorboard" and done and self.folder.exists():
+            more, lines = {"purge_step": done + 1}, []
+        if log:
+            table.unlink(missing_ok=True)
+        for picture in self.folder.glob("masks/*.png") if log else ():
+            if int(picture.stem.rpartition("-")[2]) > done:
+                picture.unlink()
         former = list(csv.DictReader(table.open())) if table.exists() else []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the folder is not empty: its rows are written again
             maker = TensorBoardLogger if kind == "tensorboard" else CSVLogger
-            self.written: Written = maker(folder, name=kind, version="")
+            self.written: Written = maker(folder, name=kind, version="", **more)
             self.written.experiment  # noqa: B018 (opens it)
         for row in former:
             step = int(row.pop("step"))
             self.written.log_metrics({name: float(value) for name, value in row.items() if value}, step)
-        for line in log.read_text().splitlines() if fresh and log and log.exists() else ():
-            self.add(json.loads(line))
+        for entry in lines:
+            self.add(entry)
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """A line of log.jsonl: a step's losses (of every tenth step), or the metrics of a validation."""
@@ -85,6 +98,10 @@ class Logger:
                 target = self.folder / "masks" / f"{name}-{step}.png"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 picture.save(target)
+
+    def sync(self) -> None:
+        """Bring everything onto the disk."""
+        self.written.save()
 
     def close(self) -> None:
         self.written.finalize("success")

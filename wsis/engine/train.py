@@ -165,9 +165,8 @@ class _Training:
         return summary
 
     def _validate(self, iteration: int) -> None:
-        """Log and show what a validation after step `iteration` finds."""
+        """Log and show what a validation after step `iteration` finds; a logger also shows sample masks."""
         metrics = self.validation(self.method, iteration + 1)
-        self.state.module.train()
         if self.log:
             entry = {"iteration": iteration, "validation": metrics}
             self.log.add(entry | {"seconds": round(self.state.seconds(), 4)})
@@ -175,6 +174,9 @@ class _Training:
             told = ", ".join(f"{name} {value:.2f}" for name, value in metrics.items())
             text = f"{self.id}: after {iteration + 1} iterations: {told}"
             print(text, file=sys.stderr, flush=True)
+            if self.log.logger:
+                self.log.logger.pictures(self.method, self.validation.root, self.device, iteration + 1)
+        self.state.module.train()
 
     def _step(self, iteration: int, micros: list[Batch]) -> Step:
         """Forward, backward and update; nothing here waits for the device, but for float16's scale.

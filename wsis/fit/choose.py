@@ -17,6 +17,7 @@ from wsis.nn.backbones import BACKBONES
 CARD_IMAGES, CPU_IMAGES = 24000, 2400  # images that a training sees at least, counted with repetition
 CARD_EPOCHS, CPU_EPOCHS = (12, 150), (6, 50)  # fewest and most epochs for that
 VALIDATIONS = 3
+FEW = 30  # objects of a class, up to which detection is called few-shot
 WARMUP, PAIRWISE = 0.05, 1 / 9  # shares of the schedule; the papers ramp the pairwise term over a ninth
 Settings = dict[str, Any]  # dotted keys of a recipe
 
@@ -49,6 +50,7 @@ def _data(data: DataFacts, supervision: str) -> list[Choice]:
         Choice("data.dataset", data.dataset, "the layout of the folder"),
         Choice("data.train", data.train, learnt),
         Choice("data.eval", data.val or data.train, "evaluated on" if data.val else "there is no val split"),
+        Choice("data.annotations", data.digest, "of these annotations; other data are another run"),
         Choice("data.supervision", supervision, "what the method learns from"),
     ]
 
@@ -121,6 +123,17 @@ def _schedule(data: DataFacts, device: DeviceFacts, batch: int, given: Mapping[s
         why = f"{VALIDATIONS} validations in all; the best is kept"
         chosen.append(Choice("schedule.validate_every", every, why))
     return chosen
+
+
+def warning(data: DataFacts, classes: str) -> str | None:
+    """What the data are too few for, and what to do; None where they suffice. classes: the recipe's."""
+    if classes == "one" or data.classes == 1 or data.typical >= FEW:
+        return None
+    return (
+        f"{data.classes} classes, and half of them have {data.typical} objects or fewer in '{data.train}'"
+        f" ({data.objects} objects of {data.images} images in all): too few to tell the classes apart,"
+        " AP will be near 0; --classes one finds objects of any kind"
+    )
 
 
 def _words(device: DeviceFacts) -> str:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wsis.data import voc
 from wsis.data.check.report import EVALUATED
-from wsis.data.places import named_roots
-from wsis.data.splits import coco_file, read_categories, read_split
+from wsis.data.splits import (
+    coco_file,
+    dataset_of,
+    fingerprint,
+    joint_categories,
+    read_split,
+    splits_of,
+)
 from wsis.errors import WsisError
 
 
@@ -22,8 +33,10 @@ class DataFacts:
     images:      training images with an object
     objects:     in them
     classes:     number of classes
+    typical:     objects of the class in their middle, by number of objects (the lower median)
     masks:       training objects with a mask
     val_masks:   whether objects of val have masks, so that AP can be measured
+    digest:      10 hex digits of the training annotations and the classes, which weights depend on
     """
 
     dataset: str
@@ -33,8 +46,10 @@ class DataFacts:
     images: int
     objects: int
     classes: int
+    typical: int
     masks: int
     val_masks: bool
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -54,8 +69,8 @@ def data_facts(root: Path, train: str | None = None, val: str | None = None) -> 
     """
     if not root.is_dir():
         raise WsisError(f"{root}: no such folder; give the root of your images (--data)")
-    dataset = next(iter(named_roots({"coco": str(root)} if not _is_voc(root) else {"voc": str(root)})))
-    there = splits(root, dataset)
+    dataset = dataset_of(root)
+    there = splits_of(root, dataset)
     train = train or _only(root, [split for split in there if not split.startswith(EVALUATED)], "train")
     others = [split for split in there if split.startswith(EVALUATED) and split != train]
     val = val or (_only(root, others, "val") if others else None)
@@ -65,7 +80,7 @@ def data_facts(root: Path, train: str | None = None, val: str | None = None) -> 
     content = read_split(root, dataset, train)
     objects = [each for each in content["annotations"] if not each.get("iscrowd")]
     validated = read_split(root, dataset, val) if val else {"annotations": []}
-    file = coco_file(root, train)
+    names = classes_of(root, dataset, [split for split in (train, val) if split])
     return DataFacts(
         dataset,
         root,
@@ -73,27 +88,29 @@ def data_facts(root: Path, train: str | None = None, val: str | None = None) -> 
         val,
         len({each.get("image_id") for each in objects}),
         len(objects),
-        len(read_categories(content, file)),
+        len(names),
+        _typical(names, objects),
         sum(bool(each.get("segmentation")) for each in objects),
         any(each.get("segmentation") for each in validated["annotations"]),
+        _digest(fingerprint(root, dataset, train, None), names),
     )
 
 
-def _is_voc(root: Path) -> bool:
-    return (root / "ImageSets").is_dir()
-
-
-def splits(root: Path, dataset: str) -> list[str]:
-    """The splits that a root has annotations of. Raises WsisError where there is none."""
+def classes_of(root: Path, dataset: str, splits: Sequence[str]) -> dict[int, str]:
+    """Category id -> name of these splits, in the order of their ids."""
     if dataset == "voc":
-        there = sorted(path.stem for path in voc.split_file(root, "x").parent.glob("*.txt"))
-        there = [split for split in there if split != "trainval"]
-    else:
-        files = sorted((root / "annotations").glob("instances_*.json"))
-        there = [file.stem.removeprefix("instances_") for file in files]
-    if not there:
-        raise WsisError(f"{root}: no annotations of a split; see `wsis data check {root}`")
-    return there
+        return voc.CATEGORIES
+    named = joint_categories(coco_file(root, split) for split in splits)
+    return dict(sorted(named.items()))
+
+
+def _typical(names: Mapping[int, str], objects: Sequence[Mapping[str, Any]]) -> int:
+    counts = Counter(each.get("category_id") for each in objects)
+    return statistics.median_low([counts[id] for id in names] or [0])
+
+
+def _digest(annotations: str, names: Mapping[int, str]) -> str:
+    return hashlib.sha256(f"{annotations} {[*names.items()]}".encode()).hexdigest()[:10]
 
 
 def _only(root: Path, there: list[str], option: str) -> str:

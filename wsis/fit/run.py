@@ -14,7 +14,7 @@ from rich.table import Table as Grid
 from wsis.alone import FIT, alone_plan, fit_of, fitted
 from wsis.errors import WsisError
 from wsis.files import read_json
-from wsis.fit.choose import Choice, choose
+from wsis.fit.choose import Choice, choose, warning
 from wsis.fit.facts import DataFacts, DeviceFacts
 from wsis.plan import Plan
 
@@ -58,6 +58,8 @@ def tell(plan: Plan, choices: Sequence[Choice], data: DataFacts) -> None:
         if key not in told:
             grid.add_row(key, _brief(value), "you said so")
     Console(width=max(Console().width, 100)).print(grid)
+    if text := warning(data, tree["data"]["classes"]):
+        print(f"warning: {text}")
     if data.val is None:
         print("There is no val split: nothing is validated, AP and mIoU can't be measured.")
     elif not data.val_masks:
@@ -68,42 +70,22 @@ def _brief(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def fit(plan: Plan, data: DataFacts, results: Path, options: Any) -> Path:
-    """Judge the root, train, predict and evaluate; returns the folder of the run.
+def fit(plan: Plan, data: DataFacts, results: Path, options: Any) -> tuple[Path, Path | None]:
+    """Judge the root, train, predict and evaluate; returns the folder of the run and the file of its metrics.
 
     options: of `wsis.engine.execute.RunOptions`. A training that was ended early goes on. Raises WsisError
-    where the root has problems, or the folder is of another root.
+    where the root has problems.
     """
     from wsis.engine.run import train_runs
-    from wsis.jobs import evaluate_runs
-    from wsis.judge import compare, judge
+    from wsis.evaluate import evaluate_folder
+    from wsis.judge import judge
 
     ids, roots = list(plan.runs), {data.dataset: str(data.root)}
     folder = results / FIT / "runs" / ids[-1]
     _reopen(folder)
-    for id in ids:
-        of_this_root(folder.parent / id, data)
-    compare(plan, ids, results, roots)
     judge(plan, ids, results, roots, predict_only=not data.val_masks)
     train_runs(plan, ids, results, roots, options)
-    if data.val_masks:
-        evaluate_runs(plan, ids[-1:], results, roots)
-    return folder
-
-
-def of_this_root(folder: Path, data: DataFacts) -> None:
-    """Raise WsisError where the training in a folder was begun with another root and isn't finished.
-
-    Finished ones are compared by their data's fingerprints (`wsis.judge.compare`).
-    """
-    if not (folder / "recipe.json").exists() or (folder / "train.json").exists():
-        return
-    asked = read_json(folder / "recipe.json").get("asked", {}).get("data_root") or {}
-    before = asked.get(data.dataset)
-    if before is not None and before != str(data.root.resolve()):
-        raise WsisError(
-            f"{folder}: was begun with {before}, not {data.root}; give another --results, or delete it"
-        )
+    return folder, evaluate_folder(folder, data.root, options.accelerator) if data.val_masks else None
 
 
 def _reopen(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
@@ -56,7 +57,7 @@ class Pyramid(Normalised):
         super().__init__(spec, {*layout.names, *layout.mask_inputs})
         self.layout = layout
         extra = (
-            LastLevelP6P7(spec.channels, spec.channels) if len(layout.strides) > len(layout.names) else None
+            CoarsestLevels(spec.channels, spec.channels) if len(layout.strides) > len(layout.names) else None
         )
         widths = [self.body.channels[name] for name in layout.names]
         self.fpn = FeaturePyramidNetwork(widths, spec.channels, extra_blocks=extra)
@@ -69,8 +70,27 @@ class Pyramid(Normalised):
     def of_stages(self, stages: dict[str, Tensor]) -> dict[str, Tensor]:
         """The stages and the pyramid's levels."""
         levels = self.fpn({name: stages[name] for name in self.layout.names})
-        # LastLevelP6P7 names its levels itself; the others keep their stage's name.
+        # CoarsestLevels names its levels itself; the others keep their stage's name.
         return stages | {"p" + name.removeprefix("c").removeprefix("p"): x for name, x in levels.items()}
+
+
+class CoarsestLevels(LastLevelP6P7):
+    """Levels p6 and p7, each a convolution of stride 2 (FCOS)."""
+
+    def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
+        p6 = _halved(self.p6, p[-1] if self.use_P5 else c[-1])
+        p7 = _halved(self.p7, F.relu(p6))
+        return [*p, p6, p7], [*names, "p6", "p7"]
+
+
+def _halved(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """`conv`, 3 x 3 of stride 2, also of a single row or column in bf16 on a processor.
+
+    There torch (2.15) leaves gradients of weights that meet nothing but padding as memory happens to be.
+    """
+    if min(x.shape[-2:]) > 1:
+        return conv(x)
+    return F.conv2d(F.pad(x, (1, 1, 1, 1)), conv.weight, conv.bias, conv.stride)
 
 
 class ResNetStages(nn.Module):

@@ -279,7 +279,7 @@ def test_an_exif_orientation_is_named_where_it_explains_the_size(coco_root, name
 LAYOUTS = {
     "yolo": ("data.yaml", "names: [a]", "from_yolo"),
     "cvat": ("annotations.xml", "<annotations/>", "COCO 1.0"),
-    "labelme": ("images/1.json", '{"shapes": [], "imagePath": "1.jpg"}', "labelme2coco"),
+    "labelme": ("images/1.json", '{"shapes": [], "imagePath": "1.jpg"}', "from_labelme"),
     "voc boxes": ("Annotations/1.xml", "<annotation/>", "from_pascal_voc"),
     "coco export": ("train/_annotations.coco.json", "{}", "instances_<split>.json"),
     "unknown": ("annotations/train.json", "{}", "instances_<split>.json"),

@@ -29,8 +29,11 @@ def other_layout(root: Path) -> tuple[str, str, str]:
         advice = f"list names in ImageSets/Segmentation/train.txt and val.txt, or {BY_SUPERVISION}"
         return "voc boxes", text, advice.format(reader=reader)
     if file := _labelme(root):
-        advice = f"convert it: `pip install labelme2coco` and `labelme2coco FOLDER`; a COCO root has {COCO}"
-        return "labelme", f"is a LabelMe folder: a JSON beside each image ({file})", advice
+        reader, text = (
+            "from_labelme('IMAGES', 'JSONS')",
+            f"is a LabelMe folder: a JSON beside each image ({file})",
+        )
+        return "labelme", text, f"convert it: {BY_SUPERVISION.format(reader=reader)}"
     if file := _first(root, "annotations/*.json", "*.json"):
         text = f"holds no annotations/instances_<split>.json, but {file}"
         return "unknown", text, f"a COCO root has {COCO}"
