@@ -7,7 +7,6 @@ writes them anew from the part of log.jsonl that it keeps, so that no step is sh
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping
@@ -26,6 +25,8 @@ from wsis.configuration import LOGGERS
 from wsis.data.roots import Root
 from wsis.data.transforms import read_image
 from wsis.errors import WsisError
+from wsis.files import read_lines
+from wsis.records import read_record
 
 if TYPE_CHECKING:
     from wsis.methods.base import Method
@@ -59,8 +60,8 @@ class Logger:
         for row in former:
             step = int(row.pop("step"))
             self.written.log_metrics({name: float(value) for name, value in row.items() if value}, step)
-        for line in log.read_text().splitlines() if fresh and log and log.exists() else ():
-            self.add(json.loads(line))
+        for entry in read_lines(log) if fresh and log and log.exists() else ():
+            self.add(entry)
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """A line of log.jsonl: a step's losses (of every tenth step), or the metrics of a validation."""
@@ -111,7 +112,7 @@ def log_evaluation(folder: Path, metrics: Mapping[str, Any]) -> None:
     for kind in LOGGERS:
         if (folder / kind).is_dir():
             logger = Logger(kind, folder)
-            step = json.loads((folder / "train.json").read_text())["iterations"]
+            step = read_record(folder / "train.json")["iterations"]
             for each in (metrics, *metrics.get("also", {}).values()):
                 logger.metrics(each["metrics"], step, each["protocol"])
             logger.close()

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from wsis.alone import FIT, alone_plan, fit_of, fitted
+from wsis.checksums import remove
 from wsis.errors import WsisError
-from wsis.files import read_json
 from wsis.fit.choose import Choice, choose
 from wsis.fit.facts import DataFacts, DeviceFacts
 from wsis.plan import Plan
+from wsis.records import read_record, sound
 
 
 def plan_fit(
@@ -96,9 +97,9 @@ def of_this_root(folder: Path, data: DataFacts) -> None:
 
     Finished ones are compared by their data's fingerprints (`wsis.judge.compare`).
     """
-    if not (folder / "recipe.json").exists() or (folder / "train.json").exists():
+    if not sound(folder / "recipe.json") or (folder / "train.json").exists():
         return
-    asked = read_json(folder / "recipe.json").get("asked", {}).get("data_root") or {}
+    asked = (read_record(folder / "recipe.json").get("asked") or {}).get("data_root") or {}
     before = asked.get(data.dataset)
     if before is not None and before != str(data.root.resolve()):
         raise WsisError(
@@ -109,9 +110,9 @@ def of_this_root(folder: Path, data: DataFacts) -> None:
 def _reopen(folder: Path) -> None:
     """Let a training that was ended early go on."""
     path = folder / "train.json"
-    if path.exists() and "ended" in read_json(path):
+    if sound(path) and "ended" in read_record(path):
         print(f"{folder}: goes on where it was ended", file=sys.stderr)
-        path.unlink()
+        remove(path)
 
 
 def copy_model(folder: Path, out: Path) -> None:
