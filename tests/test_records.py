@@ -15,6 +15,7 @@ WHOLE = {
     "finished.json": {"recipe": RUN, "seconds": 1, "parent": {"id": OTHER, "weights": "ab"}},
     "trained.json": {"recipe": RUN, "summary": {"seconds": 1.0}},
     "origin.json": {"parent": "ab", "proxies": None},
+    "done.json": {"validations": [{"iteration": 5, "AP": 40.0}], "best": None},
     "metrics.json": {"recipe": RUN, "protocol": "coco", "metrics": {"AP": 40, "APL": None}, "groups": {}},
     "environment.json": {"run": RUN, "packages": {"torch": "2.7", "timm": None}, "cores": 2},
     "model.json": {"run": RUN, "categories": [{"id": 1, "name": "cup"}], "protocols": ["voc"]},

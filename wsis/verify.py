@@ -25,6 +25,8 @@ from wsis.runs import StoredRun, groups, plan_of, stored_runs
 
 # Files of a run that are made again without training; all others come of `wsis train`.
 EVALUATED = (METRICS, "model.json")
+# Those that nobody needs and nothing makes again.
+NOTES = ("log.jsonl", "environment.json", "given_boxes.json", "last.safetensors")
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,11 @@ def _scale(results: Path, scale: str) -> Iterator[Finding]:
             read_json(path)
         except WsisError as error:
             yield Finding("damaged", path, _text(error, path), _remove(path))
-    yield from _leftovers(results / scale / "data")
+    for beside in sorted(base.glob("data/**/.*.sha256")):
+        path = beside.with_name(beside.name.removeprefix(".").removesuffix(".sha256"))
+        if text := fault(path):
+            yield Finding("damaged", path, text, _remove(path.parent))
+    yield from _leftovers(base / "data")
 
 
 def _run(run: StoredRun, plan: Plan, there: Results) -> Iterator[Finding]:
@@ -119,16 +125,17 @@ def _files(folder: Path, train: str, evaluate: str) -> Iterator[Finding]:
     for path in sorted(folder.rglob("*")):
         if path.name.startswith(".") or not path.is_file():
             continue
-        command = evaluate if path.name in EVALUATED else train
+        again = [] if path.name in NOTES else [evaluate if path.name in EVALUATED else train]
+        command = " && ".join([_remove(path), *again])
         try:
             if path.name in FORMS and path.parent in (folder, folder / "checkpoints"):
                 read_record(path, folder.name)
             elif checksum_file(path).exists() and (text := fault(path)):
                 raise DamagedFile(f"{path}: {text}")
         except ForeignFile as error:
-            yield Finding("foreign", path, _text(error, path), f"{_remove(path)} && {command}")
+            yield Finding("foreign", path, _text(error, path), command)
         except WsisError as error:
-            yield Finding("damaged", path, _text(error, path), f"{_remove(path)} && {command}")
+            yield Finding("damaged", path, _text(error, path), command)
 
 
 def _without_recipe(folder: Path) -> Iterator[Finding]:
@@ -162,7 +169,7 @@ def _command(word: str, run: StoredRun) -> str:
 
 
 def _remove(path: Path) -> str:
-    return f"rm -r{'' if path.is_dir() else 'f'} {shlex.quote(str(path))}"
+    return f"rm {'-r ' if path.is_dir() else ''}{shlex.quote(str(path))}"
 
 
 def _text(error: WsisError, path: Path) -> str:

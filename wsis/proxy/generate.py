@@ -21,6 +21,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -58,10 +59,7 @@ def write_proxies(
     if path.exists() and _first_line(path) == head and fault(path) is None:
         return 0
     part = path.with_name(f"{path.name}.part")
-    with writing(part):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        opened = open(part, "a+b")  # noqa: SIM115 (closed below)
-    with opened as file:
+    with _opened(part) as file:
         with writing(part):
             done = _resume(file, head)
         if done and show:
@@ -79,7 +77,8 @@ def write_proxies(
                     file.write(line)
                     file.flush()
                 progress.update(count)
-        os.fsync(file.fileno())
+        with writing(part):
+            os.fsync(file.fileno())
     _finish(part, path)
     return len(left)
 
@@ -153,6 +152,19 @@ def _checked_object(entry: dict[str, Any], size: tuple[int, int], where: str) ->
     if not isinstance(rle["counts"], str):
         rle["counts"] = rle["counts"].decode("ascii")
     return {**kept, "rle": rle, "certainty": certainty}
+
+
+@contextmanager
+def _opened(part: Path) -> Iterator[BinaryIO]:
+    """A file that goes on. Closing it writes what a full disk has refused, and may be refused again."""
+    with writing(part):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        file = open(part, "a+b")  # noqa: SIM115 (closed below)
+    try:
+        yield file
+    finally:
+        with writing(part):
+            file.close()
 
 
 def _resume(file: BinaryIO, head: dict[str, Any]) -> int:
