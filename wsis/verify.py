@@ -53,7 +53,7 @@ def verify_results(results: Path, scale: str | None = None) -> list[Finding]:
 
 
 def _scale(results: Path, scale: str) -> Iterator[Finding]:
-    known: set[Path] = set()
+    base, known = results / scale, set[Path]()
     for group in groups(stored_runs(results, scale)):
         known |= {run.folder for run in group}
         try:
@@ -67,10 +67,10 @@ def _scale(results: Path, scale: str) -> Iterator[Finding]:
         there = Results(plan, results)
         for run in group:
             yield from _run(run, plan, there)
-    for folder in sorted((results / scale / "runs").iterdir()):
+    for folder in sorted((base / "runs").iterdir()):
         if folder not in known and folder.is_dir():
             yield from _without_recipe(folder)
-    for path in sorted((results / scale).glob(PATTERN)):
+    for path in sorted(base.glob(PATTERN)):
         try:
             read_record(path, form=MeasuredRecord)
         except WsisError as error:
