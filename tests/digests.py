@@ -31,7 +31,7 @@ ROWS = {
 
 
 def digest(path: Path) -> str:
-    def without_version(tree: dict) -> dict:  # of our own evaluators: the commit's; nor what names other files
+    def without_version(tree: dict) -> dict:  # of our evaluators: the commit's; nor digests
         return {key: value for key, value in tree.items() if key not in ("evaluator", "predictions")}
 
     content = json.loads(path.read_text(encoding="utf-8"), object_hook=without_version)

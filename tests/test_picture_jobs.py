@@ -39,12 +39,12 @@ def trained(tmp_path_factory):
         root = open_root(recipe, run_root(recipe, results, "smoke", None))
         folder.mkdir(parents=True)
         data = {"root_name": root.name, "fingerprint": root.fingerprint, "classes": root.classes}
-        train = {"data": data, "threshold": {"value": 0.37}}
+        train = {"recipe": id, "data": data, "threshold": {"value": 0.37}}
         if recipe.proxy:
             maker = folder.with_name(recipe.proxy.parent)
             network = build_method(plan.runs[maker.name].recipe.settled(), root.num_classes)
             make_proxies(network, root, maker, make_fabric(recipe.schedule, "cpu", [0]), show=False)
-            train["proxy"] = load_proxies(maker, recipe.proxy, recipe.seed)[1]
+            train["proxy"] = {"id": maker.name, **load_proxies(maker, recipe.proxy, recipe.seed)[1]}
         else:
             torch.manual_seed(0)
             save_model(folder, id, 1, build_method(recipe, root.num_classes))

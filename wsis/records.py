@@ -39,8 +39,8 @@ class RecipeRecord(Record):
 
 
 class Data(Record):
-    root_name: str
-    fingerprint: str
+    root_name: str | None
+    fingerprint: str | None
     path: str | None = None
     classes: str | None = None
     evaluation: str | None = None

@@ -103,7 +103,7 @@ def test_ctrl_c_ends_early_with_a_model_and_the_same_command_goes_on(through, sh
     for name in ("last.safetensors", "model.safetensors"):
         ours, theirs = load_model(run / name)["model"], load_model(whole / name)["model"]
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    assert {path.suffix for path in (run / "checkpoints").iterdir()} == {".json"}
+    assert {path.suffix for path in (run / "checkpoints").glob("[!.]*")} == {".json"}
 
 
 def test_the_weights_that_did_best_are_the_runs(shapes, tmp_path, monkeypatch):
@@ -139,7 +139,7 @@ def test_boxes_alone_train_and_predict_and_ap_is_refused_before(shapes, tmp_path
 
 def test_a_training_that_was_begun_with_another_root_is_not_gone_on_with(tmp_path, coco_root):
     facts = data_facts(coco_root(lambda content: None))
-    write_json(tmp_path / "recipe.json", {"asked": {"data_root": {"coco": "/data/other"}}})
+    write_json(tmp_path / "recipe.json", {"recipe": {}, "asked": {"data_root": {"coco": "/data/other"}}})
     with pytest.raises(WsisError, match="was begun with /data/other"):
         of_this_root(tmp_path, facts)
     write_json(tmp_path / "train.json", {})  # a finished one is judged by its data's fingerprints
