@@ -105,7 +105,8 @@ def test_a_run_is_shown_beside_one_of_its_seed_that_is_trained_on_the_same_data(
     train.unlink()
     assert pictured(trained, id)[0] == []
     assert f"{other}, which it is shown beside, isn't trained" in capsys.readouterr().out
-    write_json(train, {"data": {**json.loads(content)["data"], "fingerprint": "0" * 10}})
+    other_data = json.loads(content)["data"] | {"fingerprint": "0" * 10}
+    write_json(train, json.loads(content) | {"data": other_data})
     with pytest.raises(WsisError, match="was trained on"):
         picture_runs(trained.plan, [id], trained.results, None)
     train.write_text(content)
