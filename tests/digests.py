@@ -31,8 +31,8 @@ ROWS = {
 
 
 def digest(path: Path) -> str:
-    def without_version(tree: dict) -> dict:  # that of our own evaluators is the commit's
-        return {key: value for key, value in tree.items() if key != "evaluator"}
+    def without_version(tree: dict) -> dict:  # of our evaluators: the commit's; nor digests
+        return {key: value for key, value in tree.items() if key not in ("evaluator", "predictions")}
 
     content = json.loads(path.read_text(encoding="utf-8"), object_hook=without_version)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

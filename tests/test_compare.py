@@ -54,7 +54,8 @@ def run(root, recipe, tmp_path):
         given = [entry | {"annotation_id": 10 + entry["image_id"]} for entry in entries]
         write_json(folder / "given_boxes.json", given)
         write_json(folder / "recipe.json", {"id": settled.id, "recipe": settled.model_dump(mode="json")})
-        write_json(folder / "train.json", {"data": {"path": str(place), "root_name": place.name}})
+        data = {"path": str(place), "root_name": place.name, "fingerprint": "ab"}
+        write_json(folder / "train.json", {"recipe": settled.id, "data": data})
         return folder
 
     return make

@@ -59,7 +59,7 @@ def folder_of(results, root, run, recipe, **data):
     """A run's folder as its training on `root` leaves it, evaluated."""
     opened, folder = open_root(recipe, root), results / "mini" / "runs" / run
     data = {"root_name": opened.name, "fingerprint": opened.fingerprint, "classes": opened.classes, **data}
-    write_json(folder / "train.json", {"data": data})
+    write_json(folder / "train.json", {"recipe": run, "data": data})
     write_json(folder / "metrics.json", {})
     return folder
 

@@ -169,7 +169,7 @@ def test_what_is_no_runs_folder_is_refused(trained, tmp_path):
     with pytest.raises(WsisError, match=r"no model\.json: a run of a former version"):
         wsis.load(old)
     for name, content, message in [
-        ("model.json", {"categories": [3]}, "a list of objects with id and name"),
+        ("model.json", {"categories": [3]}, "run: Field required"),
         ("recipe.json", [], "expected an object, got list"),
         ("recipe.json", {"recipe": None}, "'recipe' is missing"),
         ("recipe.json", {"recipe": {"method": 3}}, "method: Input should be a valid string"),

@@ -39,12 +39,12 @@ def trained(tmp_path_factory):
         root = open_root(recipe, run_root(recipe, results, "smoke", None))
         folder.mkdir(parents=True)
         data = {"root_name": root.name, "fingerprint": root.fingerprint, "classes": root.classes}
-        train = {"data": data, "threshold": {"value": 0.37}}
+        train = {"recipe": id, "data": data, "threshold": {"value": 0.37}}
         if recipe.proxy:
             maker = folder.with_name(recipe.proxy.parent)
             network = build_method(plan.runs[maker.name].recipe.settled(), root.num_classes)
             make_proxies(network, root, maker, make_fabric(recipe.schedule, "cpu", [0]), show=False)
-            train["proxy"] = load_proxies(maker, recipe.proxy, recipe.seed)[1]
+            train["proxy"] = {"id": maker.name, **load_proxies(maker, recipe.proxy, recipe.seed)[1]}
         else:
             torch.manual_seed(0)
             save_model(folder, id, 1, build_method(recipe, root.num_classes))
@@ -105,7 +105,8 @@ def test_a_run_is_shown_beside_one_of_its_seed_that_is_trained_on_the_same_data(
     train.unlink()
     assert pictured(trained, id)[0] == []
     assert f"{other}, which it is shown beside, isn't trained" in capsys.readouterr().out
-    write_json(train, {"data": {**json.loads(content)["data"], "fingerprint": "0" * 10}})
+    other_data = json.loads(content)["data"] | {"fingerprint": "0" * 10}
+    write_json(train, json.loads(content) | {"data": other_data})
     with pytest.raises(WsisError, match="was trained on"):
         picture_runs(trained.plan, [id], trained.results, None)
     train.write_text(content)

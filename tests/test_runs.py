@@ -125,7 +125,9 @@ def test_runs_are_listed_with_rows_state_and_metrics(plan, tmp_path, capsys):
     short = make_plan("smoke", (0,), SHORT)
     first, second = plan.row_runs("boxinst/3", "projection")[0], short.row_runs("boxinst/3", "projection")[0]
     folder = begin(plan, first, tmp_path)
-    write_json(folder / "train.json", {})
+    write_json(folder / "train.json", {"recipe": first})
+    for name in ("model.safetensors", "predictions.json"):
+        (folder / name).touch()
     metrics = {"AP": 12.34, "AP50": 20.0, "APS": None}
     write_json(folder / "metrics.json", {"protocol": "coco", "metrics": metrics})
     (begin(short, second, tmp_path) / "log.jsonl").write_text(json.dumps({"iteration": 0}) + "\n{")

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from wsis.checksums import seal
 from wsis.errors import WsisError
 from wsis.files import write_json
 from wsis.plan import make_plan
@@ -19,15 +20,25 @@ def plan():
     return make_plan("smoke", (0,))
 
 
+FILES = {
+    "model.safetensors": {},
+    "predictions.json": [],
+    "proxies/0-of-1.jsonl.gz": {},
+    "train.json": {},
+    "metrics.json": {"protocol": "coco", "metrics": {"AP": 20.0}},
+}
+
+
 def finish(results, plan, runs, evaluated=True, at=1000):
     """Files of finished runs, whose times are `at` and later in the order of `runs`."""
     for time, run in enumerate(runs, at):
         folder = results / plan.scale.name / "runs" / run
-        (folder / "proxies").mkdir(parents=True, exist_ok=True)
-        names = ["train.json", "metrics.json"] if evaluated else ["train.json"]
-        for name in names:
-            (folder / name).write_text("{}")
-            os.utime(folder / name, (time, time))
+        for name, content in FILES.items():
+            if evaluated or name != "metrics.json":
+                path = folder / name
+                write_json(path, content if isinstance(content, list) else {"recipe": run, **content})
+                seal(path)
+                os.utime(path, (time, time))
 
 
 def trained(todo):

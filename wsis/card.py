@@ -11,8 +11,8 @@ import yaml
 from wsis.declare.load import load_papers
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import stored_recipe
-from wsis.errors import WsisError
-from wsis.files import read_json, read_keys, write_text
+from wsis.files import write_text
+from wsis.records import read_record
 
 if TYPE_CHECKING:
     from wsis.data.roots import Root
@@ -64,11 +64,7 @@ def about_model(
 
 def known_categories(folder: Path) -> dict[int, str]:
     """Category id -> class name of the run in `folder`, in the order of its network's labels."""
-    path = folder / ABOUT
-    try:
-        return {int(each["id"]): str(each["name"]) for each in read_keys(path, "categories")["categories"]}
-    except (KeyError, TypeError, ValueError):
-        raise WsisError(f"{path}: categories: expected a list of objects with id and name") from None
+    return {each["id"]: each["name"] for each in read_record(folder / ABOUT)["categories"]}
 
 
 def write_card(folder: Path) -> None:
@@ -82,9 +78,9 @@ def write_card(folder: Path) -> None:
 
 def card(folder: Path) -> str:
     """The text of the model card, with the front matter that model hubs read."""
-    about, told = read_json(folder / ABOUT), read_json(folder / "train.json")
+    about, told = read_record(folder / ABOUT), read_record(folder / "train.json")
     recipe = stored_recipe(folder)
-    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else None
+    metrics = read_record(folder / "metrics.json") if (folder / "metrics.json").exists() else None
     measured = [metrics, *metrics.get("also", {}).values()] if metrics else []
     papers = load_papers()
     names = {key.split("/")[0] for key, _ in about["rows"]} | {recipe.method}

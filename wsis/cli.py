@@ -17,7 +17,9 @@ from wsis.commands.fit import fit_app
 from wsis.commands.model import RunDeviceOption, evaluate_files, evaluate_folders, model_app, run_folders
 from wsis.commands.official import official_app
 from wsis.commands.report import report_app
+from wsis.commands.verify import verify_app
 from wsis.configuration import split
+from wsis.disk import disk_error
 from wsis.errors import WsisError
 from wsis.options import (
     RESULTS,
@@ -46,11 +48,16 @@ def show_version(asked: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line; a WsisError becomes one line on stderr and exit code 1."""
+    """Run the command line; a WsisError or a disk's error becomes one line on stderr and exit code 1."""
     try:
         app(prog_name="wsis")
     except WsisError as error:
         print(f"wsis: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if (text := disk_error(error)) is None:
+            raise
+        print(f"wsis: {error.filename or 'a file'}: {text}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -313,6 +320,7 @@ def pictures(
 
 app.add_typer(fit_app)
 app.add_typer(report_app)
+app.add_typer(verify_app)
 app.add_typer(model_app)
 app.add_typer(compare_app)
 app.add_typer(official_app)

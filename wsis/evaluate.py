@@ -13,8 +13,8 @@ from wsis.declare.recipe import Recipe
 from wsis.declare.stored import stored_recipe
 from wsis.errors import WsisError
 from wsis.evaluation.run import evaluate_run, evaluated
-from wsis.files import read_json, read_keys, write_json
 from wsis.methods import info_of
+from wsis.records import read_record, write_record
 
 GIVEN_FILE = "given_boxes.json"
 GIVEN = "given-boxes"  # the class-agnostic protocol on masks of given boxes, of methods that find objects too
@@ -32,7 +32,7 @@ def evaluate_folder(
     metrics. A method that does nothing but fill boxes has them as its own metrics.
     Raises WsisError where the root is missing or numbers the run's classes otherwise.
     """
-    recipe, protocols = stored_recipe(folder), read_keys(folder / ABOUT, "protocols")["protocols"]
+    recipe, protocols = stored_recipe(folder), read_record(folder / ABOUT)["protocols"]
     root = own_root(folder, recipe) if data is None else open_root(recipe, data)
     check_classes(root, known_categories(folder), folder)
     out = evaluations_of(folder, root)
@@ -45,11 +45,11 @@ def evaluate_folder(
     if given_boxes and not info_of(recipe.method).fills_boxes:
         _predict(folder, root, out / GIVEN_FILE, device, given=True)
         measured = evaluated(out / GIVEN_FILE, annotations, "class-agnostic", recipe.id, images)
-        content = read_json(out / "metrics.json")
+        content = read_record(out / "metrics.json")
         content["also"] = content.get("also", {}) | {GIVEN: measured | {"protocol": GIVEN}}
-        write_json(out / "metrics.json", content)
+        write_record(out / "metrics.json", content)
     if out == folder:
-        show_metrics(folder, read_json(folder / "metrics.json"))
+        show_metrics(folder, read_record(folder / "metrics.json"))
         write_card(folder)
     return out / "metrics.json"
 
@@ -59,7 +59,7 @@ def evaluations_of(folder: Path, root: Root) -> Path:
 
     Its ground truth may have been mended since, but for the ids and names of its images.
     """
-    told = read_keys(folder / "train.json", "data")["data"]
+    told = _trained_on(folder)
     mended = str(root.path) == told.get("path") and lists_the_same(folder, root)
     same_images = mended or root.eval_fingerprint == told.get("evaluation")
     if same_images and told.get("fingerprint") in (None, root.fingerprint):
@@ -69,7 +69,7 @@ def evaluations_of(folder: Path, root: Root) -> Path:
 
 def lists_the_same(folder: Path, root: Root) -> bool:
     """Whether the evaluation images of `root` have the ids and names of those that a run predicted."""
-    told = read_keys(folder / "train.json", "data")["data"]
+    told = _trained_on(folder)
     return told.get("eval_listing") in (None, root.eval_listing)
 
 
@@ -96,13 +96,20 @@ def check_classes(root: Root, known: dict[int, str], folder: Path) -> None:
 
 def own_root(folder: Path, recipe: Recipe) -> Root:
     """The root that a run was trained on. Raises WsisError where it isn't there."""
-    told = read_keys(folder / "train.json", "data")["data"]
+    told = _trained_on(folder)
     place = told.get("path")
     if place is None or not Path(place).is_dir():
         raise WsisError(
             f"{folder}: its data ({place or told['root_name']}) isn't there; give a root: --data ROOT"
         )
     return open_root(recipe, Path(place))
+
+
+def _trained_on(folder: Path) -> dict[str, Any]:
+    told = read_record(folder / "train.json").get("data")
+    if told is None:
+        raise WsisError(f"{folder / 'train.json'}: 'data' is missing")
+    return told
 
 
 def _predict(folder: Path, root: Root, path: Path, device: str | None, given: bool = False) -> None:

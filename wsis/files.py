@@ -5,32 +5,76 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from wsis.disk import writing
 from wsis.errors import WsisError
 
 
-def read_json(path: Path) -> Any:
-    """The file's content. Raises WsisError naming the file when it is absent or not JSON."""
+def read_json(path: Path, strict: bool = False) -> Any:
+    """The file's content; strict: NaN and infinities, which JSON has not, are refused.
+
+    Raises WsisError naming the file when it is absent or not JSON.
+    """
     try:
-        return json.loads(Path(path).read_bytes())
+        return json.loads(Path(path).read_bytes(), parse_constant=_refused if strict else None)
     except FileNotFoundError:
         raise WsisError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:
         raise WsisError(f"{path}: can't be read as JSON: {error}") from None
 
 
+def _refused(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON number")
+
+
 def read_keys(path: Path, *keys: str) -> dict[str, Any]:
     """The object in a JSON file. Raises WsisError as `read_json`, and where it is none or lacks a key."""
-    content = read_json(path)
+    content = read_json(path, strict=True)
     if not isinstance(content, dict):
         raise WsisError(f"{path}: expected an object, got {type(content).__name__}")
     if missing := [key for key in keys if content.get(key) is None]:
         raise WsisError(f"{path}: '{missing[0]}' is missing")
     return content
+
+
+def kept(path: Path, *keys: str) -> dict[str, Any]:
+    """`read_keys` of what can be made again: empty where it is absent, or damaged; stderr is told of that."""
+    try:
+        return read_keys(path, *keys) if Path(path).exists() else {}
+    except WsisError as error:
+        print(f"{error}: left out", file=sys.stderr, flush=True)
+        return {}
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines. A last line cut short by a kill is left out.
+
+    Raises WsisError naming the file, and the line for any other one that is no object.
+    """
+    try:
+        lines = Path(path).read_bytes().splitlines()
+    except OSError as error:
+        raise WsisError(f"{path}: can't be read: {error.strerror}") from None
+    for number, line in enumerate(lines, start=1):
+        try:
+            content = json.loads(line)
+            if not isinstance(content, dict):
+                raise ValueError("no object")
+        except (ValueError, RecursionError) as error:
+            if number < len(lines):
+                raise WsisError(f"{path}, line {number}: not a log line: {error}") from None
+            return
+        yield content
+
+
+def checksum_file(path: Path) -> Path:
+    """The file beside `path` that holds its checksum, where it has one (`wsis.checksums`)."""
+    return path.with_name(f".{path.name}.sha256")
 
 
 def digest(path: Path) -> str:
@@ -44,19 +88,20 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write to, which becomes `path` when the block ends, and vanishes when it fails.
 
     Folders above `path` are made. Its temporary name, .<name>.<process>.tmp, belongs to this process alone.
-    The content is on the disk before the file has its name. Raises WsisError when it can't be written.
+    The content is on the disk before the file has its name; a checksum of what it replaces goes. Raises
+    WsisError when it can't be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise WsisError(f"{path}: can't be written: {error}") from None
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            checksum_file(path).unlink(missing_ok=True)
+            os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -74,4 +119,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write strict JSON (a NaN is an error, not an extension), indented, with a final newline."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_bytes(path, encoded(content))
+
+
+def encoded(content: Any) -> bytes:
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()

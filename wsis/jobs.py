@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -17,11 +18,11 @@ from wsis.data.places import Roots, named_roots, run_root, shapes_root
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
 from wsis.evaluate import lists_the_same, show_metrics
-from wsis.files import write_json
 from wsis.judge import same_data
 from wsis.measures.measure import Asked, Measured, MeasureSet, Subject
 from wsis.measures.registry import sets
 from wsis.plan import Plan, make_plan
+from wsis.records import sound, write_record
 from wsis.runs import roots_of
 
 
@@ -63,8 +64,8 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
             raise WsisError(f"{folder}: {text}; to predict these: wsis evaluate {folder} --data {root.path}")
         metrics = evaluate_run(folder, annotations, plan.protocols(id), category_groups(root), images)
         show_metrics(folder, metrics)
-        if not (folder / ABOUT).exists():  # a run of a former version
-            write_json(folder / ABOUT, about_model(recipe, root, plan.runs[id].rows, plan.protocols(id)))
+        if not sound(folder / ABOUT, id):  # damaged, or a run of a former version
+            write_record(folder / ABOUT, about_model(recipe, root, plan.runs[id].rows, plan.protocols(id)))
         write_card(folder)
 
 
@@ -81,7 +82,7 @@ def measure(
     from wsis.measures.wanted import chosen
 
     runs = results / plan.scale.name / "runs"
-    trained = {run for run in plan.runs if (runs / run / "train.json").exists()}
+    trained = {run for run in plan.runs if sound(runs / run / "train.json", run)}
     paths = []
     for name, keys in chosen(plan, words).items():
         its_set, lines = sets()[name], []
@@ -170,6 +171,8 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
     from wsis.report.render import render_report
 
     report = build_report(plan, results)
+    for name, text in report.refused.items():
+        print(f"{name}: left out: {text}", file=sys.stderr, flush=True)
     scale = plan.scale.name
     out = reports / scale
     roots = {}

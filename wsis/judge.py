@@ -27,6 +27,7 @@ from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 from wsis.plan import Plan
+from wsis.records import read_record, sound
 
 SHOWN = 5  # problems in the message of a refusal
 
@@ -110,15 +111,15 @@ def compare(plan: Plan, runs: Iterable[str], results: Path, roots: Roots, predic
         salient = given.get("salient") if "boxes+salient" in group.uses.supervisions else None
         state, seen = _state(group, path, salient), verdict.with_suffix(".seen.json")
         folders = [results / scale / "runs" / run for run in group.runs]
-        trained = [folder for folder in folders if (folder / "train.json").exists()]
+        trained = [folder for folder in folders if sound(folder / "train.json", folder.name)]
         if not _holds(_kept(verdict), state):
             verdict.unlink(missing_ok=True)
         before = _kept(seen)
-        if trained and not _holds(before, state):
+        if trained and not (_holds(before, state) and {"fingerprint", "classes"} <= {*before}):
             now = state | _fingerprints(group, path)
             for folder in trained:
                 _same(folder, now, path)
-                evaluated = before or read_json(folder / "train.json")["data"]
+                evaluated = before or _trained_on(folder)
                 if evaluated.get("evaluation", now["evaluation"]) != now["evaluation"]:
                     with suppress(FileNotFoundError):
                         os.utime(folder / "metrics.json", (1, 1))
@@ -142,7 +143,7 @@ def same_data(folder: Path, root: Any) -> None:
 
 def _same(folder: Path, now: dict[str, str], path: Path) -> None:
     """Runs without "classes" are older than this distinction: their fingerprint is of both splits."""
-    trained = read_json(folder / "train.json")["data"]
+    trained = _trained_on(folder)
     if "classes" not in trained:
         return
     for key, words in (("fingerprint", "annotations"), ("classes", "classes")):
@@ -152,6 +153,10 @@ def _same(folder: Path, now: dict[str, str], path: Path) -> None:
                 f" ({now[key]}); give the root that these results are of, keep the data sets' results apart,"
                 " or delete this folder"
             )
+
+
+def _trained_on(folder: Path) -> dict[str, Any]:
+    return read_record(folder / "train.json").get("data") or {}
 
 
 def _root(group: Group, roots: Roots, scale: str) -> Path:

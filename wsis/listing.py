@@ -14,7 +14,7 @@ from rich.table import Table as Grid
 from wsis.alone import FIT
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
-from wsis.files import read_json
+from wsis.finished import RECORD, lacking, metrics_of
 from wsis.naming import by_id, is_row, row_of
 from wsis.plan import Plan
 from wsis.runs import StoredRun, groups, plan_of, stored_runs
@@ -54,7 +54,7 @@ def _ids(word: str, plan: Plan, runs: Sequence[StoredRun]) -> list[str]:
 
 def _line(run: StoredRun, plan: Plan) -> dict[str, Any]:
     planned = plan.runs.get(run.id)
-    metrics = _metrics(run.folder / "metrics.json")
+    metrics = _metrics(run.folder)
     return {
         "id": run.id,
         "scale": run.scale,
@@ -70,8 +70,8 @@ def _line(run: StoredRun, plan: Plan) -> dict[str, Any]:
 
 def _state(run: StoredRun, plan: Plan, evaluated: bool) -> str:
     """'evaluated', 'trained', 'step 120 of 400' or 'begun'; after it what is wrong with it."""
-    planned = plan.runs.get(run.id)
-    if (run.folder / "train.json").exists():
+    planned, trained = plan.runs.get(run.id), (run.folder / RECORD).exists()
+    if trained:
         state = "evaluated" if evaluated else "trained"
     elif (step := _last_step(run.folder / "log.jsonl")) is not None:
         state = f"step {step + 1} of {planned.recipe.schedule.end}" if planned else f"step {step + 1}"
@@ -79,17 +79,18 @@ def _state(run: StoredRun, plan: Plan, evaluated: bool) -> str:
         state = "begun"
     if planned is None:
         return f"{state}; of no row now"
-    return f"{state}; {text}" if (text := difference(run.folder, planned.recipe)) else state
+    fault = lacking if trained else difference
+    return f"{state}; {text}" if (text := fault(run.folder, planned.recipe)) else state
 
 
-def _metrics(path: Path) -> dict[str, float]:
-    """The main metrics of a run, under whatever protocol; {} where it isn't evaluated."""
+def _metrics(folder: Path) -> dict[str, float]:
+    """The main metrics of a run, under whatever protocol; {} where there are none, or damaged ones."""
     try:
-        content = read_json(path)
-        under = [content, *content.get("also", {}).values()]
-        values = {name: value for each in reversed(under) for name, value in each["metrics"].items()}
-    except (WsisError, AttributeError, KeyError, TypeError):
+        content = metrics_of(folder)
+    except WsisError:
         return {}
+    under = [content, *content.get("also", {}).values()]
+    values = {name: value for each in reversed(under) for name, value in each["metrics"].items()}
     return {name: values[name] for name in MAIN if values.get(name) is not None}
 
 

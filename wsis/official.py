@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from wsis.card import ABOUT, about_model, write_card
+from wsis.checksums import remove
 from wsis.data import voc
 from wsis.data.places import Roots, run_root
 from wsis.data.roots import Root, open_root
@@ -29,12 +30,13 @@ from wsis.engine.launch import device_name, make_fabric
 from wsis.engine.predict import predict
 from wsis.errors import WsisError, nearest_first
 from wsis.evaluate import evaluate_folder
-from wsis.files import digest, write_json
+from wsis.files import digest
 from wsis.methods import build_method, info_of
 from wsis.methods.checkpoints import Config, Source, caffe_strides, fill, source_of, translated
 from wsis.nn.weights import read_tensors
 from wsis.plan import Run, make_plan
 from wsis.provenance import code_hash
+from wsis.records import write_record
 
 SCALE = "paper"
 
@@ -89,19 +91,19 @@ def import_checkpoint(
     save_model(folder, recipe.id, iterations, network, None)
     asked = {"set": laid, "data_root": {recipe.data.dataset: str(root.path)} if root else None}
     about = {"id": recipe.id, "scale": SCALE, "recipe": recipe.model_dump(mode="json"), "parent": None}
-    write_json(folder / "recipe.json", about | {"asked": asked})
+    write_record(folder / "recipe.json", about | {"asked": asked})
     told = about_model(recipe, classes, planned.rows, _protocols(recipe))
-    write_json(folder / ABOUT, told | {"normalisation": normalisation(network)})
+    write_record(folder / ABOUT, told | {"normalisation": normalisation(network)})
     for stale in ("predictions.json", "metrics.json"):
-        (folder / stale).unlink(missing_ok=True)
+        remove(folder / stale)
     device = accelerator or ("cuda" if torch.cuda.is_available() else "cpu")
     if root:
         fabric = make_fabric(recipe.schedule, device, [0])
         network.recipe = recipe
         predict(network.eval(), root, folder / "predictions.json", fabric)
-    write_json(folder / "environment.json", environment(torch.device(device)))
+    write_record(folder / "environment.json", {"run": recipe.id, **environment(torch.device(device))})
     origin = {"code": source.code, "config": name, "file": file.name, "sha256": _sha256(file)}
-    write_json(folder / "train.json", _record(folder, planned, origin, root, iterations))
+    write_record(folder / "train.json", _record(folder, planned, origin, root, iterations))
     write_card(folder)
     if root:
         evaluate_folder(folder)

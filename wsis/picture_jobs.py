@@ -9,11 +9,12 @@ from typing import Any
 
 from wsis.data.places import Roots, run_root, salient_place
 from wsis.errors import WsisError
-from wsis.files import read_json, write_json
+from wsis.files import write_json
 from wsis.judge import same_data
 from wsis.methods import info_of, infos
 from wsis.methods.info import Pictures
 from wsis.plan import Plan
+from wsis.records import read_record
 
 
 def pictures_of(plan: Plan, id: str) -> Pictures | None:
@@ -85,7 +86,7 @@ def _draw_run(plan: Plan, id: str, results: Path, data_root: Roots) -> Path:
     subject = Subject(recipe, root, salient, pictures_with_masks(recipe, root), {})
     shown = [run]
     if recipe.proxy:
-        shown, subject.proxy = [run.with_name(recipe.proxy.parent)], read_json(run / "train.json")["proxy"]
+        shown, subject.proxy = [run.with_name(recipe.proxy.parent)], read_record(run / "train.json")["proxy"]
         subject.masks = _raw_masks(run, shown[0], subject.proxy["weights"])
         whence += f", masks by {recipe.proxy.parent}"
     elif other:

@@ -23,6 +23,7 @@ from wsis.carried import carried
 from wsis.configuration import entries, known, overrides, seeds
 from wsis.declare.measured import measured_costs
 from wsis.declare.rate import doubts
+from wsis.disk import ask_for_room, writing
 from wsis.errors import WsisError, nearest_first
 from wsis.estimate import seconds_of, spoken
 from wsis.naming import table_of
@@ -64,8 +65,11 @@ def reproduce(names: Sequence[str], scale: str, cores: int, words: Sequence[str]
     print(opening(plan, names, todo, seconds, cores), flush=True)
     for line in warnings_of(plan, todo):
         print(f"warning: {line}", flush=True)
+    ids = [run for job in todo.trainings for run in job.runs]
+    ask_for_room({results / scale / "runs" / run: plan.runs[run].disk_gb for run in ids})
     log = results / scale / "logs" / "workflow.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    with writing(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
     watch = Watch(plan, todo, results, seconds)
     status, stopped = _followed(_snakemake(cores, call, names), log, watch, began)
     if status and not stopped:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,9 @@ from typing import Any
 from wsis.alone import FIT, stored_plan
 from wsis.declare.load import load_tables
 from wsis.errors import WsisError, nearest_first
-from wsis.files import read_json
 from wsis.naming import by_id, is_row, row_of, row_runs
 from wsis.plan import Plan, make_plan
+from wsis.records import read_record
 
 DEFAULT = "tiny"  # scale of what nobody has run yet
 
@@ -61,7 +62,7 @@ class Chosen:
 def stored_run(folder: Path) -> StoredRun:
     """The run in a folder. Raises WsisError where there is none, or it lies elsewhere than under results/."""
     path = folder / "recipe.json"
-    tree = read_json(path)
+    tree = read_record(path)
     try:
         scale, recipe, asked = tree["scale"], tree["recipe"], tree.get("asked", {})
         roots = {name: path for name, path in (asked.get("data_root") or {}).items() if Path(path).exists()}
@@ -75,12 +76,15 @@ def stored_run(folder: Path) -> StoredRun:
 
 
 def stored_runs(results: Path, scale: str | None = None) -> Iterator[StoredRun]:
-    """The runs under `results`, at one scale or all; folders without a readable recipe are passed over."""
+    """The runs under `results`, at one scale or all; those with a damaged recipe.json are passed over.
+
+    stderr is told of these.
+    """
     for path in sorted(results.glob(f"{scale or '*'}/runs/*/recipe.json")):
         try:
             yield stored_run(path.parent)
-        except WsisError:
-            continue
+        except WsisError as error:
+            print(f"{error}: left out", file=sys.stderr, flush=True)
 
 
 def roots_of(folder: Path) -> dict[str, str] | None:

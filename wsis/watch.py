@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsis.errors import WsisError
 from wsis.estimate import spoken
-from wsis.files import read_json
+from wsis.finished import metrics_of
 from wsis.plan import Plan, protocol_of
 from wsis.work import Work
 
@@ -80,7 +81,10 @@ class Watch:
 
     def number(self, run: str) -> str:
         """The first metric of the run's table that it has: 'AP 41.2'."""
-        content = read_json(self.folder / "runs" / run / "metrics.json")
+        try:
+            content = metrics_of(self.folder / "runs" / run)
+        except WsisError:
+            return "no number"
         under = {content.get("protocol"): content, **content.get("also", {})}
         table = self.plan.tables[self.shown[run].table]
         for metric in table.columns:

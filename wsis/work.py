@@ -13,18 +13,19 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from wsis.classes import Class, classes
 from wsis.data.places import shapes_root
 from wsis.declare.load import load_figures
-from wsis.declare.stored import difference
 from wsis.errors import WsisError, nearest_first
 from wsis.files import read_json, write_json
+from wsis.finished import METRICS, RECORD, lacking, metrics_of, proxies_there
 from wsis.measures.wanted import Measuring, todo
 from wsis.naming import table_of
 from wsis.packing import Job, pack, table_ranks
 from wsis.plan import Plan
+from wsis.records import complaint
 
 HEADLINE = "headline"  # the target when none is named
 JOBS = "jobs.json"
@@ -101,7 +102,7 @@ def work(plan: Plan, tables: Sequence[str], results: Path, cores: int = 1, anew:
     shown = plan.wanted(list(tables))
     trained = set() if anew else finished(plan, plan.with_needed(shown), folder)
     trainings = pack(plan, tables, trained, cores)
-    measured = {run for run in shown if run in trained and _newer(folder / run)}
+    measured = {run for run in shown if run in trained and _evaluated(folder / run)}
     evaluations = []
     for job in trainings:
         if runs := tuple(run for run in job.runs if run in shown):
@@ -116,21 +117,22 @@ def work(plan: Plan, tables: Sequence[str], results: Path, cores: int = 1, anew:
 
 
 def finished(plan: Plan, runs: Collection[str], folder: Path) -> set[str]:
-    """Those of `runs` that need no training: their train.json is there, and none that they need is newer.
+    """Those of `runs` that need no training: they are whole (`lacking`), and none that they need is newer.
 
-    runs: parents first. folder: results/<scale>/runs. Says on stderr which were trained with other settings.
+    runs: parents first. folder: results/<scale>/runs. Says on stderr which were trained with other settings,
+    and what is damaged.
     """
     when: dict[str, float] = {}
-    differing: dict[str, list[str]] = {}  # how the settings differ -> runs
+    differing: dict[str, list[str]] = {}  # how settings differ, or what is damaged -> runs
     proxied = plan.proxied
     for run in runs:
-        path = folder / run / "train.json"
+        path = folder / run / RECORD
         needs = plan.runs[run].needs
         if not path.exists() or any(need not in when for need in needs):
             continue
-        if run in proxied and not (folder / run / "proxies").is_dir():
-            continue  # trained before another run came to learn its masks
-        if text := difference(folder / run, plan.runs[run].recipe):
+        if run in proxied and not proxies_there(folder / run):
+            continue  # trained before another run came to learn its masks, or these are damaged
+        if text := lacking(folder / run, plan.runs[run].recipe, plan.predicts(run)):
             differing.setdefault(text, []).append(run)
             continue
         if all(when[need] <= path.stat().st_mtime for need in needs):
@@ -141,10 +143,16 @@ def finished(plan: Plan, runs: Collection[str], folder: Path) -> set[str]:
     return set(when)
 
 
-def _newer(folder: Path) -> bool:
-    """Whether a trained run was evaluated since."""
-    metrics = folder / "metrics.json"
-    return metrics.exists() and metrics.stat().st_mtime >= (folder / "train.json").stat().st_mtime
+def _evaluated(folder: Path) -> bool:
+    """Whether a trained run was evaluated since, and its metrics are whole. What is wrong goes to stderr."""
+    path = folder / METRICS
+    if not path.exists() or path.stat().st_mtime < (folder / RECORD).stat().st_mtime:
+        return False
+    try:
+        return bool(metrics_of(folder))
+    except WsisError as error:
+        print(f"{error}: evaluated again", file=sys.stderr)
+        return False
 
 
 def write_work(work: Work, folder: Path) -> None:
@@ -153,8 +161,12 @@ def write_work(work: Work, folder: Path) -> None:
 
 
 def read_work(folder: Path) -> Work:
-    """What `write_work` kept; WsisError where there is nothing."""
+    """What `write_work` kept; WsisError where there is nothing, or nothing whole."""
     path = folder / JOBS
+    advice = "start the workflow with snakemake or make reproduce"
     if not path.exists():
-        raise WsisError(f"no {path}: start the workflow with snakemake or make reproduce")
-    return TypeAdapter(Work).validate_python(read_json(path))
+        raise WsisError(f"no {path}: {advice}")
+    try:
+        return TypeAdapter(Work).validate_python(read_json(path))
+    except ValidationError as error:
+        raise WsisError(f"{path}: {complaint(error)}; {advice}") from None

@@ -1,4 +1,5 @@
 import random
+import subprocess
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from wsis.declare.stored import weights_file
 from wsis.engine.checkpoint import FORMER, KEYS, load_checkpoint, save_checkpoint, save_model
 from wsis.engine.seeding import rng_state, seed_of, seed_process, set_rng_state
 from wsis.errors import WsisError
+from wsis.files import checksum_file
 from wsis.methods.weights import continue_parent, init_from_parent, load_model
 
 CPU = torch.device("cpu")
@@ -28,7 +30,10 @@ def test_the_last_checkpoint_is_loaded_and_no_temporary_file_stays(tmp_path):
     for iteration in (10, 20, 30):
         save_checkpoint(tmp_path, content(iteration))
     assert load_checkpoint(tmp_path, "toy-1")["iteration"] == 30
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "previous.pt"]
+    names = [".last.pt.sha256", ".previous.pt.sha256", "last.pt", "previous.pt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    check = ["sha256sum", "-c", "--strict", ".last.pt.sha256", ".previous.pt.sha256"]
+    assert subprocess.run(check, cwd=tmp_path, capture_output=True).returncode == 0
 
 
 def test_no_checkpoint_is_none(tmp_path):
@@ -156,6 +161,7 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path, valu
     with pytest.raises(WsisError, match=r"last\.pt: not written, w is not finite"):
         save_checkpoint(tmp_path, content(20) | {"model": odd})
     (tmp_path / "last.pt").rename(tmp_path / "previous.pt")
+    checksum_file(tmp_path / "last.pt").unlink()
     torch.save(content(20) | {"model": odd}, tmp_path / "last.pt")  # of a former version
     with pytest.warns(UserWarning, match=r"last\.pt: unreadable.*w is not finite"):
         assert load_checkpoint(tmp_path, "toy-1")["iteration"] == 10

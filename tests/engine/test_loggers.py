@@ -63,7 +63,7 @@ def test_a_resumed_training_shows_every_step_once(tmp_path, kind):
     written(log, 20, 40)
     log.close()
     assert steps("loss/fit") == [1, 10, 20, 30, 40]
-    write_json(tmp_path / "train.json", {"iterations": 40})
+    write_json(tmp_path / "train.json", {"recipe": "toy", "iterations": 40})
     voc = {"protocol": "voc", "metrics": {"AP50": 40.0}}
     log_evaluation(tmp_path, {"protocol": "coco", "metrics": {"AP": 20.0, "APL": None}, "also": {"voc": voc}})
     assert steps("loss/fit") == [1, 10, 20, 30, 40]

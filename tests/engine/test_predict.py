@@ -42,7 +42,8 @@ def test_several_processes_write_the_same_file(tmp_path):
     predict(tmp_path / "one.json")
     launch(predict, (tmp_path / "two.json", 2), 2, "fork")
     assert (tmp_path / "two.json").read_bytes() == (tmp_path / "one.json").read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["one.json", "two.json"]
+    there = sorted(p.name for p in tmp_path.iterdir())
+    assert there == [".one.json.sha256", ".two.json.sha256", "one.json", "two.json"]
 
 
 def test_methods_predict_in_eval_mode_without_gradients(tmp_path):

@@ -15,14 +15,14 @@ from wsis.evaluation.guard import GuardError
 from wsis.evaluation.run import evaluate_run
 from wsis.evaluation.submission import write_submission
 from wsis.evaluation.voc import evaluate_voc
-from wsis.files import write_json
+from wsis.files import checksum_file, digest, write_json
 
 
 @pytest.fixture
 def run(scene_of, tmp_path):
     """(folder of a run, ground truth)."""
     predictions, annotations = scene_of(seed=1, images=4).write(tmp_path / "run")
-    (predictions.parent / "recipe.json").write_text(json.dumps({"id": "boxinst-0123456789"}))
+    (predictions.parent / "recipe.json").write_text(json.dumps({"id": "boxinst-0123456789", "recipe": {}}))
     return predictions.parent, annotations
 
 
@@ -32,8 +32,10 @@ def test_metrics_are_written_beside_the_predictions(run, protocol, function):
     before = set(folder.iterdir())
     result = evaluate_run(folder, annotations, [protocol])
     assert json.loads((folder / "metrics.json").read_text()) == result
+    assert result.pop("predictions") == digest(folder / "predictions.json")
     assert result == function(folder / "predictions.json", annotations, "boxinst-0123456789")
-    assert set(folder.iterdir()) - before == {folder / "metrics.json"}
+    there = {folder / "metrics.json", checksum_file(folder / "metrics.json")}
+    assert set(folder.iterdir()) - before == there
 
 
 def test_options_reach_the_evaluator(run):
@@ -108,5 +110,6 @@ def test_two_protocols_share_a_file(run):
     folder, annotations = run
     result = evaluate_run(folder, annotations, ["coco", "voc"])
     also = result.pop("also")
+    result.pop("predictions")
     assert result == evaluate(folder / "predictions.json", annotations, "boxinst-0123456789")
     assert also == {"voc": evaluate_voc(folder / "predictions.json", annotations, "boxinst-0123456789")}

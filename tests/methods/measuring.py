@@ -39,7 +39,7 @@ class Smoke:
         if predictions is not None:
             write_json(folder / "predictions.json", predictions)
         data = {"root_name": self.root.name, "fingerprint": self.root.fingerprint}
-        write_json(folder / "train.json", {"weights": "0123", "data": data})
+        write_json(folder / "train.json", {"recipe": run, "weights": "0123", "data": data})
         return folder
 
     def measure(self, name: str, key: str) -> dict[str, Any]:

@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 
+from wsis.checksums import DamagedFile
 from wsis.errors import WsisError
+from wsis.files import checksum_file
 from wsis.proxy.generate import read_head, read_proxies, write_proxies
 
 BY = {"run": "boxcaseg-0123456789", "weights": "ab"}
@@ -46,7 +48,7 @@ def test_round_trip_in_order_with_text_counts(path, image_of):
             entry["rle"]["counts"] = entry["rle"]["counts"].decode()
         assert image == expected
     assert read_head(path)["made_by"] == BY
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert {*path.parent.iterdir()} == {path, checksum_file(path)}
 
 
 def test_a_finished_file_is_left_alone_and_one_of_another_network_replaced(path, image_of):
@@ -101,8 +103,11 @@ def test_a_copy_that_is_cut_short_is_refused(path, image_of):
     content = path.read_bytes()
     for keep in (0.3, 0.9):
         path.write_bytes(content[: int(keep * len(content))])
-        with pytest.raises(WsisError, match=path.name):
+        with pytest.raises(DamagedFile, match=path.name):
             list(read_proxies(path))
+    checksum_file(path).unlink()  # a file of a former version
+    with pytest.raises(WsisError, match=path.name):
+        list(read_proxies(path))
     if path.suffix == ".jsonl":
         path.write_bytes(b"".join(content.splitlines(keepends=True)[:-1]))
         with pytest.raises(WsisError, match="holds 3 of 4 images"):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.report.results_folder import add_run, make_plan, make_results, measured, recipe, table, write
+from wsis.checksums import sealed
 from wsis.declare.table import Curve, Erratum, Figure
-from wsis.errors import WsisError
+from wsis.files import digest
 from wsis.report import results as report_results
 from wsis.report.build import build_report
 from wsis.report.markup import mark_command
@@ -245,13 +247,55 @@ def test_errata_go_to_the_tables_they_are_about(plan, tmp_path) -> None:
     assert [e.id for e in report.errata["boxinst"]] == ["e1", "e2", "e3"]
 
 
-def test_unreadable_file_is_named(plan, tmp_path) -> None:
+METRICS = {"recipe": "id", "protocol": "coco", "metrics": {"AP": 20.0}}
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "train.json"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "{", "[]", "3", "null", "{}", json.dumps(METRICS | {"recipe": "boxinst-0123456789"}),
+        json.dumps(METRICS | {"metrics": {"AP": 140.0}}), json.dumps(METRICS | {"metrics": {"AP": -1}}),
+        json.dumps(METRICS | {"metrics": {"AP": "20"}}), json.dumps(METRICS | {"metrics": [20.0]}),
+        json.dumps(METRICS | {"metrics": {"AP": math.nan}}),
+        json.dumps(METRICS | {"metrics": {"AP": math.inf}}),
+        json.dumps(METRICS | {"also": {"voc": {"protocol": "voc", "metrics": {"AP50": 1e30}}}}),
+    ],
+)  # fmt: skip
+def test_a_damaged_run_is_left_out_and_named_and_the_others_are_shown(plan, tmp_path, name, content) -> None:
     make_results(plan, tmp_path)
     run = plan.row_runs("boxinst/1a", "low")[plan.seeds[0]]
-    path = tmp_path / "tiny/runs" / run / "metrics.json"
-    path.write_text('{"metrics": {')
-    with pytest.raises(WsisError, match=run):
-        report_of(plan, tmp_path)
+    path = tmp_path / "tiny/runs" / run / name
+    path.write_text(content.replace('"id"', f'"{run}"'))
+    if name == "train.json" and content.startswith('{"recipe": "id"'):
+        path.write_text(json.dumps({"recipe": run, "seconds": math.nan}))
+    report = report_of(plan, tmp_path)
+    assert [*report.refused] == [run] and str(path) in report.refused[run]
+    result = report.tables[0]
+    assert plan.seeds[0] not in result.cells["low", "AP"].values and result.cells["low", "AP"].n == 2
+    assert result.cells["middle", "AP"].n == 3
+    assert any(str(path) in text for text in result.deviations)
+
+
+def test_metrics_of_other_predictions_are_left_out(plan, tmp_path) -> None:
+    make_results(plan, tmp_path)
+    run = plan.row_runs("boxinst/1a", "low")[plan.seeds[0]]
+    folder = tmp_path / "tiny/runs" / run
+    for content in (b"[]", b"[1]"):
+        with sealed(folder / "predictions.json") as file:
+            file.write(content)
+        if content == b"[]":
+            edit(plan, tmp_path, "low", "metrics.json", predictions=digest(folder / "predictions.json"))
+            assert not report_of(plan, tmp_path).refused
+    assert "of other predictions" in report_of(plan, tmp_path).refused[run]
+
+
+def test_a_damaged_environment_is_left_out_alone(plan, tmp_path) -> None:
+    make_results(plan, tmp_path)
+    run = plan.row_runs("boxinst/1a", "low")[plan.seeds[0]]
+    (tmp_path / "tiny/runs" / run / "environment.json").write_text("[1]")
+    report = report_of(plan, tmp_path)
+    assert [*report.refused] == [run] and report.tables[0].cells["low", "AP"].n == 3
 
 
 def test_rows_trained_on_different_data_are_named(plan, tmp_path) -> None:

@@ -9,6 +9,7 @@ measure only.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import statistics
@@ -17,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wsis.files import read_json, write_json
+from wsis.files import kept, write_json
 
 PASSES = 100  # of a unit
 SECONDS = 2.0  # of CPU time to measure for
@@ -27,21 +28,20 @@ LOWERS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS"
 
 def calibrated(results: Path) -> float:
     """CPU seconds of a unit on this machine: as known, else measured now and kept."""
-    if (known := known_unit(results)) is not None:
-        return known
+    if (unit := known_unit(results)) is not None:
+        return unit
     path = results / "calibration.json"
-    kept = read_json(path) if path.exists() else {}
-    kept[machine()] = measure()
-    write_json(path, kept)
-    return kept[machine()]["unit"]
+    known = kept(path)
+    known[machine()] = measure()
+    write_json(path, known)
+    return known[machine()]["unit"]
 
 
 def known_unit(results: Path) -> float | None:
     """CPU seconds of a unit on this machine as it is set up now; None where it has not been measured."""
-    path = results / "calibration.json"
-    if not path.exists():
-        return None
-    return read_json(path).get(machine(), {}).get("unit")
+    measured = kept(results / "calibration.json").get(machine())
+    unit = measured.get("unit") if isinstance(measured, dict) else None
+    return unit if type(unit) in (int, float) and 0 < unit < math.inf else None
 
 
 def machine() -> str:

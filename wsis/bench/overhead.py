@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from wsis.declare.stored import weights_file
 from wsis.errors import WsisError
-from wsis.files import read_json
+from wsis.files import read_lines
+from wsis.records import read_record, sound
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,13 +69,12 @@ def overhead(results: Path) -> list[Overhead]:
 
 def _entries(log: Path) -> list[Overhead]:
     trained = [
-        (weights.stat().st_mtime, read_json(file)["seconds"])
+        (weights.stat().st_mtime, read_record(file)["seconds"])
         for file in sorted(log.parent.glob("runs/*/train.json"))
-        if (weights := weights_file(file.parent)).exists()
+        if sound(file) and (weights := weights_file(file.parent)).exists()
     ]
     entries = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        fields = json.loads(line)
+    for fields in read_lines(log):
         seconds = [s for when, s in trained if fields["start"] <= when <= fields["end"]]
         entries.append(Overhead(log.parent.name, **fields, runs=len(seconds), training=sum(seconds)))
     return entries

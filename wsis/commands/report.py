@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from wsis.errors import WsisError
 from wsis.options import (
     REPORTS,
     RESULTS,
@@ -29,13 +30,18 @@ def collect(
     set_: SetOption = None,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """All metrics.json of a scale -> results/<scale>/metrics.csv."""
+    """All metrics.json of a scale -> results/<scale>/metrics.csv.
+
+    What is damaged, out of range or another run's is left out and named; the exit code is then 1.
+    """
     from wsis.report.build import build_report
     from wsis.report.collect import write_metrics
 
     report = build_report(planned(scale, seeds, set_), results)
     path = results / scale / "metrics.csv"
     print(f"{write_metrics(report, path)} values in {path}")
+    if report.refused:
+        raise WsisError("left out: " + "; ".join(f"{name}: {text}" for name, text in report.refused.items()))
 
 
 @report_app.command()

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from wsis.checksums import fault, sealed
 from wsis.data.annotations import COLUMNS, Annotations
 from wsis.errors import WsisError
-from wsis.files import atomic, read_json, write_json
+from wsis.files import read_json, write_json
 
 LEAST = 2**24  # bytes of a file whose columns are kept; a smaller one is parsed in less than a second
 VERSION = 1
@@ -64,6 +65,8 @@ def is_large(file: Path) -> bool:
 def _mapped(place: Path) -> Parsed | None:
     """Columns that the system reads where they are looked at; None where there are none."""
     try:
+        if any(fault(place / f"{name}.npy", whole=False) for name in COLUMNS):
+            return None
         arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in COLUMNS}
         return Annotations(**arrays), read_json(place / "about.json")
     except (OSError, ValueError, WsisError):
@@ -75,7 +78,7 @@ def _write(place: Path, table: Annotations, about: dict[str, Any]) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         for name in COLUMNS:
-            with atomic(temporary / f"{name}.npy") as file:
+            with sealed(temporary / f"{name}.npy") as file:
                 np.save(file, getattr(table, name))
         write_json(temporary / "about.json", about)
         try:

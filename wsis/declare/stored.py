@@ -13,7 +13,8 @@ from typing import Any
 
 from wsis.declare.load import parse
 from wsis.declare.recipe import Recipe
-from wsis.files import read_json, read_keys
+from wsis.errors import WsisError
+from wsis.records import read_record
 
 _ABSENT = object()
 MODEL, OLD_MODEL = "model.safetensors", "model.pt"
@@ -28,18 +29,23 @@ def weights_file(folder: Path) -> Path:
 def stored_recipe(folder: Path) -> Recipe:
     """The recipe that the run in `folder` was trained with. Raises WsisError naming the file and the key."""
     path = folder / "recipe.json"
-    return parse(Recipe, read_keys(path, "recipe")["recipe"], str(path))
+    return parse(Recipe, read_record(path)["recipe"], str(path))
 
 
 def difference(folder: Path, recipe: Recipe) -> str | None:
     """'trained with predict.nms 0.6 (planned: 0.5)' where a run's folder holds other settings than `recipe`.
 
-    None where they are the same, or where there is no recipe.json. A key that recipe.json is older than had
-    its default; a section that is null is none.
+    None where they are the same, or where there is no recipe.json. One that is damaged or another run's is a
+    difference. A key that recipe.json is older than had its default; a section that is null is none.
     """
     path = folder / "recipe.json"
-    stored = read_json(path).get("recipe") if path.exists() else None
-    if stored is None or stored == (planned := recipe.settled().model_dump(mode="json")):
+    if not path.exists():
+        return None
+    try:
+        stored = read_record(path, recipe.id)["recipe"]
+    except WsisError as error:
+        return str(error)
+    if stored == (planned := recipe.settled().model_dump(mode="json")):
         return None
     chosen = recipe.settled().model_dump(mode="json", exclude_defaults=True)
     return "trained with " + ", ".join(texts) if (texts := [*_differing(stored, planned, chosen)]) else None

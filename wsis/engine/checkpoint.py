@@ -1,12 +1,13 @@
 """Atomic checkpoints: a run's folder holds the last one and the one before it, never half of one.
 
+Each has a checksum (`wsis.checksums`): one that is damaged is passed over.
+
 Everything stored is a tensor or a plain type, so that `torch.load(weights_only=True)` reads it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from wsis.checksums import fault, move, remove, sealed
 from wsis.declare.stored import MODEL, OLD_MODEL
 from wsis.errors import WsisError
-from wsis.files import atomic, write_bytes
 from wsis.methods.weights import ABOUT, OPTIMIZER, strides
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
@@ -27,7 +28,7 @@ KEYS = FORMER | {"device", "notes"}  # those of former versions lack these two
 
 def save_atomically(content: Any, path: Path) -> None:
     """`torch.save`; `path` is never half a file."""
-    with atomic(path) as file:
+    with sealed(path) as file:
         torch.save(content, file)
 
 
@@ -44,26 +45,31 @@ def save_checkpoint(folder: Path, content: dict[str, Any]) -> None:
     fresh = folder / "fresh.pt"
     save_atomically(content, fresh)
     if (folder / LAST).exists():
-        os.replace(folder / LAST, folder / PREVIOUS)
-    os.replace(fresh, folder / LAST)
+        move(folder / LAST, folder / PREVIOUS)
+    move(fresh, folder / LAST)
 
 
 def load_checkpoint(folder: Path, recipe_id: str) -> dict[str, Any] | None:
     """The newest readable checkpoint of `recipe_id`, or None when there is none.
 
-    A file that can't be read, or whose weights are not finite, is passed over with a warning. Raises
-    WsisError for another recipe's.
+    A damaged file is passed over with a warning, as is one whose weights are not finite, or of which a rank's
+    own file is damaged. Raises WsisError for another recipe's.
     """
     for name in (LAST, PREVIOUS):
         path = folder / name
         if not path.exists():
             continue
         try:
+            if odd := fault(path):
+                raise ValueError(f"it {odd}")
             content = torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(content, dict) or not set(content) >= FORMER:
                 raise ValueError("it lacks some of a checkpoint's keys")
             if odd := not_finite(content["model"]):
                 raise ValueError(f"{odd} is not finite")
+            for local in sorted(folder.glob(f"local-{content['iteration']}-*.pt")):
+                if odd := fault(local):
+                    raise ValueError(f"{local.name} {odd}")
         except Exception as error:  # a damaged file can fail in any way: zip, pickle, storage
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             warnings.warn(f"{path}: unreadable checkpoint passed over ({reason})", stacklevel=2)
@@ -115,7 +121,7 @@ def prune_local(folder: Path, keep: set[int]) -> None:
     """
     for path in folder.glob("local-*-*.pt"):
         if int(path.stem.split("-")[1]) not in keep:
-            path.unlink(missing_ok=True)
+            remove(path)
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
@@ -136,7 +142,8 @@ def save_model(
     if more is not None:
         save_atomically({"iteration": iteration, **more}, folder / OPTIMIZER)
     about = json.dumps({"recipe": recipe_id, "iteration": iteration, "strides": strides(model)})
-    write_bytes(folder / MODEL, safetensors.torch.save(state, {ABOUT: about}))  # several keys have no order
+    with sealed(folder / MODEL) as file:
+        file.write(safetensors.torch.save(state, {ABOUT: about}))  # several keys have no order
     (folder / OLD_MODEL).unlink(missing_ok=True)
     if more is None:
-        (folder / OPTIMIZER).unlink(missing_ok=True)
+        remove(folder / OPTIMIZER)

@@ -19,6 +19,7 @@ import torch
 from lightning_fabric import Fabric
 
 from wsis.card import ABOUT, CARD, about_model, write_card
+from wsis.checksums import remove, seal
 from wsis.data.ahead import deaths_told
 from wsis.data.loading import Shard
 from wsis.data.roots import Root, official, open_root
@@ -41,12 +42,13 @@ from wsis.engine.train import TrainOptions, train
 from wsis.engine.validation import Validation
 from wsis.engine.writer import fellow_writer
 from wsis.errors import WsisError
-from wsis.files import digest, read_json, write_json
+from wsis.files import checksum_file, digest
 from wsis.methods import build_method, method_class
 from wsis.methods.base import Method
 from wsis.methods.weights import load_model, trained_method
 from wsis.provenance import code_hash
 from wsis.proxy.folder import load_proxies
+from wsis.records import read_record, write_record
 
 FEATURES = "features"  # of a frozen backbone, in checkpoints/
 
@@ -115,10 +117,10 @@ def execute(job: Job) -> None:
         tree = recipe.model_dump(mode="json")
         parent = recipe.init.parent if recipe.init else None
         about = {"id": run, "scale": job.scale, "recipe": tree, "parent": parent, "asked": job.asked}
-        write_json(folder / "recipe.json", about)
+        write_record(folder / "recipe.json", about)
         repeated = ("train.json", "environment.json", "given_boxes.json", ABOUT, CARD, COPY)
         for name in repeated:  # what a former training left
-            (folder / name).unlink(missing_ok=True)
+            remove(folder / name)
         _forget_other_origins(job, taught and taught["weights"])
     fabric.barrier()
     code = code_hash(recipe.method)  # of the code that trains, whatever is edited meanwhile
@@ -140,7 +142,7 @@ def execute(job: Job) -> None:
         raise WsisError(f"{run}: predicting: {reason}; use a device with more memory") from None
     if first:
         about = about_model(recipe, root, job.rows, job.protocols)
-        write_json(folder / ABOUT, about | {"normalisation": normalisation(method)})
+        write_record(folder / ABOUT, about | {"normalisation": normalisation(method)})
         _finish(job, summary, root, fabric.device, code, taught)
 
 
@@ -162,7 +164,8 @@ def _train(job: Job, method: Method, root: Root, fabric: Fabric) -> dict[str, An
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(str(error).partition("\n")[0]) from None
     if fabric.global_rank == 0 and "ended" not in summary:
-        write_json(job.folder / "checkpoints" / "trained.json", {"recipe": job.recipe.id, "summary": summary})
+        note = {"recipe": job.recipe.id, "summary": summary}
+        write_record(job.folder / "checkpoints" / "trained.json", note)
     return summary
 
 
@@ -175,12 +178,19 @@ def _show_masks(job: Job, method: Method, root: Root, fabric: Fabric, done: int)
 
 
 def _trained(job: Job, method: Method) -> dict[str, Any] | None:
-    """Summary of a training that an earlier process finished without predicting; its weights are loaded."""
+    """Summary of a training that an earlier process finished without predicting; its weights are loaded.
+
+    None where there is none, or where they are damaged: the training is done again.
+    """
     note, weights = job.folder / "checkpoints" / "trained.json", weights_file(job.folder)
     if not (note.exists() and weights.exists()):
         return None
-    content, model = read_json(note), load_model(weights)
-    if not content["recipe"] == model["recipe"] == job.recipe.id:
+    try:
+        content, model = read_record(note, job.recipe.id), load_model(weights)
+    except WsisError as error:
+        print(f"{job.recipe.id}: trains again: {error}", file=sys.stderr, flush=True)
+        return None
+    if model["recipe"] != job.recipe.id:
         return None
     method.load_state_dict(model["model"])
     return content["summary"]
@@ -196,9 +206,12 @@ def _forget_other_origins(job: Job, proxies: str | None) -> None:
     """Drop checkpoints of a training that started from other weights or learnt other masks than there are."""
     parent = digest(job.parent) if job.parent is not None else None
     note, now = job.folder / "checkpoints" / "origin.json", {"parent": parent, "proxies": proxies}
-    if note.exists() and read_json(note) != now:
-        _start_afresh(job, "what it starts from was trained again")
-    write_json(note, now)
+    try:
+        if note.exists() and read_record(note) != now:
+            _start_afresh(job, "what it starts from was trained again")
+    except WsisError as error:
+        _start_afresh(job, str(error))
+    write_record(note, now)
 
 
 def _start_afresh(job: Job, reason: str) -> None:
@@ -215,7 +228,8 @@ def _finish(
     job: Job, summary: dict[str, Any], root: Root, device: torch.device, code: str, taught: dict | None
 ) -> None:
     """Write what describes the run. taught: what `load_proxies` says of the masks it learnt."""
-    write_json(job.folder / "environment.json", environment(device))
+    write_record(job.folder / "environment.json", {"run": job.recipe.id, **environment(device)})
+    seal(job.folder / "log.jsonl")
     data = {
         "root_name": root.name,
         "path": str(root.path),
@@ -241,20 +255,24 @@ def _finish(
         content["proxy"] = {"id": job.origin.name, **taught}
     goes_on = "ended" in summary
     if not goes_on:
-        write_json(job.folder / COPY, content)
-    write_json(job.folder / "train.json", content)
+        write_record(job.folder / COPY, content)
+    write_record(job.folder / "train.json", content)
     _clear((job.folder / COPY).parent, goes_on)
     write_card(job.folder)
 
 
 def _clear(checkpoints: Path, goes_on: bool) -> None:
     """Remove what nobody needs any more: of a training that may go on, what can be computed again."""
+    kept = [checkpoints / name for name in (COPY.name, "trained.json", "origin.json")]
+    kept += [checksum_file(path) for path in kept]
+    gone = [checkpoints / name for name in (FEATURES, PREVIOUS)]
+    gone += [checksum_file(path) for path in gone]
     for path in checkpoints.glob("*"):
-        if goes_on and path.name not in (FEATURES, PREVIOUS):
+        if goes_on and path not in gone:
             continue
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name not in (COPY.name, "trained.json", "origin.json"):
+        elif path not in kept:
             path.unlink()
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from wsis.checksums import remove
 from wsis.declare.recipe import Recipe
-from wsis.declare.stored import difference, weights_file
 from wsis.errors import WsisError
-from wsis.files import read_json, write_json
+from wsis.finished import RECORD, lacking, left
+from wsis.records import read_record, write_record
 
-PREDICTIONS, RECORD = "predictions.json", "train.json"
 COPY = Path("checkpoints") / "finished.json"
 
 
@@ -21,18 +22,13 @@ def finished(folder: Path, recipe: Recipe, predicts: bool = True) -> bool:
 
     Raises WsisError where its weights were imported and it lacks predictions: no training may replace them.
     """
-    if not (folder / RECORD).exists():
-        return False
-    record, left = read_json(folder / RECORD), _left(folder, recipe, predicts)
-    if not left and "source" in record and _left(folder, recipe, predicts=False):
-        text = "import it again with --data-root, or remove the folder to train it"
-        raise WsisError(f"{folder}: weights of an {record['source']} without predictions: {text}")
-    return left and record.get("recipe") == recipe.id
-
-
-def _left(folder: Path, recipe: Recipe, predicts: bool) -> bool:
-    there = weights_file(folder).exists() and (not predicts or (folder / PREDICTIONS).exists())
-    return there and difference(folder, recipe) is None
+    lacks = lacking(folder, recipe, predicts)
+    if lacks and predicts and lacking(folder, recipe, predicts=False) is None:
+        record = read_record(folder / RECORD)
+        if "source" in record:
+            text = "import it again with --data-root, or remove the folder to train it"
+            raise WsisError(f"{folder}: weights of an {record['source']} without predictions: {text}")
+    return lacks is None
 
 
 def kept(folder: Path, recipe: Recipe, parents: Sequence[Path] = (), predicts: bool = True) -> bool:
@@ -43,17 +39,21 @@ def kept(folder: Path, recipe: Recipe, parents: Sequence[Path] = (), predicts: b
     """
     record, copy = folder / RECORD, folder / COPY
     if not finished(folder, recipe, predicts):
-        if not (copy.exists() and _left(folder, recipe, predicts) and read_json(copy)["recipe"] == recipe.id):
+        if left(folder, recipe, predicts):
             return False
-        write_json(record, read_json(copy))
-    content = read_json(record)
+        try:
+            content = read_record(copy, recipe.id)
+        except WsisError:
+            return False
+        write_record(record, content)
+    content = read_record(record)
     began = {entry["id"]: entry["weights"] for key in ("parent", "proxy") if (entry := content.get(key))}
     for parent in parents:
         now, then = _trained_weights(parent), began.get(parent.name)
         if None not in (now, then) and now != then:
             text = f"{recipe.id}: {parent.name}, which it starts from, was trained again"
             print(text, file=sys.stderr, flush=True)
-            record.unlink()
+            remove(record)
             return False
         times = [path.stat().st_mtime_ns for path in (record, parent / RECORD) if path.exists()]
         if times[-1] > times[0]:
@@ -63,7 +63,7 @@ def kept(folder: Path, recipe: Recipe, parents: Sequence[Path] = (), predicts: b
 
 def _trained_weights(folder: Path) -> str | None:
     """Digest of a finished run's file of weights, as its train.json (or the copy of it) has it."""
-    for name in (Path("train.json"), COPY):
-        if (folder / name).exists():
-            return read_json(folder / name).get("weights")
+    for name in (Path(RECORD), COPY):
+        with suppress(WsisError):
+            return read_record(folder / name).get("weights")
     return None

@@ -8,7 +8,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from wsis.disk import writing
 from wsis.engine.loggers import Logger
+from wsis.files import checksum_file
 
 BLOCK = 50  # lines kept in memory before they are written
 TAIL = 20  # steps whose mean losses a run reports
@@ -25,16 +27,20 @@ class StepLog:
     """
 
     def __init__(self, path: Path, offset: int = 0, logger: str | None = None) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         length = path.stat().st_size if path.exists() else 0
         if length < offset:
             warnings.warn(
                 f"{path}: shorter than its checkpoint says; earlier steps are missing", stacklevel=2
             )
             offset = length
-        self.file = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115 (closed by close)
-        self.file.truncate(offset)
-        self.file.seek(offset)
+        with writing(path):
+            checksum_file(path).unlink(missing_ok=True)
+            self.file = open(path, "r+b" if path.exists() else "w+b", buffering=0)  # noqa: SIM115 (closed by close)
+            self.file.truncate(offset)
+            self.file.seek(offset)
         self.lines: list[bytes] = []
         self.logger = Logger(logger, path.parent, path) if logger else None
 
@@ -46,14 +52,17 @@ class StepLog:
             self.flush()
 
     def flush(self) -> None:
-        self.file.write(b"".join(self.lines))
+        content = memoryview(b"".join(self.lines))
         self.lines.clear()
-        self.file.flush()
+        with writing(self.path):
+            while content:
+                content = content[self.file.write(content) :]
 
     def sync(self) -> int:
         """Bring everything onto the disk and return the file's length in bytes."""
         self.flush()
-        os.fsync(self.file.fileno())
+        with writing(self.path):
+            os.fsync(self.file.fileno())
         if self.logger:
             self.logger.sync()
         return self.file.tell()

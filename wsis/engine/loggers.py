@@ -7,7 +7,6 @@ takes back what log.jsonl lost, so that no step is shown twice, and keeps the ea
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping
@@ -26,6 +25,8 @@ from wsis.configuration import LOGGERS
 from wsis.data.roots import Root
 from wsis.data.transforms import read_image
 from wsis.errors import WsisError
+from wsis.files import read_lines
+from wsis.records import read_record
 
 if TYPE_CHECKING:
     from wsis.methods.base import Method
@@ -51,7 +52,7 @@ class Logger:
 
     def __init__(self, kind: str, folder: Path, log: Path | None = None) -> None:
         self.folder = folder / kind
-        lines = [json.loads(line) for line in log.read_text().splitlines()] if log else []
+        lines = list(read_lines(log)) if log else []
         done = lines[-1]["iteration"] + 1 if lines else 0
         if log and not done:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -128,7 +129,7 @@ def log_evaluation(folder: Path, metrics: Mapping[str, Any]) -> None:
     for kind in LOGGERS:
         if (folder / kind).is_dir():
             logger = Logger(kind, folder)
-            step = json.loads((folder / "train.json").read_text())["iterations"]
+            step = read_record(folder / "train.json")["iterations"]
             for each in (metrics, *metrics.get("also", {}).values()):
                 logger.metrics(each["metrics"], step, each["protocol"])
             logger.close()

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from wsis.checksums import remove, sealed, verify
 from wsis.data.loading import MAX_PIXELS, groups
 from wsis.data.roots import Root
 from wsis.data.shared import samples_key, shared_samples
 from wsis.data.structures import Instances, Sample
 from wsis.errors import WsisError
-from wsis.files import read_json, write_text
+from wsis.files import read_json
 from wsis.methods.base import Method
 from wsis.methods.fill import filled
 from wsis.progress import Progress
@@ -71,7 +72,7 @@ def predict_samples(
     if fabric.global_rank == 0:
         _write(entries, path)
         for part in parts:
-            part.unlink(missing_ok=True)
+            remove(part)
     fabric.barrier()
     return len(entries)
 
@@ -128,11 +129,14 @@ def _merge(entries: list[dict[str, Any]], parts: Sequence[Path], fabric: Fabric)
     fabric.barrier()
     if fabric.global_rank:
         return entries
+    for part in parts:
+        verify(part)
     merged = [entry for part in parts for entry in read_json(part)]
     return sorted(merged, key=lambda entry: entry["image_id"])
 
 
 def _write(entries: list[dict[str, Any]], path: Path) -> None:
-    """A line a detection, atomically."""
+    """A line a detection, with a checksum."""
     lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
-    write_text(path, f"[{lines}]\n")
+    with sealed(path) as file:
+        file.write(f"[{lines}]\n".encode())

@@ -17,6 +17,7 @@ from wsis.data.places import Roots, named_roots, run_root, salient_place
 from wsis.declare.rate import doubts
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import weights_file
+from wsis.disk import ask_for_room, disk_error
 from wsis.engine.devices import accelerator_of, lease, visible_devices
 from wsis.engine.execute import Job, RunOptions, execute, execute_fellow
 from wsis.engine.folder import finished, kept
@@ -41,7 +42,7 @@ def train_runs(
     Finished runs are skipped. A run that fails doesn't stop those that don't start from it; at the end a
     WsisError names all that failed. A signal stops everything (`wsis.engine.signals`): SystemExit with 143
     after SIGTERM, with 75 after SIGUSR1, and then a Slurm job is queued again. A run that another process
-    writes is waited for.
+    writes is waited for. A disk without room for what the plan says of them is refused before.
     """
     plan.check_known(ids)
     base, proxied, todo = results / plan.scale.name / "runs", plan.proxied, []
@@ -61,6 +62,7 @@ def train_runs(
     for run in todo if plan.overrides else ():
         for doubt in doubts(plan.runs[run].recipe):
             print(f"{run}: warning: {doubt}", file=sys.stderr, flush=True)
+    ask_for_room({base / run: plan.runs[run].disk_gb for run in todo})
     set_threads(options.threads)
     accelerator = accelerator_of(options.accelerator, options.devices)
     wanted = max(_wanted(plan.runs[run].recipe, accelerator, options) for run in todo)
@@ -80,6 +82,11 @@ def train_runs(
                 raise SystemExit(error.status) from None
             except WsisError as error:
                 failed[run] = str(error)
+            except OSError as error:
+                text = disk_error(error)
+                if text is None:
+                    traceback.print_exc()
+                failed[run] = f"{error.filename or plan.scale.name}: {text or error}"
             except Exception as error:  # a bug in one run must not stop the others
                 traceback.print_exc()
                 failed[run] = f"{type(error).__name__}: {error}"

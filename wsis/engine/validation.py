@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
 
+from wsis.checksums import move, sealed
 from wsis.data.roots import Root, eval_annotations
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import MODEL
 from wsis.engine.checkpoint import save_model
 from wsis.engine.predict import predict_samples
 from wsis.evaluation.coco import evaluate
-from wsis.files import read_json, write_bytes, write_json
 from wsis.methods.base import Method
 from wsis.methods.weights import load_model
 from wsis.progress import Progress
+from wsis.records import read_record, sound, write_record
 
 IMAGES = {"cpu": 50, "cuda": 500}  # that a validation looks at, spread evenly over the split
 METRICS = ("AP", "AP50", "AP75")
@@ -77,12 +77,12 @@ class Validation:
         best = max(kept["validations"], key=lambda each: each.get(CHOICE, 0.0))
         if best is entry:
             save_model(self.folder, self.recipe.id, entry["iteration"], method)
-        write_json(self.folder / "done.json", {"validations": kept["validations"], "best": best})
+        write_record(self.folder / "done.json", {"validations": kept["validations"], "best": best})
 
     def done(self) -> dict[str, Any]:
         """The content of done.json."""
         path = self.folder / "done.json"
-        return read_json(path) if path.exists() else {"validations": [], "best": None}
+        return read_record(path) if sound(path) else {"validations": [], "best": None}
 
     def choose(self, method: Method) -> dict[str, Any]:
         """Make the best weights the run's, and `method`'s; called on every rank when the last are written.
@@ -96,7 +96,8 @@ class Validation:
         method.load_state_dict(content["model"])
         self.fabric.barrier()
         if self.first:
-            os.replace(self.run / MODEL, self.run / LAST)
-            write_bytes(self.run / MODEL, (self.folder / MODEL).read_bytes())
+            move(self.run / MODEL, self.run / LAST)
+            with sealed(self.run / MODEL) as file:
+                file.write((self.folder / MODEL).read_bytes())
         self.fabric.barrier()
         return kept

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wsis.disk import writing
 from wsis.errors import WsisError
 
 LOCK = ".writer"  # in a run's folder; says who writes it
@@ -36,8 +37,9 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
     Where the file system has no locks, a line says so, and nothing is locked.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
     with _opened(path) as file:
         told = False
         while not _lock(file, path):
@@ -45,9 +47,10 @@ def sole_writer(folder: Path) -> Iterator[None]:
                 print(f"{folder.name}: waits for {_holder(path)}", file=sys.stderr, flush=True)
                 told = True
             time.sleep(POLL)
-        os.ftruncate(file, 0)
-        os.pwrite(file, _name().encode(), 0)
-        os.fsync(file)
+        with writing(path):
+            os.ftruncate(file, 0)
+            os.pwrite(file, _name().encode(), 0)
+            os.fsync(file)
         _lock(file, path, fcntl.LOCK_UN, 0, 1)  # for the processes of this training
         yield
 
@@ -63,7 +66,8 @@ def fellow_writer(folder: Path, rank: int) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    with writing(path):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         yield file
     finally:

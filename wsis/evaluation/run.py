@@ -6,11 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wsis.checksums import verify
 from wsis.errors import WsisError
 from wsis.evaluation.class_agnostic import evaluate_class_agnostic
 from wsis.evaluation.coco import evaluate
 from wsis.evaluation.voc import evaluate_voc
-from wsis.files import read_json, write_json
+from wsis.files import digest
+from wsis.records import read_record, write_record
 
 
 def evaluate_run(
@@ -27,18 +29,21 @@ def evaluate_run(
               the others are under `also`, by protocol
     groups:   class groups by name, for 'coco' results' `groups`; other protocols have none
     unseen:   category ids without masks in training, 'coco' only
-    The recipe's id is taken from `folder`/recipe.json. metrics.json is written atomically, last.
+    The recipe's id is taken from `folder`/recipe.json. metrics.json is written atomically, last; its
+    `predictions` is the digest of what was evaluated.
     """
     folder = Path(folder)
-    recipe_id = read_json(folder / "recipe.json")["id"]
+    recipe_id = read_record(folder / "recipe.json")["id"]
     predictions = folder / "predictions.json"
+    verify(predictions)
     metrics, *others = [
         evaluated(predictions, annotations, protocol, recipe_id, image_ids, groups, unseen)
         for protocol in protocols
     ]
+    metrics["predictions"] = digest(predictions)
     if others:
         metrics["also"] = {other["protocol"]: other for other in others}
-    write_json(folder / "metrics.json", metrics)
+    write_record(folder / "metrics.json", metrics)
     return metrics
 
 

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from wsis.alone import FIT, alone_plan, fit_of, fitted
+from wsis.checksums import remove
 from wsis.errors import WsisError
-from wsis.files import read_json
 from wsis.fit.choose import Choice, choose, warning
 from wsis.fit.facts import DataFacts, DeviceFacts
 from wsis.plan import Plan
+from wsis.records import read_record, sound
 
 
 def plan_fit(
@@ -91,9 +92,9 @@ def fit(plan: Plan, data: DataFacts, results: Path, options: Any) -> tuple[Path,
 def _reopen(folder: Path) -> None:
     """Let a training that was ended early go on."""
     path = folder / "train.json"
-    if path.exists() and "ended" in read_json(path):
+    if sound(path) and "ended" in read_record(path):
         print(f"{folder}: goes on where it was ended", file=sys.stderr)
-        path.unlink()
+        remove(path)
 
 
 def copy_model(folder: Path, out: Path) -> None:

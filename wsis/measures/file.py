@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from wsis.errors import WsisError
-from wsis.files import read_json, write_json
 from wsis.measures.measure import Measured, MeasureSet, Place, Subject
 from wsis.provenance import hash_of
+from wsis.records import MeasuredRecord, read_record, write_record
 
 PATTERN = "measures/*/*.json"  # of all such files in results/<scale>
 
@@ -37,11 +37,11 @@ def write_measured(its_set: MeasureSet, subject: Subject, measured: Measured) ->
         "set": its_set.name,
         "key": subject.key,
         "code": hash_of(its_set.modules),
-        "weights": read_json(subject.folder / "train.json").get("weights") if subject.folder else None,
+        "weights": read_record(subject.folder / "train.json").get("weights") if subject.folder else None,
         "data": {"root_name": root.name, "fingerprint": root.fingerprint} if root else None,
         **asdict(measured),
     }
-    write_json(path, content)
+    write_record(path, content)
     return path
 
 
@@ -50,31 +50,26 @@ class Measurements:
 
     def __init__(self, base: Path):
         self.base = base
+        self.refused: dict[str, str] = {}  # <set>/<key> -> why a file is left out
         self._files: dict[tuple[str, str], dict[str, Any]] = {}
 
     def content(self, name: str, key: str) -> dict[str, Any]:
-        """A whole file; empty where there is none. WsisError for one of another form."""
+        """A whole file; empty where there is none, and where it is left out (`refused`)."""
         if (name, key) not in self._files:
             path = path_of(self.base, name, key)
-            content = read_json(path) if path.exists() else {}
-            if not isinstance(content, dict) or (content and not isinstance(content.get("values"), dict)):
-                raise WsisError(f"{path}: no measurements: 'values' of cases are missing")
-            self._files[name, key] = content
+            try:
+                self._files[name, key] = read_record(path, form=MeasuredRecord) if path.exists() else {}
+            except WsisError as error:
+                self._files[name, key] = {}
+                self.refused[f"{name}/{key}"] = str(error)
         return self._files[name, key]
 
     def value(self, name: str, place: Place, measure: str) -> float | None:
-        """A measure; None where it is not measured yet, NaN where it is undefined.
-
-        Raises WsisError for a file of another form.
-        """
+        """A measure; None where it is not measured yet, NaN where it is undefined."""
         values = self.content(name, place.key).get("values", {}).get(place.case, {})
-        try:
-            if measure not in values:
-                return None
-            return math.nan if values[measure] is None else float(values[measure])
-        except (TypeError, ValueError):
-            path = path_of(self.base, name, place.key)
-            raise WsisError(f"{path}: {place.case}: no number for {measure}: {values!r:.60}") from None
+        if measure not in values:
+            return None
+        return math.nan if values[measure] is None else float(values[measure])
 
     def lacks(self, its_set: MeasureSet, key: str, cases: Iterable[str]) -> bool:
         """True if the file is missing, or has not every measure of the set for each of the cases."""

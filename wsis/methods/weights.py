@@ -14,6 +14,7 @@ import safetensors
 import torch
 from torch import nn
 
+from wsis.checksums import DamagedFile, verify
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import weights_file
 from wsis.errors import WsisError
@@ -51,9 +52,10 @@ def load_model(path: Path) -> dict[str, Any]:
     """The weights of a run: {"recipe": id, "iteration": int, "strides": as `strides`, "model": state dict}.
 
     path: a model.safetensors, or the model.pt of a former version: without strides, maybe with an optimiser.
-    Raises WsisError when it is missing or unreadable.
+    Raises WsisError when it is missing or unreadable, DamagedFile where it is not what was written.
     """
     try:
+        verify(path)
         if path.suffix == ".pt":
             content = torch.load(path, map_location="cpu", weights_only=True)
         else:
@@ -63,6 +65,8 @@ def load_model(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or not {"recipe", "iteration", "model"} <= set(content):
             raise ValueError("it is not the weights of a run")
         return content
+    except DamagedFile:
+        raise
     except FileNotFoundError:
         raise WsisError(f"{path}: no such file; train that run first") from None
     except Exception as error:
@@ -121,6 +125,7 @@ def _with_optimizer(path: Path) -> dict[str, Any]:
     content = load_model(path)
     beside = path.with_name(OPTIMIZER)
     if path.suffix != ".pt" and beside.exists():
+        verify(beside)
         state = torch.load(beside, map_location="cpu", weights_only=True)
         content |= state if state["iteration"] == content["iteration"] else {}
     return content

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsis.files import write_bytes
+from wsis.checksums import fault, sealed
 from wsis.nn.backbones import MULTIPLE
 
 LIMIT = 4 * 2**30  # bytes of kept features; further images are computed each time
@@ -39,6 +39,7 @@ class FrozenStages(nn.Module):
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
         self.folder: Path | None = None
         self.size = 0  # bytes in the folder
+        self.looked: set[Path] = set()  # files that are as they were written
         self.train(False)
 
     def train(self, mode: bool = True) -> FrozenStages:
@@ -75,7 +76,7 @@ class FrozenStages(nn.Module):
     def of_image(self, image: Tensor) -> dict[str, Tensor]:
         """3 x h x w uint8 -> stages by name, C x h'/s x w'/s float16, h' and w' the next multiples."""
         path = None if self.folder is None else self.folder / f"{key_of(image)}.safetensors"
-        if path is not None and path.exists():
+        if path is not None and self._whole(path):
             return safetensors.torch.load_file(path)
         height, width = image.shape[1:]
         pixels = (image.float() - self.mean) / self.std
@@ -87,9 +88,16 @@ class FrozenStages(nn.Module):
         }
         if path is not None and self.size < LIMIT:
             content = safetensors.torch.save({name: x.cpu() for name, x in stages.items()})
-            write_bytes(path, content)
+            with sealed(path) as file:
+                file.write(content)
             self.size += len(content)
         return stages
+
+    def _whole(self, path: Path) -> bool:
+        """Whether stages are kept in a file as they were written, which this process looks at once."""
+        if path not in self.looked and path.exists() and fault(path) is None:
+            self.looked.add(path)
+        return path in self.looked
 
 
 def key_of(image: Tensor) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from wsis.checksums import checksum_file, fault
 from wsis.declare.recipe import ProxySpec
 from wsis.declare.stored import weights_file
 from wsis.errors import WsisError
@@ -23,7 +24,7 @@ def file_of(run: Path, rank: int, world: int) -> Path:
 
 
 def proxy_files(run: Path) -> list[Path]:
-    """The files that the run's weights made; empty where one of a process is missing."""
+    """The files that the run's weights made; empty where one of a process is missing or changed."""
     paths = sorted((run / "proxies").glob("*-of-*.jsonl.gz"))
     if not paths or not weights_file(run).exists():
         return []
@@ -36,16 +37,19 @@ def proxy_files(run: Path) -> list[Path]:
 
 
 def _made_by(path: Path) -> str | None:
-    """Digest of the weights that made a file; None where it is missing, unreadable or of another version."""
+    """Digest of the weights that made a file; None where it is missing, changed or of another version."""
+    if fault(path, whole=False):
+        return None
     try:
         return read_head(path)["made_by"]["weights"]
-    except (WsisError, KeyError):
+    except (WsisError, KeyError, TypeError):
         return None
 
 
 def remove_others(run: Path, world: int) -> None:
     """Remove files of other weights or of another number of processes than `world`."""
     keep = {file_of(run, rank, world) for rank in range(world)}
+    keep |= {checksum_file(path) for path in keep}
     for path in (run / "proxies").iterdir():
         if path not in keep:
             path.unlink(missing_ok=True)

@@ -21,12 +21,14 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from wsis.checksums import fault, sealed, verify
+from wsis.disk import writing
 from wsis.errors import WsisError
 from wsis.evaluation.rle import check_size, decode_runs
-from wsis.files import atomic
 from wsis.progress import Progress
 
 VERSION = 1
@@ -54,12 +56,12 @@ def write_proxies(
     digest = hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
     head = {"proxies": VERSION, "made_by": made_by, "images": len(ids), "ids": digest}
     head = json.loads(json.dumps(head))  # as it is read again
-    if path.exists() and _first_line(path) == head:
+    if path.exists() and _first_line(path) == head and fault(path) is None:
         return 0
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    with open(part, "a+b") as file:
-        done = _resume(file, head)
+    with _opened(part) as file:
+        with writing(part):
+            done = _resume(file, head)
         if done and show:
             print(f"{title}: continues after {done} of {len(ids)} images", file=sys.stderr, flush=True)
         left = ids[done:]
@@ -70,10 +72,13 @@ def write_proxies(
                 if image is None or image.get("image_id") != id:
                     got = "nothing" if image is None else f"image {image.get('image_id')}"
                     raise WsisError(f"{part}: expected the masks of image {id}, got {got}")
-                file.write(_line(_checked(image)))
-                file.flush()
+                line = _line(_checked(image))
+                with writing(part):
+                    file.write(line)
+                    file.flush()
                 progress.update(count)
-        os.fsync(file.fileno())
+        with writing(part):
+            os.fsync(file.fileno())
     _finish(part, path)
     return len(left)
 
@@ -81,9 +86,11 @@ def write_proxies(
 def read_proxies(*paths: Path) -> Iterator[dict[str, Any]]:
     """The images of one file, or of several of the same network, in order.
 
-    Raises WsisError for a missing or half-written file, one that is no proxy file, or files of two networks;
-    a file that is cut short is known at its end only.
+    Raises WsisError for a missing, damaged or half-written file, one that is no proxy file, or files of two
+    networks; without a checksum, a file that is cut short is known at its end only.
     """
+    for path in paths:
+        verify(path)
     heads = {path: read_head(path) for path in paths}
     for path, head in heads.items():
         if head["made_by"] != heads[paths[0]]["made_by"]:
@@ -147,6 +154,19 @@ def _checked_object(entry: dict[str, Any], size: tuple[int, int], where: str) ->
     return {**kept, "rle": rle, "certainty": certainty}
 
 
+@contextmanager
+def _opened(part: Path) -> Iterator[BinaryIO]:
+    """A file that goes on. Closing it writes what a full disk has refused, and may be refused again."""
+    with writing(part):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        file = open(part, "a+b")  # noqa: SIM115 (closed below)
+    try:
+        yield file
+    finally:
+        with writing(part):
+            file.close()
+
+
 def _resume(file: BinaryIO, head: dict[str, Any]) -> int:
     """Cut a .part file after its last whole line, or empty it if its head is another; returns its images."""
     file.seek(0)
@@ -165,16 +185,13 @@ def _resume(file: BinaryIO, head: dict[str, Any]) -> int:
 
 
 def _finish(part: Path, path: Path) -> None:
-    """Give a whole .part file its name, compressed on the way where the name asks for it."""
-    if path.suffix != ".gz":
-        os.replace(part, path)
-        return
-    with (
-        open(part, "rb") as source,
-        atomic(path) as file,
-        gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as target,
-    ):
-        shutil.copyfileobj(source, target)
+    """Give a whole .part file its name and a checksum, compressed on the way where the name asks for it."""
+    with open(part, "rb") as source, sealed(path) as file:
+        if path.suffix != ".gz":
+            shutil.copyfileobj(source, file)
+        else:
+            with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as target:
+                shutil.copyfileobj(source, target)
     part.unlink()
 
 

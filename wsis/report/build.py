@@ -58,6 +58,7 @@ def build_report(
         errata=dict(errata),
         provenance=_provenance(results) | ({"runs": len(recorded.runs)} if recorded else {}),
         runs={run: results.train[run] for run in results.metrics if run in results.train},
+        refused={**results.odd, **results.refused, **results.measurements.refused},
     )
 
 
@@ -122,8 +123,8 @@ def _deviations(table: Table, results: Results) -> list[str]:
             texts |= dict.fromkeys((*planned.deviations, *results.train.get(run, {}).get("deviations", ())))
             for text in results.inherited(run):
                 texts |= {} if text in texts else {f"the training it starts from: {text}": None}
-            if run in results.differing:
-                texts[f"a run is not shown: {results.differing[run]}"] = None
+            if odd := (results.differing | results.refused).get(run):
+                texts[f"a run is not shown: {odd}"] = None
             split, here = row.split or table.split, planned.recipe.data.eval
             if "test" in split and "test" not in here:
                 texts[f"published on {split}, measured on {here}"] = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from wsis.checksums import verify
 from wsis.errors import WsisError
+from wsis.files import read_lines
 from wsis.report.drawn import Plot
 from wsis.report.markup import templates
 from wsis.report.style import SERIES
@@ -32,27 +34,37 @@ def read_log(path: Path) -> Log | None:
     """The log of a run; None where there is none or it is empty.
 
     A step logged twice (a resumed training) keeps its last line. A last line cut short by a kill is
-    skipped; any other broken line raises WsisError naming the line.
+    skipped; any other broken line raises WsisError naming the line, and a damaged file DamagedFile.
     """
     if not path.is_file():
         return None
-    lines = path.read_text(encoding="utf-8").splitlines()
-    steps = {}
-    for number, line in enumerate(lines, start=1):
+    verify(path)
+    steps: dict[int, dict[str, float]] = {}
+    for number, step in enumerate(read_lines(path), start=1):
         try:
-            step = json.loads(line)
             if "validation" in step:
                 continue
-            steps[int(step["iteration"])] = {"total": float(step["total"]), **step["losses"]}
-        except (ValueError, KeyError, TypeError) as error:
-            if number < len(lines):
-                raise WsisError(f"{path}, line {number}: not a log line: {error!r}") from None
+            losses = {name: float(value) for name, value in step["losses"].items()}
+            steps[int(step["iteration"])] = {"total": float(step["total"]), **losses}
+        except (AttributeError, ValueError, KeyError, TypeError) as error:
+            raise WsisError(f"{path}, line {number}: not a log line: {error!r}") from None
     if not steps:
         return None
     iterations = sorted(steps)
     names = dict.fromkeys(name for t in iterations for name in steps[t])
-    losses = {n: np.array([steps[t].get(n, np.nan) for t in iterations], dtype=float) for n in names}
-    return Log(np.array(iterations), losses)
+    columns = {n: np.array([steps[t].get(n, np.nan) for t in iterations], dtype=float) for n in names}
+    return Log(np.array(iterations), columns)
+
+
+def _logs(runs: Sequence[Path]) -> list[Log]:
+    """The logs that there are of these runs. A damaged one is left out, and stderr told."""
+    logs = []
+    for run in runs:
+        try:
+            logs.append(read_log(run / "log.jsonl"))
+        except WsisError as error:
+            print(f"{error}: left out", file=sys.stderr, flush=True)
+    return [log for log in logs if log]
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
@@ -72,7 +84,7 @@ def curves_plot(name: str, rows: Sequence[tuple[str, Sequence[Path]]]) -> Plot |
     A line is the mean over seeds of the running means. None where no run has a log. The SVG is written by a
     template: a hundred small panels would take matplotlib half of a report's time.
     """
-    logs = [(label, [log for run in runs if (log := read_log(run / "log.jsonl"))]) for label, runs in rows]
+    logs = [(label, _logs(runs)) for label, runs in rows]
     logs = [(label, of_seeds) for label, of_seeds in logs if of_seeds]
     if not logs:
         return None

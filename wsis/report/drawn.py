@@ -73,17 +73,18 @@ class Drawings:
             png = None if plot.png is None else base64.b64encode(plot.png).decode()
             return {"svg": plot.svg, "caption": plot.caption, "png": png}
 
-        tree = self._tree("plot", shows, draw, plain)
-        if tree is None:
-            return None
-        return Plot(tree["svg"], tree["caption"], tree["png"] and base64.b64decode(tree["png"]))
+        def drawn(tree: dict[str, Any]) -> Plot:
+            return Plot(tree["svg"], tree["caption"], tree["png"] and base64.b64decode(tree["png"]))
+
+        return self._drawing("plot", shows, draw, plain, drawn)
 
     def panel(self, shows: Any, draw: Callable[[], Panel | None]) -> Panel | None:
         """The same for a panel of masks."""
-        tree = self._tree("panel", shows, draw, asdict)
-        if tree is None:
-            return None
-        return Panel(Strip(**tree["truth"]), [Strip(**row) for row in tree["rows"]], tree["images"])
+
+        def drawn(tree: dict[str, Any]) -> Panel:
+            return Panel(Strip(**tree["truth"]), [Strip(**row) for row in tree["rows"]], tree["images"])
+
+        return self._drawing("panel", shows, draw, asdict, drawn)
 
     def forget_others(self) -> None:
         """Remove the drawings that nobody asked for: they are out of date."""
@@ -91,17 +92,25 @@ class Drawings:
             if path.name not in self._used:
                 path.unlink(missing_ok=True)
 
-    def _tree(self, kind: str, shows: Any, draw: Callable[[], Any], plain: Callable[[Any], Any]) -> Any:
+    def _drawing(
+        self,
+        kind: str,
+        shows: Any,
+        draw: Callable[[], Any],
+        plain: Callable[[Any], Any],
+        drawn: Callable[[Any], Any],
+    ) -> Any:
+        """The drawing of `shows`. plain: it as JSON; drawn: from JSON again."""
         identity = json.dumps([self._code, kind, shows], default=repr)
         path = self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
         self._used.add(path.name)
         try:
-            return read_json(path)
-        except WsisError:  # not drawn yet, or cut short
+            tree = read_json(path)
+            return None if tree is None else drawn(tree)
+        except (WsisError, KeyError, TypeError, ValueError):  # not drawn yet, or damaged
             drawing = draw()
-            tree = None if drawing is None else plain(drawing)
-            write_json(path, tree)
-            return tree
+            write_json(path, None if drawing is None else plain(drawing))
+            return drawing
 
 
 def draw(function: str, *arguments: Any) -> Any:

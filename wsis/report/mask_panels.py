@@ -10,6 +10,7 @@ from pathlib import Path
 from wsis.declare.load import load_papers
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
+from wsis.records import read_record
 from wsis.report.drawn import Drawings, Panel, Strip, draw, stamp
 from wsis.report.model import Report, TableResult
 from wsis.report.view import RowView, TableView, table_view
@@ -60,7 +61,7 @@ def seed_runs(result: TableResult, row: RowView) -> dict[int, str]:
 
 def _eval_split(run: Path) -> str:
     """The split that a run is evaluated on, from its recipe.json; `shapes` roots call it val."""
-    data = read_json(run / "recipe.json")["recipe"].get("data", {})
+    data = read_record(run / "recipe.json")["recipe"].get("data", {})
     return "val" if data.get("dataset") == "shapes" else data.get("eval", "val2017")
 
 

@@ -6,6 +6,7 @@ H, W: height and width of an image in pixels. A strip is one row of tiles; a til
 from __future__ import annotations
 
 import io
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
@@ -17,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from pycocotools import mask as rle
 
+from wsis.checksums import DamagedFile, verify
 from wsis.errors import WsisError
 from wsis.files import read_json
 from wsis.report.drawn import Panel, Strip
@@ -43,7 +45,7 @@ def mask_panel(
 ) -> Panel | None:
     """Strips of the first images (by id) that have objects; None where no row has predictions.
 
-    rows         (row label, run folder with predictions.json)
+    rows         (row label, run folder with predictions.json); a damaged one is left out, and stderr told
     annotations  COCO instances file; `folder` holds its images
     quality      of the JPEGs, to bound the size of a page
 
@@ -51,7 +53,7 @@ def mask_panel(
     overlaps most (IoU of 0.1 or more), else it is white.
     Raises WsisError naming the file when an image or a file of the root is missing or broken.
     """
-    rows = [(label, run) for label, run in rows if (run / "predictions.json").is_file()]
+    rows = [(label, run) for label, run in rows if _there(run / "predictions.json")]
     if not rows:
         return None
     images, truth = _chosen(annotations)
@@ -81,6 +83,17 @@ def _chosen(annotations: Path) -> tuple[list[dict[str, Any]], dict[int, list[np.
     )
     images = images[:TILES]
     return images, {i["id"]: [_decode(s, i["height"], i["width"]) for s in objects[i["id"]]] for i in images}
+
+
+def _there(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        verify(path)
+    except DamagedFile as error:
+        print(f"{error}: left out", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 @cache

@@ -248,6 +248,7 @@ class Report:
                 "runs": finished runs, "planned": runs in the plan, "seconds": training seconds summed,
                 "data": [str]}
     runs        run id -> content of its train.json, finished runs only
+    refused     run id, or <set>/<key> of a measurement -> why its numbers are left out
     """
 
     scale: str
@@ -257,3 +258,4 @@ class Report:
     errata: dict[str, list[Erratum]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wsis.declare.load import load_papers
+from wsis.errors import WsisError
 from wsis.files import write_bytes, write_text
 from wsis.report.assets import Assets
 from wsis.report.drawn import Drawings, Panel, draw, stamp
@@ -16,7 +18,7 @@ from wsis.report.mask_panels import default_roots, panel_of, seed_runs
 from wsis.report.model import Report, TableResult
 from wsis.report.page import FigureSection, Paper, Section, context
 from wsis.report.paste import VARIANTS, to_plain_markdown, to_tex
-from wsis.report.pictures import Pictures, read_pictures
+from wsis.report.pictures import Picture, Pictures, read_pictures
 from wsis.report.tables import to_csv, to_markdown
 from wsis.report.view import PAPER_TITLES, TableView, table_view
 
@@ -117,10 +119,19 @@ def _pictures(result: TableResult, view: TableView, results: Path, drawn: set[st
     shown = []
     for row in view.trained:
         for seed, run in seed_runs(result, row).items():
-            if run not in drawn and (pictures := read_pictures(results / "runs" / run)):
+            if run not in drawn and (pictures := _read_pictures(results / "runs" / run)):
                 shown.append(Pictures(row.name, seed, pictures))
                 drawn.add(run)
     return shown
+
+
+def _read_pictures(run: Path) -> list[Picture]:
+    """The pictures of a run; none where their files are damaged, which stderr is told."""
+    try:
+        return read_pictures(run)
+    except WsisError as error:
+        print(f"{error}: left out", file=sys.stderr, flush=True)
+        return []
 
 
 def _write_table(section: Section, report: Report, folder: Path) -> None:

@@ -6,10 +6,11 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wsis.declare.load import ROOT
+from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 from wsis.measures.file import PATTERN
 from wsis.report.drawn import stamp
@@ -30,7 +31,9 @@ def signature(results: Path, options: object, declarations: Path = ROOT) -> str:
 def shown(results: Path, page: Path, now: str) -> bool:
     """Whether `page` was written when the signature was `now`."""
     note = results / "rendered.json"
-    return page.exists() and note.exists() and read_json(note) == now
+    with suppress(WsisError):
+        return page.exists() and read_json(note) == now
+    return False
 
 
 def note_shown(results: Path, then: str) -> None:

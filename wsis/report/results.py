@@ -10,11 +10,12 @@ from typing import Any
 
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
-from wsis.files import read_json
+from wsis.finished import METRICS, metrics_of
 from wsis.measures.file import Measurements
 from wsis.measures.measure import MeasureSet
 from wsis.plan import Plan
 from wsis.provenance import code_hash, hash_of
+from wsis.records import read_record, sound
 
 
 class Results:
@@ -22,15 +23,22 @@ class Results:
 
     differing: run id -> how its settings differ from the plan's. The files of these runs are not read: their
     numbers are no results of the plan.
+    refused: run id -> which of its files is damaged, another run's or out of range. Its numbers are left out,
+    unless it is environment.json, which is left out alone (`odd`).
     """
 
     def __init__(self, plan: Plan, results: Path):
         self.plan = plan
         self.root = results / plan.scale.name
         self.differing = self._differing()
-        self.metrics = self._files("metrics.json")
-        self.train = self._files("train.json")
-        self.environment = self._files("environment.json")
+        self.refused: dict[str, str] = {}
+        self.odd: dict[str, str] = {}
+        self.metrics = self._files(METRICS, self.refused)
+        self.train = self._files("train.json", self.refused)
+        self.environment = self._files("environment.json", self.odd)
+        for run in self.refused:
+            for files in (self.metrics, self.train, self.environment):
+                files.pop(run, None)
         self.measurements = Measurements(self.root)
         self._code: dict[str, str | None] = {}
         self._measuring_code: dict[str, str] = {}
@@ -41,15 +49,22 @@ class Results:
         return {run: text for run, text in texts.items() if text}
 
     def classes(self, run: str) -> list[str]:
-        """Names of the classes that a finished run predicts; an empty list for a run of a former version."""
+        """Names of the classes that a finished run predicts; an empty list without a whole model.json."""
         path = self.root / "runs" / run / "model.json"
-        return [each["name"] for each in read_json(path)["categories"]] if path.exists() else []
+        return [each["name"] for each in read_record(path)["categories"]] if sound(path) else []
 
-    def _files(self, name: str) -> dict[str, dict[str, Any]]:
-        paths = {run: self.root / "runs" / run / name for run in self.plan.runs}
-        return {
-            run: read_json(path) for run, path in paths.items() if run not in self.differing and path.exists()
-        }
+    def _files(self, name: str, faults: dict[str, str]) -> dict[str, dict[str, Any]]:
+        """The runs' files of a name; what is wrong with others is added to `faults`."""
+        contents = {}
+        for run in self.plan.runs:
+            folder = self.root / "runs" / run
+            if run in self.differing or not (folder / name).exists():
+                continue
+            try:
+                contents[run] = metrics_of(folder) if name == METRICS else read_record(folder / name, run)
+            except WsisError as error:
+                faults.setdefault(run, str(error))
+        return contents
 
     def stale(self, run: str) -> bool:
         """True if retraining this run or an ancestor could change its result.
@@ -122,7 +137,8 @@ class Results:
 
     def missing(self, table: str, runs: Iterable[str]) -> str:
         """Why a cell of these runs is empty, and the command that fills it."""
-        texts = dict.fromkeys(self.differing[run] for run in runs if run in self.differing)
+        faults = self.differing | self.refused
+        texts = dict.fromkeys(faults[run] for run in runs if run in faults)
         return "; ".join([*texts, f"not run: {self.command(table)}"])
 
 

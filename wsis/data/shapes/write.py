@@ -34,8 +34,9 @@ from wsis.data.shapes.salient import domain_of, draw_salient
 from wsis.data.shapes.separability import separability
 from wsis.data.shapes.texture import draw_texture, texture_edges, touching_pairs
 from wsis.declare.recipe import ShapesSpec
+from wsis.disk import writing
 from wsis.errors import WsisError
-from wsis.files import read_json
+from wsis.files import read_keys
 
 VERSION = 1  # of the drawing: raise it when the same seed draws something else
 REFERENCE_SIDE = 216  # pixels; see above
@@ -57,10 +58,11 @@ def write_shapes(spec: ShapesSpec, seed: int, folder: Path) -> Path:
     asked = {"version": VERSION, "seed": seed, "spec": spec.model_dump(mode="json")}
     if _complete(folder, asked):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.tmp"
     try:
-        _write(spec, seed, temporary, asked)
+        with writing(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _write(spec, seed, temporary, asked)
         try:
             os.replace(temporary, folder)
         except OSError:
@@ -76,7 +78,7 @@ def _complete(folder: Path, asked: dict) -> bool:
         return False
     advice = "remove the folder to have it drawn anew, or name another one"
     try:
-        stats = read_json(folder / "stats.json")
+        stats = read_keys(folder / "stats.json")
     except WsisError:
         raise WsisError(f"{folder}: exists, but is not a complete `shapes` root; {advice}") from None
     if isinstance(stats.get("spec"), dict):  # a key that the root is older than has its default

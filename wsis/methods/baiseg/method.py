@@ -24,7 +24,6 @@ from wsis.data.salient import SalientRoot
 from wsis.data.structures import BoxMask, BoxSample, Instances, SemanticBatch, SemanticSample, fetched, sent
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
-from wsis.files import read_json
 from wsis.methods.baiseg.batches import semantic_batches, semantic_samples, training_samples
 from wsis.methods.baiseg.boundary_loss import boundary_loss, contours
 from wsis.methods.baiseg.cascade import BoundaryModule
@@ -40,6 +39,7 @@ from wsis.methods.baiseg.threshold import set_threshold
 from wsis.methods.fill import overlapping
 from wsis.methods.parts import Parts
 from wsis.nn.backbones import MEAN, STD
+from wsis.records import read_record
 
 TINY_WIDTH = 32  # hidden channels of the semantic head and of the contrast's embedding, where d is small
 
@@ -105,7 +105,7 @@ class BAISeg(Parts):
 
     def restore(self, folder: Path) -> None:
         if self.threshold is None:
-            self.threshold = read_json(folder / "train.json").get("threshold", {}).get("value")
+            self.threshold = read_record(folder / "train.json").get("threshold", {}).get("value")
 
     def losses(self, batch: SemanticBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """loss_boundary, loss_semantic and loss_contrast of a batch, weighted; Eq. 7 is their sum.

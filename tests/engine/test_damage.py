@@ -1,0 +1,83 @@
+"""What is damaged in a run is not used: another run's weights are refused, its own files are made again."""
+
+import os
+import random
+
+import pytest
+
+from tests.engine.test_run import OPTIONS, plan_of, recipe_of, toys  # noqa: F401 (a fixture)
+from wsis.checksums import fault
+from wsis.engine.run import train_runs
+from wsis.errors import WsisError
+from wsis.finished import lacking
+
+
+def flip(path):
+    """Flip a bit, as a disk does it: size and time stay."""
+    status, content, draw = path.stat(), bytearray(path.read_bytes()), random.Random(1)
+    content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_damaged_weights_of_a_parent_fail_the_child_alone(tmp_path, toys):  # noqa: F811
+    parent, other = recipe_of(), recipe_of(2)
+    child = recipe_of(1, parent.id)
+    plan = plan_of(parent, child, other)
+    train_runs(plan, [parent.id], tmp_path, tmp_path / "d", OPTIONS)
+    weights = tmp_path / "smoke" / "runs" / parent.id / "model.safetensors"
+    whole = weights.read_bytes()
+    flip(weights)
+    with pytest.raises(WsisError) as failed:
+        train_runs(plan, [child.id, other.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert f"{child.id}: {weights}: damaged: " in str(failed.value) and other.id not in str(failed.value)
+    assert "delete it and start its run again (`wsis verify` names the command)" in str(failed.value)
+    weights.unlink()  # as it says
+    train_runs(plan, [parent.id, child.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert weights.read_bytes() == whole and lacking(weights.parents[1] / child.id, child) is None
+
+
+SMALL = ["recipe.json", "train.json", "checkpoints/finished.json", "checkpoints/trained.json"]
+SMALL += ["checkpoints/origin.json", "environment.json", "model.json", "log.jsonl", "predictions.json"]
+OTHER_RUN = '{"id": "sim-0123456789", "recipe": "sim-0123456789", "run": "sim-0123456789"}'
+
+
+@pytest.mark.parametrize("content", ["", OTHER_RUN])
+@pytest.mark.parametrize("name", SMALL)
+def test_damaged_small_files_of_a_run_stop_nothing(tmp_path, toys, name, content):  # noqa: F811
+    """The run is finished again, with the same weights; the others are left alone."""
+    recipe, other = recipe_of(), recipe_of(2)
+    plan, runs = plan_of(recipe, other), tmp_path / "smoke" / "runs"
+    train_runs(plan, [recipe.id, other.id], tmp_path, tmp_path / "d", OPTIONS)
+    weights, before = (runs / recipe.id / "model.safetensors").read_bytes(), toys.built.copy()
+    (runs / recipe.id / name).write_text(content)
+    train_runs(plan, [recipe.id, other.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert lacking(runs / recipe.id, recipe) is None and other.id not in toys.built[len(before) :]
+    assert (runs / recipe.id / "model.safetensors").read_bytes() == weights
+    if name not in ("environment.json", "model.json", "log.jsonl") and "checkpoints" not in name:
+        assert fault(runs / recipe.id / name) is None
+
+
+@pytest.mark.parametrize("name", ["trained.json", "origin.json"])
+@pytest.mark.parametrize("content", ["[]", OTHER_RUN])
+def test_damaged_notes_of_an_unfinished_run_stop_nothing(tmp_path, toys, name, content):  # noqa: F811
+    recipe = recipe_of()
+    plan, folder = plan_of(recipe), tmp_path / "smoke" / "runs" / recipe.id
+    train_runs(plan, [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "predictions.json").unlink()
+    (folder / "checkpoints" / name).write_text(content)
+    train_runs(plan, [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert lacking(folder, recipe) is None and (folder / "model.safetensors").read_bytes() == weights
+
+
+def test_own_damaged_weights_are_trained_again_when_predictions_are_due(tmp_path, toys, capsys):  # noqa: F811
+    recipe = recipe_of()
+    plan, folder = plan_of(recipe), tmp_path / "smoke" / "runs" / recipe.id
+    train_runs(plan, [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "predictions.json").unlink()
+    flip(folder / "model.safetensors")
+    train_runs(plan, [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert "trains again: " in capsys.readouterr().err
+    assert (folder / "model.safetensors").read_bytes() == whole and lacking(folder, recipe) is None
