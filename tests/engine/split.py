@@ -1,4 +1,4 @@
-"""One step of each method on a batch of four: by one process at once, in two accumulation steps, by two processes."""
+"""One step of each method on a batch of four: at once, in two accumulation steps, or by two processes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from wsis.methods.weights import load_model
 
 RATE = 100.0  # so large that the weights' rounding does not hide the gradient
 STEP = {
-    "optimizer": "sgd", "momentum": 0, "weight_decay": 0, "lr": RATE, "batch": 4, "devices": 1,
-    "iterations": 1, "milestones": (), "warmup": 0,
+    "optimizer": "sgd", "momentum": 0, "weight_decay": 0, "batch": 4, "devices": 1, "milestones": (),
+    "warmup": 0,
 }  # fmt: skip
 FULL = {"loss": {"full": "dice", "projection": False, "pairwise": None}, "data__supervision": "masks"}
 
@@ -49,6 +49,10 @@ def patched(*weak: int) -> list[Any]:
     return [patches.batch(box, 1 - box, seed=seed) for seed, box in enumerate(weak)]
 
 
+def by_device(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"loss": recipe.loss.model_copy(update={"normalise": "device"})})
+
+
 @dataclass(frozen=True)
 class Case:
     """A method's recipe, and the parts of its batch, of one image each."""
@@ -69,9 +73,8 @@ CASES = {
     ),
     "sim": Case(lambda: sim_recipe(sim__warmup=0, sim__lambda_paste=0), lambda: detected(None)),
     "boxcaseg": Case(lambda: patches.recipe(), lambda: patched(1, 0, 1, 1)),
-    "boxcaseg, fixed ratio": Case(
-        lambda: patches.recipe(ratio="8:8"), lambda: patched(1, 0, 1, 0)
-    ),
+    "boxcaseg, by device": Case(lambda: by_device(patches.recipe()), lambda: patched(1, 0, 1, 1)),
+    "boxcaseg, fixed ratio": Case(lambda: patches.recipe(ratio="8:8"), lambda: patched(1, 0, 1, 0)),
     "baiseg": Case(lambda: crops.recipe(ppc=False, hardest=1.0), mapped),
     "baiseg, contrast and hardest": Case(lambda: crops.recipe(contrast_warmup=0), mapped),
     "mask_rcnn": Case(
@@ -92,25 +95,44 @@ def joined(parts: list[Any]) -> Any:
     return type(parts[0])(**whole)
 
 
-def step(folder: Path, name: str, devices: int, images: int, norm: str) -> dict:
-    """One step of a method, `images` at once on each device; what train.json says. norm: "frozen", "live" or "sync"."""
+@dataclass(frozen=True)
+class Way:
+    """How the batch is computed.
+
+    images: at once on a device; norm: "frozen" (batch norm keeps its statistics), "live" or "sync"
+    steps:  1, from which the gradient is known, or more with a usual learning rate
+    """
+
+    devices: int = 1
+    images: int = 4
+    norm: str = "frozen"
+    steps: int = 1
+
+
+def training(folder: Path, name: str, way: Way) -> dict:
+    """Train a method on its batch; returns what train.json says."""
     set_threads(1)
     case = CASES[name]
     recipe = case.recipe()
-    schedule = {**recipe.schedule.model_dump(), **STEP, "sync_norm": norm == "sync"}
-    recipe = Recipe.model_validate({**recipe.model_dump(), "schedule": schedule}, strict=False).settled()
+    over = STEP | {"lr": RATE if way.steps == 1 else 0.01, "iterations": way.steps}
+    over |= {"sync_norm": way.norm == "sync"}
+    tree = recipe.model_dump()
+    recipe = Recipe.model_validate({**tree, "schedule": tree["schedule"] | over}, strict=False).settled()
     torch.manual_seed(0)
     method = build_method(recipe, 3)
-    if norm == "frozen":
+    if way.norm == "frozen":
         keep_statistics(method)
 
     def stream(shard: Shard) -> Iterator[list[Any]]:
-        size, parts = 4 // (shard.world * shard.micro), case.parts()
+        size = 4 // (shard.world * shard.micro)
         places = [(m * shard.world + shard.rank) * size for m in range(shard.micro)]
-        yield [joined(parts[place : place + size]) for place in places]
+        while True:
+            parts = case.parts()
+            yield [joined(parts[place : place + size]) for place in places]
 
-    fabric = make_fabric(recipe.schedule, "cpu", range(devices), method.idle)
-    return train(recipe, method, stream, folder, fabric, None, TrainOptions(images, progress=False))
+    fabric = make_fabric(recipe.schedule, "cpu", range(way.devices), method.idle)
+    options = TrainOptions(way.images, progress=False)
+    return train(recipe, method, stream, folder, fabric, None, options)
 
 
 def keep_statistics(method: Parts) -> None:
@@ -123,11 +145,14 @@ def keep_statistics(method: Parts) -> None:
 
 @dataclass
 class Outcome:
-    """Of a step: the gradient as one vector, batch norm's statistics, the losses, what train.json says."""
+    """Of a training: the gradient as one vector (after one step), batch norm's statistics.
+
+    losses: of each step; said: what train.json says
+    """
 
     gradient: Tensor
     statistics: Tensor
-    losses: dict[str, float]
+    losses: list[dict[str, float]]
     said: dict
 
     def away(self, other: Outcome) -> float:
@@ -135,14 +160,13 @@ class Outcome:
         return float((self.gradient - other.gradient).norm() / other.gradient.norm())
 
 
-def outcome(folder: Path, name: str, devices: int = 1, images: int = 4, norm: str = "frozen") -> Outcome:
-    """`step` in processes of its own."""
-    said = launch(step, (folder, name, devices, images, norm), devices, "fork")
+def outcome(folder: Path, name: str, way: Way = Way()) -> Outcome:
+    """`training` in processes of its own."""
+    said = launch(training, (folder, name, way), way.devices, "fork")
     torch.manual_seed(0)
     before = build_method(CASES[name].recipe(), 3)
     after = load_model(folder / "model.safetensors")["model"]
-    weights = {key for key, _ in before.named_parameters()}
-    apart = [(after[key] - value).flatten() / RATE for key, value in before.state_dict().items() if key in weights]
+    apart = [(after[key] - value.detach()).flatten() / RATE for key, value in before.named_parameters()]
     norms = [after[key].flatten() for key in after if key.endswith(("running_mean", "running_var"))]
-    losses = json.loads((folder / "log.jsonl").read_text().splitlines()[0])["losses"]
+    losses = [json.loads(line)["losses"] for line in (folder / "log.jsonl").read_text().splitlines()]
     return Outcome(torch.cat(apart), torch.cat([torch.zeros(0), *norms]), losses, said)

@@ -32,7 +32,7 @@ from wsis.engine.log import StepLog, mean_losses
 from wsis.engine.memory import images_at_once
 from wsis.engine.schedule import set_learning_rate, update
 from wsis.engine.seeding import seed_of
-from wsis.engine.shards import batch_totals, shard_deviations
+from wsis.engine.shards import give_totals, split_deviations
 from wsis.engine.signals import Interrupted, StopRequest, status_of
 from wsis.engine.state import TrainState
 from wsis.engine.step import Item, Step
@@ -113,7 +113,7 @@ class _Training:
         if images < (usual := images_at_once(self.schedule, self.world)):
             kept = f"batch {self.schedule.batch} kept by accumulation"
             state.note(f"{images} instead of {usual} images at once, {kept}")
-        self.split = shard_deviations(self.recipe, self.method, self.world, self.micro)
+        self.split = split_deviations(self.recipe, self.method, self.fabric, self.micro)
         self.validation = options.validation
         self.ended: int | None = None  # iterations done where the user ended it
         self.generator = torch.Generator()  # on the CPU whatever the device, so that draws don't depend on it
@@ -214,8 +214,7 @@ class _Training:
         micros = [batch.to(self.device) for batch in micros]
         if self.world * self.micro > 1:
             own = [self.method.totals(batch, self._draws(iteration, m)) for m, batch in enumerate(micros)]
-            for batch, totals in zip(micros, batch_totals(own, self.world, self.device), strict=True):
-                batch.totals = totals
+            give_totals(micros, own, self.world)
         for m, batch in enumerate(micros):
             waits = self.world > 1 and m + 1 < self.micro  # only the last micro-batch exchanges gradients
             with self.fabric.no_backward_sync(state.module) if waits else nullcontext():
@@ -305,17 +304,8 @@ class _Training:
         }
 
     def _deviations(self) -> list[str]:
-        wanted, notes = self.schedule, list(self.state.notes)
-        if self.world != wanted.devices:
-            kept = f"batch {wanted.batch} kept by {self.micro} accumulation steps" if self.micro > 1 else ""
-            kept = kept or f"batch {wanted.batch} kept"
-            notes.append(f"{self.world} device(s) instead of {wanted.devices}, {kept}")
-        notes += self.split
-        if wanted.precision not in ("auto", precision_name(self.fabric)):
-            notes.append(f"precision {precision_name(self.fabric)} instead of {wanted.precision}")
-        if self.ended:
-            notes.append(f"ended early, after {self.ended} of {wanted.end} iterations")
-        return notes
+        early = f"ended early, after {self.ended} of {self.schedule.end} iterations"
+        return [*self.state.notes, *self.split, *([early] if self.ended else [])]
 
 
 def reads_late(device: torch.device) -> bool:

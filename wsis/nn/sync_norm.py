@@ -24,13 +24,13 @@ class SyncNorm(nn.BatchNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """B x C x H x W of any precision; statistics are float32."""
+        """B x C x H x W of any precision; statistics are float32 at least."""
         if not self.training:
             return super().forward(x)
         mean, variance, count = statistics(x)
         self._remember(mean.detach(), variance.detach(), count)
-        scale = self.weight.float() * (variance + self.eps).rsqrt()
-        shift = self.bias.float() - mean * scale
+        scale = self.weight.to(mean) * (variance + self.eps).rsqrt()
+        shift = self.bias.to(mean) - mean * scale
         scale, shift = (value.to(x.dtype)[:, None, None] for value in (scale, shift))
         return torch.addcmul(shift, x, scale)
 
@@ -41,16 +41,16 @@ class SyncNorm(nn.BatchNorm2d):
         self.num_batches_tracked += there
         unbiased = variance * count / (count - 1).clamp(min=1)
         for running, value in ((self.running_mean, mean), (self.running_var, unbiased)):
-            running.lerp_(value, self.momentum * there.to(running.dtype))
+            running.lerp_(value.to(running), self.momentum * there.to(running))
 
 
 def statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and (biased) variance of each channel over all processes, C float32 each, and their number.
+    """Mean and (biased) variance of each channel over all processes, C each, and their number.
 
     Means and variances of the processes are put together as those of groups: a sum of squares over all of
     them would cancel digits. A process without samples has a gradient path all the same.
     """
-    x = x.float()
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
     count = x.new_tensor(x.numel() // x.shape[1])
     if x.numel():
         variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)

@@ -129,7 +129,9 @@ class BAISeg(Parts):
         losses |= {"loss_boundary": spec.weight_boundary * boundary}
         if self.projection is not None:
             embeddings = self.projection(embedded)
-            contrast = contrast_loss(embeddings, logits.squeeze(1), edge, valid, spec, generator, batch.totals)
+            contrast = contrast_loss(
+                embeddings, logits.squeeze(1), edge, valid, spec, generator, batch.totals
+            )
             # The factor and not a branch: on a graphics card the iteration is not known to the CPU.
             contrast = contrast * (self.iteration >= spec.contrast_warmup)
             losses["loss_contrast"] = spec.weight_ppc * contrast

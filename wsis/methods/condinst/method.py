@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, fetched, sent
+from wsis.data.totals import Totals
 from wsis.data.transforms import padded
 from wsis.declare.recipe import Recipe
 from wsis.losses.detection import Positives, assign, detection_losses, detection_totals

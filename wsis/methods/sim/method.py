@@ -121,7 +121,7 @@ class SIM(BoxInst):
         return losses | self._pseudo_losses(masks, view, labels, composite, step if active else None)
 
     def totals(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """BoxInst's of the batch with what is pasted onto it, and the numbers of pasted and other positives."""
+        """BoxInst's of the batch after pasting, and the numbers of pasted and other positives."""
         composite, _ = self._composite(batch, generator)
         batch = composite.batch
         positives = self.positives(batch)
