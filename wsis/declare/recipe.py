@@ -117,7 +117,7 @@ class LossSpec(Spec):
     max_proposals: Positive | None = None  # for every two images (random), an image (topk)
     weights: LossWeights = LossWeights()
     # What a mean over objects or pixels is over where a batch is split: the whole of it, or the part that a
-    # device holds at once. Null: `variant` decides, paper or released; no id depends on it then.
+    # device holds at once (B12). Null: the variant's, paper's or released's; it is left out of ids.
     normalise: Literal["batch", "device"] | None = None
 
 
