@@ -18,6 +18,7 @@ from wsis.bench.simulated import DEVICE, Counts, OnDevice, simulated, values_of
 from wsis.data.structures import BoxSample, Sample
 from wsis.declare.recipe import Recipe
 from wsis.engine.schedule import build_optimizer
+from wsis.engine.shards import give_totals
 from wsis.methods import build_method
 
 ONE = {"loss__proposals": "one", "loss__max_proposals": 1}
@@ -105,6 +106,29 @@ def test_a_training_has_the_cpu_s_numbers_and_hardly_waits(name):
         if not name.startswith(("mask_rcnn", "bbtp")):
             assert counts.waits_of(library=True) == 0, counts
     assert numbers[0] == numbers[1], told
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_totals_of_a_split_batch_are_the_cpu_s_and_nothing_waits(name):
+    """Two parts of a batch, whose losses are divided by what both have."""
+    method, parts = method_and_batches(name, 2)
+    loss = method.recipe.loss.model_copy(update={"normalise": "batch"})
+    method.recipe = method.recipe.model_copy(update={"loss": loss})
+
+    def losses(method: nn.Module, device: torch.device, counts: Counts | None = None) -> list[Any]:
+        shards = [part.to(device) for part in parts[:2]]
+        give_totals(shards, [method.totals(shard, torch.Generator().manual_seed(0)) for shard in shards], 1)
+        waits = counts and counts.waits_of(library=False)
+        found = [method.losses(shard, torch.Generator().manual_seed(0)) for shard in shards]
+        return [{name: values_of(loss.detach()) for name, loss in each.items()} for each in found] + [waits]
+
+    *expected, _ = losses(copy.deepcopy(method), torch.device("cpu"))
+    with simulated() as counts:
+        *found, waits = losses(method.to(DEVICE), DEVICE, counts)
+    assert waits == 0, counts
+    for one, other in zip(expected, found, strict=True):
+        for key, value in one.items():
+            torch.testing.assert_close(value, other[key], rtol=1e-4, atol=1e-6, msg=key)
 
 
 def samples(name: str) -> list[Any]:

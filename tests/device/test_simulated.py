@@ -140,9 +140,9 @@ def test_the_cause_is_the_project_s_innermost_line(counts):
     assert cause().line == "", "tests are no part of the project"
     (found, _) = next(iter(counts.host_data))
     assert found.line == ""
-    from wsis.losses.detection import mean_over_processes
+    from wsis.data.totals import ALONE
     from wsis.losses.projection import grid_rectangles
 
-    mean_over_processes(there(1))
+    ALONE.share("", there(1))
     grid_rectangles(there(2, 4).abs(), 2, 8, 8)
     assert {cause.line.split(":")[0] for cause, _ in counts.host_data} == {"", "wsis/losses/projection.py"}

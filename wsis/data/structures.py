@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wsis.data.totals import ALONE, Totals
+
 HOST = {"host": True}  # of a dataclass's field: what stays on the CPU wherever the images go
 PADDING = (124, 116, 104)  # ImageNet's mean colour: zero after normalisation, as the papers' code pads
 
@@ -85,9 +87,11 @@ class StepImages(Memo):
     """One training step's images or patches; what goes with them is the subclass's.
 
     images: B x 3 x H x W
+    totals: of the batch that these are a part of; on the device whose losses read them
     """
 
     images: Tensor
+    totals: Totals = field(default=ALONE, kw_only=True, repr=False, compare=False, metadata=HOST)
 
     def pin_memory(self) -> Self:
         """A copy in memory that a card reads while the processor goes on; called by DataLoader."""

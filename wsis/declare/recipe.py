@@ -116,6 +116,9 @@ class LossSpec(Spec):
     proposals: Literal["random", "topk", "one"] | None = None  # positives kept for the mask loss (B8)
     max_proposals: Positive | None = None  # for every two images (random), an image (topk)
     weights: LossWeights = LossWeights()
+    # What a mean over objects or pixels is over where a batch is split: the whole of it, or the part that a
+    # device holds at once (B12). Null: the variant's, paper's or released's; it is left out of ids.
+    normalise: Literal["batch", "device"] | None = None
 
 
 class ScheduleSpec(Spec):
@@ -135,6 +138,8 @@ class ScheduleSpec(Spec):
     power: Annotated[float, Field(gt=0)] = 0.9  # of poly
     warmup: Count = 1000  # iterations of linear lr warm-up
     warmup_factor: Fraction = 0.001  # from lr * this
+    # Batch norm over the images of all devices; null: as the method's code has it (`Info.sync_norm`).
+    sync_norm: bool | None = None
     clip: Annotated[float, Field(ge=0)] = 0.0  # gradient norm; 0: no clipping
     # auto: bf16 where the device computes it natively, else float32
     precision: Literal["32", "bf16", "16", "auto"] = "32"
@@ -224,6 +229,17 @@ class Recipe(_WithSections):
     def section(self) -> Spec | None:
         """The section of the recipe's own method; None where the method has none."""
         return getattr(self, self.method) if self.method in SECTIONS else None
+
+    @property
+    def normalise(self) -> Literal["batch", "device"]:
+        """`loss.normalise`, or what the variant does: the equations' means are over the batch."""
+        return self.loss.normalise or ("batch" if self.variant == "paper" else "device")
+
+    @property
+    def sync_norm(self) -> bool:
+        """`schedule.sync_norm`, or what the method's code does."""
+        asked = self.schedule.sync_norm
+        return info_of(self.method).sync_norm if asked is None else asked
 
     @model_validator(mode="after")
     def _own_section(self) -> Recipe:

@@ -27,6 +27,7 @@ from wsis.engine.step import Losses
 from wsis.errors import WsisError
 from wsis.methods.base import Method
 from wsis.methods.weights import continue_parent, init_from_parent
+from wsis.nn.sync_norm import synchronise
 
 
 class TrainState:
@@ -55,6 +56,8 @@ class TrainState:
         if self.device.type == "cuda":
             method.to(memory_format=torch.channels_last)
             torch.cuda.reset_peak_memory_stats(self.device)
+        if self.world > 1 and recipe.sync_norm:
+            synchronise(method)
         self.scaler = getattr(fabric.strategy.precision, "scaler", None)  # of gradients in float16
         module, optimizer = Losses(method), build_optimizer(method, recipe.schedule, self.scaler)
         self.module, self.optimizer = fabric.setup(module, optimizer)

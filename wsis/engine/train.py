@@ -2,7 +2,7 @@
 
 A batch of `schedule.batch` images is split into world * micro equal shards: rank r's micro-batch m is
 shard m * world + r. Every shard has its own random generator, so the split over devices and over
-accumulation steps changes nothing but the order of sums (and what a method normalises over a shard).
+accumulation steps changes nothing but the order of sums, and what a method looks at over a shard alone.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from wsis.engine.log import StepLog, mean_losses
 from wsis.engine.memory import images_at_once
 from wsis.engine.schedule import set_learning_rate, update
 from wsis.engine.seeding import seed_of
+from wsis.engine.shards import give_totals, split_deviations
 from wsis.engine.signals import Interrupted, StopRequest, status_of
 from wsis.engine.state import TrainState
 from wsis.engine.step import Item, Step
@@ -112,6 +113,7 @@ class _Training:
         if images < (usual := images_at_once(self.schedule, self.world)):
             kept = f"batch {self.schedule.batch} kept by accumulation"
             state.note(f"{images} instead of {usual} images at once, {kept}")
+        self.split = split_deviations(self.recipe, self.method, self.fabric, self.micro)
         self.validation = options.validation
         self.ended: int | None = None  # iterations done where the user ended it
         self.generator = torch.Generator()  # on the CPU whatever the device, so that draws don't depend on it
@@ -209,16 +211,23 @@ class _Training:
         """Gradients of the batch; returns the losses' names, and their values, micro-batches x losses."""
         state, names = self.state, list[str]()
         rows: list[Tensor] = []
+        micros = [batch.to(self.device) for batch in micros]
+        if self.world * self.micro > 1:
+            own = [self.method.totals(batch, self._draws(iteration, m)) for m, batch in enumerate(micros)]
+            give_totals(micros, own, self.world)
         for m, batch in enumerate(micros):
-            self.generator.manual_seed(seed_of(self.recipe.seed, iteration, m * self.world + self.rank))
             waits = self.world > 1 and m + 1 < self.micro  # only the last micro-batch exchanges gradients
             with self.fabric.no_backward_sync(state.module) if waits else nullcontext():
-                losses = state.module(Item(batch.to(self.device), self.generator))
+                losses = state.module(Item(batch, self._draws(iteration, m)))
                 names = sorted(losses)
                 row = torch.stack([losses[name] for name in names])
                 self.fabric.backward(row.sum() / self.micro)
             rows.append(row.detach())
         return names, torch.stack(rows)
+
+    def _draws(self, iteration: int, m: int) -> torch.Generator:
+        """The generator of this rank's micro-batch m, at its start."""
+        return self.generator.manual_seed(seed_of(self.recipe.seed, iteration, m * self.world + self.rank))
 
     def _clip(self) -> Tensor:
         """The gradient's norm, a scalar on the device, before it is clipped where the recipe asks for it."""
@@ -295,16 +304,8 @@ class _Training:
         }
 
     def _deviations(self) -> list[str]:
-        wanted, notes = self.schedule, list(self.state.notes)
-        if self.world != wanted.devices:
-            kept = f"batch {wanted.batch} kept by {self.micro} accumulation steps" if self.micro > 1 else ""
-            kept = kept or f"batch {wanted.batch} kept"
-            notes.append(f"{self.world} device(s) instead of {wanted.devices}, {kept}")
-        if wanted.precision not in ("auto", precision_name(self.fabric)):
-            notes.append(f"precision {precision_name(self.fabric)} instead of {wanted.precision}")
-        if self.ended:
-            notes.append(f"ended early, after {self.ended} of {wanted.end} iterations")
-        return notes
+        early = f"ended early, after {self.ended} of {self.schedule.end} iterations"
+        return [*self.state.notes, *self.split, *([early] if self.ended else [])]
 
 
 def reads_late(device: torch.device) -> bool:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
 from wsis.data.structures import Targets, sent
+from wsis.data.totals import ALONE, Totals
 from wsis.nn.layout import Layout
 
 RADIUS = 1.5  # centre sampling, strides
@@ -94,10 +94,18 @@ def centerness_targets(ltrb: Tensor) -> Tensor:
     return ratio.clamp(min=0).sqrt()
 
 
-def detection_losses(outputs: dict[str, Tensor], positives: Positives) -> dict[str, Tensor]:
+def detection_totals(positives: Positives) -> dict[str, Tensor]:
+    """What `detection_losses` divides by, of a shard's positives: their number and their centerness."""
+    centerness = centerness_targets(positives.ltrb).sum()
+    return {"positives": torch.tensor(float(len(positives.labels))), "centerness": centerness}
+
+
+def detection_losses(
+    outputs: dict[str, Tensor], positives: Positives, totals: Totals = ALONE
+) -> dict[str, Tensor]:
     """loss_cls (focal), loss_box (GIoU weighted by centerness) and loss_ctr (binary cross-entropy).
 
-    Normalised by the number of positives and by their centerness, averaged over processes.
+    Normalised by the number of positives and by their centerness, over the whole batch.
     outputs: of `wsis.methods.condinst.fcos.FCOSHead`.
     """
     device = outputs["logits"].device
@@ -105,24 +113,15 @@ def detection_losses(outputs: dict[str, Tensor], positives: Positives) -> dict[s
     ltrb = sent(positives.ltrb, device)
     onehot = torch.zeros_like(outputs["logits"])
     onehot[(*where, labels)] = 1
-    count = mean_over_processes(outputs["logits"].new_full((), len(labels))).clamp(min=1)
+    count = totals.share("positives", outputs["logits"].new_full((), len(labels)))
     loss_cls = sigmoid_focal_loss(outputs["logits"], onehot, 0.25, 2, reduction="sum") / count
 
     centerness = centerness_targets(ltrb)
-    weight = mean_over_processes(centerness.sum()).clamp(min=1e-6)
+    weight = totals.share("centerness", centerness.sum(), least=1e-6)
     loss_box = (centerness * giou_loss(outputs["boxes"][tuple(where)], ltrb)).sum() / weight
     predicted = outputs["centerness"][tuple(where)]
     loss_ctr = F.binary_cross_entropy_with_logits(predicted, centerness, reduction="sum") / count
     return {"loss_cls": loss_cls, "loss_box": loss_box, "loss_ctr": loss_ctr}
-
-
-def mean_over_processes(value: Tensor) -> Tensor:
-    """Average of a detached scalar over all processes; every process must call it in every step."""
-    value = value.detach().clone()
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(value)
-        value /= dist.get_world_size()
-    return value
 
 
 def giou_loss(first: Tensor, second: Tensor) -> Tensor:

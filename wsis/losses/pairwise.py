@@ -12,6 +12,8 @@ Shapes: N instances, B images, H x W mask grid, K undirected offsets, P packed c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -58,6 +60,22 @@ def pairwise_loss(
     return each.mean() if weights is None else (each * weights).sum()
 
 
+@torch.no_grad()
+def supervised_edges(
+    rectangles: Tensor, image_index: Tensor, edges: ColourEdges, spec: PairwiseSpec, by_colour: bool = True
+) -> Tensor:
+    """How many edges supervise each instance, as `pairwise_loss` counts them: N float on the edges' device.
+
+    Arguments are those of `pairwise_loss`. by_colour: those of similar colour; else all of E_in, as with
+    true labels.
+    """
+    cells = _packed(rectangles, image_index, edges)
+    counts = torch.zeros(len(rectangles), device=edges.valid.device)
+    for _, weight, similar in _weighted_edges(cells, edges, spec.edges == "centre"):
+        counts.index_add_(0, cells.instance, weight * similar if by_colour else weight)
+    return counts
+
+
 class _Packed:
     """The cells in or next to each box, in one list over all instances (int32; P of them), on the device."""
 
@@ -102,6 +120,12 @@ class _Packed:
         return index.long(), there, there & self._in_box(x, y)
 
 
+def _packed(rectangles: Tensor, image_index: Tensor, edges: ColourEdges) -> _Packed:
+    """The cells that edges with an end in a box connect."""
+    reach = max(max(abs(dy), abs(dx)) for dy, dx in edges.offsets)
+    return _Packed(rectangles, image_index, reach, tuple(edges.valid.shape[1:]), edges.valid.device)
+
+
 SIMILAR, HERE_VALID, THERE_VALID = 1, 2, 4
 
 
@@ -111,6 +135,28 @@ def _edge_codes(edges: ColourEdges) -> Tensor:
     for k, (dy, dx) in enumerate(edges.offsets):
         codes[:, k] += shifted(edges.valid, dy, dx).to(torch.uint8) * THERE_VALID
     return codes.permute(0, 2, 3, 1).reshape(-1, len(edges.offsets))
+
+
+def _weighted_edges(
+    cells: _Packed, edges: ColourEdges, directed: bool
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each offset, of the edge from every packed cell: its other end, how often E_in has it, similarity.
+
+    directed: E_in has every directed edge whose centre lies in the box, instead of every edge with an end
+    in it. Yields P int64, P float and P uint8 (0 or 1).
+    """
+    size = edges.valid[0].numel()
+    codes = _edge_codes(edges)[cells.image.long() * size + cells.plane]
+    for k, (dy, dx) in enumerate(edges.offsets):
+        other, there, other_inside = cells.neighbour(dy, dx)
+        code = codes[:, k]
+        here_valid, there_valid = (code & HERE_VALID) > 0, (code & THERE_VALID) > 0
+        if directed:
+            weight = (cells.inside & there & there_valid).float()
+            weight += (other_inside & here_valid).float()
+        else:
+            weight = ((cells.inside & there | other_inside) & here_valid & there_valid).float()
+        yield other, weight, code & SIMILAR
 
 
 class _PairwiseSum(torch.autograd.Function):
@@ -126,31 +172,20 @@ class _PairwiseSum(torch.autograd.Function):
         directed: bool,
         masks: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        count, height, width = logits.shape
-        reach = max(max(abs(dy), abs(dx)) for dy, dx in edges.offsets)
-        cells = _Packed(rectangles, image_index, reach, (height, width), logits.device)
+        cells = _packed(rectangles, image_index, edges)
         z = logits.reshape(-1)[cells.flat].float()
         truth = None if masks is None else masks.reshape(-1)[cells.flat]
-        codes = _edge_codes(edges)[cells.image.long() * (height * width) + cells.plane]
 
         degree = torch.zeros_like(z)  # weighted number of supervised edges at a cell
         gradient = torch.zeros_like(z)
         total = torch.zeros_like(z)  # what a cell's edges contribute, without the pixel terms
         supervised = torch.zeros_like(z)
         member = torch.zeros_like(z)
-        for k, (dy, dx) in enumerate(edges.offsets):
-            other, there, other_inside = cells.neighbour(dy, dx)
-            code = codes[:, k]
-            here_valid, there_valid = (code & HERE_VALID) > 0, (code & THERE_VALID) > 0
-            if directed:
-                weight = (cells.inside & there & there_valid).float()
-                weight += (other_inside & here_valid).float()
-            else:
-                weight = ((cells.inside & there | other_inside) & here_valid & there_valid).float()
+        for other, weight, similar in _weighted_edges(cells, edges, directed):
             member += weight
             a, b = z, z[other]
             if truth is None:
-                weight = weight * (code & SIMILAR)
+                weight = weight * similar
                 u, extra = a + b, 0.0
             else:
                 same = truth == truth[other]
@@ -168,7 +203,7 @@ class _PairwiseSum(torch.autograd.Function):
         gradient += degree * z.sigmoid()
 
         def by_instance(values: Tensor) -> Tensor:
-            return values.new_zeros(count).index_add_(0, cells.instance, values)
+            return values.new_zeros(len(logits)).index_add_(0, cells.instance, values)
 
         sums, supervised, members = by_instance(total), by_instance(supervised), by_instance(member)
         ctx.save_for_backward(gradient, cells.flat, cells.instance)

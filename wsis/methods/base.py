@@ -74,6 +74,14 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def totals(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+        """What `losses` would divide by, of a shard of a larger batch, as far as it is known beforehand.
+
+        The engine sums them over all shards of the batch, and `losses` finds them in `batch.totals`. The same
+        names on every device in every step. generator: as `losses` gets it
+        """
+        return {}
+
     def begin(self) -> None:
         """Called once before the first step, when the first weights are there; not on a resume."""
 

@@ -80,6 +80,7 @@ class Info:
     keep_proportions: changes the method's section of a recipe at a scale, so that its keys keep their share
                  of the schedule or the data. Arguments: the recipe as a tree, the published one, the
                  scale's decisions and the user's (dotted keys).
+    sync_norm:   whether its code synchronises batch norm over devices
     busy:        dotted keys under which an untrained network does all that a trained one does, for benches
     benches:     name of a `wsis bench` command -> "module:function", whose arguments are the command's
     pictures:    several kinds; of a run the first that fits it is drawn
@@ -104,6 +105,7 @@ class Info:
     stages: Callable[[Recipe], Stages | None] | None = None
     continues: Callable[[Recipe], dict[str, Any] | None] | None = None
     keep_proportions: Callable[[Tree, Recipe, Tree, Tree], None] | None = None
+    sync_norm: bool = False
     busy: Mapping[str, Any] = field(default_factory=dict)
     benches: Mapping[str, str] = field(default_factory=dict)
     pictures: tuple[Pictures, ...] = ()

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsis.data.structures import sent
+from wsis.data.totals import ALONE, Totals
 from wsis.errors import WsisError
 from wsis.methods.baiseg.spec import BaisegSpec
 
@@ -41,8 +42,11 @@ def contrast_loss(
     valid: Tensor,
     spec: BaisegSpec,
     generator: torch.Generator,
+    totals: Totals = ALONE,
 ) -> Tensor:
     """L_P (Eq. 6) of cells sampled from the batch, with alpha the share of background in its valid pixels.
+
+    Of a batch in shards, alpha is the batch's; the cells that are compared, and the mean, are each shard's.
 
     Args:
         embeddings: B x D x H' x W' float of any precision, normalised here
@@ -51,6 +55,7 @@ def contrast_loss(
         spec: temperature (tau), samples (cells of the batch at most; memory grows with its square) and
             views (cells of one class of an image at most)
         generator: of the CPU
+        totals: with `contrast_totals`, where these are a shard of a batch
 
     Returns:
         Scalar float32; zero with a gradient path where no class of an image has more than `views` cells.
@@ -62,10 +67,16 @@ def contrast_loss(
         return embeddings.float().sum()
     on, off = cell_labels(edge, valid, tuple(embeddings.shape[2:]))
     chosen = sample_cells(on, off, logits.detach() > 0, spec.samples, spec.views, generator)
-    edges, count = (edge & valid).sum(), valid.sum()
+    pixels = contrast_totals(edge, valid)
+    edges, count = (totals.share(name, pixels[name], least=0) for name in ("edges", "pixels"))
     width = embeddings.shape[3]
     vectors = embeddings[chosen.image, :, chosen.cell // width, chosen.cell % width]  # M x D
     return weighted_contrast(vectors, chosen.edge, chosen.used, edges / count.clamp(min=1), spec.temperature)
+
+
+def contrast_totals(edge: Tensor, valid: Tensor) -> dict[str, Tensor]:
+    """Valid pixels, and those of them on an edge: their ratio is 1 - alpha."""
+    return {"edges": (edge & valid).sum(), "pixels": valid.sum()}
 
 
 def cell_labels(edge: Tensor, valid: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -27,13 +27,13 @@ from wsis.errors import WsisError
 from wsis.methods.baiseg.batches import semantic_batches, semantic_samples, training_samples
 from wsis.methods.baiseg.boundary_loss import boundary_loss, contours
 from wsis.methods.baiseg.cascade import BoundaryModule
-from wsis.methods.baiseg.contrast import contrast_loss
+from wsis.methods.baiseg.contrast import contrast_loss, contrast_totals
 from wsis.methods.baiseg.dense import build_dense
 from wsis.methods.baiseg.extract.instances import Extracted
 from wsis.methods.baiseg.extract.pipeline import extract
 from wsis.methods.baiseg.maps import Maps, boundary_of, network_input
 from wsis.methods.baiseg.semantic_head import WIDTH, Projection, SemanticHead
-from wsis.methods.baiseg.semantic_loss import semantic_loss
+from wsis.methods.baiseg.semantic_loss import hardest_pixels, semantic_loss
 from wsis.methods.baiseg.spec import BaisegSpec
 from wsis.methods.baiseg.threshold import set_threshold
 from wsis.methods.fill import overlapping
@@ -118,22 +118,37 @@ class BAISeg(Parts):
         features, losses = self.of_base(batch, lambda: self.backbone(self._normalised(batch.images))), {}
         if not self.frozen:
             semantic = semantic_loss(_to_size(self.semantic(features), size), batch.semantic, spec.hardest)
+            semantic = semantic * batch.totals.weight("hardest pixels")
             losses = {"loss_semantic": spec.weight_semantic * semantic}
         if self.recipe.model.trained == "base":
             return losses
         logits, embedded = self.boundary(features)
-        edge, valid = contours(batch.semantic)
-        if batch.instances is not None:  # the masks of objects supervise
-            edge, _ = contours(batch.instances, void=-1)
+        edge, valid = _edges(batch)
         boundary = boundary_loss(_to_size(logits, size).squeeze(1), edge, valid)
+        boundary = boundary * batch.totals.weight("images with pixels")
         losses |= {"loss_boundary": spec.weight_boundary * boundary}
         if self.projection is not None:
             embeddings = self.projection(embedded)
-            contrast = contrast_loss(embeddings, logits.squeeze(1), edge, valid, spec, generator)
+            contrast = contrast_loss(
+                embeddings, logits.squeeze(1), edge, valid, spec, generator, batch.totals
+            )
             # The factor and not a branch: on a graphics card the iteration is not known to the CPU.
             contrast = contrast * (self.iteration >= spec.contrast_warmup)
             losses["loss_contrast"] = spec.weight_ppc * contrast
         return losses
+
+    def totals(self, batch: SemanticBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """What the means of the semantic and of the boundary loss are over, and the contrast's alpha.
+
+        Which pixels are the hardest is decided in each shard, and the contrast compares the cells of a shard:
+        both need what the network says of all images at once.
+        """
+        if self.recipe.normalise == "device":
+            return {}
+        edge, valid = _edges(batch)
+        pixels = hardest_pixels(batch.semantic, self.spec.hardest)
+        means = {"hardest pixels": pixels, "images with pixels": valid.any(2).any(1).sum()}
+        return means | contrast_totals(edge, valid)
 
     def _normalised(self, images: Tensor) -> Tensor:
         return (images.float() - self.mean) / self.std
@@ -205,6 +220,14 @@ class BAISeg(Parts):
         """The instances of one image's maps; settings: instead of `extraction`."""
         settings = settings or self.extraction
         return extract(maps.image, maps.boundary, maps.semantic, settings, maps.certainty).instances
+
+
+def _edges(batch: SemanticBatch) -> tuple[Tensor, Tensor]:
+    """`contours` of the semantic maps, or of the objects' masks where these supervise."""
+    edge, valid = contours(batch.semantic)
+    if batch.instances is not None:
+        edge, _ = contours(batch.instances, void=-1)
+    return edge, valid
 
 
 def _to_size(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -12,6 +12,12 @@ from torch import Tensor
 from wsis.methods.baiseg.boundary_loss import VOID
 
 
+def hardest_pixels(semantic: Tensor, hardest: float) -> Tensor:
+    """How many pixels `semantic_loss` takes the mean over: scalar float64 on the maps' device."""
+    known = (semantic != VOID).sum()
+    return (hardest * known.double()).round().clamp(min=1).minimum(known)
+
+
 def semantic_loss(logits: Tensor, semantic: Tensor, hardest: float) -> Tensor:
     """L_S: mean cross entropy of the batch's valid pixels with the largest, a share `hardest` of them.
 
@@ -28,8 +34,7 @@ def semantic_loss(logits: Tensor, semantic: Tensor, hardest: float) -> Tensor:
     loss = F.cross_entropy(logits.float(), semantic.long(), ignore_index=VOID, reduction="none").flatten()
     if loss.numel() == 0:
         return logits.float().sum()
-    known = (semantic != VOID).sum()
-    keep = (hardest * known.double()).round().clamp(min=1).minimum(known)
+    keep = hardest_pixels(semantic, hardest)
     most = max(1, round(hardest * loss.numel()))  # known without asking the device how many are valid
     top = loss.topk(most).values  # void pixels have 0, the least there is
     kept = torch.arange(most, device=top.device) < keep

@@ -28,6 +28,7 @@ INFO = Info(
     heads=("boxcaseg",),
     features=("patch",),
     fills_boxes=True,
+    sync_norm=True,
     keep_proportions=keep_proportions,
     stages=stages,
     second=SECOND,

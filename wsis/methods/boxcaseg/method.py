@@ -28,6 +28,7 @@ from wsis.methods.fill import BoxFiller
 from wsis.methods.parts import Parts
 from wsis.nn.backbones import build_backbone
 from wsis.nn.hrnet import MOMENTUM
+from wsis.nn.sync_norm import synchronised
 
 
 class BoxCaseg(BoxFiller, Parts):
@@ -85,6 +86,11 @@ class BoxCaseg(BoxFiller, Parts):
         mil, smooth = self._weak_losses(features, batch)
         return {"loss_mil": mil, "loss_smooth": smooth, "loss_pixel": self._pixel_loss(features, batch)}
 
+    def totals(self, batch: PatchBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Salient patches of random draws; all other means are over equally many patches a shard."""
+        pooled = self.share is None and self.recipe.normalise == "batch"
+        return {"salient": batch.salient.sum()} if pooled else {}
+
     def _weak_losses(self, features: Tensor, batch: PatchBatch) -> tuple[Tensor, Tensor]:
         """The bags' term of Eq. 1 and the weighted smoothness of Eq. 2, on every patch."""
         spec = self.spec
@@ -95,21 +101,22 @@ class BoxCaseg(BoxFiller, Parts):
         return mil, spec.smooth * smoothness(logits, spec.reduction)
 
     def _pixel_loss(self, features: Tensor, batch: PatchBatch) -> Tensor:
-        """Eq. 3 on the salient patches; without any, the heads don't run and batch norm's statistics stay.
+        """Eq. 3 on the salient patches, a mean over the batch's, of which these may be a shard.
 
-        A batch may be one shard of an iteration; the mean of the shards' losses is minimised. At a fixed
-        ratio a salient patch weighs the same in every shard. In random draws each shard takes the mean over
-        its own salient patches, as each device does in the released code: a shard without any adds nothing,
-        and a patch beside few others weighs more.
+        Where `loss.normalise` is 'device' and draws are random, a shard takes the mean over its own salient
+        patches, as each device does in the released code: a patch beside few others weighs more. Without any
+        the heads don't run and batch norm's statistics stay, unless other devices wait for theirs.
         """
         heads = [head for head in (self.salient, self.transferred) if head is not None]
-        if not heads or not batch.salient.any():
+        if not heads or not (batch.salient.any() or any(map(synchronised, heads))):
             return _nothing(features) + 0.0 * sum(p.sum() for head in heads for p in head.parameters())
         rows = sent(batch.salient.nonzero().squeeze(1), features.device)
         labels = batch.labels[rows]
         maps = [_to_size(x, labels) for x in self._pixel_logits(features[rows])]
         loss = pixel_loss(self._fused(maps), labels)
-        return loss if self.share is None else loss * len(labels) / (self.share * len(batch.labels))
+        if self.share is None:
+            return loss * batch.totals.weight("salient")
+        return loss * len(labels) / (self.share * len(batch.labels))
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits of the masks from the backbone's features: B x C' x S/s x S/s -> B x S/s x S/s float32.

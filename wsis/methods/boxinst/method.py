@@ -13,8 +13,10 @@ from torch import Tensor
 from wsis.data.structures import Batch, sent
 from wsis.losses import pairwise
 from wsis.losses.colour import ColourEdges, colour_edges, lab_on_grid
+from wsis.losses.detection import Positives
 from wsis.losses.projection import grid_rectangles, projection_loss
 from wsis.methods.condinst.method import CondInst, MaskPredictions
+from wsis.methods.condinst.proposals import masked_objects
 
 
 class BoxInst(CondInst):
@@ -46,7 +48,8 @@ class BoxInst(CondInst):
                 batch, masks, masks.masked, true_labels=True
             )
         if spec.projection or spec.full == "proposed":
-            losses["loss_proj"] = weights.projection * self.projection(masks, projected)
+            loss = self.projection(masks, projected) * batch.totals.weight("instances")
+            losses["loss_proj"] = weights.projection * loss
         if spec.pairwise is not None:
             loss = self.pairwise(batch, masks, boxed, features=features)
             losses["loss_pair"] = weights.pairwise * self.ramp() * loss
@@ -73,7 +76,7 @@ class BoxInst(CondInst):
         if not chosen.any():
             return masks.logits.sum() * 0.0
         part = masks.where(chosen)
-        return pairwise.pairwise_loss(
+        loss = pairwise.pairwise_loss(
             part.logits,
             self.rectangles(part),
             part.image,
@@ -82,6 +85,30 @@ class BoxInst(CondInst):
             sent(part.weights, part.logits.device),
             self.target_masks(batch, part) if true_labels else None,
         )
+        pooled = "true edges" if true_labels else "similar edges"
+        return loss * batch.totals.weight(pooled if spec.normalise == "supervised" else "instances")
+
+    def mask_totals(self, batch: Batch, kept: Positives) -> dict[str, Tensor]:
+        """CondInst's, and the numbers of supervised edges where these are pooled.
+
+        They need the colours alone: they are left out where the likeness of features decides, too.
+        """
+        totals, spec = super().mask_totals(batch, kept), self.recipe.loss.pairwise
+        if spec is None or spec.normalise != "supervised" or self.uses_features:
+            return totals
+        masked, stride = masked_objects(batch.targets)[kept.object], self.layout.out_stride
+        boxes = torch.cat([target.boxes for target in batch.targets])[kept.object]
+        height, width = (side // stride for side in batch.images.shape[2:])
+        rectangles, edges = grid_rectangles(boxes, stride, height, width), self.edges(batch)
+        for name, chosen in (("similar edges", ~masked), ("true edges", masked)):
+            of = rectangles[chosen], kept.image[chosen]
+            totals[name] = pairwise.supervised_edges(*of, edges, spec, name == "similar edges").sum()
+        return totals
+
+    @property
+    def uses_features(self) -> bool:
+        """Whether edges depend on features of the network beside the colours."""
+        return False
 
     def rectangles(self, masks: MaskPredictions) -> Tensor:
         """The instances' boxes in cells of the logits' grid: N x 4 int64 on the CPU."""

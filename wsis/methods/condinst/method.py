@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, Targets, fetched, sent
+from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, fetched, sent
+from wsis.data.totals import Totals
 from wsis.data.transforms import padded
 from wsis.declare.recipe import Recipe
-from wsis.losses.detection import Positives, assign, detection_losses
+from wsis.losses.detection import Positives, assign, detection_losses, detection_totals
 from wsis.losses.dice import dice_loss
 from wsis.losses.projection import grid_masks
 from wsis.methods.condinst.dynamic_head import dynamic_masks, parameter_count
@@ -21,7 +22,7 @@ from wsis.methods.condinst.fcos import FCOSHead, locations, neighbourhoods, of_l
 from wsis.methods.condinst.given import certainties, locations_of
 from wsis.methods.condinst.inference import Detections, decode, encode_masks
 from wsis.methods.condinst.mask_branch import MaskBranch
-from wsis.methods.condinst.proposals import average_weights, keep_proposals
+from wsis.methods.condinst.proposals import average_weights, averaged, keep_proposals, masked_objects
 from wsis.methods.fill import cut_to_boxes, resized
 from wsis.methods.parts import Parts
 from wsis.nn.frozen import Size
@@ -116,19 +117,33 @@ class CondInst(Parts):
         """Named scalar losses of a training batch, of what the recipe trains."""
         scene = self.scene(batch)
         positives = self.positives(batch)
-        losses = self.detection_losses(scene, positives)
+        losses = self.detection_losses(scene, positives, batch.totals)
         if self.recipe.model.trained == "base":
             return losses
         features = self.mask_branch(scene.pyramid)
         masks = self.mask_predictions(batch, scene, features, positives, generator)
         return losses | self.mask_losses(batch, masks)
 
-    def detection_losses(self, scene: Scene, positives: Positives) -> dict[str, Tensor]:
+    def totals(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Of FCOS' losses; and of the masks' where `loss.normalise` asks for it."""
+        positives = self.positives(batch)
+        totals = detection_totals(positives)
+        if self.recipe.model.trained == "base" or self.recipe.normalise == "device":
+            return totals
+        return totals | self.mask_totals(batch, self.kept(batch, positives, None, generator))
+
+    def mask_totals(self, batch: Batch, kept: Positives) -> dict[str, Tensor]:
+        """What the mask losses of a shard's kept positives are means over."""
+        of = averaged(kept.object, self.recipe.loss.average)
+        return {"locations": torch.tensor(float(len(kept.object))), "instances": torch.tensor(float(of))}
+
+    def detection_losses(self, scene: Scene, positives: Positives, totals: Totals) -> dict[str, Tensor]:
         """FCOS's losses, weighted; none of a frozen detector."""
         if self.frozen:
             return {}
         weight = self.recipe.loss.weights.detection
-        return {name: weight * loss for name, loss in detection_losses(scene.outputs, positives).items()}
+        losses = detection_losses(scene.outputs, positives, totals)
+        return {name: weight * loss for name, loss in losses.items()}
 
     def mask_predictions(
         self,
@@ -139,16 +154,31 @@ class CondInst(Parts):
         generator: torch.Generator,
     ) -> MaskPredictions:
         """Keep some of the positives that have mask supervision and compute their mask logits."""
-        spec, images = self.recipe.loss, len(batch.targets)
         boxes = torch.cat([t.boxes for t in batch.targets])
-        masked = torch.cat([_given(t) for t in batch.targets])
-        positives = positives.where(self.supervised(masked[positives.object]))
-        scores = _scores(scene.outputs, positives) if spec.proposals == "topk" else None
-        positives = positives.where(keep_proposals(positives, scores, spec, images, generator))
+        masked = masked_objects(batch.targets)
+        positives = self.kept(batch, positives, scene.outputs, generator)
         image, objects = positives.image, positives.object
         logits = self.mask_logits(features, image, positives.location, scene)
-        weights = average_weights(objects, spec.average)
+        weights = average_weights(objects, self.recipe.loss.average)
         return MaskPredictions(logits, image, objects, weights, boxes[objects], masked[objects])
+
+    def kept(
+        self,
+        batch: Batch,
+        positives: Positives,
+        outputs: dict[str, Tensor] | None,
+        generator: torch.Generator,
+    ) -> Positives:
+        """Those of the positives that get a mask loss.
+
+        outputs: of the FCOS head; without them the right number of each object's is kept.
+        """
+        spec, images = self.recipe.loss, len(batch.targets)
+        positives = positives.where(self.supervised(masked_objects(batch.targets)[positives.object]))
+        scores = torch.zeros(len(positives.image))
+        if spec.proposals == "topk" and outputs is not None:
+            scores = _scores(outputs, positives)
+        return positives.where(keep_proposals(positives, scores, spec, images, generator))
 
     def supervised(self, masked: Tensor) -> Tensor:
         """Which instances get a mask loss, given which have a mask; N bool -> N bool."""
@@ -180,12 +210,15 @@ class CondInst(Parts):
     def dice(self, batch: Batch, masks: MaskPredictions, chosen: Tensor) -> Tensor:
         """Dice loss of the chosen instances (N bool), summed and divided by N (CondInst: a mean over N).
 
+        N is the batch's, of which this may be a shard.
+
         Zero, with a gradient path, when there is none.
         """
         if not chosen.any():
             return masks.logits.sum() * 0.0
         part = masks.where(chosen)
-        return dice_loss(part.logits.sigmoid(), self.target_masks(batch, part)).sum() / len(chosen)
+        loss = dice_loss(part.logits.sigmoid(), self.target_masks(batch, part)).sum() / len(chosen)
+        return loss * batch.totals.weight("locations")
 
     def target_masks(self, batch: Batch, masks: MaskPredictions) -> Tensor:
         """Given masks of the instances on the logits' grid: N x H/s x W/s bool."""
@@ -253,13 +286,6 @@ def _scores(outputs: dict[str, Tensor], positives: Positives) -> Tensor:
     """Of each positive, max over classes of sigmoid(cls) * sigmoid(centerness): M float on the CPU."""
     where = tuple(sent(torch.stack([positives.image, positives.location]), outputs["logits"].device))
     return (outputs["logits"][where].sigmoid().amax(1) * outputs["centerness"][where].sigmoid()).cpu()
-
-
-def _given(target: Targets) -> Tensor:
-    """Which instances of an image have a mask: N bool."""
-    if target.has_mask is not None:
-        return target.has_mask
-    return torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
 
 
 def _sizes(samples: list[Sample]) -> list[Size]:

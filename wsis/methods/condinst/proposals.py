@@ -1,6 +1,6 @@
 """Which positive locations get a mask loss (erratum B8), and how much each counts (erratum B5).
 
-Shapes: B images, M positives of the batch, K kept of them.
+Shapes: B images, G objects and M positives of the batch, K kept of them.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wsis.data.structures import Targets
 from wsis.declare.recipe import LossSpec
 from wsis.losses.detection import Positives
 
 
 def keep_proposals(
-    positives: Positives, scores: Tensor | None, spec: LossSpec, images: int, generator: torch.Generator
+    positives: Positives, scores: Tensor, spec: LossSpec, images: int, generator: torch.Generator
 ) -> Tensor:
     """Indices of the kept positives, K int64 on the CPU.
 
@@ -47,6 +48,22 @@ def keep_proposals(
     sizes = torch.bincount(sorted_objects)
     position = torch.arange(count) - (sizes.cumsum(0) - sizes)[sorted_objects]
     return order[position < share[order]].sort().values
+
+
+def masked_objects(targets: list[Targets]) -> Tensor:
+    """Which objects of a batch have a mask: G bool on the CPU."""
+    given = [
+        torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
+        if target.has_mask is None
+        else target.has_mask
+        for target in targets
+    ]
+    return torch.cat(given)
+
+
+def averaged(objects: Tensor, average: str) -> int:
+    """Over how many `average_weights` takes the average."""
+    return len(objects) if average == "locations" else len(objects.unique())
 
 
 def average_weights(objects: Tensor, average: str) -> Tensor:

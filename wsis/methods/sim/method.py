@@ -17,10 +17,10 @@ from torch import Tensor
 
 from wsis.data.structures import Batch, sent
 from wsis.declare.recipe import Recipe
-from wsis.losses.detection import Positives
+from wsis.losses.detection import Positives, detection_totals
 from wsis.methods.boxinst.method import BoxInst
 from wsis.methods.condinst.method import MaskPredictions, Scene
-from wsis.methods.sim.bank import Bank, entries
+from wsis.methods.sim.bank import Bank, Entry, entries
 from wsis.methods.sim.losses import paste_loss, pseudo_loss
 from wsis.methods.sim.momentum import MomentumNetwork
 from wsis.methods.sim.paste import Composite, compose
@@ -57,6 +57,7 @@ class SIM(BoxInst):
         self.bank = Bank(self.spec.bank)
         self._pixels: list[tuple[Tensor, Tensor]] = []  # of this step's micro-batches, and
         self._present: list[Tensor] = []  # the classes that they may have
+        self._entries: list[Entry] = []  # for the bank, at the end of the step
         self._draws = torch.Generator()
 
     def begin(self) -> None:
@@ -65,9 +66,15 @@ class SIM(BoxInst):
             self.momentum.follow(self, 0.0)
 
     def on_step_end(self, iteration: int) -> None:
-        """Prototypes and momentum network; a copy begins at the end of the warm-up, which doesn't use it."""
+        """Prototypes, bank and momentum network, once a step however it was split.
+
+        A copy begins at the end of the warm-up, which doesn't use it.
+        """
         super().on_step_end(iteration)
         self._move_prototypes()
+        for entry in self._entries:
+            self.bank.push(entry)
+        self._entries.clear()
         if self.released or iteration >= self.spec.warmup:
             self.momentum.follow(self, self.spec.ema)
         elif iteration + 1 == self.spec.warmup:
@@ -89,15 +96,12 @@ class SIM(BoxInst):
             losses = super().losses(batch, generator)
             nothing = sum(losses.values()) * 0.0
             return losses | {"loss_pseudo": nothing, "loss_paste": nothing}
-        # Draws of their own, so that rows that paste and rows that don't keep the same positives.
-        draws = self._draws.manual_seed(generator.initial_seed() ^ 1)
         pasting = active and self.spec.lambda_paste > 0
-        # Without pasting the bank stays empty, and the batch as it is.
-        composite = compose(batch, self.bank, self.spec, self.layout.out_stride, draws)
+        composite, draws = self._composite(batch, generator)
         scene, batch = self._composite_scene(batch, composite), composite.batch
         features = self.mask_branch(scene.pyramid)
         positives = self.positives(batch)
-        losses = self.detection_losses(scene, positives)
+        losses = self.detection_losses(scene, positives, batch.totals)
         masks = self.mask_predictions(batch, scene, features, positives, generator)
         view = self._view(batch, scene, positives)
         losses |= self.mask_losses(batch, masks, self._affinity_features(view))
@@ -111,11 +115,31 @@ class SIM(BoxInst):
             self._collect_pixels(view, maps, labels, features, draws)
             if pasting:
                 stride = self.layout.out_stride
-                for entry in entries(
+                self._entries += entries(
                     batch, labels.paste, labels.scores, composite.touched, stride, self.spec
-                ):
-                    self.bank.push(entry)
+                )
         return losses | self._pseudo_losses(masks, view, labels, composite, step if active else None)
+
+    def totals(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """BoxInst's of the batch after pasting, and the numbers of pasted and other positives."""
+        composite, _ = self._composite(batch, generator)
+        batch = composite.batch
+        positives = self.positives(batch)
+        totals = detection_totals(positives)
+        if self.recipe.normalise == "device":
+            return totals
+        kept = self.kept(batch, positives, None, generator)
+        pasted = torch.cat(composite.pasted)[kept.object]
+        return totals | self.mask_totals(batch, kept) | {"pasted": pasted.sum(), "others": (~pasted).sum()}
+
+    def _composite(self, batch: Batch, generator: torch.Generator) -> tuple[Composite, torch.Generator]:
+        """The batch after pasting, the same at every call in a step, and the source of draws beside it.
+
+        Draws of their own, so that rows that paste and rows that don't keep the same positives. Without
+        pasting the bank stays empty, and the batch as it is.
+        """
+        draws = self._draws.manual_seed(generator.initial_seed() ^ 1)
+        return compose(batch, self.bank, self.spec, self.layout.out_stride, draws), draws
 
     def _composite_scene(self, batch: Batch, composite: Composite) -> Scene:
         """The scene of a batch after pasting; a frozen detector looks again only where there is a change."""
@@ -147,6 +171,11 @@ class SIM(BoxInst):
         )
         objects = sent(masks.object, masks.logits.device)
         paste = paste_loss(masks.logits, torch.cat(composite.masks)[objects], spec, pasted)
+        totals = composite.batch.totals
+        if spec.average == "positives":  # else over cells that only the network tells
+            pseudo = pseudo * totals.weight("locations" if spec.paste_average == "all" else "others")
+        if spec.average == "positives" and spec.paste_average == "pasted":
+            paste = paste * totals.weight("pasted")
         ramp = min(step / spec.lambda_ramp, 1.0) if spec.lambda_ramp else 1.0
         return {
             "loss_pseudo": spec.lambda_pseudo * ramp * pseudo,
@@ -179,11 +208,13 @@ class SIM(BoxInst):
         instance = view.instance(self.spec.mu)
         return Maps(semantic, known, instance, correct(semantic, known, instance, self.spec.alpha))
 
+    @property
+    def uses_features(self) -> bool:
+        return self.spec.affinity != "colour"
+
     def _affinity_features(self, view: View) -> Tensor | None:
         """Features whose likeness the released code multiplies with that of the colours (S11)."""
-        if self.spec.affinity == "colour":
-            return None
-        return fine_features(view.raw)
+        return fine_features(view.raw) if self.uses_features else None
 
     def _collect_pixels(
         self, view: View, maps: Maps, labels: Labels, features: Tensor, generator: torch.Generator
