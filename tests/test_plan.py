@@ -103,13 +103,13 @@ def test_every_run_has_one_protocol(plan):
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ({"backbone": "swin-b"}, "backbone swin-b does not exist yet"),
-        ({"neck": "bifpn"}, "neck bifpn does not exist yet"),
+        ({"backbone": "vgg16"}, "backbone vgg16 does not exist yet"),
         ({"head": "mask2former"}, "head mask2former does not exist yet"),
         (
             {"backbone": "hrnet-w32"},
             "backbone hrnet-w32 has no features for method condinst (these have: res",
         ),
+        ({"backbone": "resnet101-dcn", "neck": "bifpn"}, None),
         ({}, None),
     ],
 )

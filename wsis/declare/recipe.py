@@ -123,6 +123,7 @@ class ScheduleSpec(Spec):
 
     optimizer: Literal["sgd", "adamw", "adam"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.01
+    backbone_factor: Annotated[float, Field(gt=0)] = 1.0  # of `lr`, for the backbone
     momentum: Fraction = 0.9
     betas: tuple[float, float] = (0.9, 0.999)  # of AdamW and Adam
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
@@ -179,7 +180,8 @@ class PredictSpec(Spec):
     nms: Fraction = 0.6
     pre_nms: Positive = 1000  # a level
     detections: Positive = 100  # an image
-    masks: Literal["predicted", "boxes"] = "predicted"  # boxes: BoxInst Table 3's "box mask"
+    # Of the detected boxes: the network's, the box itself (BoxInst Table 3's "box mask"), or GrabCut's in it.
+    masks: Literal["predicted", "boxes", "grabcut"] = "predicted"
 
 
 class ProxySpec(Spec):

@@ -113,6 +113,10 @@ def _at_scale(
     decided, usual = fixed | users, laid(tree, fixed)
     tree = laid(tree, decided) | {"seed": seed}
     fit_widths(tree, usual, users)
+    wants = tree["data"]["supervision"] == "boxes+salient" and tree["data"]["dataset"] == "shapes"
+    if wants and not tree["data"]["shapes"]["salient_images"]:
+        reason = f"scale {scale.name} draws no salient images for {table.paper}"
+        return Resolved(published, None, reason=reason)
     if not published.schedule.total:  # nothing is trained: a scale changes the data alone
         tree |= published.model_dump(mode="json", include={*UNSCALED})
         return Resolved(published, parse(Recipe, tree, where).settled())
