@@ -23,6 +23,7 @@ from wsis.declare.stages import of_stages, reading_of, stages
 from wsis.declare.table import Row, Table
 from wsis.methods import info_of
 
+GENERATED = "about generated images only"  # why a row of ours is no part of a scale on real ones
 UNSCALED = ("model", "loss", "schedule", "predict")  # of a recipe without iterations
 
 
@@ -58,7 +59,7 @@ def resolve(
     published = published_recipe(table, row, root)
     where = f"{table.key}, row '{row.label}', scale {scale.name}"
     if scale.data != "generated" and any(key.startswith("data.shapes") for key in flatten(row.train or {})):
-        return Resolved(published, None, reason="about generated images only")
+        return Resolved(published, None, reason=GENERATED)
     first, second = stages(published, where, root)
     of_first, of_second = of_stages(flatten(overrides or {}))
     if second is not None and second.proxy.instances:  # nothing is merged or dropped
