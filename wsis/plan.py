@@ -16,7 +16,7 @@ from wsis.declare.settings import check_settings
 from wsis.declare.table import Table
 from wsis.errors import WsisError, nearest_first
 from wsis.methods import heads, info_of
-from wsis.nn.backbones import BACKBONES, NECKS, giving
+from wsis.nn.backbones import BACKBONES, giving
 from wsis.packing import Job, pack
 
 CLASS_AGNOSTIC = frozenset({"mIoU", "IoU50", "IoU75"})  # metrics of masks made for given boxes
@@ -236,14 +236,13 @@ def missing_part(recipe: Recipe) -> str | None:
     built = {name for name, backbone in BACKBONES.items() if backbone.build} | {"none"}
     parts = [
         ("backbone", model.backbone, built),
-        ("neck", model.neck, {name for name, there in NECKS.items() if there}),
         ("head", model.head, heads()),
     ]
     for kind, name, there in parts:
         if name not in there:
             return f"{kind} {name} does not exist yet"
-    if info.baseline and model.head != "none":  # masks of the boxes that a detector predicts
-        return f"method {info.name} on predicted boxes does not exist yet"
+    if info.baseline and model.head != "none":
+        return f"method {info.name} has no detector (its masks in detected boxes: predict.masks)"
     if info.features and model.backbone not in (there := giving(info.features)):
         names = nearest_first(model.backbone, there)
         return f"backbone {model.backbone} has no features for method {info.name} (these have: {names})"

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table as Grid
 
+from wsis.declare.resolve import GENERATED
 from wsis.declare.table import Row, Table
 from wsis.estimate import core_count, seconds_of, spoken
 from wsis.files import read_json
@@ -85,7 +86,7 @@ def _absent(plan: Plan, tables: Sequence[str]) -> list[dict[str, str]]:
         {"table": key, "row": row.label, "reason": reason}
         for key in tables
         for row in plan.tables[key].rows
-        if (reason := plan.row_reason(key, row.label)) and reason != "quoted"
+        if (reason := plan.row_reason(key, row.label)) and reason not in ("quoted", GENERATED)
     ]
 
 
@@ -113,7 +114,8 @@ def show_plan(plan: Plan, tables: Sequence[str]) -> None:
     sums = Grid("table", "runs", "time", "rows not run", title="of all seeds, each table for itself")
     for key in tables:
         total, absent = _totals(plan, _needed(plan, [key]), [key]), len(_absent(plan, [key]))
-        sums.add_row(key, str(total["runs"]), spoken(total["device_hours"] * 3600), str(absent or ""))
+        if total["runs"] or absent:
+            sums.add_row(key, str(total["runs"]), spoken(total["device_hours"] * 3600), str(absent or ""))
     console.print(sums)
     totals, cost = _totals(plan, ids, tables), plan.scale.cost
     seeds = sorted({plan.runs[id].seed for id in ids})

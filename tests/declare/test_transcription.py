@@ -46,6 +46,11 @@ SAME_TRAINING = [  # rows for which the papers mean one model
     [("boxcaseg/1", 19), ("baiseg/1", 1)],
     [("boxcaseg/2", 1), ("baiseg/2", 1), ("baiseg/2", 9)],
     [("boxcaseg/1", 14), ("boxinst/5", 8), ("sim/2", 7)],
+    [("boxcaseg/1", 15), ("boxinst/5", 5), ("sim/2", 3)],
+    [("boxcaseg/2", 2), ("boxinst/4", 7), ("sim/1", 7)],
+    [("boxcaseg/2", 4), ("sim/1", 9)],
+    [("boxinst/4", 13), ("sim/1", 15)],
+    [("boxinst/5", 1), ("sim/2", 1)],
     [("baiseg/1", 8), ("sim/2", 12)],
     [("baiseg/1", 11), ("baiseg/3", 5), ("baiseg/4", 4), ("baiseg/5", 3), ("baiseg/6", 6), ("baiseg/7", 2)],
 ]  # fmt: skip

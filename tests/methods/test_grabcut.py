@@ -10,6 +10,7 @@ import pytest
 import torch
 from pycocotools import mask as rle
 
+from wsis.data.pixel_boxes import pixel_box
 from wsis.data.places import shapes_root
 from wsis.data.roots import eval_annotations, open_root
 from wsis.data.structures import BoxSample
@@ -22,7 +23,6 @@ from wsis.evaluation.class_agnostic import overlap_metrics, paired_ious
 from wsis.evaluation.rle import truth_rle
 from wsis.jobs import evaluate_runs, make_data
 from wsis.methods import build_method
-from wsis.methods.boxcaseg.crops import pixel_box
 from wsis.methods.fill import object_samples
 from wsis.plan import make_plan
 
@@ -198,11 +198,14 @@ def test_a_scale_changes_their_data_alone(scale):
 
 
 @pytest.mark.parametrize("scale", ["smoke", "mini", "paper"])
-def test_grabcut_on_predicted_boxes_is_another_method(scale):
-    """BoxInst's Table 5 cuts inside the boxes that its detector predicts."""
+def test_grabcut_in_detected_boxes_is_another_prediction_of_the_detector(scale):
+    """BoxInst's Table 5 cuts inside the boxes that its R-101 predicts, and trains nothing for it."""
     plan = make_plan(scale)
-    assert plan.row_runs("boxinst/5", "GrabCut R-101") == {}
-    assert "predicted boxes" in plan.row_reason("boxinst/5", "GrabCut R-101")
+    (run, *_), (detector, *_) = (
+        [*plan.row_runs("boxinst/5", row).values()] for row in ("GrabCut R-101", "BoxInst R-101")
+    )
+    assert plan.runs[run].parent == detector and plan.runs[run].iterations == 0
+    assert plan.protocols(run) == plan.protocols(detector) == ["coco"]
 
 
 def test_iterations_are_refused(tmp_path):

@@ -49,7 +49,7 @@ def test_networks_have_the_stride_and_the_widths_that_the_dict_says(name):
 def test_a_backbone_without_such_features_is_refused():
     with pytest.raises(WsisError, match=r"'tiny-resnet50' gives no pyramid features; use resnet50"):
         build_backbone(spec("tiny-resnet50"), "pyramid")
-    assert "swin-b" not in giving(KINDS)
+    assert "vgg16" not in giving(KINDS)
 
 
 def test_the_dict_is_known_without_torch():

@@ -117,7 +117,7 @@ class LossSpec(Spec):
     max_proposals: Positive | None = None  # for every two images (random), an image (topk)
     weights: LossWeights = LossWeights()
     # What a mean over objects or pixels is over where a batch is split: the whole of it, or the part that a
-    # device holds at once (B12). Null: the variant's, paper's or released's; it is left out of ids.
+    # device holds at once (B14). Null: the variant's, paper's or released's; it is left out of ids.
     normalise: Literal["batch", "device"] | None = None
 
 
@@ -126,6 +126,7 @@ class ScheduleSpec(Spec):
 
     optimizer: Literal["sgd", "adamw", "adam"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.01
+    backbone_factor: Annotated[float, Field(gt=0)] = 1.0  # of `lr`, for the backbone
     momentum: Fraction = 0.9
     betas: tuple[float, float] = (0.9, 0.999)  # of AdamW and Adam
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
@@ -184,7 +185,8 @@ class PredictSpec(Spec):
     nms: Fraction = 0.6
     pre_nms: Positive = 1000  # a level
     detections: Positive = 100  # an image
-    masks: Literal["predicted", "boxes"] = "predicted"  # boxes: BoxInst Table 3's "box mask"
+    # Of the detected boxes: the network's, the box itself (BoxInst Table 3's "box mask"), or GrabCut's in it.
+    masks: Literal["predicted", "boxes", "grabcut"] = "predicted"
 
 
 class ProxySpec(Spec):

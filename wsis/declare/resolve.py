@@ -23,6 +23,7 @@ from wsis.declare.stages import of_stages, reading_of, stages
 from wsis.declare.table import Row, Table
 from wsis.methods import info_of
 
+GENERATED = "about generated images only"  # why a row of ours is no part of a scale on real ones
 UNSCALED = ("model", "loss", "schedule", "predict")  # of a recipe without iterations
 
 
@@ -58,7 +59,7 @@ def resolve(
     published = published_recipe(table, row, root)
     where = f"{table.key}, row '{row.label}', scale {scale.name}"
     if scale.data != "generated" and any(key.startswith("data.shapes") for key in flatten(row.train or {})):
-        return Resolved(published, None, reason="about generated images only")
+        return Resolved(published, None, reason=GENERATED)
     first, second = stages(published, where, root)
     of_first, of_second = of_stages(flatten(overrides or {}))
     if second is not None and second.proxy.instances:  # nothing is merged or dropped
@@ -113,6 +114,10 @@ def _at_scale(
     decided, usual = fixed | users, laid(tree, fixed)
     tree = laid(tree, decided) | {"seed": seed}
     fit_widths(tree, usual, users)
+    wants = tree["data"]["supervision"] == "boxes+salient" and tree["data"]["dataset"] == "shapes"
+    if wants and not tree["data"]["shapes"]["salient_images"]:
+        reason = f"scale {scale.name} draws no salient images for {table.paper}"
+        return Resolved(published, None, reason=reason)
     if not published.schedule.total:  # nothing is trained: a scale changes the data alone
         tree |= published.model_dump(mode="json", include={*UNSCALED})
         return Resolved(published, parse(Recipe, tree, where).settled())

@@ -23,6 +23,7 @@ from wsis.data.structures import BoxMask, BoxSample, Instances, Memo
 from wsis.declare.recipe import Recipe, ScheduleSpec
 from wsis.errors import WsisError
 from wsis.nn.frozen import FrozenStages
+from wsis.nn.pyramid import Normalised
 
 # Layers whose weight and bias are not decayed (as in detectron2 and AdelaiDet: weight decay 0 on norms).
 NORMS = (
@@ -31,6 +32,7 @@ NORMS = (
     nn.LayerNorm,
     nn.RMSNorm,
 )
+TABLES = ("relative_position_bias_table",)  # ends of names of parameters that are not decayed either
 
 
 class Method(nn.Module):
@@ -96,22 +98,30 @@ class Method(nn.Module):
         """Restore what `local_state` returned."""
 
     def parameter_groups(self, schedule: ScheduleSpec) -> list[dict[str, Any]]:
-        """Optimiser groups of the trainable parameters: norm layers without weight decay, the others with.
+        """Optimiser groups of the trainable parameters: norms and position tables without weight decay.
 
-        A group may carry `lr_scale`, by which the schedule's learning rate is multiplied (1 when absent).
+        A group may carry `lr_scale`, by which the schedule's learning rate is multiplied (1 when absent):
+        that of a backbone's is `schedule.backbone_factor`.
         """
-        norms = {
-            id(parameter)
-            for module in self.modules()
-            if isinstance(module, NORMS)
-            for parameter in module.parameters(recurse=False)
-        }
-        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [p for p in trainable if id(p) not in norms], "weight_decay": schedule.weight_decay},
-            {"params": [p for p in trainable if id(p) in norms], "weight_decay": 0.0},
+        plain = {id(p) for name, p in self.named_parameters() if name.endswith(TABLES)}
+        slow = set()
+        for module in self.modules():
+            if isinstance(module, NORMS):
+                plain |= {id(parameter) for parameter in module.parameters(recurse=False)}
+            if isinstance(module, Normalised):
+                slow |= {id(parameter) for parameter in module.body.parameters()}
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for scale in (1.0, schedule.backbone_factor):
+            groups |= {(scale, schedule.weight_decay): [], (scale, 0.0): []}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                scale = schedule.backbone_factor if id(parameter) in slow else 1.0
+                groups[scale, 0.0 if id(parameter) in plain else schedule.weight_decay].append(parameter)
+        return [
+            {"params": parameters, "weight_decay": decay, "lr_scale": scale}
+            for (scale, decay), parameters in groups.items()
+            if parameters
         ]
-        return [group for group in groups if group["params"]]
 
     def keep_features(self, folder: Path) -> None:
         """Keep what frozen backbones say of images in a folder, where it is found again."""

@@ -9,7 +9,7 @@ fused:   stages, the stem first, which are fused into one map
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,8 @@ _STAGES = {"fused": "wsis.nn.tiny:tiny_stages"}
 BACKBONES = {
     "resnet50": _RESNET,
     "resnet101": _RESNET,
+    "resnet101-dcn": replace(_RESNET, build={"pyramid": "wsis.nn.pyramid:ResNetStages"}),
+    "swin-b": Backbone({"pyramid": "wsis.nn.swin:SwinStages"}, widths=(128, 256, 512, 1024)),
     "hrnet-w32": Backbone(_HRNET, (32, 64, 128, 256)),
     "hrnet-w48": Backbone(_HRNET, (48, 96, 192, 384)),
     "hrnetv2-w48": Backbone(_HRNET, (48, 96, 192, 384)),
@@ -75,6 +77,8 @@ BACKBONES = {
     ),
     # For synthetic images of about 96 pixels, from scratch.
     "tiny": Backbone({"pyramid": "wsis.nn.pyramid:TinyNet", "patch": "wsis.nn.tiny:TinyHRNet"}, **_TINY),
+    "tiny-dcn": Backbone({"pyramid": "wsis.nn.pyramid:TinyNet"}, **_TINY),
+    "tiny-swin": Backbone({"pyramid": "wsis.nn.swin:SwinStages"}, (16, 32, 64), **_TINY),
     "tiny-hrnet-w32": Backbone(_BRANCHES, (16, 24, 32, 48), **_TINY),
     "tiny-hrnet-w48": Backbone(_BRANCHES, (24, 32, 48, 64), **_TINY),
     "tiny-hrnetv2-w48": Backbone(_BRANCHES, (24, 32, 48, 64), **_TINY),
@@ -82,11 +86,9 @@ BACKBONES = {
     "tiny-resnet101": Backbone(_STAGES, (16, 24, 32, 48, 64), blocks=(1, 2, 3), **_TINY),
     "none": Backbone(),
     # Of published rows that don't run.
-    "resnet101-dcn": Backbone(),
-    "swin-b": Backbone(),
     "vgg16": Backbone(),
 }
-NECKS = {"fpn": True, "none": True, "bifpn": False}  # name -> whether it is built
+NECKS = ("fpn", "bifpn", "none")
 UNBUILT_HEADS = ("mask2former",)  # published; those that there are stand in the methods' infos
 
 

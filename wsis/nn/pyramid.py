@@ -16,6 +16,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from wsis.declare.recipe import ModelSpec
 from wsis.nn.backbones import BACKBONES, build_backbone
+from wsis.nn.bifpn import BiFPN
+from wsis.nn.deformable import Deformable, deform
 from wsis.nn.frozen import FrozenStages, Size
 from wsis.nn.weights import load_backbone_weights
 
@@ -29,6 +31,8 @@ class Normalised(nn.Module):
         backbone, body = BACKBONES[spec.backbone], build_backbone(spec, "pyramid")
         if spec.frozen_backbone:
             body = FrozenStages(body, read, backbone.mean, backbone.std)
+        for name, norm in getattr(body, "norms", {}).items():  # of a stage that nobody reads: no gradient
+            norm.requires_grad_(name in read and not spec.frozen_backbone)
         self.body = body
         self.register_buffer("mean", torch.tensor(backbone.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std)[:, None, None], persistent=False)
@@ -49,18 +53,19 @@ class Normalised(nn.Module):
 
 
 class Pyramid(Normalised):
-    """Normalisation, backbone and FPN: uint8 images in, named features out."""
+    """Normalisation, backbone and neck (FPN or BiFPN): uint8 images in, named features out."""
 
     def __init__(self, spec: ModelSpec) -> None:
         """Raises WsisError when the backbone's weights can't be had."""
         layout = BACKBONES[spec.backbone].layout
         super().__init__(spec, {*layout.names, *layout.mask_inputs})
         self.layout = layout
-        extra = (
-            CoarsestLevels(spec.channels, spec.channels) if len(layout.strides) > len(layout.names) else None
-        )
-        widths = [self.body.channels[name] for name in layout.names]
-        self.fpn = FeaturePyramidNetwork(widths, spec.channels, extra_blocks=extra)
+        widths, levels = [self.body.channels[name] for name in layout.names], len(layout.strides)
+        if spec.neck == "bifpn":
+            self.fpn: nn.Module = BiFPN(widths, spec.channels, levels)
+        else:
+            extra = CoarsestLevels(spec.channels, spec.channels) if levels > len(widths) else None
+            self.fpn = FeaturePyramidNetwork(widths, spec.channels, extra_blocks=extra)
         self.channels = self.body.channels | {f"p{3 + i}": spec.channels for i in range(len(layout.strides))}
 
     def forward(self, images: Tensor, sizes: Sequence[Size] | None = None) -> dict[str, Tensor]:
@@ -70,7 +75,7 @@ class Pyramid(Normalised):
     def of_stages(self, stages: dict[str, Tensor]) -> dict[str, Tensor]:
         """The stages and the pyramid's levels."""
         levels = self.fpn({name: stages[name] for name in self.layout.names})
-        # CoarsestLevels names its levels itself; the others keep their stage's name.
+        # FPN's levels have their stage's name, but for those that its extra block or BiFPN names.
         return stages | {"p" + name.removeprefix("c").removeprefix("p"): x for name, x in levels.items()}
 
 
@@ -94,15 +99,21 @@ def _halved(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 class ResNetStages(nn.Module):
-    """torchvision's ResNet; stem and first stage are frozen when its batch norm is (weights are given)."""
+    """torchvision's ResNet; stem and first stage are frozen when its batch norm is (weights are given).
+
+    '-dcn' behind its name: its last three stages are deformable.
+    """
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         frozen = spec.norm == "frozen"
-        net = getattr(torchvision.models, spec.backbone)(
+        name, _, deformable = spec.backbone.partition("-")
+        net = getattr(torchvision.models, name)(
             weights=None, norm_layer=FrozenBatchNorm2d if frozen else nn.BatchNorm2d
         )
         load_backbone_weights(net, spec)
+        for stage in (net.layer2, net.layer3, net.layer4) if deformable else ():
+            deform(stage)
         self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
         self.c2, self.c3, self.c4, self.c5 = net.layer1, net.layer2, net.layer3, net.layer4
         widths = BACKBONES[spec.backbone].widths[1:]
@@ -137,6 +148,9 @@ class TinyNet(nn.Module):
         self.c2 = Residual(wide, wide, 1)
         self.c3 = Residual(wide, 2 * wide, 2)
         self.c4 = Residual(2 * wide, 3 * wide, 2)
+        if spec.backbone.endswith("-dcn"):
+            for stage in (self.c3, self.c4):
+                stage.convs[1][0] = Deformable(stage.convs[1][0])
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         c2 = self.c2(self.stem(x))

@@ -22,7 +22,12 @@ from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
 from wsis.nn.backbones import STD
 
-WEIGHTS = {"resnet50": "ResNet50_Weights.IMAGENET1K_V1", "resnet101": "ResNet101_Weights.IMAGENET1K_V1"}
+WEIGHTS = {
+    "resnet50": "ResNet50_Weights.IMAGENET1K_V1",
+    "resnet101": "ResNet101_Weights.IMAGENET1K_V1",
+    "resnet101-dcn": "ResNet101_Weights.IMAGENET1K_V1",
+    "swin-b": "Swin_B_Weights.IMAGENET1K_V1",
+}
 
 
 @dataclass

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wsis.declare.load import load_papers
+from wsis.declare.resolve import GENERATED
 from wsis.declare.table import Row, Table
 from wsis.measures.registry import is_ours, notes, readable
 from wsis.report.model import CellResult, Effect, Ran, TableResult
@@ -195,6 +196,8 @@ def table_view(result: TableResult, scale: str) -> TableView:
         if own and row.kind == "quote":
             continue
         cells = {metric: result.cells.get((row.label, metric), CellResult()) for metric in table.metrics}
+        if all(cell.reason == GENERATED for cell in cells.values()):  # no part of this scale
+            continue
         views = [_cell(cell, row, metric, marks, effects, own) for metric, cell in cells.items()]
         runs = dict.fromkeys(run for cell in cells.values() for _, run in sorted(cell.runs.items()))
         notes = [

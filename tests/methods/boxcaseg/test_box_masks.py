@@ -10,10 +10,11 @@ from pycocotools import mask as rle
 from torch import nn
 
 from tests.methods.boxcaseg.scenes import network, recipe
+from wsis.data.pixel_boxes import pixel_box
 from wsis.data.structures import BoxSample
 from wsis.methods.boxcaseg import box_masks
 from wsis.methods.boxcaseg.box_masks import fill_box, paste_masks, predict_boxes, stretched
-from wsis.methods.boxcaseg.crops import crop_patch, normalise_patch, pixel_box
+from wsis.methods.boxcaseg.crops import crop_patch, normalise_patch
 
 
 def sample(boxes, height=40, width=56, seed=0):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from wsis.methods.boxcaseg.crops import box_label, crop_patch, jittered_box, normalise_patch, pixel_box
+from wsis.data.pixel_boxes import pixel_box
+from wsis.methods.boxcaseg.crops import box_label, crop_patch, jittered_box, normalise_patch
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,35 @@ def test_box_masks_are_the_boxes():
         assert abs(rle.area(mask) - area) <= perimeter + 4
 
 
+def test_grabcut_takes_the_place_of_the_masks_and_of_nothing_else():
+    """In the frame of the original image, however the network's input was resized; twice the same."""
+    from pycocotools import mask as rle
+
+    from wsis.data.pixel_boxes import pixel_box
+
+    torch.manual_seed(0)
+    spec = recipe(predict__score=0.0, predict__detections=6)
+    cut = spec.model_copy(update={"predict": spec.predict.model_copy(update={"masks": "grabcut"})})
+    method, cutting = build_method(spec, 3).eval(), build_method(cut, 3).eval()
+    cutting.load_state_dict(method.state_dict())
+    sample = Sample(batch().images[0], (90, 100), 1)
+    (found,), (again,), (normal,) = (
+        cutting.predict([sample]),
+        cutting.predict([sample]),
+        method.predict([sample]),
+    )
+    assert found.masks == again.masks != normal.masks
+    for name in ("boxes", "labels", "scores"):
+        assert torch.equal(getattr(found, name), getattr(normal, name))
+    for box, mask in zip(found.boxes, found.masks, strict=True):
+        assert mask["size"] == [90, 100]
+        pixels, inside = pixel_box(box, 90, 100), rle.decode(mask)
+        assert inside.any() == (pixels is not None)
+        if pixels:
+            x0, y0, x1, y1 = pixels
+            assert inside.sum() == inside[y0:y1, x0:x1].sum()
+
+
 def test_ramp_starts_small_and_ends_at_one():
     method = build_method(recipe(loss__pairwise__warmup=4), 3)
     values = []

@@ -165,6 +165,16 @@ def test_prediction_of_a_batch_equals_that_of_each_image():
         assert set(found.labels.tolist()) <= {0, 1, 2}
 
 
+def test_grabcut_is_inside_the_detected_boxes():
+    sample = Sample(batch().images[0], (64, 64), 1)
+    (found,) = (
+        build(predict__score=0.0, predict__detections=5, predict__masks="grabcut").eval().predict([sample])
+    )
+    assert len(found.masks) == 5
+    for box, mask in zip(found.boxes, found.masks, strict=True):
+        assert rle.area(mask) <= (box[2:] - box[:2]).add(1).prod()
+
+
 def test_nothing_found_and_boxes_as_masks():
     sample = Sample(batch().images[0], (64, 64), 1)
     (found,) = build(predict__score=1.0).eval().predict([sample])
@@ -177,7 +187,7 @@ def test_nothing_found_and_boxes_as_masks():
 @pytest.mark.parametrize(
     "keys, message",
     [
-        ({"model__backbone": "swin-b"}, "Mask R-CNN has resnet50, resnet101, efficientnet_lite0, tiny"),
+        ({"model__backbone": "hrnet-w48"}, "Mask R-CNN has resnet50, resnet101, resnet101-dcn, swin-b, eff"),
         ({"model__neck": "bifpn"}, "model.neck"),
         ({"data__supervision": "boxes"}, "bbtp"),
     ],

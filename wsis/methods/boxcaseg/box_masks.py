@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from pycocotools import mask as rle
 from torch import Tensor
 
+from wsis.data.pixel_boxes import PixelBox, pixel_box
 from wsis.data.structures import BoxMask, BoxSample, sent
-from wsis.methods.boxcaseg.crops import PixelBox, crop_patch, normalise_patch, pixel_box
+from wsis.methods.boxcaseg.crops import crop_patch, normalise_patch
 from wsis.methods.boxcaseg.spec import BoxCasegSpec
 from wsis.methods.parts import Parts
 

@@ -2,36 +2,22 @@
 
 Training and inference have to use the same rules: at inference the crop is `pixel_box` itself, resized to
 boxcaseg.side by `crop_patch` and passed through `normalise_patch` with salient False.
-h x w image, S patch side. Boxes are xyxy in pixels, half-open; a *pixel box* is four integers that cover one
-pixel or more of the image.
+h x w image, S patch side. Pixel boxes: `wsis.data.pixel_boxes`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from wsis.data import transforms
+from wsis.data.pixel_boxes import PixelBox, pixel_borders
 from wsis.data.structures import sent
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Of box patches in the released code: means in the order blue, green, red, subtracted from red, green, blue.
 BOX_MEAN = tuple(value / 255 for value in (102.9801, 115.9465, 122.7717))
-
-PixelBox = tuple[int, int, int, int]
-
-
-def pixel_box(box: Iterable[float], height: int, width: int) -> PixelBox | None:
-    """The box rounded to pixels and clipped to the image; None where it has no area inside it."""
-    x0, y0, x1, y1 = (float(value) for value in box)
-    if not (min(x1, width) > max(x0, 0) and min(y1, height) > max(y0, 0)):
-        return None
-    left, right = _pixels(x0, x1, width)
-    top, bottom = _pixels(y0, y1, height)
-    return left, top, right, bottom
 
 
 def jittered_box(box: PixelBox, shift: str, height: int, width: int, rng: np.random.Generator) -> PixelBox:
@@ -52,14 +38,8 @@ def jittered_box(box: PixelBox, shift: str, height: int, width: int, rng: np.ran
             start = (low + high) / 2 + move * size / 2 - scale * size / 2
         else:
             start = low + move * size
-        sides.append(_pixels(start, start + scale * size, limit))
+        sides.append(pixel_borders(start, start + scale * size, limit))
     return sides[0][0], sides[1][0], sides[0][1], sides[1][1]
-
-
-def _pixels(low: float, high: float, limit: int) -> tuple[int, int]:
-    """The nearest pixel borders inside [0, limit], one pixel apart or more."""
-    start = int(np.floor(min(max(low, 0), limit - 1) + 0.5))
-    return start, max(int(np.floor(min(high, limit) + 0.5)), start + 1)
 
 
 def crop_patch(image: np.ndarray, crop: PixelBox, side: int) -> np.ndarray:

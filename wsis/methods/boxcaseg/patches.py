@@ -17,12 +17,13 @@ from PIL import Image
 
 from wsis.data import transforms
 from wsis.data.loading import AUGMENT, ORDER, Shard, check_split, fits, stream
+from wsis.data.pixel_boxes import pixel_box
 from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot, read_mask
 from wsis.data.structures import PatchBatch
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
-from wsis.methods.boxcaseg.crops import box_label, crop_patch, jittered_box, normalise_patch, pixel_box
+from wsis.methods.boxcaseg.crops import box_label, crop_patch, jittered_box, normalise_patch
 
 T = TypeVar("T")
 SUBSET = 2  # stream of random numbers, beside ORDER and AUGMENT

@@ -14,18 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from wsis.data.masks import decode_mask
+from wsis.data.pixel_boxes import pixel_box
 from wsis.data.roots import Picture
 from wsis.data.structures import PatchBatch
 from wsis.data.transforms import read_image
 from wsis.methods.boxcaseg.box_masks import fill_box, in_box
-from wsis.methods.boxcaseg.crops import (
-    BOX_MEAN,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    crop_patch,
-    normalise_patch,
-    pixel_box,
-)
+from wsis.methods.boxcaseg.crops import BOX_MEAN, IMAGENET_MEAN, IMAGENET_STD, crop_patch, normalise_patch
 from wsis.methods.boxcaseg.losses import ON
 from wsis.methods.boxcaseg.patches import patch_batches
 from wsis.pictures import canvas

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from pycocotools import mask as rle
 
+from wsis.data.pixel_boxes import PixelBox, pixel_box
 from wsis.data.structures import BoxMask, BoxSample
 from wsis.declare.recipe import Recipe
-from wsis.methods.boxcaseg.crops import PixelBox, pixel_box
 from wsis.methods.fill import BoxFiller
 
 

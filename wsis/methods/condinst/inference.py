@@ -18,6 +18,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from wsis.data.structures import Instances, Sample, fetched
 from wsis.declare.recipe import PredictSpec
+from wsis.methods.boxed import boxed_masks
 from wsis.methods.condinst.fcos import of_levels
 from wsis.nn.layout import Layout
 from wsis.nn.upsample import upsample
@@ -90,7 +91,7 @@ def encode_masks(
     """Bring boxes and masks back to the original image and compress the masks.
 
     logits: N x H/s x W/s. Masks are thresholded at 0.5 after bilinear resizing, a chunk at a time, so that no
-    N full-size maps are held. With spec.masks "boxes" the mask is the box (BoxInst, Table 3).
+    N full-size maps are held. They may be made of the boxes instead (`spec.masks`).
     """
     height, width = sample.image.shape[1:]
     scale = torch.tensor([sample.size[1] / width, sample.size[0] / height] * 2)
@@ -98,8 +99,8 @@ def encode_masks(
     boxes = boxes * scale
     if len(boxes) == 0:
         masks = []
-    elif spec.masks == "boxes":
-        masks = _boxes_as_masks(boxes, sample.size)
+    elif spec.masks != "predicted":
+        masks = boxed_masks(spec.masks, boxes, sample)
     else:
         masks = []
         chunk = max(1, CHUNK // max(sample.size[0] * sample.size[1], height * width))
@@ -126,8 +127,3 @@ def _compress(masks: Tensor) -> list[dict]:
     """N x h x w bool -> N compressed RLE dictionaries."""
     array = masks.permute(1, 2, 0).to(torch.uint8).cpu().numpy()
     return rle.encode(np.asfortranarray(array))
-
-
-def _boxes_as_masks(boxes: Tensor, size: tuple[int, int]) -> list[dict]:
-    xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
-    return rle.frPyObjects(xywh.double().numpy(), *size)

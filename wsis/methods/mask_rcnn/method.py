@@ -16,9 +16,10 @@ from wsis.data.loading import MASKED
 from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, Targets, fetched, sent
 from wsis.declare.recipe import PredictSpec, Recipe
 from wsis.errors import WsisError
+from wsis.methods.boxed import boxed_masks
 from wsis.methods.fill import cut_to_boxes, resized
 from wsis.methods.mask_rcnn.backbone import Backbone, layout_of
-from wsis.methods.mask_rcnn.paste import box_masks, paste_masks
+from wsis.methods.mask_rcnn.paste import paste_masks
 from wsis.methods.mask_rcnn.proposals import Proposals
 from wsis.methods.mask_rcnn.roi_heads import Detections, MaskRoIHeads, Regions
 from wsis.methods.parts import Parts
@@ -103,8 +104,8 @@ class MaskRCNN(Parts):
             labels = torch.where(labels < 0, self.roi_heads.classes(features, boxes, size), labels)
         logits = self.roi_heads.mask_logits(features, [boxes], size, labels + 1)
         certain = (2 * logits.sigmoid() - 1).abs().mean((1, 2)).tolist()
-        if self.recipe.predict.masks == "boxes":
-            masks = box_masks(given.boxes, sample.size)
+        if self.recipe.predict.masks != "predicted":
+            masks = boxed_masks(self.recipe.predict.masks, given.boxes, sample)
         else:
             masks = paste_masks(logits, given.boxes.to(logits.device), sample.size, self.layout.official)
         masks = cut_to_boxes(masks, given.boxes, sample.size)
@@ -164,11 +165,9 @@ def _original(detections: Detections, sample: Sample, spec: PredictSpec, officia
     height, width = sample.image.shape[1:]
     scale = torch.tensor([sample.size[1] / width, sample.size[0] / height] * 2)
     boxes = detections.boxes * sent(scale, detections.boxes.device)
-    as_boxes = spec.masks == "boxes"
-    masks = (
-        box_masks(boxes, sample.size)
-        if as_boxes
-        else paste_masks(detections.masks, boxes, sample.size, official)
-    )
+    if spec.masks == "predicted":
+        masks = paste_masks(detections.masks, boxes, sample.size, official)
+    else:
+        masks = boxed_masks(spec.masks, boxes, sample)
     boxes, labels, scores = fetched(boxes, detections.labels - 1, detections.scores.float())
     return Instances(boxes, labels, scores, masks)

@@ -23,8 +23,9 @@ from wsis.declare.provider import DEPTHS
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.methods.base import Method
+from wsis.methods.boxed import boxed_masks
 from wsis.methods.mask_rcnn.method import draws_from, given
-from wsis.methods.mask_rcnn.paste import box_masks, compressed
+from wsis.methods.mask_rcnn.paste import compressed
 from wsis.nn.backbones import MEAN, STD
 from wsis.nn.weights import first_weights, torchvision_name
 
@@ -79,9 +80,10 @@ class Detectron2MaskRCNN(Method):
     def _original(self, found: Objects, sample: Sample) -> Instances:
         found = detector_postprocess(found, *sample.size)
         boxes = found.pred_boxes.tensor
-        as_boxes = self.recipe.predict.masks == "boxes"
-        masks = box_masks(boxes, sample.size) if as_boxes else compressed(found.pred_masks)
-        return Instances(*fetched(boxes, found.pred_classes, found.scores), masks)
+        boxes, labels, scores = fetched(boxes, found.pred_classes, found.scores)
+        kind = self.recipe.predict.masks
+        masks = compressed(found.pred_masks) if kind == "predicted" else boxed_masks(kind, boxes, sample)
+        return Instances(boxes, labels, scores, masks)
 
     def _normalised(self, images: Tensor) -> Tensor:
         return (images.float() - self.network.pixel_mean) / self.network.pixel_std
