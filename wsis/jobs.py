@@ -223,7 +223,7 @@ def _copy_rendered(source: Path, target: Path, tables: set[str]) -> None:
         key = f"{path.parent.name}/{path.stem.removeprefix('table')}"
         wanted = key in tables and path.suffix in (".md", ".csv", ".tex", ".png")
         wanted = wanted or path.parent.name == "pictures" or path.stem.startswith("figure")
-        if wanted or path.name in ("diff.json", "index.html"):
+        if wanted or path.name in ("diff.json", "index.html", "agreement.png"):
             copy_file(path, new / path.relative_to(source))
     shutil.rmtree(target, ignore_errors=True)
     os.replace(new, target)

@@ -11,6 +11,7 @@ from wsis.declare.load import load_papers
 from wsis.files import write_bytes, write_text
 from wsis.report.assets import Assets
 from wsis.report.drawn import Drawings, Panel, draw, stamp
+from wsis.report.effects import agreements
 from wsis.report.markup import templates
 from wsis.report.mask_panels import default_roots, panel_of, seed_runs
 from wsis.report.model import Report, TableResult
@@ -31,7 +32,7 @@ def render_report(
     roots: Mapping[str, Path] | None = None,
     panels: Mapping[str, Panel] | None = None,
 ) -> Path:
-    """Write `out`/index.html, pictures/, <paper>/table<N>.{md,csv,tex,html,png} and <paper>/figure<N>.png.
+    """Write `out`/index.html, pictures/, agreement.png, <paper>/figure<N>.png, table<N>.{md,csv,tex,html,png}.
 
     results  the folder that holds <scale>/runs/<id>/ (training curves and masks come from there)
     roots    run id -> COCO root its predictions belong to; default <scale>/data/<root name in its train.json>
@@ -76,7 +77,12 @@ def render_report(
         papers.values(), key=lambda paper: not (paper.measured or any(f.plot for f in paper.figures))
     )
     files = FILES if panels is None else tuple(ending for ending in FILES if ending != "html")
-    page = templates().get_template("index.html").render(context(report, ordered, files))
+    rows = agreements(report)
+    scatter = drawings.plot(rows, partial(draw, "agreement:agreement_plot", rows, report.scale))
+    if scatter and scatter.png:
+        write_bytes(out / "agreement.png", scatter.png)
+    shown = context(report, ordered, files) | {"scatter": scatter}
+    page = templates().get_template("index.html").render(shown)
     write_text(out / "index.html", page)
     drawings.forget_others()
     assets.forget_others()
