@@ -32,7 +32,9 @@ def render_report(
     roots: Mapping[str, Path] | None = None,
     panels: Mapping[str, Panel] | None = None,
 ) -> Path:
-    """Write `out`/index.html, pictures/, agreement.png, <paper>/figure<N>.png, table<N>.{md,csv,tex,html,png}.
+    """Write `out`/index.html, pictures/, agreement.png, and the files of tables and figures below <paper>/.
+
+    These are table<N>.{md,csv,tex,html,png} and figure<N>.png.
 
     results  the folder that holds <scale>/runs/<id>/ (training curves and masks come from there)
     roots    run id -> COCO root its predictions belong to; default <scale>/data/<root name in its train.json>
