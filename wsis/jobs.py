@@ -162,6 +162,7 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
     reference: also make this the reference, what later runs are compared with: results/reference/<scale>/
     (metrics.csv, claims.json, masks of the papers' cards) and, rendered from it, reports/reference/<scale>/.
     """
+    from wsis.live import live
     from wsis.report.build import build_report
     from wsis.report.collect import write_metrics
     from wsis.report.diff import write_diff
@@ -170,6 +171,7 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
     from wsis.report.render import render_report
 
     report = build_report(plan, results)
+    report.live = live(plan, results)
     scale = plan.scale.name
     out = reports / scale
     roots = {}

@@ -240,6 +240,22 @@ class FigureResult:
 
 
 @dataclass
+class Live:
+    """What was being trained when the report was made.
+
+    at        '29 November, 18:05'
+    training  a line a run: where it is shown, and how far it is
+    rows      'finished of all' rows of what the workflow makes; '' where no workflow runs
+    until     when it should be done, in words; '' where nothing tells
+    """
+
+    at: str
+    training: list[str]
+    rows: str = ""
+    until: str = ""
+
+
+@dataclass
 class Report:
     """All of one scale.
 
@@ -248,6 +264,7 @@ class Report:
                 "runs": finished runs, "planned": runs in the plan, "seconds": training seconds summed,
                 "data": [str]}
     runs        run id -> content of its train.json, finished runs only
+    live        what was being trained; None where nothing was
     """
 
     scale: str
@@ -257,3 +274,4 @@ class Report:
     errata: dict[str, list[Erratum]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    live: Live | None = None
