@@ -54,7 +54,7 @@ def test_nothing_is_fetched_and_nothing_hostile_runs(rendered):
     addresses = [a.get("src") or a.get("href") for _, a in page.tags if a.get("src") or a.get("href")]
     assert all(
         re.match(
-            r"data:|#|agreement\.png$|pictures/\w+\.(jpg|png)$"
+            r"data:|#|agreement\.png$|pictures/\w+\.(jpg|png|webp)$"
             r"|(boxinst|sim|boxcaseg|baiseg)/table\w+\.(csv|md|tex|html)$",
             a,
         )

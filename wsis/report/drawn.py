@@ -37,7 +37,7 @@ class Plot:
 
 @dataclass
 class Strip:
-    """A row of tiles. uri: JPEG as data URI; width, height: pixels; alt: what it shows."""
+    """A row of tiles. uri: the picture as data URI; width, height: pixels; alt: what it shows."""
 
     label: str
     uri: str

@@ -21,7 +21,7 @@ from wsis.report.pictures import Pictures, read_pictures
 from wsis.report.tables import to_csv, to_markdown
 from wsis.report.view import PAPER_TITLES, TableView, table_view
 
-PAGE_STRIPS = 60  # beyond this many strips of masks their JPEG quality goes down
+PAGE_STRIPS = 60  # beyond this many strips of masks their quality goes down
 FILES = ("csv", "md", "tex", "html")  # of a table, linked on the page
 
 
