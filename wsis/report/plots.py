@@ -250,7 +250,7 @@ def mark_positions(axis: Axes, values: Sequence[float], log: bool) -> None:
         axis.set_xscale("log")
     scale = math.log if log and min(values) > 0 else float
     width = scale(values[-1]) - scale(values[0])
-    letter = LETTER / (axis.get_position().width * axis.get_figure().get_figwidth())  # as a share of the axis
+    letter = LETTER * axis.figure.dpi / axis.bbox.width  # as a share of the axis
     shown: list[float] = []
     for value in values:
         wanted = max(0.09, letter * (1 + len(f"{value:g}{shown[-1]:g}") / 2)) * width if shown else 0
