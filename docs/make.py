@@ -3,19 +3,22 @@
 `python docs/make.py labels` runs the example of labels.md, two trainings of a minute, and draws its pictures.
 """
 
-import csv
-import json
 import re
 import subprocess
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 
+from wsis.plan import make_plan
+from wsis.report.agreement import draw_agreement
+from wsis.report.build import build_report
+from wsis.report.effects import agreements
+from wsis.report.recorded import Recorded
 from wsis.report.style import GRID, INK, MEASURED, MUTED, PUBLISHED, drawing, to_png
+from wsis.report.view import PAPER_TITLES
 
 DOCS = Path(__file__).resolve().parent
 REFERENCE = DOCS.parent / "results" / "reference" / "tiny"
-PAPERS = {"boxinst": "BoxInst", "sim": "SIM", "boxcaseg": "BoxCaseg", "baiseg": "BAISeg"}
 VERDICTS = {"reproduced": MEASURED, "inconclusive": GRID, "contradicted": PUBLISHED}
 ABOUT = "Made from the code by `make docs`. `<scale>` is `smoke`, `tiny`, `mini` or `paper`."
 
@@ -55,52 +58,31 @@ def commands() -> str:
 
 
 def picture() -> bytes:
-    """A sweep of the reference run beside the paper's, and the verdicts on all four papers' claims."""
-    published, measured = {}, defaultdict(list)
-    with (REFERENCE / "metrics.csv").open(encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            where, (name, _, value) = (
-                (line["paper"], line["table"], line["metric"]),
-                line["row"].partition(" = "),
-            )
-            if where == ("boxinst", "1a", "AP") and name == "tau":
-                tau = float(value)
-                published[tau] = float(line["published"])
-                measured[tau].append(float(line["value"]))
-    claims = json.loads((REFERENCE / "claims.json").read_text(encoding="utf-8"))["claims"]
-    counts = {
-        paper: Counter(c["corrected"] for c in claims if c["table"].startswith(f"{paper}/"))
-        for paper in PAPERS
-    }
-    with drawing(10.5, 3.0, 1, 3) as (canvas, (left, middle, right)):
-        left.plot(list(published), list(published.values()), "o-", color=PUBLISHED, mfc="white", mew=1.8)
-        left.set_title("BoxInst, Table 1a: published", color=PUBLISHED)
-        means = [sum(values) / len(values) for values in measured.values()]
-        middle.plot(list(measured), means, "o-", color=MEASURED)
-        for tau, values in measured.items():
-            middle.plot([tau] * len(values), values, "_", color=MEASURED, ms=12)
-        middle.set_title("measured at scale tiny, 3 seeds", color=MEASURED)
-        for axis in (left, middle):
-            axis.set(xlabel="colour similarity threshold tau", ylim=(-2, 35), xticks=list(published))
-        left.set_ylabel("mask AP")
-        for height, paper in enumerate(reversed(PAPERS)):
-            start = 0
+    """Published against measured effects of the reference run, and the verdicts on the papers' claims."""
+    recorded = Recorded(REFERENCE / "metrics.csv", "tiny")
+    report = build_report(make_plan("tiny"), REFERENCE.parent, recorded=recorded)
+    claims = [claim for result in report.tables for claim in result.claims]
+    with drawing(10.5, 4.4, 1, 2) as (canvas, (left, right)):
+        draw_agreement(left, agreements(report))
+        left.set_ylabel("measured at scale tiny, points")
+        for height, paper in enumerate(reversed(PAPER_TITLES)):
+            counts, start = Counter(c.final for c in claims if c.table.startswith(f"{paper}/")), 0
             for verdict, colour in VERDICTS.items():
-                count = counts[paper][verdict]
-                right.barh(height, count, left=start, color=colour, height=0.6)
+                count = counts[verdict]
+                right.barh(height, count, left=start, color=colour, height=0.5)
                 inside = count > 2  # else the bar is too small for its number
                 place = start + count / 2 if inside else start + count + 1
                 ink = "white" if inside and colour != GRID else INK
                 right.text(place, height, str(count), ha="center", va="center", color=ink, size=9)
                 start += count
-        right.set_yticks(range(len(PAPERS)), [PAPERS[paper] for paper in reversed(PAPERS)])
+        right.set_yticks(range(len(PAPER_TITLES)), [*reversed(PAPER_TITLES.values())])
         right.tick_params(axis="y", length=0)
         right.grid(False)
         right.spines["left"].set_visible(False)
         right.set_title("verdicts on the papers' claims")
         for rank, (verdict, colour) in enumerate(VERDICTS.items()):
             right.text(
-                0.36 * rank, -0.1, verdict, transform=right.transAxes, size=9,
+                0.3 * rank, -0.06, verdict, transform=right.transAxes, size=9,
                 color=MUTED if colour == GRID else colour, weight="bold",
             )  # fmt: skip
         right.set_xticks([])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from wsis.files import write_json
 from wsis.plan import make_plan
 from wsis.watch import Watch, shown_runs
 from wsis.work import work
@@ -63,6 +64,21 @@ def test_a_table_is_told_when_its_mark_is_written_and_again_when_it_is_new(plan,
     assert list(watch.news(1.0)) == ["boxinst/1a complete: reports/smoke/index.html"]
     old = Watch(plan, work(plan, TABLES, tmp_path), tmp_path, seconds=100.0)
     assert list(old.news(1.0)) == []
+
+
+def test_a_complete_table_is_told_with_its_verdicts_and_all_so_far(plan, tmp_path):
+    watch = Watch(plan, work(plan, TABLES, tmp_path), tmp_path, reports=tmp_path / "reports")
+    mark = tmp_path / "smoke" / "rendered" / "boxinst_1a"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    verdicts = ["reproduced", "inconclusive", "reproduced", "not run"]
+    tables = [{"paper": "boxinst", "table": "1a", "claims": [{"corrected": each} for each in verdicts]}]
+    claims = {"reproduced": 3, "contradicted": 1, "inconclusive": 2, "untestable": 0, "not run": 9}
+    write_json(tmp_path / "reports" / "smoke" / "diff.json", {"tables": tables, "claims": claims})
+    assert list(watch.news(1.0)) == [
+        "boxinst/1a complete: 2 claims reproduced, 1 inconclusive; so far 3 reproduced, 1 contradicted,"
+        " 2 inconclusive: reports/smoke/index.html"
+    ]
 
 
 def test_the_time_left_shrinks_with_what_is_done_and_follows_the_machine(plan, watch, tmp_path):

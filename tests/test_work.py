@@ -120,3 +120,17 @@ def test_a_run_of_other_settings_is_not_finished_nor_what_starts_from_it(plan, t
     assert (
         capsys.readouterr().err == f"{parent}: trained with predict.nms 0.55 (planned: 0.6): not finished\n"
     )
+
+
+def test_masks_that_nobody_learns_any_more_need_not_be_there(plan, tmp_path):
+    """Results of another machine come without them; a row that is to learn them has them made again."""
+    runs = plan.with_needed(plan.wanted(list(plan.tables)))
+    finish(tmp_path, plan, runs)
+    for folder in (tmp_path / "smoke" / "runs").glob("*/proxies"):
+        folder.rmdir()
+    assert not work(plan, list(plan.tables), tmp_path).trainings
+    learner = next(run for run in runs if plan.runs[run].recipe.proxy)
+    (tmp_path / "smoke" / "runs" / learner / "train.json").unlink()
+    teacher = plan.runs[learner].recipe.proxy.parent
+    due = {run for run in runs if teacher in plan.with_needed([run])}
+    assert due == {*trained(work(plan, list(plan.tables), tmp_path))}

@@ -17,6 +17,7 @@ from wsis.commands.fit import fit_app
 from wsis.commands.model import RunDeviceOption, evaluate_files, evaluate_folders, model_app, run_folders
 from wsis.commands.official import official_app
 from wsis.commands.report import report_app
+from wsis.commands.share import share_app
 from wsis.commands.verify import verify_app
 from wsis.configuration import split
 from wsis.disk import disk_error
@@ -321,6 +322,7 @@ def pictures(
 app.add_typer(fit_app)
 app.add_typer(report_app)
 app.add_typer(verify_app)
+app.add_typer(share_app)
 app.add_typer(model_app)
 app.add_typer(compare_app)
 app.add_typer(official_app)

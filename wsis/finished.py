@@ -9,9 +9,11 @@ from wsis.checksums import fault, recorded
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import difference, weights_file
 from wsis.errors import WsisError
+from wsis.files import kept
 from wsis.records import read_record
 
 PREDICTIONS, RECORD, METRICS = "predictions.json", "train.json", "metrics.json"
+LEFT_OUT = "left-out.json"  # names the files that a run of another machine came without
 
 
 def lacking(folder: Path, recipe: Recipe, predicts: bool = True) -> str | None:
@@ -30,7 +32,8 @@ def lacking(folder: Path, recipe: Recipe, predicts: bool = True) -> str | None:
 def left(folder: Path, recipe: Recipe, predicts: bool = True, whole: bool = False) -> str | None:
     """The same of all that a finished run holds beside its train.json. whole: large files are read."""
     files = [weights_file(folder), *([folder / PREDICTIONS] if predicts else [])]
-    for path in files:
+    without = set(kept(folder / LEFT_OUT).get("files", []))
+    for path in (path for path in files if path.exists() or path.name not in without):
         if text := fault(path, whole):
             return f"{path}: {text}"
     return difference(folder, recipe)

@@ -163,6 +163,7 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
     reference: also make this the reference, what later runs are compared with: results/reference/<scale>/
     (metrics.csv, claims.json, masks of the papers' cards) and, rendered from it, reports/reference/<scale>/.
     """
+    from wsis.live import live
     from wsis.report.build import build_report
     from wsis.report.collect import write_metrics
     from wsis.report.diff import write_diff
@@ -173,6 +174,7 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
     report = build_report(plan, results)
     for name, text in report.refused.items():
         print(f"{name}: left out: {text}", file=sys.stderr, flush=True)
+    report.live = live(plan, results)
     scale = plan.scale.name
     out = reports / scale
     roots = {}
@@ -226,7 +228,7 @@ def _copy_rendered(source: Path, target: Path, tables: set[str]) -> None:
         key = f"{path.parent.name}/{path.stem.removeprefix('table')}"
         wanted = key in tables and path.suffix in (".md", ".csv", ".tex", ".png")
         wanted = wanted or path.parent.name == "pictures" or path.stem.startswith("figure")
-        if wanted or path.name in ("diff.json", "index.html"):
+        if wanted or path.name in ("diff.json", "index.html", "agreement.png"):
             copy_file(path, new / path.relative_to(source))
     shutil.rmtree(target, ignore_errors=True)
     os.replace(new, target)

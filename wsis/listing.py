@@ -73,7 +73,7 @@ def _state(run: StoredRun, plan: Plan, evaluated: bool) -> str:
     planned, trained = plan.runs.get(run.id), (run.folder / RECORD).exists()
     if trained:
         state = "evaluated" if evaluated else "trained"
-    elif (step := _last_step(run.folder / "log.jsonl")) is not None:
+    elif (step := last_step(run.folder / "log.jsonl")) is not None:
         state = f"step {step + 1} of {planned.recipe.schedule.end}" if planned else f"step {step + 1}"
     else:
         state = "begun"
@@ -94,7 +94,7 @@ def _metrics(folder: Path) -> dict[str, float]:
     return {name: values[name] for name in MAIN if values.get(name) is not None}
 
 
-def _last_step(log: Path) -> int | None:
+def last_step(log: Path) -> int | None:
     """The iteration of a log's last whole line, from 0."""
     if not log.exists():
         return None

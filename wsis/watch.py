@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from wsis.errors import WsisError
 from wsis.estimate import spoken
+from wsis.files import read_json
 from wsis.finished import metrics_of
 from wsis.plan import Plan, protocol_of
+from wsis.report.model import VERDICTS
 from wsis.work import Work
 
 PRIOR = 0.1  # weight of the estimate, as a share of the whole, against the time that was really taken
@@ -36,14 +39,28 @@ def shown_runs(plan: Plan, tables: tuple[str, ...]) -> dict[str, Shown]:
     return shown
 
 
+def _counted(counts: Mapping[str, int]) -> str:
+    """'9 reproduced, 4 inconclusive'; '' where nothing was judged."""
+    return ", ".join(f"{counts[v]} {v}" for v in VERDICTS if v != "not run" and counts.get(v))
+
+
 class Watch:
     """Tells what is new since it was asked last; a few dozen looks at file times each time.
 
     work: what was left to do when the workflow began. seconds: its estimate, None for a machine unknown.
+    reports: the folder in which it writes its reports.
     """
 
-    def __init__(self, plan: Plan, work: Work, results: Path, seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        work: Work,
+        results: Path,
+        seconds: float | None = None,
+        reports: Path = Path("reports"),
+    ) -> None:
         self.plan, self.folder, self.seconds = plan, results / plan.scale.name, seconds
+        self.reports = reports
         self.shown = shown_runs(plan, work.tables)
         due = {run for job in work.evaluations for run in job.runs} & {*self.shown}
         training = [run for job in work.trainings for run in job.runs]
@@ -60,7 +77,20 @@ class Watch:
             self.done += 1
             yield f"{self.shown[run]}  {self.number(run)}   {self.progress(elapsed)}"
         for mark in self._written("rendered/{}", self.marks):
-            yield f"{mark.replace('_', '/', 1)} complete: reports/{self.plan.scale.name}/index.html"
+            table = mark.replace("_", "/", 1)
+            yield f"{table} complete: {self.verdicts(table)}reports/{self.plan.scale.name}/index.html"
+
+    def verdicts(self, table: str) -> str:
+        """'2 claims reproduced; so far 9 reproduced, 4 inconclusive: ', of the last report."""
+        try:
+            diff = read_json(self.reports / self.plan.scale.name / "diff.json")
+        except WsisError:
+            return ""
+        tables = {f"{each['paper']}/{each['table']}": each["claims"] for each in diff["tables"]}
+        own = Counter(claim["corrected"] for claim in tables.get(table, ()))
+        texts = [_counted(counts) for counts in (own, diff["claims"])]
+        first = texts[0].replace(" ", " claims ", 1) if texts[0] else "no claim judged"
+        return f"{first}; so far {texts[1]}: " if texts[1] else ""
 
     def progress(self, elapsed: float) -> str:
         """'12 of 96 rows, about 11 min left'."""

@@ -119,28 +119,35 @@ def work(plan: Plan, tables: Sequence[str], results: Path, cores: int = 1, anew:
 def finished(plan: Plan, runs: Collection[str], folder: Path) -> set[str]:
     """Those of `runs` that need no training: they are whole (`lacking`), and none that they need is newer.
 
-    runs: parents first. folder: results/<scale>/runs. Says on stderr which were trained with other settings,
-    and what is damaged.
+    One whose masks another of them is still to learn must have these as well. runs: parents first. folder:
+    results/<scale>/runs. Says on stderr which were trained with other settings, and what is damaged.
     """
     when: dict[str, float] = {}
     differing: dict[str, list[str]] = {}  # how settings differ, or what is damaged -> runs
-    proxied = plan.proxied
     for run in runs:
         path = folder / run / RECORD
         needs = plan.runs[run].needs
         if not path.exists() or any(need not in when for need in needs):
             continue
-        if run in proxied and not proxies_there(folder / run):
-            continue  # trained before another run came to learn its masks, or these are damaged
         if text := lacking(folder / run, plan.runs[run].recipe, plan.predicts(run)):
             differing.setdefault(text, []).append(run)
             continue
         if all(when[need] <= path.stat().st_mtime for need in needs):
             when[run] = path.stat().st_mtime
+    again = {run for run in _wanted_masks(plan, runs, when) if not proxies_there(folder / run)}
+    for run in runs if again else ():
+        if run in again or any(need not in when for need in plan.runs[run].needs):
+            when.pop(run, None)
     for text, others in differing.items():
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         print(f"{others[0]}{more}: {text}: not finished", file=sys.stderr)
     return set(when)
+
+
+def _wanted_masks(plan: Plan, runs: Collection[str], done: Collection[str]) -> set[str]:
+    """The finished runs whose proxy masks another one of `runs` is still to learn."""
+    todo = [plan.runs[run].recipe.proxy for run in runs if run not in done]
+    return {proxy.parent for proxy in todo if proxy} & {*done}
 
 
 def _evaluated(folder: Path) -> bool:

@@ -62,7 +62,7 @@ def test_a_second_report_draws_only_the_table_whose_numbers_changed(tmp_path, mo
     page = index.read_text(encoding="utf-8")
     assert set(asked) == {
         "plots:table_plot", "curves:curves_plot", "masks:mask_panel", "plots:figure_plot",
-        "effect_plots:card_plot",
+        "effect_plots:card_plot", "agreement:agreement_plot",
     }  # fmt: skip
     asked.clear()
     assert render.render_report(report, tmp_path / "results", tmp_path / "out", roots).read_text() == page

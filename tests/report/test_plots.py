@@ -132,9 +132,8 @@ def test_mask_panel_draws_the_same_images_in_every_row(tmp_path):
     shown, perfect, empty = (decode(strip).astype(int) for strip in (panel.truth, *panel.rows))
     tile = (shown.shape[1] - 3 * GAP) // 4
     last = 3 * (tile + GAP)
-    assert (
-        abs(shown[:, : last - GAP] - perfect[:, : last - GAP]).max() <= 8
-    )  # the same masks, the same colours
+    same = abs(shown[:, : last - GAP] - perfect[:, : last - GAP])
+    assert same.max() <= 40 and same.mean() <= 1  # the same masks, the same colours, but for the compression
     assert abs(shown[:, last:] - perfect[:, last:]).max() > 50  # scores of 0.3 or less are not drawn
     assert abs(shown - empty).max() > 50
 

@@ -12,7 +12,8 @@ import pytest
 from tests.report import fabricated
 from tests.report.test_tables import _Tags
 from wsis.errors import WsisError
-from wsis.report.model import Report
+from wsis.report.effects import fill_effects
+from wsis.report.model import Live, Ran, Report
 from wsis.report.pictures import read_pictures
 from wsis.report.render import render_report
 
@@ -54,7 +55,9 @@ def test_nothing_is_fetched_and_nothing_hostile_runs(rendered):
     addresses = [a.get("src") or a.get("href") for _, a in page.tags if a.get("src") or a.get("href")]
     assert all(
         re.match(
-            r"data:|#|pictures/\w+\.(jpg|png)$|(boxinst|sim|boxcaseg|baiseg)/table\w+\.(csv|md|tex|html)$", a
+            r"data:|#|agreement\.png$|pictures/\w+\.(jpg|png|webp)$"
+            r"|(boxinst|sim|boxcaseg|baiseg)/table\w+\.(csv|md|tex|html)$",
+            a,
         )
         for a in addresses
     )
@@ -177,3 +180,37 @@ def test_the_report_needs_no_torch():
     code = "import sys, wsis.report.render; sys.exit('torch' in sys.modules)"
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_on_own_data_no_sentence_of_a_paper_counts_as_judged(tmp_path):
+    """The user's classes say nothing of what a paper printed: neither its numbers nor its verdicts."""
+    report = fabricated.report()
+    for result in report.tables:
+        result.ran = Ran("street: 3 classes (car, bus, tram)", own=True)
+        for cell in result.cells.values():
+            cell.published = cell.interval = None
+        fill_effects(result)
+    text = render_report(report, tmp_path, tmp_path / "out").read_text(encoding="utf-8")
+    body = text[text.index("<main") :].partition("</main>")[0]
+    words = " ".join(" ".join(_Tags(body).texts).split())
+    assert "Your data: street: 3 classes (car, bus, tram)." in words and "holds here" in words
+    assert not re.search(r"reproduced|contradicted", words)
+    for result in report.tables:
+        for claim in result.claims:
+            assert f"The paper, of its data: {claim.claim.text}" in words
+    table = text[text.index('id="table-boxinst-table-1a"') :].partition("</table>")[0]
+    assert "published" not in table and "the paper prints no number" not in table
+    assert "agreement" not in text
+
+
+def test_what_is_being_trained_stands_on_top(tmp_path):
+    report = fabricated.report()
+    report.live = Live(
+        "29 November, 18:05", ["boxinst/3  projection  seed 62: step 5 of 9"], "3 of 8", "18:20"
+    )
+    text = render_report(report, tmp_path, tmp_path / "out").read_text(encoding="utf-8")
+    words = " ".join(" ".join(_Tags(text[: text.index('id="papers"')]).texts).split())
+    assert (
+        "At 29 November, 18:05 : 3 of 8 rows finished, the rest until about 18:20 . Being trained:" in words
+    )
+    assert "boxinst/3 projection seed 62: step 5 of 9" in words

@@ -204,6 +204,11 @@ def _forget_other_settings(job: Job) -> None:
 
 def _forget_other_origins(job: Job, proxies: str | None) -> None:
     """Drop checkpoints of a training that started from other weights or learnt other masks than there are."""
+    if job.parent is not None and not job.parent.exists():
+        text = (
+            f"no weights to start from; merge an archive with weights, or train {job.parent.parent.name} here"
+        )
+        raise WsisError(f"{job.parent}: {text}")
     parent = digest(job.parent) if job.parent is not None else None
     note, now = job.folder / "checkpoints" / "origin.json", {"parent": parent, "proxies": proxies}
     try:

@@ -64,10 +64,20 @@ def fellow_writer(folder: Path, rank: int) -> Iterator[None]:
         yield
 
 
+def held(folder: Path) -> bool:
+    """Whether a process writes the run in `folder`; False where it can't be told."""
+    path = folder / LOCK
+    try:
+        with _opened(path, os.O_RDWR) as file:
+            return not _lock(file, path)
+    except (OSError, WsisError):
+        return False
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _opened(path: Path, mode: int = os.O_RDWR | os.O_CREAT) -> Iterator[int]:
     with writing(path):
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(path, mode | os.O_CLOEXEC, 0o666)
     try:
         yield file
     finally:

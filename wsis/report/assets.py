@@ -11,7 +11,7 @@ from wsis.files import write_bytes
 from wsis.report.drawn import Panel
 from wsis.report.pictures import Pictures
 
-ENDINGS = {"image/jpeg": "jpg", "image/png": "png"}
+ENDINGS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
 
 class Assets:

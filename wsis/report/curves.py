@@ -17,7 +17,7 @@ from wsis.report.drawn import Plot
 from wsis.report.markup import templates
 from wsis.report.style import SERIES
 
-POINTS = 60  # a line; more are averaged in groups
+POINTS = 40  # of a line, as many as there are windows of its running mean
 DASHES = ("", "6 3", "2 2")
 WIDTH, HIGH, LEFT, COLUMNS = 640, 130, 44, 2  # pixels of the sheet, of a panel, beside it; panels in a row
 
@@ -90,7 +90,7 @@ def curves_plot(name: str, rows: Sequence[tuple[str, Sequence[Path]]]) -> Plot |
         return None
     names = list(dict.fromkeys(loss for _, of_seeds in logs for log in of_seeds for loss in log.losses))
     longest = max(len(log.iterations) for _, of_seeds in logs for log in of_seeds)
-    window = max(1, longest // 40)
+    window = max(1, longest // POINTS)
     panels = []
     for place, loss in enumerate(names):
         lines = {

@@ -21,7 +21,8 @@ from wsis.files import read_json, write_json
 
 # What draws, beside this file.
 CODE = (
-    "curves.py", "drawn.py", "effect_plots.py", "masks.py", "plots.py", "site/curves.svg", "style.py"
+    "agreement.py", "curves.py", "drawn.py", "effect_plots.py", "masks.py", "plots.py", "site/curves.svg",
+    "style.py",
 )  # fmt: skip
 
 
@@ -36,7 +37,7 @@ class Plot:
 
 @dataclass
 class Strip:
-    """A row of tiles. uri: JPEG as data URI; width, height: pixels; alt: what it shows."""
+    """A row of tiles. uri: the picture as data URI; width, height: pixels; alt: what it shows."""
 
     label: str
     uri: str

@@ -50,10 +50,12 @@ def card_plot(result: TableResult) -> Plot | None:
     with drawing(CARD, 2.1, 1, 1, margins) as (canvas, (axis,)):
         _panel(axis, metric, _points(result, metric, sweep), sweep)
         axis.set_title("")
-        _legend(canvas, axis)
+        _legend(canvas, axis, result)
         axis.set_xlabel(textwrap.shorten(sweep.axis, 44, placeholder=" …"), fontsize=9)
         caption = f"{metric_name(metric)}, difference to {_reference(result)}"
-        svg = to_svg(canvas, f"{result.table.key.replace('/', '-table-')}-card", f"{caption}. {_READ}")
+        svg = to_svg(
+            canvas, f"{result.table.key.replace('/', '-table-')}-card", f"{caption}. {_read(result)}"
+        )
         return Plot(svg, caption)
 
 
@@ -85,10 +87,10 @@ def _sweep(result: TableResult, sweep: Sweep) -> Plot:
             _panel(axis, metric, points, sweep)
         for axis in axes[len(curves) :]:
             axis.set_visible(False)
-        _legend(canvas, axes[0])
+        _legend(canvas, axes[0], result)
         canvas.supxlabel(sweep.axis, fontsize=10, color=INK)
         names = ", ".join(metric_name(metric) for metric in curves)
-        caption = f"{names} against {sweep.axis}, as differences to {_reference(result)}. {_READ}"
+        caption = f"{names} against {sweep.axis}, as differences to {_reference(result)}. {_read(result)}"
         name = f"{result.table.key.replace('/', '-table-')}-sweep"
         return Plot(to_svg(canvas, name, caption), caption, to_png(canvas))
 
@@ -134,16 +136,20 @@ def _rows(result: TableResult) -> Plot | None:
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
         axis.set_xlabel(f"{metric_name(metric)}, difference to the reference row")
-        _legend(canvas, axis)
+        _legend(canvas, axis, result)
         caption = (
             f"{metric_name(metric)} of every trained row ({seeds_of(point.cell for point in points)}), as "
-            f"differences to {_reference(result)}. {_READ}"
+            f"differences to {_reference(result)}. {_read(result)}"
         )
         name = f"{result.table.key.replace('/', '-table-')}-effects"
         return Plot(to_svg(canvas, name, caption), caption, to_png(canvas))
 
 
-_READ = "Open: published; filled: measured, with its 95 % interval over seeds."
+def _read(result: TableResult) -> str:
+    """How to read the marks."""
+    if result.own_data:
+        return "Measured, with its 95 % interval over seeds."
+    return "Open: published; filled: measured, with its 95 % interval over seeds."
 
 
 def _bars(axis: Axes, places: Sequence[float], effects: Sequence[Effect], upright: bool) -> None:
@@ -160,13 +166,14 @@ def _bars(axis: Axes, places: Sequence[float], effects: Sequence[Effect], uprigh
         )
 
 
-def _legend(canvas: Canvas, axis: Axes) -> None:
-    """What the two marks are, above the axes."""
-    published = axis.plot([], [], "o", mfc="white", mec=PUBLISHED, mew=1.8)[0]
-    measured = axis.plot([], [], "o-", color=MEASURED)[0]
+def _legend(canvas: Canvas, axis: Axes, result: TableResult) -> None:
+    """What the marks are, above the axes; nothing is published of the user's own data."""
+    marks = {"measured, 95 % interval": axis.plot([], [], "o-", color=MEASURED)[0]}
+    if not result.own_data:
+        marks = {"published": axis.plot([], [], "o", mfc="white", mec=PUBLISHED, mew=1.8)[0]} | marks
     canvas.legend(
-        [published, measured],
-        ["published", "measured, 95 % interval"],
+        marks.values(),
+        marks.keys(),
         loc="upper right",
         ncols=2,
         borderpad=0.1,

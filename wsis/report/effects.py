@@ -6,12 +6,13 @@ At a small scale levels mean nothing, so these are what is compared with the pub
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from wsis.declare.table import Table
 from wsis.measures.registry import is_exact, measure_of
-from wsis.report.model import CellResult, Effect, TableResult
+from wsis.report.model import CellResult, Effect, Report, TableResult
 from wsis.report.noise import Noise, same_images
-from wsis.report.stats import paired
+from wsis.report.stats import Interval, paired
 
 NEITHER_IS_BETTER = {"drop_rate"}  # metrics without a best value, beside the measures that say so
 Ensembles = Mapping[tuple[str, str], Noise]
@@ -77,3 +78,33 @@ def _mark_leader(metric: str, cells: list[CellResult], images: Mapping[str, str]
         if round(least, 9) <= 0:
             return
     best.leads = True
+
+
+class Agreement(NamedTuple):
+    """A row's effect in print and here, in points of its table's main metric."""
+
+    paper: str
+    published: float
+    measured: float
+    interval: Interval | None  # of 95 %; None for one seed
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+
+def agreements(report: Report) -> list[Agreement]:
+    """Of every trained row that has both effects; rows that share the reference's runs say nothing."""
+    return [
+        Agreement(result.table.paper, effect.published, effect.mean, effect.interval)
+        for result in report.tables
+        for label in result.table.labels
+        if (cell := result.cells.get((label, _main(result)))) and (effect := cell.effect)
+        if effect.published is not None and effect.mean is not None and not effect.same
+    ]
+
+
+def _main(result: TableResult) -> str:
+    """The metric that the table's trend is told in."""
+    return result.trend.metric if result.trend else result.table.columns[0]

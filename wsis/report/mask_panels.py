@@ -15,7 +15,7 @@ from wsis.report.drawn import Drawings, Panel, Strip, draw, stamp
 from wsis.report.model import Report, TableResult
 from wsis.report.view import RowView, TableView, table_view
 
-FACE_QUALITY = 68  # of the JPEGs that a reference keeps
+FACE_QUALITY = 68  # of the pictures that a reference keeps
 
 
 def panel_of(

@@ -47,7 +47,7 @@ def mask_panel(
 
     rows         (row label, run folder with predictions.json); a damaged one is left out, and stderr told
     annotations  COCO instances file; `folder` holds its images
-    quality      of the JPEGs, to bound the size of a page
+    quality      of the WebP files, to bound the size of a page
 
     Masks with a score above 0.3 are drawn. A prediction has the colour of the ground-truth object that it
     overlaps most (IoU of 0.1 or more), else it is white.
@@ -139,10 +139,10 @@ def _strip(
         strip.paste(tile, (left, (height - tile.height) // 2))
         left += tile.width + GAP
     out = io.BytesIO()
-    strip.save(out, "JPEG", quality=quality, optimize=True, subsampling=0)
+    strip.save(out, "WEBP", quality=quality, method=2)  # the default takes twice as long for 7 % of the size
     counts = ", ".join(str(len(drawn)) for drawn in masks)
     alt = f"{label}: masks over {len(images)} validation images ({counts} objects drawn)"
-    return Strip(label, data_uri(out.getvalue(), "image/jpeg"), width, height, alt)
+    return Strip(label, data_uri(out.getvalue(), "image/webp"), width, height, alt)
 
 
 def _colours(masks: list[np.ndarray], objects: list[np.ndarray]) -> list[np.ndarray]:

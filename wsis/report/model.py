@@ -240,6 +240,22 @@ class FigureResult:
 
 
 @dataclass
+class Live:
+    """What was being trained when the report was made.
+
+    at        '29 November, 18:05'
+    training  a line a run: where it is shown, and how far it is
+    rows      'finished of all' rows of what the workflow makes; '' where no workflow runs
+    until     when it should be done, in words; '' where nothing tells
+    """
+
+    at: str
+    training: list[str]
+    rows: str = ""
+    until: str = ""
+
+
+@dataclass
 class Report:
     """All of one scale.
 
@@ -249,6 +265,7 @@ class Report:
                 "data": [str]}
     runs        run id -> content of its train.json, finished runs only
     refused     run id, or <set>/<key> of a measurement -> why its numbers are left out
+    live        what was being trained; None where nothing was
     """
 
     scale: str
@@ -259,3 +276,4 @@ class Report:
     provenance: dict[str, Any] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    live: Live | None = None

@@ -15,6 +15,9 @@ from wsis.report.pictures import Pictures
 from wsis.report.view import PAPER_TITLES, TableView, scale_caption
 
 MARKS = {"reproduced": "✓", "contradicted": "✗", "inconclusive": "≈", "untestable": "=", "not run": "·"}
+# Verdicts in words. On the user's own data a paper's sentence is neither reproduced nor contradicted.
+NAMED = {verdict: str(verdict) for verdict in VERDICTS}
+OF_OWN = NAMED | {"reproduced": "holds here", "contradicted": "fails here"}
 SETTLED = 12  # claims in the list of the cheapest
 
 
@@ -130,8 +133,11 @@ def context(report: Report, papers: list[Paper], files: tuple[str, ...]) -> dict
     priced = [c for c in claims if c.decision and c.decision.hours is not None]
     most = max((cell.n for result in report.tables for cell in result.cells.values()), default=0)
     views: Mapping[str, TableView] = {section.result.table.key: section.view for section in sections}
+    own = next((r.ran.data for r in report.tables if r.ran and r.own_data), "")
     return {
         "report": report,
+        "own": own,
+        "named": OF_OWN if own else NAMED,
         "papers": [p for p in papers if p.measured or p.unrun or p.figures],
         "groups": [(views[r.table.key], r.claims) for r in report.tables if r.claims],
         "counts": counted(claims),

@@ -26,6 +26,7 @@ METRIC_NAMES = {
     "prop": "positive edges, %", "kept": "positive edges kept, %", "drop_rate": "dropped share",
     "GFLOPs": "GFLOPs", "params": "parameters, M",
 }  # fmt: skip
+LETTER = 0.085  # inches, of a digit at a tick
 WIDTH = 5.6  # inches; drawn at 1 to 1.35 px a point, legible from 400 px on
 
 
@@ -249,9 +250,11 @@ def mark_positions(axis: Axes, values: Sequence[float], log: bool) -> None:
         axis.set_xscale("log")
     scale = math.log if log and min(values) > 0 else float
     width = scale(values[-1]) - scale(values[0])
+    letter = LETTER * axis.figure.dpi / axis.bbox.width  # as a share of the axis
     shown: list[float] = []
     for value in values:
-        if not shown or scale(value) - scale(shown[-1]) >= 0.09 * width:
+        wanted = max(0.09, letter * (1 + len(f"{value:g}{shown[-1]:g}") / 2)) * width if shown else 0
+        if not shown or scale(value) - scale(shown[-1]) >= wanted:
             shown.append(value)
     axis.xaxis.set_major_locator(FixedLocator(shown))
     axis.xaxis.set_minor_locator(NullLocator())

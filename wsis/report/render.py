@@ -13,6 +13,7 @@ from wsis.errors import WsisError
 from wsis.files import write_bytes, write_text
 from wsis.report.assets import Assets
 from wsis.report.drawn import Drawings, Panel, draw, stamp
+from wsis.report.effects import agreements
 from wsis.report.markup import templates
 from wsis.report.mask_panels import default_roots, panel_of, seed_runs
 from wsis.report.model import Report, TableResult
@@ -22,7 +23,7 @@ from wsis.report.pictures import Picture, Pictures, read_pictures
 from wsis.report.tables import to_csv, to_markdown
 from wsis.report.view import PAPER_TITLES, TableView, table_view
 
-PAGE_STRIPS = 60  # beyond this many strips of masks their JPEG quality goes down
+PAGE_STRIPS = 60  # beyond this many strips of masks their quality goes down
 FILES = ("csv", "md", "tex", "html")  # of a table, linked on the page
 
 
@@ -33,7 +34,9 @@ def render_report(
     roots: Mapping[str, Path] | None = None,
     panels: Mapping[str, Panel] | None = None,
 ) -> Path:
-    """Write `out`/index.html, pictures/, <paper>/table<N>.{md,csv,tex,html,png} and <paper>/figure<N>.png.
+    """Write `out`/index.html, pictures/, agreement.png, and the files of tables and figures below <paper>/.
+
+    These are table<N>.{md,csv,tex,html,png} and figure<N>.png.
 
     results  the folder that holds <scale>/runs/<id>/ (training curves and masks come from there)
     roots    run id -> COCO root its predictions belong to; default <scale>/data/<root name in its train.json>
@@ -78,7 +81,12 @@ def render_report(
         papers.values(), key=lambda paper: not (paper.measured or any(f.plot for f in paper.figures))
     )
     files = FILES if panels is None else tuple(ending for ending in FILES if ending != "html")
-    page = templates().get_template("index.html").render(context(report, ordered, files))
+    rows = agreements(report)
+    scatter = drawings.plot(rows, partial(draw, "agreement:agreement_plot", rows, report.scale))
+    if scatter and scatter.png:
+        write_bytes(out / "agreement.png", scatter.png)
+    shown = context(report, ordered, files) | {"scatter": scatter}
+    page = templates().get_template("index.html").render(shown)
     write_text(out / "index.html", page)
     drawings.forget_others()
     assets.forget_others()

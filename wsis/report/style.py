@@ -133,6 +133,7 @@ def to_svg(canvas: Canvas, name: str, label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    text = _compact(text)
     text = re.sub(r"'DejaVu Sans'", "var(--font)", text)
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
     for colour, variable in _VARIABLES.items():
@@ -142,3 +143,17 @@ def to_svg(canvas: Canvas, name: str, label: str) -> str:
     opening += f' style="max-width:{float(size[1]) * 1.35:.0f}px" xmlns="http://www.w3.org/2000/svg"'
     opening += ' xmlns:xlink="http://www.w3.org/1999/xlink">'
     return re.sub(r"^<svg[^>]*>", lambda _: opening, text)
+
+
+def _compact(svg: str) -> str:
+    """The drawing without indentation, ids that nothing refers to, and digits below 0.01 points."""
+    used = {*re.findall(r"#([\w.-]+)", svg)}
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r"\s*\n\s*", "\n", svg)
+    return re.sub(
+        r' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"\d+\.\d{3,}", _short, found[0]), svg
+    )
+
+
+def _short(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")

@@ -127,14 +127,19 @@ class TableView:
     ran: Ran | None = None
 
     @property
+    def own(self) -> bool:
+        """Whether the data are the user's own, of which no printed number tells anything."""
+        return self.ran is not None and self.ran.own
+
+    @property
     def caption(self) -> str:
         """The paper's, or what was run where the data are the user's own."""
-        return f"Measured on {self.ran.data}." if self.ran and self.ran.own else self.table.caption
+        return f"Measured on {self.ran.data}." if self.ran and self.own else self.table.caption
 
     @property
     def header_notes(self) -> list[str]:
         """What a reader must know before the first cell: the data, and the network that stood in."""
-        lines = [] if self.ran is None or not self.ran.data else [f"data: {self.ran.data}"]
+        lines = [f"data: {self.ran.data}"] if self.ran and self.ran.data and not self.own else []
         return lines + [f"network: {text}" for text in _of_all(self.ran)]
 
     @property
