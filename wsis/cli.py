@@ -18,7 +18,7 @@ from wsis.commands.model import RunDeviceOption, evaluate_files, evaluate_folder
 from wsis.commands.official import official_app
 from wsis.commands.report import report_app
 from wsis.configuration import split
-from wsis.errors import WsisError
+from wsis.errors import WsisError, one_line
 from wsis.options import (
     RESULTS,
     AcceleratorOption,
@@ -50,7 +50,7 @@ def main() -> None:
     try:
         app(prog_name="wsis")
     except WsisError as error:
-        print(f"wsis: {error}", file=sys.stderr)
+        print(one_line(f"wsis: {error}"), file=sys.stderr)
         sys.exit(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -10,13 +11,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from wsis.errors import WsisError
+from wsis.errors import WsisError, shortened
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """A block that makes many objects and no circles of them: Python's collector does not look at them."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def read_json(path: Path) -> Any:
     """The file's content. Raises WsisError naming the file when it is absent or not JSON."""
     try:
-        return json.loads(Path(path).read_bytes())
+        with uncollected():
+            return json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise WsisError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -31,6 +45,19 @@ def read_keys(path: Path, *keys: str) -> dict[str, Any]:
     if missing := [key for key in keys if content.get(key) is None]:
         raise WsisError(f"{path}: '{missing[0]}' is missing")
     return content
+
+
+def of_user(path: str, said: str) -> Path:
+    """The path that a user wrote, ~ as a home. Raises WsisError, which begins with `said`, for no path."""
+    try:
+        if not path or "\0" in path:
+            raise ValueError("no path of a file system")
+        expanded = Path(path).expanduser()
+        expanded.exists()  # a name may be too long
+        return expanded
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WsisError(f"{said}: {shortened(path)}: {reason}") from None
 
 
 def digest(path: Path) -> str:
