@@ -23,6 +23,7 @@ def checkout(folder: Path) -> Path:
     folder.mkdir()
     for name in ("ablations", "config", "workflow"):
         shutil.copytree(carried(name), folder / name)
+    shutil.copy(PACKAGE.parent / "environment.yml", folder)  # which rules name
     shutil.copytree(PACKAGE, folder / "wsis", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
@@ -45,7 +46,7 @@ def test_a_job_runs_in_a_folder_of_any_name(tmp_path):
     assert json.loads((folder / "results" / "smoke" / "data" / root / "stats.json").read_text())
     assert not [*tmp_path.rglob("pwned")]
     made = {".snakemake", "reports", "results"}
-    there = {"ablations", "config", "workflow", "wsis", paths["data_root"]["coco"]}
+    there = {"ablations", "config", "environment.yml", "workflow", "wsis", paths["data_root"]["coco"]}
     assert {path.name for path in folder.iterdir()} <= made | there
 
 

@@ -91,7 +91,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def read_content(path: Path) -> Any:
-    """What a .pth, .safetensors or detectron2 .pkl file holds, nothing executed. WsisError where it can't be read."""
+    """What a file of weights holds, nothing executed; a .pkl is detectron2's. Raises WsisError."""
     if path.suffix != ".pkl" or not path.is_file():
         return read_file(path)
     try:
