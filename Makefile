@@ -34,12 +34,13 @@ export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 SOURCE ?=
-.PHONY: help env lock test fast lint docs detectron2 reproduce smoke report reference-page clean
+.PHONY: help env lock test fast fuzz lint docs detectron2 reproduce smoke report reference-page clean
 
 help:
 	@echo "make reproduce   headline tables at SCALE=$(SCALE) on CORES=$(CORES) cores; prints where the report is"
 	@echo "                 (TARGET=all, TARGET=boxinst_1a, SCALE=mini CONFIG=data_root=..., see docs/running.md)"
 	@echo "make test        the whole test suite"
+	@echo "make fuzz        EACH=1000 bad inputs of each kind, from SEED=1; a table of how they ended"
 	@echo "make fast        what does not train: under a minute"
 	@echo "make smoke       every rule and recipe for a few steps"
 	@echo "make report      render what there is at SCALE"
@@ -102,6 +103,11 @@ test: $(STAMP)
 
 fast: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not trains" $(PYTEST)
+
+fuzz: EACH ?= 1000
+fuzz: SEED ?= 1
+fuzz: $(STAMP)
+	$(BIN)/python -W ignore -m tests.fuzz.table --seed $(SEED) --each $(EACH)
 
 docs: $(STAMP)
 	$(BIN)/python docs/make.py

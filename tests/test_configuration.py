@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from wsis import configuration
+from wsis.carried import carried
 from wsis.configuration import entries, known, overrides, read_value, seeds, split, typed
 from wsis.errors import WsisError
 
@@ -41,6 +42,12 @@ def test_what_is_right_is_left_alone():
     assert overrides({"set": {"a": "1e-7"}, "weights": "none"}) == {"a": 1e-7, "model.weights": "none"}
 
 
+def test_what_a_configuration_lacks_has_its_default():
+    given = {"scale": "mini"}
+    configuration.complete(given)
+    assert given == {**yaml.safe_load((carried("config") / "config.yaml").read_text()), "scale": "mini"}
+
+
 def test_numbers_of_json_are_numbers():
     values = {"1e4": 10000, "1e-7": 1e-7, "-2E+3": -2000, "1.5e-3": 0.0015, "1.0": 1.0, "7": 7, "0x1e4": 484}
     assert {text: read_value(text, "") for text in values} == values
@@ -50,11 +57,13 @@ def test_numbers_of_json_are_numbers():
 
 
 def test_no_yaml_is_one_line():
-    with pytest.raises(WsisError, match=r"a=\[1: can't be read as YAML: expected") as error:
+    with pytest.raises(
+        WsisError, match=r"a=\[1: can't be read as YAML: line \d, column 1: did not find expected"
+    ) as error:
         entries(["a=[1"], "{}")
     assert "\n" not in str(error.value)
     with pytest.raises(WsisError, match="can't be read"):
-        typed({"a": "{"})
+        typed({"a": "{"}, "set")
 
 
 def test_entries_of_one_text_keep_their_quotes_and_blanks():

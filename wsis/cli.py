@@ -21,7 +21,7 @@ from wsis.commands.share import share_app
 from wsis.commands.verify import verify_app
 from wsis.configuration import split
 from wsis.disk import disk_error
-from wsis.errors import WsisError
+from wsis.errors import WsisError, one_line
 from wsis.options import (
     RESULTS,
     AcceleratorOption,
@@ -53,7 +53,7 @@ def main() -> None:
     try:
         app(prog_name="wsis")
     except WsisError as error:
-        print(f"wsis: {error}", file=sys.stderr)
+        print(one_line(f"wsis: {error}"), file=sys.stderr)
         sys.exit(1)
     except OSError as error:
         if (text := disk_error(error)) is None:

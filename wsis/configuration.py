@@ -9,10 +9,11 @@ from typing import Any
 import yaml
 
 from wsis.carried import carried
-from wsis.errors import WsisError, nearest_first
+from wsis.documents import Loader, check_bounds, document
+from wsis.errors import WsisError, brief, nearest_first, shortened
 
 
-class _Numbers(yaml.SafeLoader):
+class _Numbers(Loader):
     """Safe loader that reads 1e-4 and 1e4 as numbers, as YAML 1.2 and JSON do; 1e4 is a whole one."""
 
 
@@ -34,6 +35,12 @@ def schema() -> dict[str, dict[str, Any]]:
     return yaml.safe_load(text)["properties"]
 
 
+def complete(config: dict[str, Any]) -> None:
+    """Give `config` the defaults of the keys that it doesn't have."""
+    for key, part in schema().items():
+        config.setdefault(key, part["default"])
+
+
 def known(config: Mapping[str, Any]) -> None:
     """Raise WsisError for a key that the workflow does not have, and for a value of a wrong type."""
     from jsonschema import Draft202012Validator
@@ -41,24 +48,32 @@ def known(config: Mapping[str, Any]) -> None:
     keys = schema()
     for key, value in config.items():
         if key not in keys:
-            raise WsisError(f"unknown configuration: {key} (there are: {nearest_first(key, sorted(keys))})")
-        if not Draft202012Validator(keys[key]).is_valid(value):
-            raise WsisError(f"{key}={value}: expected {keys[key]['description']}")
+            name = key if isinstance(key, str) else brief(key)
+            there = nearest_first(name, sorted(keys))
+            raise WsisError(f"unknown configuration: {shortened(name)} (there are: {there})")
+        check_bounds(value, key)
+        if isinstance(value, float) or not Draft202012Validator(keys[key]).is_valid(value):
+            raise WsisError(f"{_entry(key, value)}: expected {keys[key]['description']}")
     seeds(config)
 
 
 def seeds(config: Mapping[str, Any]) -> tuple[int, ...] | None:
     """The seeds asked for: `seeds=11`, `seeds=[11,12]` or `seeds=11,12`; None for the scale's own."""
     given = config.get("seeds")
-    return None if given is None else seeds_of(given, f"seeds={given}")
+    return None if given is None else seeds_of(given, _entry("seeds", given))
+
+
+def _entry(key: str, value: Any) -> str:
+    return f"{key}={shortened(value) if isinstance(value, str) else brief(value)}"
 
 
 def seeds_of(given: Any, said: str) -> tuple[int, ...]:
     """Seeds as a number, a list or a text with commas; WsisError, which begins with `said`, for others."""
-    words = given if isinstance(given, list) else str(given).split(",")
-    if not words or not all(re.fullmatch(r"\s*\d+\s*", str(word)) for word in words):
-        raise WsisError(f"{said}: expected whole numbers from 0 on, such as 11,12,13")
-    numbers = [int(word) for word in words]
+    words = given if isinstance(given, list) else str(given).split(",") if isinstance(given, str) else [given]
+    texts = [word if isinstance(word, str) else brief(word) for word in words]
+    if not texts or not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", text) for text in texts):
+        raise WsisError(f"{said}: expected whole numbers from 0 on, of up to nine digits, such as 11,12,13")
+    numbers = [int(text) for text in texts]
     if twice := [number for number in numbers if numbers.count(number) > 1]:
         raise WsisError(f"{said}: {twice[0]} is given twice")
     return tuple(numbers)
@@ -66,7 +81,7 @@ def seeds_of(given: Any, said: str) -> tuple[int, ...]:
 
 def overrides(config: Mapping[str, Any]) -> dict[str, Any]:
     """Recipe keys for every run: `set`, and `weights` as a short form of one of them."""
-    given = typed(config.get("set") or {})
+    given = typed(config.get("set") or {}, "set")
     if config.get("weights") is not None:
         given["model.weights"] = config["weights"]
     return given
@@ -74,7 +89,7 @@ def overrides(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def predict_only(config: Mapping[str, Any]) -> bool:
     """Whether nothing is to be evaluated; Snakemake leaves `true` of its command line a text."""
-    return bool(typed(config.get("predict_only")))
+    return bool(typed(config.get("predict_only"), "predict_only"))
 
 
 def split(text: str) -> list[str]:
@@ -98,17 +113,16 @@ def entries(texts: Iterable[str], complaint: str) -> dict[str, Any]:
 
 def read_value(text: str, said: str) -> Any:
     """The YAML value of `text`. Raises WsisError, which begins with `said`, where it is none."""
-    try:
-        return yaml.load(text, Loader=_Numbers)
-    except yaml.YAMLError as error:
-        reason = getattr(error, "problem", None) or error
-        raise WsisError(f"{said}: can't be read as YAML: {reason}") from None
+    return document(text, f"{shortened(said)}: can't be read as YAML", _Numbers)
 
 
-def typed(value: Any) -> Any:
-    """`value` with the texts in it read as YAML: Snakemake leaves those in --config's lists and mappings."""
+def typed(value: Any, key: str) -> Any:
+    """`value` with the texts in it read as YAML: Snakemake leaves those in --config's lists and mappings.
+
+    key: what it is the value of, for complaints
+    """
     if isinstance(value, dict):
-        return {key: typed(item) for key, item in value.items()}
+        return {name: typed(item, f"{key}: {name}") for name, item in value.items()}
     if isinstance(value, list):
-        return [typed(item) for item in value]
-    return read_value(value, value) if isinstance(value, str) else value
+        return [typed(item, key) for item in value]
+    return read_value(value, f"{key}: {value}") if isinstance(value, str) else value

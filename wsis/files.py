@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -12,7 +13,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from wsis.disk import writing
-from wsis.errors import WsisError
+from wsis.errors import WsisError, shortened
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """A block that makes many objects and no circles of them: Python's collector does not look at them."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def read_json(path: Path, strict: bool = False) -> Any:
@@ -21,7 +34,8 @@ def read_json(path: Path, strict: bool = False) -> Any:
     Raises WsisError naming the file when it is absent or not JSON.
     """
     try:
-        return json.loads(Path(path).read_bytes(), parse_constant=_refused if strict else None)
+        with uncollected():
+            return json.loads(Path(path).read_bytes(), parse_constant=_refused if strict else None)
     except FileNotFoundError:
         raise WsisError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -75,6 +89,19 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 def checksum_file(path: Path) -> Path:
     """The file beside `path` that holds its checksum, where it has one (`wsis.checksums`)."""
     return path.with_name(f".{path.name}.sha256")
+
+
+def of_user(path: str, said: str) -> Path:
+    """The path that a user wrote, ~ as a home. Raises WsisError, which begins with `said`, for no path."""
+    try:
+        if not path or "\0" in path:
+            raise ValueError("no path of a file system")
+        expanded = Path(path).expanduser()
+        expanded.exists()  # a name may be too long
+        return expanded
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WsisError(f"{said}: {shortened(path)}: {reason}") from None
 
 
 def digest(path: Path) -> str:

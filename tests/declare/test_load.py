@@ -269,7 +269,10 @@ def test_a_row_may_start_from_another_papers_recipe(folder: Path):
     [
         ("a: {extends: b}\nb: {extends: a}", ["round in a circle", "a -> b -> a"]),
         ("a: {extends: c}", ["no recipe 'c'", "there are: a"]),
-        ("- a", ["expected a mapping"]),
+        ("- a", ["should be an object", "'a'"]),
+        ("a: hello", ["recipes.a", "should be an object", "'hello'"]),
+        ("a: {extends: [1]}", ["a.extends", "[1]"]),
+        ("a: {? [1] : 2}", ["unhashable"]),
     ],
 )
 def test_bad_recipe_files_are_refused(folder: Path, text: str, says: list[str]):

@@ -81,6 +81,9 @@ def put(key, value):
         (put("segmentation", {"size": [10, 14], "counts": [3, 4]}), "covers 7 pixels"),
         (put("segmentation", {"size": [14, 10], "counts": [140]}), r"size \[14, 10\]"),
         (put("segmentation", "mask.png"), "neither polygons nor RLE"),
+        (put("segmentation", [[0, 0, 5e9, 5, 0, 5]]), "outside of it"),
+        (put("segmentation", {"size": [10.0, 14], "counts": [140]}), r"size \[10.0, 14\]"),
+        (put("id", 10**400), "'id' must be an integer below 2\\^53, got a number of 1329 bits"),
     ],
 )
 def test_ground_truth_annotations(files, change, message):
@@ -95,6 +98,7 @@ def test_ground_truth_annotations(files, change, message):
         ("annotations", {}, "'annotations' is missing or not a list"),
         ("images", [{"id": 1, "height": 10}], r"images\[0\]: 'width' must be an integer"),
         ("images", [{"id": 1, "height": 10, "width": 14}] * 2, "image id 1 is given twice"),
+        ("images", [{"id": 1, "height": 10**6, "width": 10**6}], "below 2147483648 pixels"),
         ("categories", [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "'a' is given twice"),
         ("categories", [{"id": 1}], "'name' is missing"),
         ("info", {"area_scale": 0}, "info.area_scale must be a positive number"),
@@ -112,6 +116,8 @@ def test_ground_truth_tables(files, key, value, message):
         (put("score", float("nan")), "'score' must be a finite number, got nan"),
         (put("score", float("inf")), "'score' must be a finite number, got inf"),
         (put("score", "0.5"), "'score' must be a finite number"),
+        (put("score", 10**400), "'score' must be a finite number, got a number of 1329 bits"),
+        (put("image_id", 10**40), "'image_id' must be an integer"),
         (drop("score"), "'score' must be a finite number, got None"),
         (put("image_id", 7), "image 7 is not in "),
         (put("category_id", 0), "category 0 is not in .*not contiguous labels"),
@@ -124,6 +130,8 @@ def test_ground_truth_tables(files, key, value, message):
         (put("segmentation", {"size": [10, 14], "counts": [140]}), "must be compressed RLE"),
         (lambda e: e["segmentation"].update(size=[14, 10]), r"image 2: RLE of size \[14, 10\]"),
         (lambda e: e["segmentation"].update(counts="zzzz!!"), "outside COCO's RLE alphabet"),
+        (lambda e: e["segmentation"].update(size=[10.0, 14.0]), "image 2: RLE of size"),
+        (lambda e: e["segmentation"].update(counts="\ud800"), "outside COCO's RLE alphabet"),
         (lambda e: e["segmentation"].update(counts="32"), "covers 5 pixels"),
     ],
 )
@@ -165,3 +173,17 @@ def test_order_and_content_of_checked_predictions(files):
     assert [(e["image_id"], e["score"]) for e in checked] == [(1, 0.5), (1, 0.5), (1, 0.125), (2, 0.25)]
     assert [e["area"] for e in checked] == [2.5 * 124, 2.5 * 18, 2.5 * 18, 2.5 * 18]
     assert all("bbox" not in e for e in checked)
+
+
+def test_a_wrong_mask_among_thousands_is_named(files):
+    (predictions, annotations), (entries, truth) = files
+    many = [{**entries[0], "score": number / 2500} for number in range(2500)]
+    many[1700] = {**many[1700], "segmentation": {"size": [10, 14], "counts": "32"}}
+    predictions.write_text(json.dumps(many))
+    with pytest.raises(GuardError, match="entry 1700: image 1: RLE covers 5 pixels"):
+        read_predictions(predictions, read_truth(annotations))
+    truth["annotations"] = [{**truth["annotations"][0], "id": number} for number in range(1, 2501)]
+    truth["annotations"][2100]["segmentation"] = {"size": [10, 14], "counts": "PPPP"}
+    annotations.write_text(json.dumps(truth))
+    with pytest.raises(GuardError, match=r"annotations\[2100\] \(id 2101\): .*middle of a number"):
+        read_truth(annotations)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as masks
 
-from wsis.evaluation.rle import check_size, decode_runs, foreground, truth_rle
+from wsis.evaluation.rle import areas, check_pixels, check_size, decode_runs, foreground, truth_rle
 
 
 def runs_of(mask):
@@ -28,7 +28,8 @@ def test_runs_equal_pixels(size, share):
     runs = decode_runs(text)
     assert runs.tolist() == runs_of(mask)
     assert foreground(runs) == mask.sum()
-    check_size(runs, list(size), size)
+    check_size(list(size), size)
+    check_pixels(runs, size)
 
 
 def test_long_runs():
@@ -59,13 +60,15 @@ def test_what_is_no_encoding_is_refused(counts, message):
 
 def test_wrong_sizes_are_refused():
     runs = decode_runs([4, 2, 18])
-    check_size(runs, [4, 6], (4, 6))
-    with pytest.raises(ValueError, match=r"\[6, 4\], but the image is \[4, 6\]"):
-        check_size(runs, [6, 4], (4, 6))
+    check_size([4, 6], (4, 6))
+    check_pixels(runs, (4, 6))
+    for wrong in ([6, 4], [4.0, 6], (4, 6), [4, 6, 1], "46", None, 10**5000):
+        with pytest.raises(ValueError, match=r"but the image is \[4, 6\]"):
+            check_size(wrong, (4, 6))
     with pytest.raises(ValueError, match="covers 24 pixels, but the image has 30"):
-        check_size(runs, [5, 6], (5, 6))
+        check_pixels(runs, (5, 6))
     with pytest.raises(ValueError, match="covers 0 pixels"):
-        check_size(decode_runs(""), [4, 6], (4, 6))
+        check_pixels(decode_runs(""), (4, 6))
 
 
 def test_outlines_of_all_three_kinds_are_one_mask():
@@ -79,3 +82,17 @@ def test_outlines_of_all_three_kinds_are_one_mask():
         rle = truth_rle(outline, (8, 9))
         assert rle["size"] == [8, 9]
         assert decode_runs(rle["counts"]).tolist() == runs_of(mask)
+
+
+def test_many_masks_are_read_as_one_by_one():
+    """Whatever their numbers of runs, which decide where the sums of the next mask begin."""
+    rng = np.random.default_rng(3)
+    sizes = [(int(h), int(w)) for h, w in rng.integers(1, 40, (300, 2))]
+    drawn = [rng.random(size) < rng.choice([0.0, 0.02, 0.5, 1.0]) for size in sizes]
+    counts = [masks.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"] for mask in drawn]
+    many = list(zip(counts, sizes, strict=True))
+    assert areas(many).tolist() == [int(mask.sum()) for mask in drawn]
+    assert areas([]).tolist() == []
+    for wrong in (b"", b"32", b"N11", b"zz", b"P", counts[5] + b"1"):
+        with pytest.raises(ValueError, match=r"'counts'|pixels"):
+            areas([*many[:150], (wrong, (6, 6)), *many[150:]])

@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 from wsis.bench.calibrate import known_unit
 from wsis.bench.overhead import record
-from wsis.configuration import known, overrides, predict_only, seeds
+from wsis.configuration import complete, known, overrides, predict_only, seeds
 from wsis.data.places import named_roots, shapes_root
 from wsis.declare.load import ROOT as DECLARATIONS
 from wsis.declare.measured import measured_costs
@@ -25,9 +25,16 @@ from wsis.work import HEADLINE, mark, read_work, tables_of, targets, unmark, wor
 
 STARTED = time.time()
 
+# Snakemake takes braces in a path of the workflow for wildcards, and can't be told otherwise.
+if {*"{}"} & {*str(DECLARATIONS), *str(workflow.basedir)}:
+    raise WorkflowError(
+        f"{workflow.basedir}: Snakemake can't run a workflow whose path holds braces: rename that folder"
+    )
+
 
 def planned():
     """The plan that the configuration asks for."""
+    complete(config)
     try:
         known(config)
         return make_plan(

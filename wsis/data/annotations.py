@@ -16,7 +16,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from wsis.data.pixels import is_below
+from wsis.data.pixels import inside, is_below
+from wsis.errors import brief
 from wsis.evaluation.rle import is_number
 
 Box = tuple[float, float, float, float]
@@ -97,9 +98,9 @@ def columns(content: dict[str, Any]) -> Annotations:
     images = {image["id"]: image for image in content["images"]}
     for id, image in images.items():
         if not all(type(number) is int for number in (id, image["height"], image["width"])):
-            raise ValueError(f"id, height and width of image {id!r} must be whole numbers")
+            raise ValueError(f"id, height and width of image {brief(id)} must be whole numbers")
         if not is_below(image["file_name"]):
-            raise ValueError(f"file_name {image['file_name']!r} leaves the folder of its split")
+            raise ValueError(f"file_name {brief(image['file_name'])} leaves the folder of its split")
     ids = sorted(images)
     rows = {id: row for row, id in enumerate(ids)}
     objects = content["annotations"]
@@ -128,13 +129,13 @@ def columns(content: dict[str, Any]) -> Annotations:
 def _box(annotation: dict[str, Any]) -> Box:
     x, y, w, h = box = annotation["bbox"]
     if not all(map(is_number, box)):
-        raise ValueError(f"bbox {box} of annotation {annotation['id']} is not four finite numbers")
+        raise ValueError(f"bbox {brief(box)} of annotation {annotation['id']} is not four finite numbers")
     return x, y, x + w, y + h
 
 
 def _crowd(annotation: dict[str, Any]) -> bool:
     if (crowd := annotation.get("iscrowd") or 0) not in (0, 1):
-        raise ValueError(f"iscrowd of annotation {annotation['id']} is {crowd!r}, not 0 or 1")
+        raise ValueError(f"iscrowd of annotation {annotation['id']} is {brief(crowd)}, not 0 or 1")
     return bool(crowd)
 
 
@@ -212,7 +213,7 @@ class Pictures(Sequence[Picture]):
             return Pictures(self.table, self.rows[place], *how)
         row, table = int(self.rows[place]), self.table
         height, width = table.sizes[row].tolist()
-        picture = Picture(int(table.ids[row]), self.folder / table.name(row), height, width)
+        picture = Picture(int(table.ids[row]), inside(self.folder, table.name(row)), height, width)
         first, last = table.starts[row : row + 2].tolist()
         part = slice(first, last)
         of_objects = table.numbers, table.categories, table.boxes, table.crowd

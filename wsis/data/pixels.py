@@ -9,8 +9,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import stat
+from functools import lru_cache
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
+
+from wsis.errors import WsisError, brief
 
 SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 REFUSED = ("I", "F")
@@ -49,4 +57,34 @@ def turned_size(image: Image.Image) -> tuple[int, int]:
 
 def is_below(name: object) -> bool:
     """Whether a file name stays below the folder it is joined to."""
-    return isinstance(name, str) and bool(name) and not name.startswith("/") and ".." not in name.split("/")
+    if not isinstance(name, str) or not name or name.startswith("/") or re.search("[\0\ud800-\udfff]", name):
+        return False
+    return ".." not in name.split("/")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of an image file below `folder`, which may be a link. The folder above it is the root.
+
+    Raises WsisError where the name leaves the folder, or a link on the way leaves the root, and for what is
+    no file, such as a pipe, which would be waited for.
+    """
+    if not is_below(name):
+        raise WsisError(f"{folder}: file_name {brief(name)} leaves the folder of its split")
+    path = folder / name
+    real = os.path.realpath(path)
+    if not real.startswith((_real(folder), _real(folder.parent))):
+        raise WsisError(
+            f"{path}: is a link that leaves the root, to {real}; copy the file, or link its folder"
+        )
+    try:
+        kind = os.stat(real).st_mode
+    except OSError:  # absent: told by what reads it
+        return path
+    if not stat.S_ISREG(kind):
+        raise WsisError(f"{path}: not a file")
+    return path
+
+
+@lru_cache(maxsize=64)
+def _real(folder: Path) -> str:
+    return os.path.realpath(folder).rstrip("/") + "/"

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from wsis.declare.recipe import Recipe
-from wsis.errors import WsisError
+from wsis.documents import document
+from wsis.errors import WsisError, brief, shortened
+from wsis.files import of_user
 
 Roots = str | Path | Mapping[str, str] | None
 KINDS = ("coco", "voc", "salient")
@@ -75,10 +75,8 @@ def named_roots(roots: Roots) -> dict[str, Path]:
     if roots is None:
         return {}
     if isinstance(roots, str) and roots.lstrip().startswith("{"):
-        try:
-            roots = yaml.safe_load(roots)
-        except yaml.YAMLError:
-            raise WsisError(f"data_root {roots}: not a mapping such as {{coco: PATH, voc: PATH}}") from None
+        said = f"data_root {shortened(roots)}: not a mapping such as {{coco: PATH, voc: PATH}}"
+        roots = document(roots, said)
     if not isinstance(roots, Mapping):
         parts = str(roots).split(",")
         named = [bool(re.match(rf"({'|'.join(KINDS)})=.", part)) for part in parts]
@@ -92,9 +90,11 @@ def named_roots(roots: Roots) -> dict[str, Path]:
                 ' comma, write {coco: "PATH"}'
             )
         else:
-            path = Path(roots).expanduser()
+            path = of_user(str(roots), "data_root")
             return {"voc" if (path / "ImageSets").is_dir() else "coco": path}
     for name, path in roots.items():
         if name not in KINDS or not isinstance(path, str | Path) or not str(path):
-            raise WsisError(f"data_root: {name}: {path!r} is no path of a data set ({', '.join(KINDS)})")
-    return {name: Path(path).expanduser() for name, path in roots.items()}
+            raise WsisError(
+                f"data_root: {brief(name)}: {brief(path)} is no path of a data set ({', '.join(KINDS)})"
+            )
+    return {name: of_user(str(path), f"data_root: {name}") for name, path in roots.items()}

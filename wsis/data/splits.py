@@ -10,7 +10,7 @@ from pathlib import Path
 from wsis.data import voc
 from wsis.data.annotations import Annotations, columns
 from wsis.data.kept import Parsed, is_large, kept
-from wsis.errors import WsisError
+from wsis.errors import WsisError, brief
 from wsis.files import read_json
 
 
@@ -180,7 +180,7 @@ def read_categories(content: dict, path: Path) -> dict[int, str]:
     for category in content.get("categories", ()):
         id = category.get("id") if isinstance(category, dict) else None
         if type(id) is not int or not isinstance(category.get("name"), str):
-            raise WsisError(f"{path}: category {category!r:.60} lacks a whole id or a name")
+            raise WsisError(f"{path}: category {brief(category)} lacks a whole id or a name")
         if id in categories:
             raise WsisError(f"{path}: two categories have id {id}")
         categories[id] = category["name"]

@@ -73,7 +73,7 @@ def read_indices(path: Path) -> np.ndarray:
             if file.mode not in ("P", "L"):
                 raise WsisError(f"{path}: expected a palette PNG, found mode {file.mode}")
             return np.asarray(file)
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise WsisError(f"{path}: can't be read ({error}); run `wsis data check` on the root") from None
 
 

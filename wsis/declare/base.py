@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from wsis.errors import nearest_first
 
+MOST = 10**9  # of whatever is counted: more is a slip, and sums of it stay exact
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0, le=MOST)]
+Weight = Annotated[float, Field(ge=0, le=MOST)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Key = Annotated[str, Field(max_length=200)]  # of a recipe, dotted
+Overrides = dict[Key, Any]  # keys of a recipe -> values, checked where they are laid on one
 
 
 class Spec(BaseModel):

@@ -10,70 +10,51 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 
 from wsis.carried import carried
-from wsis.declare.base import Spec
+from wsis.declare.base import Overrides, Spec
 from wsis.declare.paper import Paper
+from wsis.declare.recipe import Recipe
 from wsis.declare.table import Erratum, Figure, Table
-from wsis.errors import WsisError, nearest_first
+from wsis.documents import DeclarationError, read_yaml
+from wsis.errors import brief, nearest_first, shortened
 
 ROOT = carried("ablations")
 S = TypeVar("S", bound=Spec)
-
-
-class DeclarationError(WsisError):
-    """A declaration that can't be loaded: the file, the key and what was expected."""
-
-
-class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe loader that refuses a key given twice, which YAML silently accepts."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key given twice: {', '.join(twice)}", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> Any:
-    """The file's content. Raises DeclarationError naming the file and the line."""
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except FileNotFoundError:
-        raise DeclarationError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        raise DeclarationError(f"{path}: not valid YAML: {error}") from None
+FOLDER = r"[A-Za-z0-9_]{1,100}"  # what a paper's is called
+TOLD = 6  # complaints about one object
 
 
 def parse(kind: type[S], tree: Any, where: str) -> S:
     """Validate `tree` as `kind`; every complaint names `where`, the key and what was expected."""
     try:
-        return kind.model_validate_json(json.dumps(tree))
+        return kind.model_validate_json(as_json(tree, where))
     except ValidationError as error:
-        raise DeclarationError(f"{where}: " + "; ".join(complaint(kind, e) for e in error.errors())) from None
-    except TypeError:
-        key, given = unfit(tree) or ("(top level)", type(tree).__name__)
-        raise DeclarationError(
-            f"{where}: {key}: YAML reads a {given}; quote it if it is meant as text"
-        ) from None
-    except ValueError:
-        raise DeclarationError(f"{where}: an anchor that contains itself") from None
+        raise DeclarationError(f"{where}: {complaints(kind, error.errors())}") from None
 
 
-def unfit(tree: Any, key: str = "") -> tuple[str, str] | None:
-    """Dotted key and type name of the first key or value that is no JSON, such as a date; None if all are."""
+def as_json(tree: Any, where: str) -> str:
+    """`tree` as JSON text. Raises DeclarationError with the key of what is none, such as a date."""
+    if text := unfit(tree):
+        raise DeclarationError(f"{where}: {text}")
+    return json.dumps(tree)
+
+
+def unfit(tree: Any, key: str = "") -> str | None:
+    """Dotted key of the first key or value that is no JSON, and what it is; None if all are."""
     if isinstance(tree, (dict, list)):
         for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
             inner = f"{key}.{name}" if key else str(name)
             if hit := unfit(name, inner) or unfit(value, inner):
                 return hit
         return None
-    return None if isinstance(tree, (str, int, float, bool, type(None))) else (key, type(tree).__name__)
+    key = shortened(key or "(top level)")
+    if isinstance(tree, str) and re.search("[\ud800-\udfff]", tree):
+        return f"{key}: half a character, which is no text"
+    if not isinstance(tree, (str, int, float, bool, type(None))):
+        return f"{key}: YAML reads a {type(tree).__name__}; quote it if it is meant as text"
+    return None
 
 
 def _keys(kind: Any, place: Sequence[str | int]) -> list[str]:
@@ -88,15 +69,21 @@ def _keys(kind: Any, place: Sequence[str | int]) -> list[str]:
     return next((keys for inner in get_args(kind) if (keys := _keys(inner, rest))), [])
 
 
+def complaints(kind: type[Spec], errors: Sequence[Any]) -> str:
+    """The first few complaints about a declared object, in one line."""
+    more = f"; and {len(errors) - TOLD} more" if len(errors) > TOLD else ""
+    return "; ".join(complaint(kind, error) for error in errors[:TOLD]) + more
+
+
 def complaint(kind: type[Spec], error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "(top level)"
+    key = shortened(".".join(str(part) for part in error["loc"]) or "(top level)")
     message = error["msg"].removeprefix("Value error, ")
     given = error.get("input")
     if error["type"] == "extra_forbidden":
         *place, name = error["loc"]
         message = f"unknown key (there are: {nearest_first(str(name), _keys(kind, place))})"
-    elif isinstance(given, (str, int, float, bool)):
-        message += f", got {given!r}"
+    elif error["type"] != "missing" and error["loc"]:
+        message += f", got {brief(given)}"
         number = error["type"].startswith(("float", "int"))
         if number and isinstance(given, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", given):
             message += " (YAML reads 1e-4 as text: write 1.0e-4)"
@@ -114,7 +101,7 @@ def load_papers(root: Path = ROOT) -> dict[str, Paper]:
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and path.name != "scales"):
         path = folder / "paper.yaml"
         if path.exists():
-            if not re.fullmatch(r"[A-Za-z0-9_]+", folder.name):
+            if not re.fullmatch(FOLDER, folder.name):
                 raise DeclarationError(f"{folder}: a paper's folder is named with letters, digits and _")
             papers[folder.name] = parse(Paper, read_yaml(path), str(path))
         elif tables := sorted(file.name for file in folder.glob("table*.yaml")):
@@ -183,22 +170,33 @@ def load_errata(root: Path = ROOT) -> dict[str, list[Erratum]]:
     return errata
 
 
+class Named(Spec):
+    """What a recipe.yaml holds."""
+
+    recipes: dict[str, Overrides | None]
+
+
 @cache
 def load_recipes(paper: str, root: Path = ROOT) -> dict[str, dict[str, Any]]:
-    """The paper's named base recipes as nested dictionaries, `extends` followed, not yet validated."""
+    """The paper's named base recipes as nested dictionaries, `extends` followed; each is valid."""
     path = root / paper / "recipe.yaml"
-    named = read_yaml(path)
-    if not isinstance(named, dict):
-        raise DeclarationError(f"{path}: expected a mapping of recipe names")
-    return {name: _extended(name, named, path, ()) for name in named}
+    named = parse(Named, {"recipes": read_yaml(path)}, str(path)).recipes
+    recipes = {name: _extended(name, named, path, ()) for name in named}
+    for name, tree in recipes.items():
+        parse(Recipe, tree, f"{path}: {name}")
+    return recipes
 
 
 def load_recipe(paper: str, name: str, where: str, root: Path = ROOT) -> dict[str, Any]:
     """One of `load_recipes`. Raises DeclarationError, which begins with `where`, if it isn't declared."""
+    if not re.fullmatch(FOLDER, paper) or not (root / paper / "recipe.yaml").exists():
+        there = nearest_first(paper, load_papers(root))
+        raise DeclarationError(f"{where}: no recipes of a paper '{shortened(paper)}' (there are: {there})")
     named = load_recipes(paper, root)
     if name not in named:
-        there = ", ".join(named)
-        raise DeclarationError(f"{where}: no recipe '{name}' in {paper}/recipe.yaml (there are: {there})")
+        there = nearest_first(name, named)
+        said = f"{where}: no recipe '{shortened(name)}' in {paper}/recipe.yaml"
+        raise DeclarationError(f"{said} (there are: {there})")
     return named[name]
 
 
@@ -213,6 +211,8 @@ def _extended(name: str, named: dict[str, Any], path: Path, seen: tuple[str, ...
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
+    if not isinstance(parent, str):
+        raise DeclarationError(f"{path}: {name}.extends: expected a recipe's name, got {brief(parent)}")
     return merged(_extended(parent, named, path, (*seen, name)), tree)
 
 
@@ -230,7 +230,7 @@ def merged(base: dict[str, Any], over: Mapping[str, Any], into_null: bool = True
         if isinstance(value, dict) and head in result and there is None and not into_null:
             continue
         if isinstance(value, dict) and (rest or isinstance(there, dict)):
-            result[head] = merged(there or {}, value, into_null)
+            result[head] = merged(there if isinstance(there, dict) else {}, value, into_null)
         else:
             result[head] = value
     return result

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from wsis.declare.base import Spec
 from wsis.declare.load import DeclarationError, parse
-from wsis.files import read_json, write_json
+from wsis.files import of_user, read_json, write_json
 
 FILE = "costs.json"
 
@@ -47,8 +48,8 @@ def measured_costs(results: Path, scale: str, file: str | Path | None = None) ->
 
     Raises DeclarationError for a file that is named but not there, or is of another scale.
     """
-    path = Path(file).expanduser() if file else results / scale / FILE
-    if not path.exists():
+    path = of_user(str(file), "costs") if file else results / scale / FILE
+    if not os.path.exists(path):  # False for what can't be a name as well
         if file:
             raise DeclarationError(f"{path}: no such file; wsis bench step --scale {scale} --out {path}")
         return None

@@ -19,6 +19,9 @@ from wsis.declare.variant import governed
 from wsis.methods import early_infos, heads, info_of, infos
 from wsis.nn.backbones import BACKBONES, NECKS, UNBUILT_HEADS
 
+# Part of paths below a root, which it must not leave.
+SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+
 
 class ShapesSpec(Spec):
     """The synthetic data set `shapes` (facts: 96x96 images of 1 to 3 separable objects)."""
@@ -38,8 +41,8 @@ class DataSpec(Spec):
     """What is seen in training and evaluated on."""
 
     dataset: Literal["coco", "voc", "shapes"] = "coco"
-    train: str = "train2017"
-    eval: str = "val2017"
+    train: SplitName = "train2017"
+    eval: SplitName = "val2017"
     # Which instances carry masks in training: none, all, or those of one class group (BoxInst, Sec. 3.6).
     supervision: Literal[
         "boxes", "masks", "masks-voc", "masks-nonvoc", "semantic", "boxes+salient", "proxy"
@@ -83,7 +86,7 @@ class PairwiseSpec(Spec):
     """The pairwise affinity term (BoxInst, Eqs. 4 to 8)."""
 
     tau: Fraction | None = None  # colour similarity threshold, Eq. 8
-    theta: Annotated[float, Field(gt=0)] = 2.0  # Eq. 7
+    theta: Annotated[float, Field(gt=0, le=1e6)] = 2.0  # Eq. 7
     size: Literal[3, 5, 7] = 3  # K, patch side
     dilation: Positive = 2
     warmup: Count = 10000  # iterations of linear ramp; the paper is silent (erratum B6)
@@ -125,23 +128,23 @@ class ScheduleSpec(Spec):
     """Optimiser and schedule. `iterations` are those of a 1x schedule; `length` multiplies them."""
 
     optimizer: Literal["sgd", "adamw", "adam"] = "sgd"
-    lr: Annotated[float, Field(gt=0)] = 0.01
-    backbone_factor: Annotated[float, Field(gt=0)] = 1.0  # of `lr`, for the backbone
+    lr: Annotated[float, Field(gt=0, le=1000)] = 0.01
+    backbone_factor: Annotated[float, Field(gt=0, le=1000)] = 1.0  # of `lr`, for the backbone
     momentum: Fraction = 0.9
-    betas: tuple[float, float] = (0.9, 0.999)  # of AdamW and Adam
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)  # of AdamW and Adam
+    weight_decay: Weight = 1e-4
     batch: Positive = 16  # images a step, over all devices
     devices: Positive = 8
     iterations: Count = 90000
-    length: Annotated[float, Field(gt=0)] = 1.0  # 1: "1x", 3: "3x", ...
+    length: Annotated[float, Field(gt=0, le=1000)] = 1.0  # 1: "1x", 3: "3x", ...
     milestones: tuple[Positive, ...] = (60000, 80000)  # iterations at which lr is divided by ten
     decay: Literal["step", "poly", "cosine"] = "step"
-    power: Annotated[float, Field(gt=0)] = 0.9  # of poly
+    power: Annotated[float, Field(gt=0, le=100)] = 0.9  # of poly
     warmup: Count = 1000  # iterations of linear lr warm-up
     warmup_factor: Fraction = 0.001  # from lr * this
     # Batch norm over the images of all devices; null: as the method's code has it (`Info.sync_norm`).
     sync_norm: bool | None = None
-    clip: Annotated[float, Field(ge=0)] = 0.0  # gradient norm; 0: no clipping
+    clip: Weight = 0.0  # gradient norm; 0: no clipping
     # auto: bf16 where the device computes it natively, else float32
     precision: Literal["32", "bf16", "16", "auto"] = "32"
     until: Positive | None = None  # stop here: a warm-up, which other recipes continue

@@ -6,7 +6,7 @@ values replace, and null removes a key of the base.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -14,13 +14,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from wsis.declare.base import Count, Positive, Spec
+from wsis.declare.base import Count, Overrides, Positive, Spec
 from wsis.declare.load import ROOT, DeclarationError, parse, read_yaml
 from wsis.declare.measured import Measured
 from wsis.declare.recipe import Recipe
+from wsis.declare.settings import check_settings
+from wsis.errors import brief, shortened
 from wsis.methods import info_of
-
-Overrides = dict[str, Any]
 
 
 def kin(method: str) -> tuple[str, ...]:
@@ -162,6 +162,17 @@ class Scale(Spec):
     cost: Cost
     data: Literal["generated", "root"] = "root"
 
+    def overrides(self) -> Iterator[tuple[str, Overrides]]:
+        """(key, the keys of recipes below it) of all that the scale lays on recipes."""
+        yield "set", self.set
+        for key in ("methods", "papers"):
+            yield from ((f"{key}.{name}", over) for name, over in getattr(self, key).items())
+        if self.fork is not None:
+            yield "fork.set", self.fork.set
+            for name, warmup in self.fork.warmups.items():
+                yield f"fork.warmups.{name}.set", warmup.set
+                yield f"fork.warmups.{name}.row", warmup.row or {}
+
     def of_method(self, key: Literal["methods", "substitute_for"], method: str) -> dict[str, Any]:
         """What the scale has under `key` for a method, else for the one that it is like; {} for neither."""
         there = getattr(self, key)
@@ -171,7 +182,11 @@ class Scale(Spec):
 @cache
 def load_scale(name: str, root: Path = ROOT) -> Scale:
     """The scale `name`, laid on the one that it extends; DeclarationError names those there are."""
-    return parse(Scale, _extended(name, root, ()), str(_path(name, root)))
+    path = _path(name, root)
+    scale = parse(Scale, _extended(name, root, ()), str(path))
+    for key, overrides in scale.overrides():
+        check_settings(overrides, f"{path}: {key}")
+    return scale
 
 
 def _path(name: str, root: Path) -> Path:
@@ -183,16 +198,19 @@ def _extended(name: str, root: Path, extending: tuple[str, ...]) -> dict[str, An
     path, whence = _path(name, root), f"{_path(extending[-1], root)}: extends: " if extending else ""
     if name in extending:
         raise DeclarationError(f"{whence}goes round in a circle: {' -> '.join((*extending, name))}")
-    if not path.exists():
-        there = ", ".join(sorted(p.stem for p in (root / "scales").glob("*.yaml")))
-        raise DeclarationError(f"{whence}no scale '{name}' (there are: {there})")
+    if name not in (there := sorted(p.stem for p in (root / "scales").glob("*.yaml"))):
+        raise DeclarationError(f"{whence}no scale '{shortened(name)}' (there are: {', '.join(there)})")
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise DeclarationError(f"{path}: expected a mapping of a scale's keys")
     if tree.setdefault("name", name) != name:
-        raise DeclarationError(f"{path}: name: '{tree['name']}' is not the name of the file, '{name}'")
+        raise DeclarationError(f"{path}: name: {brief(tree['name'])} is not the name of the file, '{name}'")
     base = tree.pop("extends", None)
-    return tree if base is None else _over(_extended(str(base), root, (*extending, name)), tree, str(path))
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise DeclarationError(f"{path}: extends: expected a scale's name, got {brief(base)}")
+    return _over(_extended(base, root, (*extending, name)), tree, str(path))
 
 
 def _over(base: dict[str, Any], tree: dict[str, Any], where: str) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
 
-from wsis.declare.load import DeclarationError, complaint, unfit
+from wsis.declare.load import DeclarationError, as_json, complaints
 from wsis.declare.recipe import Recipe
+from wsis.errors import shortened
 from wsis.methods import infos
 
-WHERE = "set"  # what complaints begin with
+LONGEST = 200  # characters of a dotted key
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -25,26 +26,36 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def check_settings(settings: dict[str, Any]) -> None:
-    """Raise DeclarationError, one line that names the key, for a key or a type that no recipe has.
+def check_settings(settings: dict[str, Any], where: str = "set") -> None:
+    """Raise DeclarationError, one line that begins with `where` and names the key, for what no recipe has.
 
     What a row makes of the settings is checked when it is resolved.
     """
+    as_json(settings, where)
+    if empty := next(_empty(settings), None):
+        raise DeclarationError(f"{where}: {shortened(empty)}: an empty mapping sets nothing")
     given = flatten(settings)
     if "seed" in given:
-        raise DeclarationError(f"{WHERE}: seed: seeds are chosen apart (--seeds, or seeds= of a workflow)")
-    if text := unfit(given):
-        raise DeclarationError(f"{WHERE}: {text[0]}: YAML reads a {text[1]}; quote it if it is meant as text")
-    tree = _nested(given)
+        raise DeclarationError(f"{where}: seed: seeds are chosen apart (--seeds, or seeds= of a workflow)")
+    if long := next((key for key in given if len(key) > LONGEST), None):
+        raise DeclarationError(f"{where}: {shortened(long)}: no recipe has such a key")
+    tree = _nested(given, where)
     try:
-        Recipe.model_validate_json(json.dumps({"method": next(iter(infos()))} | tree))
+        Recipe.model_validate_json(as_json({"method": next(iter(infos()))} | tree, where))
     except ValidationError as error:
         wrong = [each for each in error.errors() if _is_of(each, given)]
         if wrong:
-            raise DeclarationError(f"{WHERE}: {'; '.join(complaint(Recipe, e) for e in wrong)}") from None
+            raise DeclarationError(f"{where}: {complaints(Recipe, wrong)}") from None
 
 
-def _nested(given: dict[str, Any]) -> dict[str, Any]:
+def _empty(tree: dict[str, Any], above: str = "") -> Iterator[str]:
+    """Dotted keys of mappings without a key."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _empty(value, f"{above}{key}.") if value else (f"{above}{key}",)
+
+
+def _nested(given: dict[str, Any], where: str) -> dict[str, Any]:
     """Dotted keys as nested dictionaries."""
     tree: dict[str, Any] = {}
     for dotted, value in given.items():
@@ -53,9 +64,9 @@ def _nested(given: dict[str, Any]) -> dict[str, Any]:
         for name in sections:
             part = part.setdefault(name, {})
             if not isinstance(part, dict):
-                raise DeclarationError(f"{WHERE}: {dotted}: {name} is given another value as well")
+                raise DeclarationError(f"{where}: {dotted}: {name} is given another value as well")
         if isinstance(part.get(key), dict):
-            raise DeclarationError(f"{WHERE}: {dotted}: keys inside of it are given as well")
+            raise DeclarationError(f"{where}: {dotted}: keys inside of it are given as well")
         part[key] = value
     return tree
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from wsis.declare.base import Spec
+from wsis.declare.base import MOST, Overrides, Spec
 
 METRICS = (  # of evaluation and training; measures come with the methods (wsis.measures.registry)
     "AP", "AP25", "AP50", "AP70", "AP75", "APS", "APM", "APL",  # per cent
@@ -41,6 +41,7 @@ Quantity = Annotated[
     str, _among(lambda registry: (*METRICS, *registry.names(ours=False), *registry.names(ours=True)))
 ]
 SetName = Annotated[str, _among(lambda registry: registry.sets())]
+Printed = Annotated[float, Field(ge=-MOST, le=MOST)]
 Label = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
@@ -54,9 +55,9 @@ class Row(Spec):
 
     label: Label
     # As printed, in the order of the table's columns; null: not printed. All null in a table's rows of ours.
-    values: tuple[float | None, ...] = ()
+    values: tuple[Printed | None, ...] = ()
     ours: bool = False
-    train: dict[str, Any] | None = None  # overrides of the table's base recipe, dotted keys
+    train: Overrides | None = None  # overrides of the table's base recipe, dotted keys
     base: str | None = None  # another named recipe than the table's: '<name>', or '<paper>/<name>'
     quote: str | None = None  # the system whose published numbers these are, with its reference
     split: str | None = None  # where it differs from the table's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wsis.data.pixels import inside
 from wsis.data.splits import read_categories
 from wsis.data.transforms import read_image
 from wsis.declare.stored import stored_recipe
@@ -32,7 +33,7 @@ def submit(run: Path, image_info: Path, images: Path, name: str, accelerator: st
     predictions = run / "predictions_test-dev.json"
     samples = (
         method.image_sample(
-            read_image(images / entry["file_name"], entry["height"], entry["width"]), entry["id"]
+            read_image(inside(images, entry["file_name"]), entry["height"], entry["width"]), entry["id"]
         )
         for entry in sorted(info["images"], key=lambda entry: entry["id"])
     )

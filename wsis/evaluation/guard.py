@@ -15,9 +15,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from wsis.errors import WsisError
-from wsis.evaluation.rle import check_outline, check_size, decode_runs, foreground, is_number
-from wsis.files import read_json
+from wsis.errors import WsisError, brief
+from wsis.evaluation.rle import (
+    areas,
+    as_bytes,
+    check_outline,
+    check_pixels,
+    check_size,
+    decode_runs,
+    is_number,
+)
+from wsis.files import read_json, uncollected
+
+_MOST_ID = 2**53  # pycocotools keeps ids as floats
+_MOST_PIXELS = 2**31  # of an image: pycocotools counts them in 32 bits
+_TOGETHER = 1000  # masks that are read at once
 
 
 class GuardError(WsisError):
@@ -82,7 +94,7 @@ def read_tables(path: Path, labelled: bool = True) -> Truth:
     """A ground truth whose images and categories are checked, its annotations not yet; as `read_truth`."""
     dataset = read_json(path)
     if not isinstance(dataset, dict):
-        raise GuardError(f"{path}: expected a COCO ground truth (an object), not a list")
+        raise GuardError(f"{path}: expected a COCO ground truth (an object), got {brief(dataset)}")
     for key in ("images", "categories", *(("annotations",) if labelled else ())):
         if not isinstance(dataset.get(key), list):
             raise GuardError(f"{path}: '{key}' is missing or not a list")
@@ -92,8 +104,11 @@ def read_tables(path: Path, labelled: bool = True) -> Truth:
         if _key(image, "id", where) in sizes:
             raise GuardError(f"{where}: image id {image['id']} is given twice")
         sizes[image["id"]] = (_key(image, "height", where), _key(image, "width", where))
-        if min(sizes[image["id"]]) <= 0:
-            raise GuardError(f"{where}: 'height' and 'width' must be above 0")
+        height, width = sizes[image["id"]]
+        if min(height, width) <= 0 or height * width >= _MOST_PIXELS:
+            raise GuardError(
+                f"{where}: 'height' and 'width' must be above 0, and below {_MOST_PIXELS} pixels"
+            )
     categories: dict[int, str] = {}
     for index, category in enumerate(dataset["categories"]):
         where = f"{path}: categories[{index}]"
@@ -103,10 +118,12 @@ def read_tables(path: Path, labelled: bool = True) -> Truth:
         if _key(category, "id", where) in categories or name in categories.values():
             raise GuardError(f"{where}: category {category['id']} '{name}' is given twice")
         categories[category["id"]] = name
-    info = dataset.get("info")
-    scale = info.get("area_scale", 1.0) if isinstance(info, dict) else 1.0
+    info = dataset.get("info") or {}
+    if not isinstance(info, dict):
+        raise GuardError(f"{path}: 'info' must be an object, got {brief(info)}")
+    scale = info.get("area_scale", 1.0)
     if not is_number(scale) or scale <= 0:
-        raise GuardError(f"{path}: info.area_scale must be a positive number, got {scale!r}")
+        raise GuardError(f"{path}: info.area_scale must be a positive number, got {brief(scale)}")
     return Truth(Path(path), dataset, sizes, dict(sorted(categories.items())), float(scale))
 
 
@@ -120,9 +137,12 @@ def read_predictions(path: Path, truth: Truth, images: Collection[int] | None = 
     """
     entries = read_json(path)
     if not isinstance(entries, list):
-        raise GuardError(f"{path}: expected COCO results (a list), not an object")
+        raise GuardError(f"{path}: expected COCO results (a list), got {brief(entries)}")
     images = truth.sizes if images is None else set(images)
-    checked = [_checked(entry, f"{path}: entry {i}", truth, images) for i, entry in enumerate(entries)]
+    with uncollected():
+        checked = [_checked(entry, f"{path}: entry {i}", truth, images) for i, entry in enumerate(entries)]
+        for start in range(0, len(checked), _TOGETHER):
+            _measure(checked[start : start + _TOGETHER], start, path, truth)
     checked.sort(key=_order)
     return checked
 
@@ -132,6 +152,7 @@ def _order(entry: dict[str, Any]) -> tuple[int, float, int, bytes]:
 
 
 def _checked(entry: Any, where: str, truth: Truth, images: Collection[int]) -> dict[str, Any]:
+    """What of an entry is evaluated. Its mask's runs are not looked at yet."""
     image, category = _key(entry, "image_id", where), _key(entry, "category_id", where)
     if image not in truth.sizes:
         raise GuardError(f"{where}: image {image} is not in {truth.path}")
@@ -143,7 +164,7 @@ def _checked(entry: Any, where: str, truth: Truth, images: Collection[int]) -> d
             " category ids, not contiguous labels"
         )
     if not is_number(score := entry.get("score")):
-        raise GuardError(f"{where}: 'score' must be a finite number, got {score!r}")
+        raise GuardError(f"{where}: 'score' must be a finite number, got {brief(score)}")
     segmentation = entry.get("segmentation")
     if not segmentation:
         raise GuardError(
@@ -153,30 +174,63 @@ def _checked(entry: Any, where: str, truth: Truth, images: Collection[int]) -> d
     if not isinstance(segmentation, dict) or not isinstance(segmentation.get("counts"), str):
         raise GuardError(f"{where}: 'segmentation' must be compressed RLE ({{'size', 'counts'}} with text)")
     try:
-        runs = decode_runs(segmentation["counts"])
-        check_size(runs, segmentation.get("size"), truth.sizes[image])
+        check_size(size := segmentation.get("size"), truth.sizes[image])
     except ValueError as error:
         raise GuardError(f"{where}: image {image}: {error}") from None
-    rle = {"size": segmentation["size"], "counts": segmentation["counts"].encode("ascii")}
+    rle = {"size": size, "counts": as_bytes(segmentation["counts"])}
     kept = {"image_id": image, "category_id": category, "score": float(score), "segmentation": rle}
-    kept["area"] = foreground(runs) * truth.area_scale
     if "annotation_id" in entry:
         kept["annotation_id"] = _key(entry, "annotation_id", where)
     return kept
 
 
+def _measure(entries: list[dict[str, Any]], start: int, path: Path, truth: Truth) -> None:
+    """Check the masks of `entries`, which begin with the file's entry `start`, and give them their areas."""
+    masks = [(entry["segmentation"]["counts"], truth.sizes[entry["image_id"]]) for entry in entries]
+    try:
+        pixels = areas(masks)
+    except ValueError:
+        number, text = next(_misread(masks))
+        image = entries[number]["image_id"]
+        raise GuardError(f"{path}: entry {start + number}: image {image}: {text}") from None
+    for entry, area in zip(entries, (pixels * truth.area_scale).tolist(), strict=True):
+        entry["area"] = area
+
+
+def _misread(masks: Iterable[tuple[bytes, tuple[int, int]]]) -> Iterator[tuple[int, str]]:
+    """(position, what is wrong) of the masks, compressed counts and size, whose runs don't fill the image."""
+    for position, (counts, size) in enumerate(masks):
+        try:
+            check_pixels(decode_runs(counts), size)
+        except ValueError as error:
+            yield position, str(error)
+
+
 def annotation_faults(truth: Truth) -> Iterator[tuple[int, str]]:
     """(position, what is wrong) of each annotation that can't be evaluated; the first fault of each."""
     seen: set[int] = set()
-    for index, entry in enumerate(truth.annotations):
+    for start in range(0, len(truth.annotations), _TOGETHER):
+        faults: dict[int, str] = {}
+        unread: dict[int, tuple[bytes, tuple[int, int]]] = {}  # position -> compressed counts and size
+        for index, entry in enumerate(truth.annotations[start : start + _TOGETHER], start):
+            try:
+                if (counts := _check_annotation(entry, truth, seen)) is not None:
+                    unread[index] = as_bytes(counts), truth.sizes[entry["image_id"]]
+            except ValueError as error:
+                faults[index] = str(error)
         try:
-            _check_annotation(entry, truth, seen)
-        except ValueError as error:
-            yield index, str(error)
+            areas(unread.values())
+        except ValueError:
+            positions = list(unread)
+            faults |= {positions[number]: text for number, text in _misread(unread.values())}
+        yield from sorted(faults.items())
 
 
-def _check_annotation(entry: Any, truth: Truth, seen: set[int]) -> None:
-    """Raise ValueError for an annotation that can't be evaluated; seen: ids of those before it."""
+def _check_annotation(entry: Any, truth: Truth, seen: set[int]) -> str | None:
+    """Raise ValueError for an annotation that can't be evaluated; seen: ids of those before it.
+
+    Returns compressed counts, whose runs are not looked at yet.
+    """
     number = _integer(entry, "id")
     if number <= 0:
         raise ValueError("ids must start at 1: pycocotools reads id 0 as 'unmatched'")
@@ -187,11 +241,17 @@ def _check_annotation(entry: Any, truth: Truth, seen: set[int]) -> None:
         raise ValueError(f"image {entry['image_id']} is not in 'images'")
     if _integer(entry, "category_id") not in truth.categories:
         raise ValueError(f"category {entry['category_id']} is not in 'categories'")
-    check_outline(entry.get("segmentation"), truth.sizes[entry["image_id"]])
+    outline, size = entry.get("segmentation"), truth.sizes[entry["image_id"]]
+    counts = outline.get("counts") if isinstance(outline, dict) else None
+    if isinstance(counts, str):
+        check_size(outline.get("size"), size)
+    else:
+        check_outline(outline, size)
     if not is_number(area := entry.get("area")) or area < 0:
-        raise ValueError(f"'area' must be a number from 0, got {area!r}")
+        raise ValueError(f"'area' must be a number from 0, got {brief(area)}")
     if type(entry.get("iscrowd")) is not int or entry["iscrowd"] not in (0, 1):
-        raise ValueError(f"'iscrowd' must be 0 or 1, got {entry.get('iscrowd')!r}")
+        raise ValueError(f"'iscrowd' must be 0 or 1, got {brief(entry.get('iscrowd'))}")
+    return counts if isinstance(counts, str) else None
 
 
 def _key(entry: Any, key: str, where: str) -> int:
@@ -204,8 +264,8 @@ def _key(entry: Any, key: str, where: str) -> int:
 
 def _integer(entry: Any, key: str) -> int:
     if not isinstance(entry, dict):
-        raise ValueError(f"expected an object, got {str(entry)[:40]!r}")
+        raise ValueError(f"expected an object, got {brief(entry)}")
     value = entry.get(key)
-    if type(value) is not int:
-        raise ValueError(f"'{key}' must be an integer, got {value!r}")
+    if type(value) is not int or abs(value) >= _MOST_ID:
+        raise ValueError(f"'{key}' must be an integer below 2^53, got {brief(value)}")
     return value

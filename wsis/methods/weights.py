@@ -20,6 +20,7 @@ from wsis.declare.stored import weights_file
 from wsis.errors import WsisError
 from wsis.methods import build_method
 from wsis.methods.base import Method
+from wsis.nn.tensors import check_finite, first_line, fitting
 
 OPTIMIZER = "optimizer.pt"
 ABOUT = "wsis"  # the key of the file's metadata: JSON of the recipe's id and the iteration
@@ -43,6 +44,7 @@ def trained_method(folder: Path, recipe: Recipe, num_classes: int) -> tuple[Meth
         place_strides(method, content["strides"])
     else:
         method = build_method(recipe, num_classes)
+    fitting(method.state_dict(), content["model"], path, recipe.id)
     method.load_state_dict(content["model"])
     method.restore(folder)
     return method, content["iteration"]
@@ -62,15 +64,21 @@ def load_model(path: Path) -> dict[str, Any]:
             with safetensors.safe_open(path, "pt") as file:
                 content = json.loads((file.metadata() or {}).get(ABOUT, "{}"))
                 content["model"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if not isinstance(content, dict) or not {"recipe", "iteration", "model"} <= set(content):
+        kinds = {"recipe": str, "iteration": int, "model": dict}
+        if not isinstance(content, dict) or not all(isinstance(content.get(k), t) for k, t in kinds.items()):
             raise ValueError("it is not the weights of a run")
+        if not isinstance(content.get("strides", {}), dict):
+            raise ValueError("its strides are no mapping")
+        check_finite({k: v for k, v in content["model"].items() if isinstance(v, torch.Tensor)}, path)
         return content
     except DamagedFile:
         raise
     except FileNotFoundError:
         raise WsisError(f"{path}: no such file; train that run first") from None
+    except WsisError:
+        raise
     except Exception as error:
-        raise WsisError(f"{path}: can't be read as a run's weights: {error}") from None
+        raise WsisError(f"{path}: can't be read as a run's weights: {first_line(error)}") from None
 
 
 def strides(model: nn.Module) -> dict[str, list[int]]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import timm
-import torch
 from timm.utils.model import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
 from wsis.nn.backbones import BACKBONES
+from wsis.nn.tensors import read_tensors
 
 NAMES = ("c2", "c3", "c4", "c5")  # stages at strides 4, 8, 16 and 32
 HEAD = 7  # tensors of the network behind the last stage: convolution, batch norm, classifier
@@ -53,13 +53,7 @@ def packaged_weights() -> Path:
 
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file of weights in their order. Raises WsisError where it can't be read as such."""
-    if not path.exists():
-        raise WsisError(f"{path}: no such weights file")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: value for name, value in state.items() if value.dim()}
-    except Exception as error:
-        raise WsisError(f"{path}: can't be read as weights: {str(error).splitlines()[0]}") from None
+    return {name: value for name, value in read_tensors(path).items() if value.dim()}
 
 
 def in_order(wanted: dict[str, Tensor], given: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
 from wsis.nn.backbones import BACKBONES
+from wsis.nn.tensors import fitting, read_tensors
 
 # As a segmentation network (HRNetV2) all branches are concatenated, fusion upsamples bilinearly and batch
 # norm's momentum is 0.01; as a pose network the finest branch is the output and fusion takes the nearest
@@ -88,23 +89,12 @@ def _stages(spec: ModelSpec) -> nn.Module:
 
 def _load(net: nn.Module, path: Path, backbone: str) -> None:
     """Load a .safetensors or a .pth file with HRNet's names; what belongs to a classifier is left out."""
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            state = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise WsisError(f"{path}: can't be read as weights: {error}") from error
-    else:
+    if path.suffix == ".pkl":
         from wsis.nn.weights import read_weights  # brings torchvision along
 
         state = read_weights(path).state
+    else:
+        state = read_tensors(path)
     needed = {key: value for key, value in net.state_dict().items() if not key.endswith("batches_tracked")}
-    misfits = [k for k, value in needed.items() if k not in state or state[k].shape != value.shape]
-    if misfits:
-        raise WsisError(
-            f"{path}: not the weights of {backbone}: {len(misfits)} tensors are missing or misshapen,"
-            f" among them {', '.join(sorted(misfits)[:3])}"
-        )
+    fitting(needed, state, path, backbone)
     net.load_state_dict({key: state[key] for key in needed}, strict=False)

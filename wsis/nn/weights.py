@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
 from wsis.nn.backbones import STD
+from wsis.nn.tensors import first_line, fitting, read_file, tensors_in
 
 WEIGHTS = {
     "resnet50": "ResNet50_Weights.IMAGENET1K_V1",
@@ -54,11 +54,8 @@ def load_backbone_weights(net: nn.Module, spec: ModelSpec) -> None:
     names = set(net.state_dict())
     kept = {key: value for key, value in weights.state.items() if key in names and not key.startswith("fc.")}
     needed = {n for n in names if not n.startswith("fc.") and not n.endswith("num_batches_tracked")}
-    if lacking := sorted(needed - kept.keys()):
-        raise WsisError(
-            f"{spec.weights}: not the weights of {spec.backbone}: {len(lacking)} tensors are missing, "
-            f"among them {', '.join(lacking[:3])}"
-        )
+    own = {name: value for name, value in net.state_dict().items() if name in needed}
+    fitting(own, kept, spec.weights, spec.backbone)
     net.load_state_dict(kept, strict=False)
     if weights.caffe:
         for stage in (net.layer2, net.layer3, net.layer4):
@@ -95,34 +92,22 @@ def _download(backbone: str) -> Weights:
 def read_weights(path: Path) -> Weights:
     """Weights with torchvision's names from a .pth or a detectron2 .pkl file, nothing executed."""
     content = read_content(path)
-    return _from_detectron2(content) if path.suffix == ".pkl" else Weights(content.get("model", content))
+    return _from_detectron2(content, path) if path.suffix == ".pkl" else Weights(tensors_in(content, path))
 
 
-def read_content(path: Path) -> dict[str, Any]:
-    """What a .pth or a detectron2 .pkl file holds, nothing executed. WsisError where it can't be read."""
-    if not path.exists():
-        raise WsisError(f"{path}: no such weights file")
+def read_content(path: Path) -> Any:
+    """What a file of weights holds, nothing executed; a .pkl is detectron2's. Raises WsisError."""
+    if path.suffix != ".pkl" or not path.is_file():
+        return read_file(path)
     try:
-        if path.suffix == ".pkl":
-            return _ArraysOnly(io.BytesIO(path.read_bytes())).load()
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise WsisError(f"{path}: can't be read as weights: {error}") from error
+        return _ArraysOnly(io.BytesIO(path.read_bytes())).load()
+    except Exception as error:  # of many kinds, whatever the file holds
+        raise WsisError(f"{path}: can't be read as weights: {first_line(error)}") from None
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a whole network's .pth or .pkl file, by the names that its code gives them."""
-    content = read_content(path)
-    for key in ("model", "state_dict"):
-        content = content.get(key, content) if isinstance(content, dict) else {}
-    tensors = {
-        name: torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
-        for name, value in content.items()
-        if isinstance(value, (np.ndarray, Tensor))
-    }
-    if not tensors:
-        raise WsisError(f"{path}: holds no tensors of a network")
-    return tensors
+    return tensors_in(read_content(path), path)
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -144,20 +129,22 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _from_detectron2(tree: Any) -> Weights:
+def _from_detectron2(tree: Any, path: Path) -> Weights:
     """A zoo file with detectron2's or Caffe2's ResNet names.
 
     MSRA's models expect BGR pixels of 0 to 255 without division by a deviation. Ours are RGB and divided, so
     their first filters are flipped and scaled, which gives the same activations. Files that detectron2
     converted from torchvision say so (`__author__`) and need neither.
     """
+    named = tree.get("model", tree) if isinstance(tree, dict) else tree
+    if not isinstance(named, dict):
+        raise WsisError(f"{path}: expected arrays by name, got {type(named).__name__}")
     caffe = tree.get("__author__") != "torchvision"
     state = {}
-    for key, value in tree.get("model", tree).items():
-        if not isinstance(value, np.ndarray) or "fc1000" in key or "linear" in key:
-            continue
-        state[torchvision_name(key)] = torch.from_numpy(np.array(value))
-    if caffe and "conv1.weight" in state:
+    for key, value in tensors_in(named, path).items():
+        if "fc1000" not in key and "linear" not in key:
+            state[torchvision_name(key)] = value
+    if caffe and "conv1.weight" in state and state["conv1.weight"].shape[1:2] == (3,):
         state["conv1.weight"] = for_rgb(state["conv1.weight"])
     folded = "bn1.running_var" not in state
     if folded:

@@ -28,7 +28,7 @@ from typing import IO, Any, BinaryIO
 from wsis.checksums import fault, sealed, verify
 from wsis.disk import writing
 from wsis.errors import WsisError
-from wsis.evaluation.rle import check_size, decode_runs
+from wsis.evaluation.rle import check_pixels, check_size, decode_runs
 from wsis.progress import Progress
 
 VERSION = 1
@@ -146,7 +146,8 @@ def _checked_object(entry: dict[str, Any], size: tuple[int, int], where: str) ->
         raise WsisError(f"{where}: certainty {certainty} is not in [0, 1]; the weights may not be finite")
     rle = {"size": [int(side) for side in entry["rle"]["size"]], "counts": entry["rle"]["counts"]}
     try:
-        check_size(decode_runs(rle["counts"]), rle["size"], size)
+        check_size(rle["size"], size)
+        check_pixels(decode_runs(rle["counts"]), size)
     except ValueError as error:
         raise WsisError(f"{where}: {error}") from None
     if not isinstance(rle["counts"], str):

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as rle
 
 from wsis.checksums import DamagedFile, verify
+from wsis.data.pixels import inside
 from wsis.errors import WsisError
 from wsis.files import read_json
 from wsis.report.drawn import Panel, Strip
@@ -59,7 +60,7 @@ def mask_panel(
     images, truth = _chosen(annotations)
     if not images:
         return None
-    tiles = [_read(folder / str(image["file_name"])) for image in images]
+    tiles = [_read(inside(folder, image["file_name"])) for image in images]
     objects = [truth[image["id"]] for image in images]
     first = _strip("ground truth", tiles, objects, objects, quality)
     strips = []

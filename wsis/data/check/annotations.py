@@ -15,7 +15,7 @@ from typing import Any
 from pycocotools import mask as rle
 
 from wsis.data.check.report import CheckReport, Uses
-from wsis.errors import WsisError
+from wsis.errors import WsisError, brief
 from wsis.evaluation.coco import MAX_DETECTIONS
 from wsis.evaluation.guard import annotation_faults, read_tables
 from wsis.evaluation.rle import NO_MASK, check_outline, is_number, truth_rle
@@ -160,7 +160,9 @@ def training_faults(
         tally.counts["no iscrowd"] += crowd is None
         tally.counts["no area"] += not (is_number(area) and area > 0)
         if crowd is not None and (isinstance(crowd, bool) or crowd not in (0, 1)):
-            problems.append(("iscrowd", f"iscrowd is {crowd!r}", "give 0, or 1 for a region of many objects"))
+            problems.append(
+                ("iscrowd", f"iscrowd is {brief(crowd)}", "give 0, or 1 for a region of many objects")
+            )
         pixels, wrong = 0, []
         if not annotation.get("segmentation"):
             tally.counts["no mask"] += 1
@@ -184,18 +186,18 @@ def training_faults(
 def _ids(annotation: dict, seen: set[int], sizes: Sizes, categories: set[int]) -> Iterator[Problem]:
     id, image, category = (annotation.get(key) for key in ("id", "image_id", "category_id"))
     if not whole(id):
-        yield "annotation id", f"an annotation has id {id!r}", "ids must be whole numbers from 1"
+        yield "annotation id", f"an annotation has id {brief(id)}", "ids must be whole numbers from 1"
     elif id in seen:
         yield "annotation id", "two annotations have this id", "ids must be unique"
     if not whole(image) or image not in sizes:
-        yield "join", f"image_id {image!r} is no image of this file", MEND
+        yield "join", f"image_id {brief(image)} is no image of this file", MEND
     if not whole(category) or category not in categories:
-        yield "join", f"category_id {category!r} is no category of this file", MEND
+        yield "join", f"category_id {brief(category)} is no category of this file", MEND
 
 
 def _box(box: Any) -> Iterator[Problem]:
     if not is_box(box):
-        yield "box", f"bbox {box!r} is not four finite numbers", "give [x, y, width, height] in pixels"
+        yield "box", f"bbox {brief(box)} is not four finite numbers", "give [x, y, width, height] in pixels"
     elif box[2] <= 0 or box[3] <= 0:
         yield "box", f"bbox {box} is empty", MEND
 

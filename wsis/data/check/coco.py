@@ -10,9 +10,9 @@ from typing import Any
 from wsis.data.check.annotations import MEND, Tally, evaluation_faults, training_faults, whole
 from wsis.data.check.images import Images
 from wsis.data.check.report import CheckReport, Uses, official_count
-from wsis.data.pixels import is_below
+from wsis.data.pixels import inside, is_below
 from wsis.data.splits import coco_file, joint_categories, layout
-from wsis.errors import WsisError
+from wsis.errors import WsisError, brief
 from wsis.files import read_json
 
 LONGEST = 30000  # pixels a side that pycocotools' run lengths can hold
@@ -120,22 +120,29 @@ def _images(split: Split, folder: Path | None, report: CheckReport, images: Imag
     for entry in split.content["images"]:
         id = entry.get("id")
         if not whole(id):
-            report.problem("image id", file, f"an image has id {id!r}", "ids must be whole numbers", str(id))
+            report.problem(
+                "image id", file, f"an image has id {brief(id)}", "ids must be whole numbers", str(id)
+            )
             continue
         if id in split.sizes:
             report.problem("image id", file, "two images have this id", MEND, id)
             continue
         name, height, width = entry.get("file_name"), entry.get("height"), entry.get("width")
         if not all(whole(side) and 0 < side <= LONGEST for side in (height, width)):
-            report.problem("image", file, f"height {height!r} and width {width!r} are not sizes", MEND, id)
+            report.problem(
+                "image", file, f"height {brief(height)} and width {brief(width)} are not sizes", MEND, id
+            )
             continue
         split.sizes[id] = (height, width)
         if not is_below(name):
-            text = f"file_name {name!r} is not a file below the split's folder"
+            text = f"file_name {brief(name)} is not a file below the split's folder"
             report.problem("image", file, text, MEND, id)
         elif folder is not None:
-            wanted.append((folder / name, id, (height, width)))
             seen[name] += 1
+            try:
+                wanted.append((inside(folder, name), id, (height, width)))
+            except WsisError as error:
+                report.problem("image", file, str(error), MEND, id)
     split.turned = images.check(wanted)
     if doubled := [name for name, times in seen.items() if times > 1]:
         text = f"{len(doubled)} file(s) are listed under several ids, for example {doubled[0]}"
@@ -146,7 +153,7 @@ def _categories(split: Split, report: CheckReport) -> None:
     for entry in split.content["categories"]:
         id = entry.get("id")
         if not whole(id) or not isinstance(entry.get("name"), str):
-            text = f"category {entry!r} lacks a whole id or a name"
+            text = f"category {brief(entry)} lacks a whole id or a name"
             report.problem("category", split.file, text, MEND, str(id))
         elif id in split.categories:
             report.problem("category", split.file, "two categories have this id", MEND, id)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from wsis.declare.base import Count, Fraction, Positive, Spec
+from wsis.declare.base import Count, Fraction, Positive, Spec, Weight
 
 
 class BaisegSpec(Spec):
@@ -22,14 +22,14 @@ class BaisegSpec(Spec):
     stage_dim: Positive = 128  # channels each fused stage is reduced to (the column "dim" of Table 6)
     # Losses, Eqs. 1, 6 and 7
     ppc: bool = True
-    temperature: Annotated[float, Field(gt=0)] = 0.2  # tau, Eq. 6
+    temperature: Annotated[float, Field(gt=0, le=1e6)] = 0.2  # tau, Eq. 6
     samples: Positive = 1024  # pixels of a batch that the contrast compares; ContrastiveSeg's
     views: Positive = 100  # at most, of one class of an image
     contrast_warmup: Count = 5000  # iterations without L_P
     hardest: Annotated[float, Field(gt=0, le=1)] = 0.2  # share of the pixels in L_S; BESTIE's
-    weight_ppc: Annotated[float, Field(ge=0)] = 0.3  # alpha, Eq. 7
-    weight_boundary: Annotated[float, Field(ge=0)] = 50.0  # beta, Eq. 7
-    weight_semantic: Annotated[float, Field(ge=0)] = 1.0  # gamma, Eq. 7
+    weight_ppc: Weight = 0.3  # alpha, Eq. 7
+    weight_boundary: Weight = 50.0  # beta, Eq. 7
+    weight_semantic: Weight = 1.0  # gamma, Eq. 7
     crop: Positive = 416  # side of a training crop, pixels (Sec. 4.2)
     train_semantics: Literal["ground_truth", "ocrnet"] = "ground_truth"
     # Mask extraction, Sec. 3.6

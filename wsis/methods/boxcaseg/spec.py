@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from wsis.declare.base import Count, Fraction, Positive, Spec, one_of
+from wsis.declare.base import Count, Fraction, Positive, Spec, Weight, one_of
 from wsis.nn.backbones import giving
 
 
@@ -18,7 +18,7 @@ class BoxCasegSpec(Spec):
     fusion: Literal["logits", "probabilities"] = "logits"  # what Eq. 3 mixes
     salient_images: Positive = 7991
     ratio: Literal["random", "8:8", "9:7", "10:6", "11:5", "12:4", "13:3", "14:2"] = "random"  # r_ws
-    smooth: Annotated[float, Field(ge=0)] = 0.05  # weight of Eq. 2 in Eq. 1
+    smooth: Weight = 0.05  # weight of Eq. 2 in Eq. 1
     reduction: Literal["mean", "sum"] = "mean"  # of Eqs. 1 and 2
     bags: Literal["patch", "box"] = "patch"  # positive lines: all that cross the box, or their part inside it
     salient_bags: Literal["mask", "box"] = (
@@ -38,7 +38,7 @@ class BoxCasegSpec(Spec):
     proxy: bool = True  # train a Mask R-CNN on the proxy masks; false: the class-agnostic net is evaluated
     # That Mask R-CNN (SGD with steps). The paper says "default settings"; VOC's values are the released ones.
     proxy_backbone: Annotated[str, one_of("backbone", lambda: giving(["pyramid"]))] = "resnet101"
-    proxy_lr: Annotated[float, Field(gt=0)] = 0.0075
+    proxy_lr: Annotated[float, Field(gt=0, le=1e6)] = 0.0075
     proxy_batch: Positive = 6
     proxy_iterations: Count = 22500
     proxy_milestones: tuple[Positive, ...] = (15000,)

@@ -6,22 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from wsis.declare.base import Count, Fraction, Positive, Spec
+from wsis.declare.base import Count, Fraction, Positive, Spec, Weight
 
 
 class SimSpec(Spec):
     """SIM's own knobs (Sec. 3.2 to 3.4, 4.1, 6); `variant` governs what is null (errata S1 to S17)."""
 
     alpha: Fraction = 0.5  # modulation intensity, Eq. 7
-    mu: Annotated[float, Field(ge=0)] | None = None  # positive mask weighting, Eq. 6 (S1)
-    temperature: Annotated[float, Field(gt=0)] = 1.0  # tau, Eq. 1 (Sec. 4.1 says 0.1, Table 8 1.0; S2)
+    mu: Weight | None = None  # positive mask weighting, Eq. 6 (S1)
+    temperature: Annotated[float, Field(gt=0, le=1e6)] = 1.0  # tau, Eq. 1 (Sec. 4.1: 0.1, Table 8: 1.0; S2)
     # Prototypes, Eqs. 1 to 5
     prototypes: Positive = 10  # L, a class
     prototype_norm: Literal["channels", "prototypes"] | None = None  # unit length over D, or over L (S3)
     assign: Literal["argmax", "sample"] | None = None  # Q's largest entry, or a Gumbel sample of it (S4)
     pixels: Literal["pseudo", "instance"] | None = None  # that move prototypes: label 1, or M_I > 0.7 (S5)
     prototype_momentum: Fraction = 0.999  # gamma, Eq. 4
-    sinkhorn_eps: Annotated[float, Field(gt=0)] = 0.05  # epsilon, Eq. 2; the paper gives none
+    sinkhorn_eps: Annotated[float, Field(gt=0, le=1e6)] = 0.05  # epsilon, Eq. 2; the paper gives none
     sinkhorn_iterations: Positive = 3
     pixel_cap: Positive | None = 4096  # pixels of a class in one step
     # Pseudo labels and their loss, Eqs. 7 and 8
@@ -32,21 +32,21 @@ class SimSpec(Spec):
     outside: Literal["background", "ignored", "literal"] | None = None  # W outside the box (S10)
     mask_loss: Literal["bce+dice", "focal"] | None = None  # l_mask (S6)
     average: Literal["positives", "pooled"] | None = None  # over instances, or over their pixels (S7)
-    lambda_pseudo: Annotated[float, Field(ge=0)] | None = None  # lambda_1, Eq. 10 (S8)
+    lambda_pseudo: Weight | None = None  # lambda_1, Eq. 10 (S8)
     lambda_ramp: Count | None = None  # iterations over which lambda_1 grows from 0 (S8)
     affinity: Literal["colour", "colour-feature"] | None = None  # of L_pairwise (S11)
     # Momentum network, Sec. 3.4
     momentum: Literal["copy", "released"] | None = None  # a copy of the whole network, or the code's (S12)
     ema: Fraction = 0.9999
     # Copy-paste, Sec. 3.3 and 6.1
-    lambda_paste: Annotated[float, Field(ge=0)] = 1.0  # lambda_2, Eq. 10; 0: no copy-paste
+    lambda_paste: Weight = 1.0  # lambda_2, Eq. 10; 0: no copy-paste
     bank: Positive | None = None  # images (S13)
     aliases: bool | None = None  # every entry of a batch is its last image (S13)
     paste_probability: Fraction = 0.5  # an image; the paper gives none
     share: Fraction | None = None  # of an image's objects (S14)
     max_objects: Positive = 3
     replacement: bool | None = None  # draw objects with replacement (S14)
-    power: Annotated[float, Field(ge=0)] | None = None  # of the score S in importance sampling (S14)
+    power: Weight | None = None  # of the score S in importance sampling (S14)
     paste_mask: Literal["pseudo", "instance"] | None = None  # cut along label 1, or M_I > 0.7 (S15)
     paste_average: Literal["pasted", "all"] | None = None  # Eq. 9 over the pasted, or over all (S16)
     paste_boxes: Literal["source", "tight"] | None = None  # box of a pasted object (S17)
