@@ -54,7 +54,7 @@ def run(root, recipe, tmp_path):
         given = [entry | {"annotation_id": 10 + entry["image_id"]} for entry in entries]
         write_json(folder / "given_boxes.json", given)
         write_json(folder / "recipe.json", {"id": settled.id, "recipe": settled.model_dump(mode="json")})
-        data = {"path": str(place), "root_name": place.name, "fingerprint": "ab"}
+        data = {"path": str(place), "root_name": place.name, "fingerprint": None}
         write_json(folder / "train.json", {"recipe": settled.id, "data": data})
         return folder
 

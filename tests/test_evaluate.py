@@ -14,7 +14,8 @@ def told(coco_root, recipe, tmp_path):
     settings = recipe(dataset="coco").settled()
     root = open_root(settings, coco_root())
     data = {"path": str(root.path), "fingerprint": root.fingerprint, "evaluation": root.eval_fingerprint}
-    write_json(tmp_path / "run" / "train.json", {"data": data | {"eval_listing": root.eval_listing}})
+    data |= {"root_name": root.name, "eval_listing": root.eval_listing}
+    write_json(tmp_path / "run" / "train.json", {"recipe": settings.id, "data": data})
     return lambda: open_root(settings, coco_root.root)
 
 

@@ -170,8 +170,8 @@ def test_what_is_no_runs_folder_is_refused(trained, tmp_path):
         wsis.load(old)
     for name, content, message in [
         ("model.json", {"categories": [3]}, "run: Field required"),
-        ("recipe.json", [], "expected an object, got list"),
-        ("recipe.json", {"recipe": None}, "'recipe' is missing"),
+        ("recipe.json", [], "Input should be a valid dictionary"),
+        ("recipe.json", {"recipe": None}, "recipe: Input should be a valid dictionary"),
         ("recipe.json", {"recipe": {"method": 3}}, "method: Input should be a valid string"),
     ]:
         run = shutil.copytree(trained.detector, tmp_path / "run", dirs_exist_ok=True)

@@ -39,10 +39,10 @@ from wsis.engine.schedule import build_optimizer
 from wsis.engine.seeding import seed_process
 from wsis.engine.step import Item, Losses, batches
 from wsis.evaluation.run import evaluate_run
-from wsis.files import write_json
 from wsis.methods import build_method
 from wsis.methods.base import Method
 from wsis.plan import Plan, make_plan
+from wsis.records import write_record
 
 PARTS = ("data", "forward", "backward", "optimiser", "prediction", "evaluation", "fixed")
 TRAIN, EVAL = 64, 12  # images that are drawn
@@ -133,7 +133,7 @@ def _row(plan: Plan, run: str, folder: Path, unit: float, drawn: list[float]) ->
         for part, each in steps.items():
             seconds[part] = each * iterations
     out = folder / "runs" / run
-    write_json(out / "recipe.json", {"id": run})
+    write_record(out / "recipe.json", {"id": run, "recipe": recipe.model_dump(mode="json")})
     seconds["prediction"] = _predicted(recipe, method, root, fabric, out, shapes.val_images)
     with _timed(seconds, "evaluation", shapes.val_images / len(root.eval)):
         evaluate_run(out, eval_annotations(root, folder), plan.protocols(run), category_groups(root))

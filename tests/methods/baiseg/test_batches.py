@@ -58,7 +58,7 @@ def test_shapes_and_dtypes(shapes):
     assert same(batch.to(torch.device("cpu")), batch)
     (batch,) = take(1, baiseg(), shapes)[0]
     assert batch.instances is None and batch.to(torch.device("cpu")).instances is None
-    assert vars(batch).keys() == {"images", "semantic", "instances", "ids", "memo"}
+    assert vars(batch).keys() == {"images", "semantic", "instances", "ids", "totals", "memo"}
 
 
 # Cutting and mirroring

@@ -282,7 +282,6 @@ def test_what_cannot_be_measured_is_refused(smoke):
     first, *others = read_json(file)
     write_json(file, others)
     refused(smoke.id, match=f"no mask for 1 objects, the first with id {first['annotation_id']}")
-    write_json(
-        smoke.folder / "train.json", {"data": {"root_name": "other", "fingerprint": "0", "classes": "0"}}
-    )
+    data = {"root_name": "other", "fingerprint": "0", "classes": "0"}
+    write_json(smoke.folder / "train.json", {"recipe": smoke.id, "data": data})
     refused(smoke.id, match="was trained on other")
