@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -127,7 +128,7 @@ def test_masks_that_nobody_learns_any_more_need_not_be_there(plan, tmp_path):
     runs = plan.with_needed(plan.wanted(list(plan.tables)))
     finish(tmp_path, plan, runs)
     for folder in (tmp_path / "smoke" / "runs").glob("*/proxies"):
-        folder.rmdir()
+        shutil.rmtree(folder)
     assert not work(plan, list(plan.tables), tmp_path).trainings
     learner = next(run for run in runs if plan.runs[run].recipe.proxy)
     (tmp_path / "smoke" / "runs" / learner / "train.json").unlink()
