@@ -31,14 +31,13 @@ def check(setting: Setting, names: Sequence[str], out: Path) -> bool:
     A name also stands for the parts that begin with it: "steps". The files are written after every part.
     Raises WsisError where a card is asked for and none is seen, and for a name that no part has.
     """
-    chosen = _chosen(names)
+    began, chosen = time.monotonic(), _chosen(names)
     result: dict[str, Any] = _about(setting)
     stem = re.sub(r"[^a-z0-9]+", "-", result["device"].lower()).strip("-")
     result["parts"] = {}
     threads = result["environment"]["cores"] if setting.accelerator == "cuda" else None
-    began = time.monotonic()
     for name, part in chosen.items():
-        left = TOTAL - (time.monotonic() - began)
+        left = TOTAL - 2 * GRACE - (time.monotonic() - began)
         command = [sys.executable, "-m", f"{PACKAGE}.run", name, json.dumps(asdict(setting))]
         found = run(command, min(part.limit, left), threads) if left > 0 else _outcome("no time left")
         result["parts"][name] = {"about": part.about, **found}
