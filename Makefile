@@ -34,13 +34,14 @@ export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 SOURCE ?=
-.PHONY: help env lock test fast fuzz lint docs detectron2 reproduce smoke report reference-page clean
+.PHONY: help env lock test fast fuzz gpu-check lint docs detectron2 reproduce smoke report reference-page clean
 
 help:
 	@echo "make reproduce   headline tables at SCALE=$(SCALE) on CORES=$(CORES) cores; prints where the report is"
 	@echo "                 (TARGET=all, TARGET=boxinst_1a, SCALE=mini CONFIG=data_root=..., see docs/running.md)"
 	@echo "make test        the whole test suite"
 	@echo "make fuzz        EACH=1000 bad inputs of each kind, from SEED=1; a table of how they ended"
+	@echo "make gpu-check   at most ten minutes on a graphics card (DATA=path: also real images; DRY=1: without a card)"
 	@echo "make fast        what does not train: under a minute"
 	@echo "make smoke       every rule and recipe for a few steps"
 	@echo "make report      render what there is at SCALE"
@@ -109,6 +110,10 @@ fuzz: SEED ?= 1
 fuzz: $(STAMP)
 	$(BIN)/python -W ignore -m tests.fuzz.table --seed $(SEED) --each $(EACH)
 
+gpu-check: DATA ?=
+gpu-check: $(STAMP)
+	@$(BIN)/wsis bench gpu $(if $(DRY),--dry-run) $(if $(DATA),--data-root "$(DATA)")
+
 docs: $(STAMP)
 	$(BIN)/python docs/make.py
 
@@ -135,5 +140,5 @@ reference-page: $(STAMP)
 	$(BIN)/wsis report --scale tiny --recorded
 
 clean:
-	find results reports -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} + 2>/dev/null || true
+	find results reports -mindepth 1 -maxdepth 1 ! -name reference ! -name gpu-check -exec rm -rf {} + 2>/dev/null || true
 	rm -rf .snakemake .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build

@@ -107,7 +107,7 @@ def test_cards_that_were_asked_for_and_are_not_seen_are_refused(monkeypatch, ask
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "init", init)
-    monkeypatch.setattr(devices_module, "_driver", lambda: "NVIDIA UNIX x86_64 Kernel Module 470.57")
+    monkeypatch.setattr(devices_module, "driver", lambda: "NVIDIA UNIX x86_64 Kernel Module 470.57")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(WsisError) as error:
         accelerator_of(asked, devices)

@@ -27,8 +27,8 @@ from wsis.bench.default import built, small
 from wsis.bench.simulated import DEVICE, Counts, simulated
 from wsis.data.loading import Shard, groups
 from wsis.data.places import salient_place, shapes_root
-from wsis.data.roots import open_root
-from wsis.data.salient import open_salient
+from wsis.data.roots import Root, open_root
+from wsis.data.salient import SalientRoot, open_salient
 from wsis.data.shapes.write import write_shapes
 from wsis.declare.load import merged
 from wsis.declare.recipe import Recipe
@@ -136,22 +136,18 @@ def plain() -> Iterator[list[bool]]:
 
 def launches(recipe: Recipe, folder: Path, scale: str) -> Launches:
     """What one step and a prediction of `recipe` launch."""
-    place = folder / scale / "data" / shapes_root(recipe)
-    if not place.exists():
-        write_shapes(recipe.data.shapes, recipe.seed, place)
-    root = open_root(recipe, place)
-    salient = salient_place(recipe, folder, scale, None)
+    root, salient = opened(recipe, folder, scale)
     method = built(recipe, root).train()
     start = max(recipe.schedule.end - WARM - 2, 0)
     method.iteration.fill_(start)
-    stream = method.stream(root, None if salient is None else open_salient(salient), Shard(start))
-    host = _Training(method, recipe)
+    stream = method.stream(root, salient, Shard(start))
+    host = Training(method, recipe)
     for t in range(start, start + WARM):
         host.step(next(stream)[0], t)
     samples = next(groups(method.samples(root)))
     with simulated() as counts:
         method.to(DEVICE)
-        training = _Training(method, recipe)
+        training = Training(method, recipe)
         training.step(next(stream)[0], start + WARM)  # constants come to the device once
         counts.clear()
         operations = training.step(next(stream)[0], start + WARM + 1, counts)
@@ -164,7 +160,16 @@ def launches(recipe: Recipe, folder: Path, scale: str) -> Launches:
         return Launches(recipe.schedule.batch, operations, *of_step, *prediction)
 
 
-class _Training:
+def opened(recipe: Recipe, folder: Path, scale: str) -> tuple[Root, SalientRoot | None]:
+    """The recipe's generated roots below `folder`, drawn where they are not there."""
+    place = folder / scale / "data" / shapes_root(recipe)
+    if not place.exists():
+        write_shapes(recipe.data.shapes, recipe.seed, place)
+    salient = salient_place(recipe, folder, scale, None)
+    return open_root(recipe, place), None if salient is None else open_salient(salient)
+
+
+class Training:
     """A method with its optimiser, on the device where the method is."""
 
     def __init__(self, method: Method, recipe: Recipe) -> None:

@@ -60,17 +60,17 @@ def measure(plan: Plan, tables: Sequence[str], options: Options) -> Measured:
     seconds, device = {}, ""
     with tempfile.TemporaryDirectory() as folder:
         for kind, recipe in kinds.items():
-            seconds[kind], device = _image(_alone(recipe, options), Path(folder), plan.scale.name, options)
+            seconds[kind], device = _image(alone(recipe, options), Path(folder), plan.scale.name, options)
             print(f"{kind}: {seconds[kind]:.4g} s an image", flush=True)
     return Measured(scale=plan.scale.name, device=device, torch=torch.__version__, seconds_per_image=seconds)
 
 
-def _alone(recipe: Recipe, options: Options) -> Recipe:
+def alone(recipe: Recipe, options: Options) -> Recipe:
     """The recipe with what one device trains on, from random weights, without what other runs made."""
     tree = recipe.settled().model_dump(mode="json")
     schedule, data, model = tree["schedule"], tree["data"], tree["model"]
     schedule |= {"batch": max(1, schedule["batch"] // schedule["devices"]), "devices": 1}
-    model["weights"] = "none"
+    model |= {"weights": "none", "trained": "all"}
     model["norm"] = "batch" if model["norm"] == "frozen" else model["norm"]
     tree["init"] = None
     if tree["proxy"] is not None:
@@ -84,12 +84,15 @@ def _alone(recipe: Recipe, options: Options) -> Recipe:
             "eval_images": None,
         }
         data["supervision"] = "masks" if data["supervision"].startswith("masks-") else data["supervision"]
+        for section in tree.values():  # drawn images have no semantic maps but their own
+            if isinstance(section, dict) and "train_semantics" in section:
+                section["train_semantics"] = "ground_truth"
     return Recipe.model_validate_json(json.dumps(tree))
 
 
 def _image(recipe: Recipe, folder: Path, scale: str, options: Options) -> tuple[float, str]:
     """Seconds a training image, the median of the steps that are timed, and the device's name."""
-    roots = _drawn(folder) if options.data_root is None else options.data_root
+    roots = drawn(folder, SIDE) if options.data_root is None else options.data_root
     root, place = run_root(recipe, folder, scale, roots), salient_place(recipe, folder, scale, roots)
     fabric = make_fabric(recipe.schedule, options.accelerator, [0])
     seed_process("weights", recipe.seed)
@@ -119,10 +122,10 @@ def _image(recipe: Recipe, folder: Path, scale: str, options: Options) -> tuple[
     return statistics.median(times[WARM:]) / recipe.schedule.batch, device_name(fabric.device)
 
 
-def _drawn(folder: Path) -> dict[str, str]:
-    """Roots of drawn images, made where they are not there."""
+def drawn(folder: Path, side: int) -> dict[str, str]:
+    """Roots of drawn images of `side` x `side` pixels, made where they are not there."""
     place = folder / "shapes"
     if not place.exists():
         few = {"train_images": IMAGES, "val_images": 1, "salient_images": IMAGES}
-        write_shapes(ShapesSpec(size=SIDE, **few), 0, place)
+        write_shapes(ShapesSpec(size=side, **few), 0, place)
     return {"coco": str(place), "salient": str(place / "salient")}

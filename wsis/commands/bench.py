@@ -124,3 +124,29 @@ def bench_loader(
     from wsis.bench.loader import bench
 
     bench(scale, data_root, images, as_json)
+
+
+@bench_app.command("gpu")
+def bench_gpu(
+    parts: Annotated[
+        list[str] | None, typer.Argument(help="'steps', 'steps METHOD', waits, resume, ...; default: all")
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="cuda, or cpu for a dry run at smoke's size")] = "cuda",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="as --accelerator cpu")] = False,
+    data_root: RootOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="default: results/gpu-check; of a dry run results/dry-run")
+    ] = None,
+) -> None:
+    """What only a card can show, in at most ten minutes; exit code 1 where something is amiss.
+
+    Losses in 32 and 16 bits against the processor's, step times, memory, waits, resume, batch norm over
+    processes. With --data-root also a short training on real images.
+    """
+    from wsis.bench.gpu.check import check
+    from wsis.bench.gpu.parts import Setting
+
+    setting = Setting("cpu" if dry_run else accelerator, data_root)
+    folder = out or RESULTS / ("gpu-check" if setting.accelerator == "cuda" else "dry-run")
+    if not check(setting, parts or [], folder):
+        raise typer.Exit(1)

@@ -47,12 +47,12 @@ def check_cards() -> None:
     visible = "" if listed is None else f", CUDA_VISIBLE_DEVICES={listed!r}"
     build = f"torch {torch.__version__} (CUDA {torch.version.cuda or 'none: a build for processors'})"
     raise WsisError(
-        f"cards were asked for, and torch sees none: {reason} ({build}, {_driver()}{visible});"
+        f"cards were asked for, and torch sees none: {reason} ({build}, {driver()}{visible});"
         " to train on the processor, give --accelerator cpu (workflow: gpus=0)"
     )
 
 
-def _driver() -> str:
+def driver() -> str:
     """The NVIDIA driver as the kernel names it."""
     try:
         lines = Path("/proc/driver/nvidia/version").read_text().splitlines()
