@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,11 @@ def test_a_complete_table_is_told_with_its_verdicts_and_all_so_far(plan, tmp_pat
         "boxinst/1a complete: 2 claims reproduced, 1 inconclusive; so far 3 reproduced, 1 contradicted,"
         " 2 inconclusive: reports/smoke/index.html"
     ]
+    for former in ({"tables": [{"paper": "boxinst", "table": "1a", "claims": [{}]}], "claims": claims}, []):
+        write_json(tmp_path / "reports" / "smoke" / "diff.json", former)
+        again = Watch(plan, work(plan, TABLES, tmp_path), tmp_path, reports=tmp_path / "reports")
+        os.utime(mark, (time.time() + 60, time.time() + 60))
+        assert list(again.news(1.0)) == ["boxinst/1a complete: reports/smoke/index.html"]
 
 
 def test_the_time_left_shrinks_with_what_is_done_and_follows_the_machine(plan, watch, tmp_path):

@@ -81,14 +81,17 @@ class Watch:
             yield f"{table} complete: {self.verdicts(table)}reports/{self.plan.scale.name}/index.html"
 
     def verdicts(self, table: str) -> str:
-        """'2 claims reproduced; so far 9 reproduced, 4 inconclusive: ', of the last report."""
+        """'2 claims reproduced; so far 9 reproduced, 4 inconclusive: ', of the last report.
+
+        Nothing where there is none, or one of a former version.
+        """
         try:
             diff = read_json(self.reports / self.plan.scale.name / "diff.json")
-        except WsisError:
+            tables = {f"{each['paper']}/{each['table']}": each["claims"] for each in diff["tables"]}
+            own = Counter(claim["corrected"] for claim in tables.get(table, ()))
+            texts = [_counted(counts) for counts in (own, diff["claims"])]
+        except (WsisError, KeyError, TypeError):
             return ""
-        tables = {f"{each['paper']}/{each['table']}": each["claims"] for each in diff["tables"]}
-        own = Counter(claim["corrected"] for claim in tables.get(table, ()))
-        texts = [_counted(counts) for counts in (own, diff["claims"])]
         first = texts[0].replace(" ", " claims ", 1) if texts[0] else "no claim judged"
         return f"{first}; so far {texts[1]}: " if texts[1] else ""
 
