@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from tests.other_writer import other_writer
 from wsis.engine.writer import LOCK
 from wsis.files import write_json, write_text
 from wsis.live import live
@@ -26,23 +27,10 @@ def plan():
 @contextmanager
 def trained_elsewhere(folder, step: int | None):
     """Another process holds the run; its log has `step` steps."""
-    from wsis.engine.writer import sole_writer
-
     if step:
         write_text(folder / "log.jsonl", "".join(f"{json.dumps({'iteration': i})}\n" for i in range(step)))
-    ready, done = os.pipe(), os.pipe()
-    child = os.fork()
-    if child == 0:
-        with sole_writer(folder):
-            os.write(ready[1], b"x")
-            os.read(done[0], 1)
-        os._exit(0)
-    os.read(ready[0], 1)
-    try:
+    with other_writer(folder):
         yield
-    finally:
-        os.write(done[1], b"x")
-        os.waitpid(child, 0)
 
 
 def test_it_says_what_runs_how_far_and_until_when(plan, tmp_path):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.other_writer import other_writer
 from tests.report.results_folder import make_plan, make_results
-from wsis.engine.writer import sole_writer
 from wsis.errors import WsisError
 from wsis.files import read_json, write_bytes, write_json, write_text
 from wsis.merge import merge, told
@@ -150,7 +150,7 @@ def test_the_same_stays_and_what_differs_is_refused_unless_told(whole, tmp_path)
         merge([archive], whole)
     (merged,) = merge([archive], whole, "keep")
     assert merged.kept == [f"runs/{run.name}"] and read_json(run / "metrics.json") == changed_run
-    with sole_writer_elsewhere(run), pytest.raises(WsisError, match="being trained here"):
+    with other_writer(run), pytest.raises(WsisError, match="being trained here"):
         merge([archive], whole, "take")
     (merged,) = merge([archive], whole, "take")
     assert merged.taken == [f"runs/{run.name}"] and read_json(run / "metrics.json") != changed_run
@@ -159,29 +159,6 @@ def test_the_same_stays_and_what_differs_is_refused_unless_told(whole, tmp_path)
     with pytest.raises(WsisError, match="not finished here"):
         merge([archive], whole)
     assert not list(whole.glob(".merge-*"))
-
-
-def sole_writer_elsewhere(folder: Path):
-    """The lock of another process on a run (a process doesn't see its own)."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def hold():
-        ready, done = os.pipe(), os.pipe()
-        child = os.fork()
-        if child == 0:
-            with sole_writer(folder):
-                os.write(ready[1], b"x")
-                os.read(done[0], 1)
-            os._exit(0)
-        os.read(ready[0], 1)
-        try:
-            yield
-        finally:
-            os.write(done[1], b"x")
-            os.waitpid(child, 0)
-
-    return hold()
 
 
 def test_runs_whose_parent_here_has_other_weights_are_told(whole, tmp_path):

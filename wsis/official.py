@@ -18,7 +18,7 @@ from wsis.card import ABOUT, about_model, write_card
 from wsis.checksums import remove
 from wsis.data import voc
 from wsis.data.places import Roots, run_root
-from wsis.data.roots import Root, open_root
+from wsis.data.roots import Root, open_root, told_of
 from wsis.declare.load import ROOT, load_recipe, merged, parse
 from wsis.declare.recipe import Recipe
 from wsis.declare.stages import stages
@@ -168,15 +168,7 @@ def _record(
     text = f"official checkpoint {origin['file']} ({origin['code']}, {origin['config']}): not trained here"
     data = {"root_name": None, "path": None, "train_images": None, "eval_images": None, "fingerprint": None}
     if root:
-        data = {
-            "root_name": root.name,
-            "path": str(root.path),
-            "train_images": len(root.train),
-            "eval_images": len(root.eval),
-            "fingerprint": root.fingerprint,
-            "classes": root.classes,
-            "evaluation": root.eval_fingerprint,
-        }
+        data = told_of(root)
     return {
         "recipe": planned.id,
         "scale": SCALE,

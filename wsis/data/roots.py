@@ -209,6 +209,20 @@ def _bare(picture: Picture) -> None:
     picture.instances = []
 
 
+def told_of(root: Root) -> dict[str, Any]:
+    """What a run's train.json says of its root."""
+    return {
+        "root_name": root.name,
+        "path": str(root.path),
+        "train_images": len(root.train),
+        "eval_images": len(root.eval),
+        "fingerprint": root.fingerprint,
+        "classes": root.classes,
+        "evaluation": root.eval_fingerprint,
+        "eval_listing": root.eval_listing,
+    }
+
+
 def open_root(
     recipe: Recipe, root: Path, proxies: Mapping[int, Any] | None = None, cache: Path | None = None
 ) -> Root:

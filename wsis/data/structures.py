@@ -39,6 +39,13 @@ class Targets:
     masks: Tensor | None = None
     has_mask: Tensor | None = field(default=None, metadata=HOST)
 
+    @property
+    def masked(self) -> Tensor:
+        """Which instances have a mask that may be used: N bool on the CPU."""
+        if self.masks is None or self.has_mask is None:
+            return torch.full_like(self.labels, self.masks is not None, dtype=torch.bool)
+        return self.has_mask
+
 
 @dataclass
 class Memo:

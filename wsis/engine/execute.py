@@ -22,7 +22,7 @@ from wsis.card import ABOUT, CARD, about_model, write_card
 from wsis.checksums import remove, seal
 from wsis.data.ahead import deaths_told
 from wsis.data.loading import Shard
-from wsis.data.roots import Root, official, open_root
+from wsis.data.roots import Root, official, open_root, told_of
 from wsis.data.salient import SalientRoot, open_salient
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
@@ -235,16 +235,7 @@ def _finish(
     """Write what describes the run. taught: what `load_proxies` says of the masks it learnt."""
     write_record(job.folder / "environment.json", {"run": job.recipe.id, **environment(device)})
     seal(job.folder / "log.jsonl")
-    data = {
-        "root_name": root.name,
-        "path": str(root.path),
-        "train_images": len(root.train),
-        "eval_images": len(root.eval),
-        "fingerprint": root.fingerprint,
-        "classes": root.classes,
-        "evaluation": root.eval_fingerprint,
-        "eval_listing": root.eval_listing,
-    }
+    data = told_of(root)
     content = {
         **{"recipe": job.recipe.id, "scale": job.scale, **summary},
         "code": code,

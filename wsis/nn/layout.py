@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,7 @@ RESNET = Layout(
 )
 
 # Photographs of about 256 pixels, of which only a few iterations are seen: fine masks, a slim mask branch.
-SMALL = Layout(
-    names=("c3", "c4", "c5"),
-    strides=(8, 16, 32, 64, 128),
-    ranges=(64, 128, 256, 512, float("inf")),
-    radii=(64, 128, 256, 512, 1024),
-    mask_inputs=("c2", "p3", "p4"),
-    mask_stride=4,
-    mask_width=32,
-    mask_convs=2,
-)
+SMALL = replace(RESNET, mask_inputs=("c2", "p3", "p4"), mask_stride=4, mask_width=32, mask_convs=2)
 
 # 96-pixel images with objects of 20 to 60 pixels: two levels, masks at a quarter of the usual stride.
 TINY = Layout(

@@ -52,13 +52,7 @@ def keep_proposals(
 
 def masked_objects(targets: list[Targets]) -> Tensor:
     """Which objects of a batch have a mask: G bool on the CPU."""
-    given = [
-        torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
-        if target.has_mask is None
-        else target.has_mask
-        for target in targets
-    ]
-    return torch.cat(given)
+    return torch.cat([target.masked for target in targets])
 
 
 def averaged(objects: Tensor, average: str) -> int:

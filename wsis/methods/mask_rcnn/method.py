@@ -140,15 +140,8 @@ def _torchvision(target: Targets, device: torch.device) -> dict[str, Tensor]:
         "boxes": sent(target.boxes, device),
         "labels": sent(target.labels + 1, device),
         "masks": target.masks,
-        "has_mask": given(target),
+        "has_mask": target.masked,
     }
-
-
-def given(target: Targets) -> Tensor:
-    """Which objects of an image have a mask: N bool."""
-    if target.masks is None or target.has_mask is None:
-        return torch.full_like(target.labels, target.masks is not None, dtype=torch.bool)
-    return target.has_mask
 
 
 @contextmanager

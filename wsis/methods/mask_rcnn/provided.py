@@ -24,7 +24,7 @@ from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.methods.base import Method
 from wsis.methods.boxed import boxed_masks
-from wsis.methods.mask_rcnn.method import draws_from, given
+from wsis.methods.mask_rcnn.method import draws_from
 from wsis.methods.mask_rcnn.paste import compressed
 from wsis.nn.backbones import MEAN, STD
 from wsis.nn.weights import first_weights, torchvision_name
@@ -131,5 +131,5 @@ def _objects(target: Targets, size: tuple[int, int], device: torch.device) -> Ob
         gt_boxes=Boxes(sent(target.boxes, device)),
         gt_classes=sent(target.labels, device),
         gt_masks=BitMasks(masks),
-        gt_has_mask=sent(given(target), device),
+        gt_has_mask=sent(target.masked, device),
     )
