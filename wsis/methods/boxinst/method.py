@@ -99,7 +99,8 @@ class BoxInst(CondInst):
         masked, stride = masked_objects(batch.targets)[kept.object], self.layout.out_stride
         boxes = torch.cat([target.boxes for target in batch.targets])[kept.object]
         height, width = (side // stride for side in batch.images.shape[2:])
-        rectangles, edges = grid_rectangles(boxes, stride, height, width), self.edges(batch)
+        rectangles = grid_rectangles(boxes, stride, height, width, self.layout.official)
+        edges = self.edges(batch)
         for name, chosen in (("similar edges", ~masked), ("true edges", masked)):
             of = rectangles[chosen], kept.image[chosen]
             totals[name] = pairwise.supervised_edges(*of, edges, spec, name == "similar edges").sum()
@@ -112,7 +113,8 @@ class BoxInst(CondInst):
 
     def rectangles(self, masks: MaskPredictions) -> Tensor:
         """The instances' boxes in cells of the logits' grid: N x 4 int64 on the CPU."""
-        return grid_rectangles(masks.boxes, self.layout.out_stride, *masks.logits.shape[1:])
+        size, layout = masks.logits.shape[1:], self.layout
+        return grid_rectangles(masks.boxes, layout.out_stride, *size, layout.official)
 
     def edges(self, batch: Batch, features: Tensor | None = None) -> ColourEdges:
         """The batch's edges of similar colour (Eq. 8); colours on the grid are computed once a batch."""
