@@ -20,6 +20,7 @@ from wsis.methods import build_method
 from wsis.methods.condinst.fcos import locations
 from wsis.methods.condinst.inference import decode
 from wsis.nn.layout import RESNET
+from wsis.plan import make_plan
 
 OFFICIAL = replace(RESNET, official=True)
 
@@ -178,3 +179,16 @@ def test_boxes_are_compared_before_they_are_clipped():
     }
     assert [len(found[official].boxes) for official in (False, True)] == [1, 2]
     assert torch.equal(found[True].boxes, torch.tensor([[32.0, 32, 64, 64]] * 2))
+
+
+def test_the_released_rows_are_those_of_the_official_checkpoints():
+    """Also where a user asks for the variant: one run serves both, and an imported checkpoint fills it."""
+    plain, asked = make_plan("paper"), make_plan("paper", overrides={"variant": "released"})
+    ours = plain.row_runs("boxinst/1a", "released, tau = 0.3")
+    assert ours == asked.row_runs("boxinst/3", "projection + pairwise")
+    assert ours == plain.row_runs("boxinst/3", "projection + pairwise, released, tau = 0.3")
+    same = asked.row_runs("boxinst/1a", "tau = 0.1")
+    assert same == plain.row_runs("boxinst/1a", "released, tau = 0.1")
+    at_0_1, at_0_3 = (plain.runs[runs[0]].recipe for runs in (same, ours))
+    assert (at_0_1.loss.pairwise.tau, at_0_3.loss.pairwise.tau) == (0.1, 0.3)
+    assert at_0_1.model.details == "official"

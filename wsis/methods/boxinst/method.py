@@ -19,6 +19,21 @@ from wsis.methods.condinst.method import CondInst, MaskPredictions
 from wsis.methods.condinst.proposals import masked_objects
 
 
+def term_gradients(losses: dict[str, Tensor], logits: Tensor) -> dict[str, Tensor]:
+    """Norms of the gradients of L_proj and L_pairwise for the mask logits, and the second over the first.
+
+    Both weigh alike in Eq. 6; how hard the second pulls depends on what it is divided by (erratum b3).
+    """
+    named = {name: losses[f"loss_{name}"] for name in ("proj", "pair") if f"loss_{name}" in losses}
+    norms = {
+        f"gradient_{name}": torch.autograd.grad(loss, logits, retain_graph=True)[0].norm()
+        for name, loss in named.items()
+    }
+    if len(norms) == 2:
+        norms["pair_to_proj"] = norms["gradient_pair"] / norms["gradient_proj"].clamp(min=1e-12)
+    return norms
+
+
 class BoxInst(CondInst):
     """CondInst's network and inference; only the mask losses differ."""
 
@@ -53,6 +68,8 @@ class BoxInst(CondInst):
         if spec.pairwise is not None:
             loss = self.pairwise(batch, masks, boxed, features=features)
             losses["loss_pair"] = weights.pairwise * self.ramp() * loss
+        if self.watched is not None:
+            self.watched |= term_gradients(losses, masks.logits)
         return losses
 
     def projection(self, masks: MaskPredictions, chosen: Tensor) -> Tensor:
