@@ -70,7 +70,7 @@ def bench(
 def summary(rows: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, list[float]]]:
     """Variant -> median, lowest and highest over images of two ratios of gradients.
 
-    pair_to_proj: its pairwise term's over its projection's; pair_to_paper: its pairwise term's over the paper's
+    pair_to_proj: its pairwise term's over its projection's; pair_to_paper: the same over the paper's
     rows: image -> variant -> norms (`term_gradients`)
     """
     first = next(iter(VARIANTS))
