@@ -54,7 +54,7 @@ def lines(plan: Plan, tables: Sequence[str]) -> Iterator[str]:
 
 
 def _tables(keys: Iterable[str]) -> str:
-    """'boxinst/1a, 1b, 3; sim/1' of tables' keys."""
+    """'paper/1a, 1b, 3; other/1' of tables' keys."""
     numbers: dict[str, dict[str, None]] = {}
     for key in keys:
         paper, _, number = key.partition("/")
