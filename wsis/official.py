@@ -185,7 +185,7 @@ def _record(
         "peak_memory": None,
         "code": code_hash(planned.recipe.method),
         "weights": digest(weights_file(folder)),
-        "deviations": [*planned.deviations, text],
+        "deviations": [*planned.differences, text],  # the listed ones are about trainings of ours
         "data": data,
     }
 

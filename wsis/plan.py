@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wsis.declare.deviations import differences, known
 from wsis.declare.load import ROOT, DeclarationError, load_tables
 from wsis.declare.measured import Measured
 from wsis.declare.recipe import Recipe
-from wsis.declare.resolve import Resolved, deviations, published_recipe, resolve, with_seed
+from wsis.declare.resolve import Resolved, published_recipe, resolve, with_seed
 from wsis.declare.scale import Scale, load_scale
 from wsis.declare.settings import check_settings
 from wsis.declare.table import Table
@@ -56,8 +57,14 @@ class Run:
         return tuple(run for run in (self.parent, proxies) if run)
 
     @property
+    def differences(self) -> tuple[str, ...]:
+        """What its recipe has otherwise than the declared one."""
+        return differences(self.published, self.recipe, self.ancestors)
+
+    @property
     def deviations(self) -> tuple[str, ...]:
-        return deviations(self.published, self.recipe, self.ancestors)
+        """What it has otherwise than the papers' training, as far as it is known before it runs."""
+        return (*self.differences, *known(self.recipe))
 
 
 @dataclass
@@ -214,7 +221,10 @@ def make_plan(
                     if recipe.id not in plan.runs:
                         check_norm(recipe, f"{table.key} '{row.label}'")
                         plan.runs[recipe.id] = _run(recipe, resolved, plan)
-                plan.runs[resolved.recipe.id].rows.append(cell)
+                run = plan.runs[resolved.recipe.id]
+                if not run.rows:  # it may have been planned for a row that starts from it
+                    run.published = resolved.declared.get(run.id, resolved.published)
+                run.rows.append(cell)
                 plan._cells.setdefault(cell, {})[resolved.recipe.seed] = resolved.recipe.id
     plan.jobs = pack(plan)
     return plan

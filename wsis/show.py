@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table as Grid
 
+from wsis import deviations
 from wsis.declare.resolve import GENERATED
 from wsis.declare.table import Row, Table
 from wsis.estimate import core_count, seconds_of, spoken
@@ -70,6 +71,7 @@ def plan_as_json(plan: Plan, tables: Sequence[str]) -> dict[str, Any]:
         "runs": runs,
         "jobs": [{"id": j.id, "runs": list(j.runs), "needs": list(j.needs)} for j in jobs],
         "absent": _absent(plan, tables),
+        "deviations": deviations.as_json(plan, tables),
         "totals": _totals(plan, ids, tables),
         "assumptions": plan.scale.cost.model_dump(mode="json"),
     }
@@ -140,6 +142,10 @@ def show_plan(plan: Plan, tables: Sequence[str]) -> None:
         named = {HEADLINE: targets(plan)[HEADLINE], "all": tables}
     for line in estimates(plan, named):
         console.print(line)
+    if plan.scale.data == "root":  # at others nothing is as in the papers
+        print("deviations from the papers' trainings, known before anything runs:")
+        for line in deviations.lines(plan, tables):
+            print(f"  {line}")
     for reason, count in Counter(entry["reason"] for entry in _absent(plan, tables)).most_common():
         console.print(f"not run: {count} rows: {reason}", markup=False)
 

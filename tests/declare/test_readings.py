@@ -3,9 +3,10 @@
 import pytest
 
 from wsis import plan as planning
+from wsis.declare.deviations import differences
 from wsis.declare.load import load_tables
 from wsis.declare.recipe import InitSpec
-from wsis.declare.resolve import deviations, resolve
+from wsis.declare.resolve import resolve
 from wsis.declare.scale import load_scale
 from wsis.declare.settings import flatten
 from wsis.methods.baiseg.declared import EXTRACTION
@@ -162,8 +163,8 @@ def test_a_users_extraction_is_the_trainings_own(tables, wanted):
 def test_a_readings_deviations_are_its_trainings_without_the_zero_iterations(tables):
     for scale in SCALES:
         full, resolved = at(tables, *FULL, scale), at(tables, "baiseg/3", "literal extraction", scale)
-        of_full = set(deviations(full.published, full.recipe, full.ancestors))
-        of_reading = set(deviations(resolved.published, resolved.recipe, resolved.ancestors))
+        of_full = set(differences(full.published, full.recipe, full.ancestors))
+        of_reading = set(differences(resolved.published, resolved.recipe, resolved.ancestors))
         assert of_reading == {d for d in of_full if not d.startswith("schedule.iterations")}
         forked = any(d.startswith("forked") for d in of_reading)
         assert forked == any(a.model.trained == "base" for a in full.ancestors), scale

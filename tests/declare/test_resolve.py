@@ -2,9 +2,10 @@
 
 import pytest
 
+from wsis.declare.deviations import differences
 from wsis.declare.load import DeclarationError, load_tables, merged, parse
 from wsis.declare.recipe import Recipe, ScheduleSpec
-from wsis.declare.resolve import deviations, laid, resolve, with_seed
+from wsis.declare.resolve import laid, resolve, with_seed
 from wsis.declare.scale import load_scale
 from wsis.declare.settings import flatten
 
@@ -35,7 +36,7 @@ def test_at_the_papers_scale_a_row_is_the_papers_recipe(tables):
                 assert alone.id == resolved.published.id
                 # detectron2 is not installed in a test
                 absent = "model.provider: detectron2 -> torchvision"
-                assert set(deviations(resolved.published, resolved.recipe)) <= {absent}
+                assert set(differences(resolved.published, resolved.recipe)) <= {absent}
 
 
 @pytest.mark.parametrize("name", ["smoke", "tiny", "mini", "paper"])
@@ -174,7 +175,7 @@ def test_milestones_keep_their_share_and_lr_follows_the_batch(tables):
 
 def test_deviations_name_key_and_both_values(tables):
     resolved = at(tables, "boxinst/1a", "tau = 0.1", "tiny")
-    lines = deviations(resolved.published, resolved.recipe)
+    lines = differences(resolved.published, resolved.recipe)
     assert "model.backbone: resnet50 -> tiny" in lines
     assert any(line.startswith("schedule.batch: 16 -> 8") for line in lines)
     assert not any(line.startswith("seed") for line in lines)
@@ -287,7 +288,7 @@ def test_patches_are_drawn_from_the_union_of_the_papers_own_lists_alone(tables):
     assert ratio("boxcaseg/4", full, "paper", **{"data.train": "train"}) == "12:4"
     assert {ratio("boxcaseg/5", "RS", scale) for scale in ("tiny", "mini", "paper")} == {"random"}
     told = at(tables, "boxcaseg/4", full, "mini")
-    assert "boxcaseg.ratio: random -> 12:4" in deviations(told.published, told.recipe)
+    assert "boxcaseg.ratio: random -> 12:4" in differences(told.published, told.recipe)
 
 
 def test_a_users_settings_of_the_second_stage_leave_the_first_shared(tables):

@@ -57,6 +57,24 @@ def test_a_run_learns_and_leaves_model_log_and_summary(tmp_path):
     assert not (tmp_path / "checkpoints").exists()  # a short run writes none
 
 
+def test_what_a_method_tells_of_every_hundredth_step_is_logged(tmp_path):
+    class Telling(Toy):
+        def losses(self, batch, generator):
+            if self.watched is not None:
+                self.watched["weight"] = self.out.weight.detach().norm()
+            return super().losses(batch, generator)
+
+    recipe = toy_recipe(iterations=102)
+    torch.manual_seed(0)
+    run(tmp_path / "telling", recipe, Telling())
+    run(tmp_path / "silent", recipe)
+    log = lines(tmp_path / "telling")
+    told = {entry["iteration"]: entry.get("watched") for entry in log}
+    assert [iteration for iteration, values in told.items() if values] == [0, 100]
+    assert told[0].keys() == {"weight"} and told[0] != told[100]
+    assert [e["losses"] for e in log] == [e["losses"] for e in lines(tmp_path / "silent")]
+
+
 class Plain(Method):
     """No randomness, so that only the split of the batch differs."""
 

@@ -78,8 +78,9 @@ class ModelSpec(Spec):
     # or the masks' part alone on a frozen base, which rows with one parent then share.
     trained: Literal["all", "base", "masks"] = "all"
     # What no paper mentions: how maps are enlarged and pooled, where anchors and pasted masks lie, when boxes
-    # are clipped. official: as in the code whose checkpoints are published (AdelaiDet, detectron2).
-    details: Literal["own", "official"] = "own"
+    # are clipped, where objects are sampled (C2 to C5, C8). official: as in the code whose checkpoints are
+    # published (AdelaiDet, detectron2). Null: the variant's, official for released; it is left out of ids.
+    details: Literal["own", "official"] | None = None
 
 
 class PairwiseSpec(Spec):
@@ -290,6 +291,8 @@ class Recipe(_WithSections):
     def canonical(self) -> str:
         """Canonical JSON: settled, keys sorted, defaults stripped, floats in shortest form."""
         tree = self.settled().model_dump(mode="json", exclude_defaults=True)
+        if self.settled().model.details == _governed(self)["model.details"]:
+            del tree["model"]["details"]  # ids are older than the key
         return json.dumps(_floats(tree), sort_keys=True, separators=(",", ":"))
 
     @property
@@ -306,12 +309,16 @@ class Recipe(_WithSections):
 def _settled(recipe: Recipe) -> Recipe:
     tree = recipe.model_dump(mode="json")
     filled = False
-    for dotted, value in governed(recipe.method, recipe.variant).items():
+    for dotted, value in _governed(recipe).items():
         *path, key = dotted.split(".")
         part = reduce(lambda part, name: part and part[name], path, tree)
         if part is not None and part[key] is None:
             part[key], filled = value, True
     return Recipe.model_validate_json(json.dumps(tree)) if filled else recipe
+
+
+def _governed(recipe: Recipe) -> dict[str, Any]:
+    return governed(recipe.method, recipe.variant, recipe.model.backbone)
 
 
 @cache

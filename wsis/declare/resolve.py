@@ -15,7 +15,7 @@ from typing import Any
 
 from wsis.declare.load import ROOT, DeclarationError, load_recipe, merged, parse
 from wsis.declare.proportions import WARMUPS, fit_widths, keep_proportions, shorten_warmups
-from wsis.declare.provider import AUTO, DETECTRON2, provided
+from wsis.declare.provider import provided
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
 from wsis.declare.settings import flatten
@@ -206,38 +206,3 @@ def _over(tree: dict[str, Any], usual: dict[str, Any], fork: Overrides, users: O
     over = laid(laid(tree, fork), users)
     shorten_warmups(over, laid(usual, fork), users, {*WARMUPS} & {*flatten(fork)})
     return over
-
-
-def deviations(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...] = ()) -> tuple[str, ...]:
-    """What differs between the recipe that runs and the paper's: 'key: paper -> here', sorted by key.
-
-    ancestors: what it starts from; one that it continues, or only predicts with, is looked through.
-    """
-    paper, here = (flatten(r.settled().model_dump(mode="json")) for r in (published, recipe))
-    if paper["model.provider"] == AUTO:  # a small network stands for no library's
-        same = paper["model.backbone"] == here["model.backbone"]
-        paper["model.provider"] = DETECTRON2 if same else here["model.provider"]
-    apart = {"seed", "init", "init.parent", "init.iteration", "proxy.parent", "data.annotations"}
-    # Another prediction of a trained run has no schedule of its own.
-    reading = recipe.init is not None and not recipe.schedule.total and published.schedule.total
-    if reading:
-        apart.add("schedule.iterations")
-    keys = sorted(key for key in paper.keys() | here.keys() if paper.get(key) != here.get(key))
-    lines = [
-        f"{key}: {_brief(paper.get(key))} -> {_brief(here.get(key))}" for key in keys if key not in apart
-    ]
-    known, first = {ancestor.id: ancestor for ancestor in ancestors}, recipe
-    if reading:
-        first = known.get(recipe.init.parent)
-    while first and first.init and first.init.iteration and first.init.parent in known:
-        first = known[first.init.parent]
-    forked = first and first.init and not first.init.iteration
-    if forked and not published.init:
-        lines.append("forked from a shared warm-up instead of trained from scratch")
-    return tuple(lines)
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, list):
-        return "/".join(str(item) for item in value) or "none"
-    return "none" if value is None else str(value)

@@ -19,6 +19,8 @@ TAIL = 20  # steps whose mean losses a run reports
 class StepLog:
     """Appends {"iteration", "lr", "total", "losses": {name: float}, "seconds"} a step to `path`.
 
+    Every hundredth also has "watched", what the method tells beside its losses: {name: float}.
+
     A validation after a step is a line of its own: {"iteration", "validation": {metric: float}, "seconds"}.
 
     `offset` is the length in bytes that belongs to the checkpoint resumed from; the rest of an existing

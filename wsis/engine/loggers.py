@@ -84,6 +84,8 @@ class Logger:
         elif done % EVERY == 0 or done == 1:
             values = {f"loss/{name}": value for name, value in entry["losses"].items()}
             self.written.log_metrics({**values, "loss/total": entry["total"], "lr": entry["lr"]}, done)
+        if "watched" in entry:
+            self.metrics(entry["watched"], done, "watched")
 
     def metrics(self, values: Mapping[str, float | None], step: int, group: str) -> None:
         named = {f"{group}/{name}": value for name, value in values.items() if value is not None}

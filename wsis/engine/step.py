@@ -54,6 +54,7 @@ class Step:
     local:  M x L, losses of this rank's M micro-batches
     shared: L + 3 on the CPU, to be read after `ready`: the losses' means over all ranks, the gradient's norm,
             then the requests to stop and to write a checkpoint (above 0 where some rank has it)
+    watched: scalars of this rank's last micro-batch beside the losses (`Method.watched`)
     """
 
     iteration: int
@@ -63,3 +64,4 @@ class Step:
     shared: Tensor
     ready: torch.cuda.Event | None
     ids: list[list[int]]
+    watched: dict[str, Tensor]

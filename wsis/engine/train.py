@@ -41,6 +41,7 @@ from wsis.errors import WsisError
 from wsis.methods.base import Method
 from wsis.progress import Progress
 
+WATCHED = 100  # steps from one whose `Method.watched` is logged to the next
 Stream = Callable[[Shard], Iterator[list[Batch]]]
 
 
@@ -189,6 +190,7 @@ class _Training:
             raise ValueError(f"the stream gave {len(micros)} micro-batches instead of {self.micro}")
         lr = learning_rate(self.schedule, iteration)
         set_learning_rate(self.state.optimizer, lr)
+        self.method.watched = {} if iteration % WATCHED == 0 else None
         done = False
         while not done:
             names, local = self._backward(iteration, micros)
@@ -205,7 +207,8 @@ class _Training:
             shared = shared.to("cpu", non_blocking=True)
             ready = torch.cuda.Event()
             ready.record()
-        return Step(iteration, lr, names, local, shared, ready, [batch.ids for batch in micros])
+        ids, watched = [batch.ids for batch in micros], self.method.watched or {}
+        return Step(iteration, lr, names, local, shared, ready, ids, watched)
 
     def _backward(self, iteration: int, micros: list[Batch]) -> tuple[list[str], Tensor]:
         """Gradients of the batch; returns the losses' names, and their values, micro-batches x losses."""
@@ -253,6 +256,8 @@ class _Training:
         if self.log:
             losses = dict(zip(step.names, values, strict=True))
             entry = {"iteration": step.iteration, "lr": step.lr, "total": total, "losses": losses}
+            if step.watched:
+                entry["watched"] = {name: value.item() for name, value in step.watched.items()}
             self.log.add(entry | {"seconds": round(self.state.seconds(), 4)})
         self.progress.update(step.iteration + 1, total)
         return stop > 0, save > 0

@@ -52,7 +52,7 @@ def assign(height: int, width: int, layout: Layout, targets: list[Targets]) -> P
     boxes = torch.cat([target.boxes for target in targets])  # G x 4
     labels = torch.cat([target.labels for target in targets])
     owner = torch.repeat_interleave(torch.tensor([len(target.boxes) for target in targets]))  # G, its image
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    centres = sampling_centres(targets, layout.official)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     parts, start, lower = [], 0, -1.0
     for (rows, columns), stride, upper in zip(
@@ -82,6 +82,39 @@ def assign(height: int, width: int, layout: Layout, targets: list[Targets]) -> P
     return Positives(owner[box], location[order], box, labels[box], ltrb[order])
 
 
+def sampling_centres(targets: list[Targets], official: bool) -> Tensor:
+    """The centre (x, y) near which each object is detected, input pixels: G x 2 float on the CPU.
+
+    It is the box's. official: as in the official code (erratum c2), that of the object's pixels, counted from
+    0: the mask's where one is given, else the pixels of the box, its first and last edge's included. Masks on
+    a device are waited for.
+    """
+    boxes = torch.cat([target.boxes for target in targets])
+    if official:
+        boxes = boxes.floor()
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    if official and any(target.masks is not None for target in targets):
+        parts = [
+            boxes.new_full((len(target.boxes), 2), torch.nan)
+            if target.masks is None
+            else centroids(target.masks)
+            for target in targets
+        ]
+        of_masks = torch.cat([part.cpu() for part in parts])
+        given = torch.cat([target.masked for target in targets]) & of_masks.isfinite().all(1)
+        centres = torch.where(given[:, None], of_masks, centres)
+    return centres
+
+
+def centroids(masks: Tensor) -> Tensor:
+    """Mean (x, y) of each mask's pixels, counted from 0: N x H x W bool -> N x 2 float; NaN where empty."""
+    columns, rows = masks.sum(1), masks.sum(2)  # N x W, N x H
+    sums = [
+        (part * torch.arange(part.shape[1], device=part.device)).sum(1).float() for part in (columns, rows)
+    ]
+    return torch.stack(sums, 1) / columns.sum(1, keepdim=True)
+
+
 def _pairs(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Every combination of G x n columns and G x n rows: two G x n x n."""
     return torch.broadcast_tensors(x[:, None, :], y[:, :, None])
@@ -101,12 +134,12 @@ def detection_totals(positives: Positives) -> dict[str, Tensor]:
 
 
 def detection_losses(
-    outputs: dict[str, Tensor], positives: Positives, totals: Totals = ALONE
+    outputs: dict[str, Tensor], positives: Positives, totals: Totals = ALONE, official: bool = False
 ) -> dict[str, Tensor]:
     """loss_cls (focal), loss_box (GIoU weighted by centerness) and loss_ctr (binary cross-entropy).
 
     Normalised by the number of positives and by their centerness, over the whole batch.
-    outputs: of `wsis.methods.condinst.fcos.FCOSHead`.
+    outputs: of `wsis.methods.condinst.fcos.FCOSHead`; official: `giou_loss` is the official code's.
     """
     device = outputs["logits"].device
     *where, labels = sent(torch.stack([positives.image, positives.location, positives.labels]), device)
@@ -118,17 +151,19 @@ def detection_losses(
 
     centerness = centerness_targets(ltrb)
     weight = totals.share("centerness", centerness.sum(), least=1e-6)
-    loss_box = (centerness * giou_loss(outputs["boxes"][tuple(where)], ltrb)).sum() / weight
+    distance = giou_loss(outputs["boxes"][tuple(where)], ltrb, 1.0 if official else 0.0)
+    loss_box = (centerness * distance).sum() / weight
     predicted = outputs["centerness"][tuple(where)]
     loss_ctr = F.binary_cross_entropy_with_logits(predicted, centerness, reduction="sum") / count
     return {"loss_cls": loss_cls, "loss_box": loss_box, "loss_ctr": loss_ctr}
 
 
-def giou_loss(first: Tensor, second: Tensor) -> Tensor:
+def giou_loss(first: Tensor, second: Tensor, added: float = 0.0) -> Tensor:
     """1 - GIoU of boxes around one point, given as distances l, t, r, b >= 0; M x 4 -> M.
 
     Such boxes always meet. torchvision's loss, which allows for others, looks for those that do, and so waits
     for the device.
+    added: to intersection and union of the IoU, as the official code adds 1 (erratum c3).
     """
 
     def area(ltrb: Tensor) -> Tensor:
@@ -136,4 +171,5 @@ def giou_loss(first: Tensor, second: Tensor) -> Tensor:
 
     shared, around = area(torch.minimum(first, second)), area(torch.maximum(first, second))
     union = area(first) + area(second) - shared
-    return 1 - (shared / (union + EPS) - (around - union) / (around + EPS))
+    iou = (shared + added) / (union + added + EPS)
+    return 1 - (iou - (around - union) / (around + EPS))

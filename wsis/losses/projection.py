@@ -11,7 +11,7 @@ from wsis.data.structures import sent
 from wsis.losses.dice import dice_loss
 
 
-def grid_rectangles(boxes: Tensor, stride: int, height: int, width: int) -> Tensor:
+def grid_rectangles(boxes: Tensor, stride: int, height: int, width: int, official: bool = False) -> Tensor:
     """The cells of a mask grid that lie in each box: those whose centre does.
 
     Cell i covers input pixels [stride * i, stride * (i + 1)), the rule by which inference resizes logits. A
@@ -19,10 +19,19 @@ def grid_rectangles(boxes: Tensor, stride: int, height: int, width: int) -> Tens
 
     Args:
         boxes: N x 4 float, xyxy pixels of the network input
+        official: as the official code does (erratum c5): the box is filled on whole pixels, from that of its
+            first to that of its last edge, and a cell is what it is at pixel stride // 2. A box between two
+            such pixels has no cell.
 
     Returns:
-        N x 4 int64, x0 y0 x1 y1 in cells, half-open, never empty, inside the grid.
+        N x 4 int64, x0 y0 x1 y1 in cells, half-open, inside the grid; empty for `official` alone.
     """
+    if official:
+        low, high = ((edge.floor() - stride // 2) / stride for edge in boxes.split(2, 1))
+        limit = torch.tensor([width, height], device=boxes.device)
+        first, last = (edge.clamp(min=0).minimum(limit) for edge in (low.ceil(), high.floor() + 1))
+        last = torch.where((last > first).all(1, keepdim=True), last, first)
+        return torch.cat([first, last], 1).long()
     first = torch.ceil(boxes[:, :2] / stride - 0.5)
     last = torch.ceil(boxes[:, 2:] / stride - 0.5)  # exclusive
     limit = torch.tensor([width, height], device=boxes.device)
@@ -33,8 +42,13 @@ def grid_rectangles(boxes: Tensor, stride: int, height: int, width: int) -> Tens
     return torch.cat([first, last], 1).long()
 
 
-def grid_masks(masks: Tensor, stride: int) -> Tensor:
-    """Masks on the grid: cells at least half covered. N x SH x SW bool -> N x H x W bool."""
+def grid_masks(masks: Tensor, stride: int, official: bool = False) -> Tensor:
+    """Masks on the grid: cells at least half covered. N x SH x SW bool -> N x H x W bool.
+
+    official: cells covered at pixel stride // 2, as in the official code (erratum c4).
+    """
+    if official:
+        return masks[:, stride // 2 :: stride, stride // 2 :: stride]
     return F.avg_pool2d(masks[:, None].float(), stride).squeeze(1) >= 0.5
 
 

@@ -42,10 +42,12 @@ class Method(nn.Module):
     mask_part: prefixes of the names of parameters that make masks; all other parameters are the base
     idle:      whether some batch leaves a trainable parameter without a gradient; several devices then look
                for those in every step. A method without any says False.
+    watched:   None, or where `losses` puts scalars that the log tells beside the losses, in some steps
     """
 
     mask_part: tuple[str, ...] = ()
     idle: bool = True
+    watched: dict[str, Tensor] | None = None
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from wsis.declare.load import load_errata, load_figures
 from wsis.declare.table import Curve, Erratum, Figure, Table
+from wsis.deviations import by_text, of_row
 from wsis.measures.wanted import first_key
 from wsis.plan import Plan, Run
 from wsis.report.cells import cell_of
@@ -113,26 +114,27 @@ def _trend(result: TableResult) -> Trend | None:
 
 def _deviations(table: Table, results: Results) -> list[str]:
     """What differs from the paper, each once. The rows are named where it does not concern all of them."""
-    rows: dict[str, list[str]] = {}  # deviation -> labels
-    plan = results.plan
+    plan, texts = results.plan, dict[str, list[str]]()
     trained = [row for row in table.rows if plan.row_runs(table.key, row.label)]
     for row in trained:
-        texts: dict[str, None] = {}
-        for run in plan.row_runs(table.key, row.label).values():
-            planned = plan.runs[run]
-            texts |= dict.fromkeys((*planned.deviations, *results.train.get(run, {}).get("deviations", ())))
-            for text in results.inherited(run):
-                texts |= {} if text in texts else {f"the training it starts from: {text}": None}
-            if odd := (results.differing | results.refused).get(run):
-                texts[f"a run is not shown: {odd}"] = None
-            split, here = row.split or table.split, planned.recipe.data.eval
-            if "test" in split and "test" not in here:
-                texts[f"published on {split}, measured on {here}"] = None
-        for text in texts:
-            rows.setdefault(text, []).append(row.label)
+        texts[row.label] = list(dict.fromkeys(_of_row(table.key, row.label, results)))
+    rows = by_text(texts)
     everywhere = [text for text, labels in rows.items() if len(labels) == len(trained)]
     somewhere = [f"{text} ({_some(labels)})" for text, labels in rows.items() if len(labels) < len(trained)]
     return [*everywhere, *somewhere, *_mixed_data(table, results)]
+
+
+def _of_row(table: str, label: str, results: Results) -> Iterator[str]:
+    """What is known before a row runs, and what its trainings and those that they start from have told."""
+    known = of_row(results.plan, table, label)
+    yield from known
+    for run in results.plan.row_runs(table, label).values():
+        told = results.train.get(run, {}).get("deviations", ())
+        yield from told
+        inherited = (text for text in results.inherited(run) if text not in (*known, *told))
+        yield from (f"the training it starts from: {text}" for text in inherited)
+        if odd := (results.differing | results.refused).get(run):
+            yield f"a run is not shown: {odd}"
 
 
 def _mixed_data(table: Table, results: Results) -> list[str]:

@@ -89,7 +89,7 @@ def test_the_command_measures_every_rows_threshold_and_the_curves_of_figure_4(tm
     content = read_json(path)
     curve = content["details"]["definitions"]["any"]
     prop = dict(zip(curve["tau"], curve["prop"], strict=True))
-    assert {*content["values"]} == {"0", "0.1", "0.2"}
+    assert {*content["values"]} == {"0", "0.1", "0.2", "0.3"}
     assert all(values == {"prop": prop[float(tau)]} for tau, values in content["values"].items())
     assert [curve["metric"] for curve in content["curves"]] == ["prop", "prop", "kept", "kept"]
     assert dict(content["curves"][0]["points"]) == {x: y for x, y in prop.items() if y is not None}

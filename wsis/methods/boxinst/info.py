@@ -7,7 +7,10 @@ INFO = Info(
     name="boxinst",
     network="wsis.methods.boxinst.method:BoxInst",
     checkpoints="wsis.methods.boxinst.checkpoints:SOURCES",
-    benches={"pairwise": "wsis.methods.boxinst.bench:bench"},
+    benches={
+        "pairwise": "wsis.methods.boxinst.bench:bench",
+        "gradients": "wsis.methods.boxinst.gradients:bench",
+    },
     measures=(AFFINITY,),
     heads=("condinst",),
     features=("pyramid",),

@@ -19,6 +19,21 @@ from wsis.methods.condinst.method import CondInst, MaskPredictions
 from wsis.methods.condinst.proposals import masked_objects
 
 
+def term_gradients(losses: dict[str, Tensor], logits: Tensor) -> dict[str, Tensor]:
+    """Norms of the gradients of L_proj and L_pairwise for the mask logits, and the second over the first.
+
+    Both weigh alike in Eq. 6; how hard the second pulls depends on what it is divided by (erratum b3).
+    """
+    named = {name: losses[f"loss_{name}"] for name in ("proj", "pair") if f"loss_{name}" in losses}
+    norms = {
+        f"gradient_{name}": torch.autograd.grad(loss, logits, retain_graph=True)[0].norm()
+        for name, loss in named.items()
+    }
+    if len(norms) == 2:
+        norms["pair_to_proj"] = norms["gradient_pair"] / norms["gradient_proj"].clamp(min=1e-12)
+    return norms
+
+
 class BoxInst(CondInst):
     """CondInst's network and inference; only the mask losses differ."""
 
@@ -53,6 +68,8 @@ class BoxInst(CondInst):
         if spec.pairwise is not None:
             loss = self.pairwise(batch, masks, boxed, features=features)
             losses["loss_pair"] = weights.pairwise * self.ramp() * loss
+        if self.watched is not None:
+            self.watched |= term_gradients(losses, masks.logits)
         return losses
 
     def projection(self, masks: MaskPredictions, chosen: Tensor) -> Tensor:
@@ -99,7 +116,8 @@ class BoxInst(CondInst):
         masked, stride = masked_objects(batch.targets)[kept.object], self.layout.out_stride
         boxes = torch.cat([target.boxes for target in batch.targets])[kept.object]
         height, width = (side // stride for side in batch.images.shape[2:])
-        rectangles, edges = grid_rectangles(boxes, stride, height, width), self.edges(batch)
+        rectangles = grid_rectangles(boxes, stride, height, width, self.layout.official)
+        edges = self.edges(batch)
         for name, chosen in (("similar edges", ~masked), ("true edges", masked)):
             of = rectangles[chosen], kept.image[chosen]
             totals[name] = pairwise.supervised_edges(*of, edges, spec, name == "similar edges").sum()
@@ -112,7 +130,8 @@ class BoxInst(CondInst):
 
     def rectangles(self, masks: MaskPredictions) -> Tensor:
         """The instances' boxes in cells of the logits' grid: N x 4 int64 on the CPU."""
-        return grid_rectangles(masks.boxes, self.layout.out_stride, *masks.logits.shape[1:])
+        size, layout = masks.logits.shape[1:], self.layout
+        return grid_rectangles(masks.boxes, layout.out_stride, *size, layout.official)
 
     def edges(self, batch: Batch, features: Tensor | None = None) -> ColourEdges:
         """The batch's edges of similar colour (Eq. 8); colours on the grid are computed once a batch."""

@@ -58,7 +58,7 @@ MMDETECTION = [
     ),
     (r"mask_head\.mask_feature_head\.conv_pred\.(.+)", r"mask_branch.refine.4.\1"),
 ]
-OFFICIAL = {"variant": "released", "model.details": "official"}
+OFFICIAL = {"variant": "released"}
 
 
 def configs(paper: str, prefix: str, keys: dict[str, Any], names: dict[str, str]) -> dict[str, Config]:

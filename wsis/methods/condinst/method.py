@@ -109,9 +109,9 @@ class CondInst(Parts):
         return self.of_base(batch, lambda: self.detect(batch.images, batch.sizes))
 
     def positives(self, batch: Batch) -> Positives:
-        """The batch's positive locations; they depend on its boxes alone."""
+        """The batch's positive locations; they depend on its boxes, and with `official` on masks."""
         find = lambda: assign(*batch.images.shape[-2:], self.layout, batch.targets)  # noqa: E731
-        return batch.once(("positives", self.layout), find)
+        return find() if self.layout.official else batch.once(("positives", self.layout), find)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Named scalar losses of a training batch, of what the recipe trains."""
@@ -142,7 +142,7 @@ class CondInst(Parts):
         if self.frozen:
             return {}
         weight = self.recipe.loss.weights.detection
-        losses = detection_losses(scene.outputs, positives, totals)
+        losses = detection_losses(scene.outputs, positives, totals, self.layout.official)
         return {name: weight * loss for name, loss in losses.items()}
 
     def mask_predictions(
@@ -222,7 +222,8 @@ class CondInst(Parts):
 
     def target_masks(self, batch: Batch, masks: MaskPredictions) -> Tensor:
         """Given masks of the instances on the logits' grid: N x H/s x W/s bool."""
-        grids = [grid_masks(t.masks, self.layout.out_stride) for t in batch.targets]  # once an object
+        stride, official = self.layout.out_stride, self.layout.official
+        grids = [grid_masks(t.masks, stride, official) for t in batch.targets]  # once an object
         return torch.cat(grids)[sent(masks.object, masks.logits.device)]
 
     @torch.no_grad()
@@ -261,7 +262,7 @@ class CondInst(Parts):
     def _detections(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
         """The scene of some images and each image's detections; computed once for all runs if frozen."""
         spec = self.recipe.predict.model_copy(update={"masks": "predicted"})  # boxes don't depend on it
-        key = (spec.model_dump_json(), *(sample.id for sample in samples))
+        key = (spec.model_dump_json(), self.layout.official, *(sample.id for sample in samples))
         return self.of_base(samples[0], lambda: self._detect_samples(samples), *key)
 
     def _detect_samples(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
