@@ -42,10 +42,12 @@ class Method(nn.Module):
     mask_part: prefixes of the names of parameters that make masks; all other parameters are the base
     idle:      whether some batch leaves a trainable parameter without a gradient; several devices then look
                for those in every step. A method without any says False.
+    one_size:  whether all images of its batches have one size
     """
 
     mask_part: tuple[str, ...] = ()
     idle: bool = True
+    one_size: bool = False
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -122,6 +124,13 @@ class Method(nn.Module):
             for (scale, decay), parameters in groups.items()
             if parameters
         ]
+
+    def towers(self) -> list[nn.Module]:
+        """What `schedule.compile` compiles: backbone and heads, of those that are called in every step.
+
+        They take and give tensors, and do nothing else.
+        """
+        return []
 
     def keep_features(self, folder: Path) -> None:
         """Keep what frozen backbones say of images in a folder, where it is found again."""
