@@ -15,7 +15,7 @@ from pathlib import Path
 
 from wsis.data.places import shapes_root
 from wsis.declare.stored import weights_file
-from wsis.engine.execute import RunOptions
+from wsis.engine.job import RunOptions
 from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
 from wsis.jobs import evaluate_runs, make_data

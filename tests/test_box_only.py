@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.test_judge import SMALL, boxes_only
-from wsis.engine.execute import RunOptions
+from wsis.engine.job import RunOptions
 from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from wsis.data.roots import open_root
-from wsis.engine.execute import RunOptions
+from wsis.engine.job import RunOptions
 from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError

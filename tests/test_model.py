@@ -22,7 +22,7 @@ from wsis.data.places import shapes_root
 from wsis.data.roots import open_root
 from wsis.declare.stored import stored_recipe
 from wsis.engine.checkpoint import save_model
-from wsis.engine.execute import RunOptions
+from wsis.engine.job import RunOptions
 from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError

@@ -205,7 +205,7 @@ def train(
 
     Ids are trained in the order given, parents first. Rows and tables are trained with all that they need.
     """
-    from wsis.engine.execute import RunOptions
+    from wsis.engine.job import RunOptions
     from wsis.engine.loggers import check_logger
     from wsis.engine.run import train_runs
     from wsis.engine.train import TrainOptions

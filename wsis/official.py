@@ -25,7 +25,7 @@ from wsis.declare.stages import stages
 from wsis.declare.stored import weights_file
 from wsis.engine.checkpoint import save_model
 from wsis.engine.environment import environment
-from wsis.engine.execute import normalisation
+from wsis.engine.finish import normalisation
 from wsis.engine.launch import device_name, make_fabric
 from wsis.engine.predict import predict
 from wsis.errors import WsisError, nearest_first

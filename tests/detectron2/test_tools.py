@@ -13,7 +13,8 @@ from PIL import Image
 import wsis.detectron2
 from wsis.data.roots import open_root
 from wsis.declare.recipe import DataSpec, LossSpec, ModelSpec, PairwiseSpec, Recipe, ScheduleSpec
-from wsis.engine.execute import Job, RunOptions, execute
+from wsis.engine.execute import execute
+from wsis.engine.job import Job, RunOptions
 from wsis.errors import WsisError
 from wsis.files import read_json
 from wsis.model import Model

@@ -18,10 +18,10 @@ from tests.engine.toy import Toy, toy_recipe
 from wsis.declare.load import load_tables
 from wsis.declare.recipe import DataSpec, InitSpec, Recipe
 from wsis.declare.scale import load_scale
-from wsis.engine import execute, writer
+from wsis.engine import execute, finish, writer
 from wsis.engine import run as engine_run
-from wsis.engine.execute import RunOptions
 from wsis.engine.folder import finished
+from wsis.engine.job import RunOptions
 from wsis.engine.run import train_runs
 from wsis.engine.signals import LIMIT, Interrupted, status_of
 from wsis.engine.train import TrainOptions
@@ -77,7 +77,7 @@ def toys(monkeypatch):
 
     monkeypatch.setattr(execute, "build_method", build)
     monkeypatch.setattr(execute, "open_root", opened)
-    monkeypatch.setattr(execute, "official", lambda root: {"train": (9, 10, False), "val": (5, 5, True)})
+    monkeypatch.setattr(finish, "official", lambda root: {"train": (9, 10, False), "val": (5, 5, True)})
     monkeypatch.setattr(execute, "_roots", {})
     return seen
 
@@ -338,16 +338,14 @@ def test_a_crash_before_any_of_the_last_file_operations_costs_no_training(tmp_pa
 
         return call
 
-    finish = execute._finish
-
     def watched(*arguments):
         for name in ("write_record", "seal", "write_card"):
-            patch.setattr(execute, name, counted(getattr(execute, name)))
+            patch.setattr(finish, name, counted(getattr(finish, name)))
         patch.setattr(type(folder), "unlink", counted(type(folder).unlink))
-        finish(*arguments)
+        finish.finish(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(execute, "_finish", watched)
+        patch.setattr(execute, "finish", watched)
         try:
             train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", each)
         except KeyboardInterrupt:

@@ -10,7 +10,7 @@ import torch
 from wsis.data.places import run_root, shapes_root
 from wsis.data.roots import open_root
 from wsis.data.salient import open_salient
-from wsis.engine.execute import RunOptions
+from wsis.engine.job import RunOptions
 from wsis.engine.launch import make_fabric, set_threads
 from wsis.engine.run import train_runs
 from wsis.engine.step import batches

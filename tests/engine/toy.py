@@ -44,6 +44,9 @@ class Toy(Method):
         for image_id in range(1, 6)[rank::world]:
             yield Sample(torch.zeros(3, 8, 8, dtype=torch.uint8), (8, 8), image_id)
 
+    def towers(self) -> list[nn.Module]:
+        return [self.conv, self.norm]
+
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         x = batch.images.float() / 255
         x = x + self.noise * torch.randn(x.shape, generator=generator).to(x.device)

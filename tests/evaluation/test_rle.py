@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from pycocotools import mask as masks
 
-from wsis.evaluation.rle import areas, check_pixels, check_size, decode_runs, foreground, truth_rle
+from wsis.evaluation.rle import (
+    areas,
+    check_pixels,
+    check_size,
+    decode_runs,
+    encode_crop,
+    foreground,
+    truth_rle,
+)
 
 
 def runs_of(mask):
@@ -96,3 +104,16 @@ def test_many_masks_are_read_as_one_by_one():
     for wrong in (b"", b"32", b"N11", b"zz", b"P", counts[5] + b"1"):
         with pytest.raises(ValueError, match=r"'counts'|pixels"):
             areas([*many[:150], (wrong, (6, 6)), *many[150:]])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.8, 1.0])
+def test_the_crops_code_is_that_of_the_painted_image(share):
+    rng = np.random.default_rng(9)
+    for _ in range(20):
+        height, width = rng.integers(1, 12, 2).tolist()
+        top, left = int(rng.integers(0, height)), int(rng.integers(0, width))
+        h, w = int(rng.integers(0, height - top + 1)), int(rng.integers(0, width - left + 1))
+        mask = rng.random((h, w)) < share
+        painted = np.zeros((height, width), np.uint8, order="F")
+        painted[top : top + h, left : left + w] = mask
+        assert encode_crop(mask, top, left, height, width) == masks.encode(painted)

@@ -15,7 +15,7 @@ from wsis.data.places import shapes_root
 from wsis.data.roots import eval_annotations, open_root
 from wsis.data.structures import BoxSample
 from wsis.declare.recipe import Recipe
-from wsis.engine.execute import RunOptions
+from wsis.engine.job import RunOptions
 from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError

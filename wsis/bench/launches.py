@@ -136,21 +136,14 @@ def plain() -> Iterator[list[bool]]:
 
 def launches(recipe: Recipe, folder: Path, scale: str) -> Launches:
     """What one step and a prediction of `recipe` launch."""
-    root, salient = opened(recipe, folder, scale)
-    method = built(recipe, root).train()
-    start = max(recipe.schedule.end - WARM - 2, 0)
-    method.iteration.fill_(start)
-    stream = method.stream(root, salient, Shard(start))
-    host = Training(method, recipe)
-    for t in range(start, start + WARM):
-        host.step(next(stream)[0], t)
-    samples = next(groups(method.samples(root)))
+    training = warmed(recipe, folder, scale, torch.device("cpu"))
+    method = training.method
+    samples = next(groups(method.samples(training.root)))
     with simulated() as counts:
-        method.to(DEVICE)
-        training = Training(method, recipe)
-        training.step(next(stream)[0], start + WARM)  # constants come to the device once
+        training.move(DEVICE)
+        training.step(training.batch())  # constants come to the device once
         counts.clear()
-        operations = training.step(next(stream)[0], start + WARM + 1, counts)
+        operations = training.step(training.batch(), counts)
         of_step, causes = _totals(counts), _causes(counts)
         counts.clear()
         method.eval()
@@ -158,6 +151,17 @@ def launches(recipe: Recipe, folder: Path, scale: str) -> Launches:
         waits, host_data, library = _totals(counts)
         prediction = (waits + host_data, library, causes, _causes(counts))
         return Launches(recipe.schedule.batch, operations, *of_step, *prediction)
+
+
+def warmed(recipe: Recipe, folder: Path, scale: str, device: torch.device) -> Training:
+    """A training near the end of its schedule, after WARM steps on the device."""
+    root, salient = opened(recipe, folder, scale)
+    method, start = built(recipe, root).train().to(device), max(recipe.schedule.end - WARM - 2, 0)
+    method.iteration.fill_(start)
+    training = Training(method, root, method.stream(root, salient, Shard(start)), start)
+    for _ in range(WARM):
+        training.step(training.batch())
+    return training
 
 
 def opened(recipe: Recipe, folder: Path, scale: str) -> tuple[Root, SalientRoot | None]:
@@ -170,24 +174,40 @@ def opened(recipe: Recipe, folder: Path, scale: str) -> tuple[Root, SalientRoot 
 
 
 class Training:
-    """A method with its optimiser, on the device where the method is."""
+    """A method with its optimiser on the device where the method is, and the batches that it trains on."""
 
-    def __init__(self, method: Method, recipe: Recipe) -> None:
-        self.method, self.clip = method, recipe.schedule.clip
+    def __init__(self, method: Method, root: Root, stream: Iterator[list[Any]], iteration: int) -> None:
+        """stream: of micro-batches, one an iteration; iteration: its first"""
+        self.method, self.schedule = method, method.recipe.schedule
+        self.root, self.stream, self.iteration = root, stream, iteration
+        self.optimizer = self._optimizer()
+
+    def _optimizer(self) -> torch.optim.Optimizer:
         # The simulated device has no fused optimiser; a scaler asks for one that is not.
-        self.optimizer = build_optimizer(method, recipe.schedule, torch.amp.GradScaler("cpu", enabled=False))
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        return build_optimizer(self.method, self.schedule, scaler)
 
-    def step(self, batch, iteration: int, counts: Counts | None = None) -> int:
+    def move(self, device: torch.device) -> None:
+        """To another device, with an optimiser that remembers nothing."""
+        self.method.to(device)
+        self.optimizer = self._optimizer()
+
+    def batch(self) -> Any:
+        """The next iteration's."""
+        return next(self.stream)[0]
+
+    def step(self, batch: Any, counts: Counts | None = None) -> int:
         """One step, as `wsis.engine.train` does it; returns the operations of losses and backward."""
-        generator = torch.Generator().manual_seed(iteration)
+        generator = torch.Generator().manual_seed(self.iteration)
         losses = self.method.losses(batch.to(self.method.iteration.device), generator)
         torch.stack(list(losses.values())).sum().backward()
         operations = counts.operations if counts else 0
-        if self.clip:
-            torch.nn.utils.clip_grad_norm_(self.method.parameters(), self.clip)
+        if clip := self.schedule.clip:
+            torch.nn.utils.clip_grad_norm_(self.method.parameters(), clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.method.on_step_end(iteration)
+        self.method.on_step_end(self.iteration)
+        self.iteration += 1
         return operations
 
 

@@ -72,7 +72,7 @@ def fit(
     tell(plan, choices, facts)
     if dry_run:
         return
-    from wsis.engine.execute import RunOptions
+    from wsis.engine.job import RunOptions
     from wsis.engine.train import TrainOptions
     from wsis.evaluate import lines
     from wsis.files import read_json

@@ -30,6 +30,8 @@ from wsis.errors import WsisError
 CACHE_BYTES = 512 * 2**20  # decoded images are kept where all readers' whole training sets fit in this
 MAX_IMAGES = 16  # evaluation images that a network gets at a time
 MAX_PIXELS = 2_000_000  # pixels of them, padding included
+BYTES_A_PIXEL = 4096  # of a card's memory; the largest network of the papers takes about a quarter of it
+CPU = torch.device("cpu")
 ORDER, AUGMENT = 0, 1  # streams of random numbers
 MASKED = ("masks", "masks-voc", "masks-nonvoc", "proxy")  # supervisions that show a mask
 T = TypeVar("T", covariant=True)
@@ -120,8 +122,14 @@ def eval_view(data: DataSpec, picture: Picture) -> tuple[View, float]:
     return annotated(image, picture, False, height, width), scale
 
 
-def groups(samples: Iterable[S], pixels: int = MAX_PIXELS) -> Iterator[list[S]]:
-    """Consecutive samples, as many as padded to a common size stay within MAX_IMAGES and `pixels`."""
+def groups(samples: Iterable[S], device: torch.device = CPU) -> Iterator[list[S]]:
+    """Consecutive samples, as many as padded to a common size stay within MAX_IMAGES and MAX_PIXELS.
+
+    A graphics card of more memory gets more pixels.
+    """
+    pixels = MAX_PIXELS
+    if device.type == "cuda":
+        pixels = max(pixels, torch.cuda.get_device_properties(device).total_memory // BYTES_A_PIXEL)
     group: list[S] = []
     height = width = 0
     for sample in samples:

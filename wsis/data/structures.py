@@ -7,7 +7,7 @@ frame of the network input, `Instances` in that of the original image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Self
 
@@ -60,6 +60,17 @@ class Memo:
         return self.memo[key]
 
 
+def all_once(images: Sequence[Memo], key: Hashable, compute: Callable[[], Iterable[Any]]) -> list[Any]:
+    """`Memo.once` of several images: compute() gives a result for each of them, in their order.
+
+    It is called where one of them has none; results that others have stay.
+    """
+    if any(key not in image.memo for image in images):
+        for image, result in zip(images, compute(), strict=True):
+            image.memo.setdefault(key, result)
+    return [image.memo[key] for image in images]
+
+
 def sent(value: Tensor, device: torch.device) -> Tensor:
     """A tensor on the device; the host does not wait for the copy, which a card takes from pinned memory."""
     if device.type == "cuda" and value.device.type == "cpu":
@@ -71,6 +82,22 @@ def fetched(*values: Tensor) -> list[Tensor]:
     """Tensors of one device on the CPU, for one wait: the last copy is over when those before it are."""
     *first, last = values
     return [*(value.to("cpu", non_blocking=True) for value in first), last.cpu()]
+
+
+class Arriving:
+    """A tensor on its way to the CPU, while device and host go on."""
+
+    def __init__(self, value: Tensor) -> None:
+        self._value, self._there = value.to("cpu", non_blocking=True), None
+        if value.device.type == "cuda":
+            self._there = torch.cuda.Event()
+            self._there.record()
+
+    def read(self) -> Tensor:
+        """The tensor on the CPU; the host waits until it is there."""
+        if self._there is not None:
+            self._there.synchronize()
+        return self._value
 
 
 def changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -148,6 +148,7 @@ class ScheduleSpec(Spec):
     clip: Weight = 0.0  # gradient norm; 0: no clipping
     # auto: bf16 where the device computes it natively, else float32
     precision: Literal["32", "bf16", "16", "auto"] = "32"
+    compile: bool = False  # backbone and towers, by torch.compile; numbers differ by rounding
     until: Positive | None = None  # stop here: a warm-up, which other recipes continue
     validate_every: Positive | None = None  # iterations between validations; the best weights are the run's
 

@@ -11,26 +11,25 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
-from wsis.card import ABOUT, CARD, about_model, write_card
-from wsis.checksums import remove, seal
+from wsis.card import ABOUT, CARD, about_model
+from wsis.checksums import remove
 from wsis.data.ahead import deaths_told
 from wsis.data.loading import Shard
-from wsis.data.roots import Root, official, open_root, told_of
-from wsis.data.salient import SalientRoot, open_salient
+from wsis.data.roots import Root, open_root
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import difference, weights_file
-from wsis.engine.checkpoint import PREVIOUS
-from wsis.engine.environment import environment
 from wsis.engine.feed import cores, readers
-from wsis.engine.folder import COPY, finished
+from wsis.engine.finish import finish, normalisation
+from wsis.engine.folder import COPY, FEATURES, finished
+from wsis.engine.job import Job
 from wsis.engine.launch import make_fabric, set_threads
 from wsis.engine.loggers import Logger
 from wsis.engine.memory import OutOfMemory
@@ -38,58 +37,17 @@ from wsis.engine.predict import predict
 from wsis.engine.proxies import make_proxies
 from wsis.engine.seeding import seed_process
 from wsis.engine.step import batches
-from wsis.engine.train import TrainOptions, train
+from wsis.engine.train import train
 from wsis.engine.validation import Validation
 from wsis.engine.writer import fellow_writer
 from wsis.errors import WsisError
-from wsis.files import checksum_file, digest
+from wsis.files import digest
 from wsis.methods import build_method, method_class
 from wsis.methods.base import Method
 from wsis.methods.weights import load_model, trained_method
 from wsis.provenance import code_hash
 from wsis.proxy.folder import load_proxies
 from wsis.records import read_record, write_record
-
-FEATURES = "features"  # of a frozen backbone, in checkpoints/
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How runs are executed on this machine.
-
-    accelerator: None takes the graphics cards where there are any, else the CPU
-    devices: None takes as many as the recipe wants and the machine has
-    threads: of each process; None takes OMP_NUM_THREADS or torch's choice
-    workers: processes that read images for a device; None: `wsis.engine.feed.readers`
-    """
-
-    accelerator: str | None = None
-    devices: int | None = None
-    threads: int | None = None
-    workers: int | None = None
-    train: TrainOptions = field(default_factory=TrainOptions)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run with everything its processes need to know; picklable."""
-
-    recipe: Recipe
-    scale: str
-    folder: Path
-    root: Path
-    parent: Path | None
-    origin: Path | None  # folder of the run whose proxy masks it learns
-    salient: Path | None  # root of salient images
-    predicts: bool  # a table shows its predictions
-    proxied: bool  # another run learns from its masks of the training objects
-    deviations: tuple[str, ...]
-    rows: tuple[tuple[str, str], ...]  # (table, row label) that it serves
-    protocols: tuple[str, ...]  # of its evaluation
-    accelerator: str
-    devices: tuple[int, ...]
-    options: RunOptions
-    asked: Mapping[str, Any] = field(default_factory=dict)  # settings and roots that the user gave
 
 
 def execute_fellow(job: Job) -> None:
@@ -143,7 +101,7 @@ def execute(job: Job) -> None:
     if first:
         about = about_model(recipe, root, job.rows, job.protocols)
         write_record(folder / ABOUT, about | {"normalisation": normalisation(method)})
-        _finish(job, summary, root, fabric.device, code, taught)
+        finish(job, summary, root, fabric.device, code, taught)
 
 
 def _train(job: Job, method: Method, root: Root, fabric: Fabric) -> dict[str, Any]:
@@ -153,7 +111,7 @@ def _train(job: Job, method: Method, root: Root, fabric: Fabric) -> dict[str, An
         workers = readers(job.accelerator, share)
 
     def stream(shard: Shard) -> Iterator[list[Batch]]:
-        return batches(method, root, _salient(job), replace(shard, workers=workers))
+        return batches(method, root, job.open_salient(), replace(shard, workers=workers))
 
     options = job.options.train
     if job.recipe.schedule.validate_every:
@@ -222,82 +180,6 @@ def _forget_other_origins(job: Job, proxies: str | None) -> None:
 def _start_afresh(job: Job, reason: str) -> None:
     print(f"{job.recipe.id}: {reason}: starts afresh", file=sys.stderr, flush=True)
     shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
-
-
-def _salient(job: Job) -> SalientRoot | None:
-    """The job's salient images; the list of those with one object is kept under results/<scale>/data."""
-    return None if job.salient is None else open_salient(job.salient, job.folder.parents[1] / "data")
-
-
-def _finish(
-    job: Job, summary: dict[str, Any], root: Root, device: torch.device, code: str, taught: dict | None
-) -> None:
-    """Write what describes the run. taught: what `load_proxies` says of the masks it learnt."""
-    write_record(job.folder / "environment.json", {"run": job.recipe.id, **environment(device)})
-    seal(job.folder / "log.jsonl")
-    data = told_of(root)
-    content = {
-        **{"recipe": job.recipe.id, "scale": job.scale, **summary},
-        "code": code,
-        "weights": digest(weights_file(job.folder)),
-        "deviations": [*job.deviations, *summary["deviations"], *_odd_data(root, taught)],
-        "data": data,
-    }
-    if job.parent is not None:
-        content["parent"] = {"id": job.parent.parent.name, "weights": digest(job.parent)}
-    if (salient := _salient(job)) is not None:
-        data |= {"salient_images": len(salient), "salient_fingerprint": salient.fingerprint}
-    if taught is not None:
-        content["proxy"] = {"id": job.origin.name, **taught}
-    goes_on = "ended" in summary
-    if not goes_on:
-        write_record(job.folder / COPY, content)
-    write_record(job.folder / "train.json", content)
-    _clear((job.folder / COPY).parent, goes_on)
-    write_card(job.folder)
-
-
-def _clear(checkpoints: Path, goes_on: bool) -> None:
-    """Remove what nobody needs any more: of a training that may go on, what can be computed again."""
-    kept = [checkpoints / name for name in (COPY.name, "trained.json", "origin.json")]
-    kept += [checksum_file(path) for path in kept]
-    gone = [checkpoints / name for name in (FEATURES, PREVIOUS)]
-    gone += [checksum_file(path) for path in gone]
-    for path in checkpoints.glob("*"):
-        if goes_on and path not in gone:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path not in kept:
-            path.unlink()
-
-
-def normalisation(method: Method) -> dict[str, Any] | None:
-    """What a network takes off its pixels (0 to 255) and divides them by; None where it does neither so."""
-    for module in method.modules():
-        buffers = dict(module.named_buffers(recurse=False))
-        if {"mean", "std"} <= buffers.keys():
-            values = {
-                name: [round(x, 4) for x in buffers[name].flatten().tolist()] for name in ("mean", "std")
-            }
-            return {"order": "RGB", **values}
-    return None
-
-
-def _odd_data(root: Root, taught: dict[str, Any] | None) -> list[str]:
-    """Deviations of the data: splits without the official number of images, and no proxy mask to learn.
-
-    Without one, a Mask R-CNN's AP is that of an untrained mask head.
-    """
-    deviations = [
-        f"data: {split} has {listed} images, the official split {expected}"
-        for split, (listed, expected, same) in official(root).items()
-        if not same
-    ]
-    if taught is not None and taught.get("kept") == 0:  # detected instances are never dropped
-        text = f"all {taught['objects']} proxy masks were dropped: boxes were learnt, masks not at all"
-        deviations.append(text)
-    return deviations
 
 
 _roots: dict[tuple[Path, str], Root] = {}

@@ -15,6 +15,7 @@ from wsis.finished import RECORD, lacking, left
 from wsis.records import read_record, write_record
 
 COPY = Path("checkpoints") / "finished.json"
+FEATURES = "features"  # of a frozen backbone, in checkpoints/
 
 
 def finished(folder: Path, recipe: Recipe, predicts: bool = True) -> bool:

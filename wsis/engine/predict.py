@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 from wsis.checksums import remove, sealed, verify
-from wsis.data.loading import MAX_PIXELS, groups
+from wsis.data.loading import groups
 from wsis.data.roots import Root
 from wsis.data.shared import samples_key, shared_samples
 from wsis.data.structures import Instances, Sample
@@ -22,8 +22,6 @@ from wsis.files import read_json
 from wsis.methods.base import Method
 from wsis.methods.fill import filled
 from wsis.progress import Progress
-
-BYTES_A_PIXEL = 4096  # of a card's memory; the largest network of the papers takes about a quarter of it
 
 
 def predict(method: Method, root: Root, path: Path, fabric: Fabric, show: bool = True) -> dict[str, Any]:
@@ -77,13 +75,6 @@ def predict_samples(
     return len(entries)
 
 
-def pixels_at_once(device: torch.device) -> int:
-    """Pixels of images that a network gets at a time: a card of more memory gets more."""
-    if device.type != "cuda":
-        return MAX_PIXELS
-    return max(MAX_PIXELS, torch.cuda.get_device_properties(device).total_memory // BYTES_A_PIXEL)
-
-
 @torch.no_grad()
 def predicted(
     method: Method, samples: Iterable[Sample], device: torch.device, given: bool = False
@@ -91,7 +82,7 @@ def predicted(
     """Each sample with its instances; given: with the masks of its boxes."""
     method.to(device)
     method.eval()
-    for group in groups(samples, pixels_at_once(device)):
+    for group in groups(samples, device):
         results = filled(method, group) if given else method.predict(group)
         if len(results) != len(group):
             raise ValueError(f"predict gave {len(results)} results for {len(group)} images")

@@ -19,8 +19,9 @@ from wsis.declare.recipe import Recipe
 from wsis.declare.stored import weights_file
 from wsis.disk import ask_for_room, disk_error
 from wsis.engine.devices import accelerator_of, lease, visible_devices
-from wsis.engine.execute import Job, RunOptions, execute, execute_fellow
+from wsis.engine.execute import execute, execute_fellow
 from wsis.engine.folder import finished, kept
+from wsis.engine.job import Job, RunOptions
 from wsis.engine.launch import launch, set_threads
 from wsis.engine.memory import OutOfMemory, fewer_images
 from wsis.engine.ranks import first_rank, local_ranks, outside

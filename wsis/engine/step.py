@@ -12,7 +12,7 @@ from wsis.data.loading import Shard
 from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot
 from wsis.data.shared import images_key, masks_key, shared_stream
-from wsis.data.structures import Batch
+from wsis.data.structures import Arriving, Batch
 from wsis.methods.base import Method
 
 
@@ -52,8 +52,8 @@ class Step:
     """A step whose losses may still be on their way from the device.
 
     local:  M x L, losses of this rank's M micro-batches
-    shared: L + 3 on the CPU, to be read after `ready`: the losses' means over all ranks, the gradient's norm,
-            then the requests to stop and to write a checkpoint (above 0 where some rank has it)
+    shared: L + 3: the losses' means over all ranks, the gradient's norm, then the requests to stop and to
+            write a checkpoint (above 0 where some rank has it)
     watched: scalars of this rank's last micro-batch beside the losses (`Method.watched`)
     """
 
@@ -61,7 +61,6 @@ class Step:
     lr: float
     names: list[str]
     local: Tensor
-    shared: Tensor
-    ready: torch.cuda.Event | None
+    shared: Arriving
     ids: list[list[int]]
     watched: dict[str, Tensor]

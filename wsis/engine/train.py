@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -18,24 +18,23 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
-from torch.nn.utils import get_total_norm
 
 from wsis.data.loading import Shard
-from wsis.data.structures import Batch, sent
+from wsis.data.structures import Arriving, Batch, sent
 from wsis.declare.rate import learning_rate
 from wsis.declare.recipe import Recipe
 from wsis.engine.checkpoint import save_model
 from wsis.engine.feed import on_device
+from wsis.engine.gradients import Gradients
 from wsis.engine.launch import device_name, precision_name
 from wsis.engine.log import StepLog, mean_losses
 from wsis.engine.memory import images_at_once
 from wsis.engine.schedule import set_learning_rate, update
-from wsis.engine.seeding import seed_of
-from wsis.engine.shards import give_totals, split_deviations
+from wsis.engine.shards import split_deviations
 from wsis.engine.signals import Interrupted, StopRequest, status_of
 from wsis.engine.state import TrainState
-from wsis.engine.step import Item, Step
+from wsis.engine.step import Step
+from wsis.engine.tuning import as_written, tuned
 from wsis.engine.validation import Validation
 from wsis.errors import WsisError
 from wsis.methods.base import Method
@@ -117,7 +116,7 @@ class _Training:
         self.split = split_deviations(self.recipe, self.method, self.fabric, self.micro)
         self.validation = options.validation
         self.ended: int | None = None  # iterations done where the user ended it
-        self.generator = torch.Generator()  # on the CPU whatever the device, so that draws don't depend on it
+        self.gradients = Gradients(state, self.micro)
 
     def run(self, stream: Stream) -> dict[str, Any]:
         state, total = self.state, self.schedule.end
@@ -131,6 +130,7 @@ class _Training:
             StopRequest(self.options.ends_early) as self.stop,
             Progress(title, total, state.start, state.first and self.options.progress) as self.progress,
             closing(stream(Shard(state.start, self.rank, self.world, self.micro))) as read,
+            tuned(self.method, self.schedule.compile),
         ):
             batches = on_device(read, self.device)
             for iteration in range(state.start, total):
@@ -145,7 +145,8 @@ class _Training:
                     self._settle(waiting)
                     waiting = None
                     if check:
-                        self._validate(iteration)
+                        with as_written(self.method):
+                            self._validate(iteration)
                     state.save(iteration + 1, self.log)
                     self.saved = time.monotonic()
                 if stop and self.stop.ends:
@@ -193,8 +194,8 @@ class _Training:
         self.method.watched = {} if iteration % WATCHED == 0 else None
         done = False
         while not done:
-            names, local = self._backward(iteration, micros)
-            norm = self._clip()
+            names, local = self.gradients.compute(iteration, micros)
+            norm = self.gradients.clip()
             done = update(self.state.optimizer, norm, self.state.scaler)
             self.state.optimizer.zero_grad(set_to_none=True)
         self.method.on_step_end(iteration)
@@ -202,52 +203,14 @@ class _Training:
         shared = torch.cat([local.mean(0), norm.reshape(1).to(local), sent(flags, local.device)])
         if self.world > 1:
             shared = self.fabric.all_reduce(shared, reduce_op="mean")
-        ready = None
-        if self.device.type == "cuda":
-            shared = shared.to("cpu", non_blocking=True)
-            ready = torch.cuda.Event()
-            ready.record()
         ids, watched = [batch.ids for batch in micros], self.method.watched or {}
-        return Step(iteration, lr, names, local, shared, ready, ids, watched)
-
-    def _backward(self, iteration: int, micros: list[Batch]) -> tuple[list[str], Tensor]:
-        """Gradients of the batch; returns the losses' names, and their values, micro-batches x losses."""
-        state, names = self.state, list[str]()
-        rows: list[Tensor] = []
-        micros = [batch.to(self.device) for batch in micros]
-        if self.world * self.micro > 1:
-            own = [self.method.totals(batch, self._draws(iteration, m)) for m, batch in enumerate(micros)]
-            give_totals(micros, own, self.world)
-        for m, batch in enumerate(micros):
-            waits = self.world > 1 and m + 1 < self.micro  # only the last micro-batch exchanges gradients
-            with self.fabric.no_backward_sync(state.module) if waits else nullcontext():
-                losses = state.module(Item(batch, self._draws(iteration, m)))
-                names = sorted(losses)
-                row = torch.stack([losses[name] for name in names])
-                self.fabric.backward(row.sum() / self.micro)
-            rows.append(row.detach())
-        return names, torch.stack(rows)
-
-    def _draws(self, iteration: int, m: int) -> torch.Generator:
-        """The generator of this rank's micro-batch m, at its start."""
-        return self.generator.manual_seed(seed_of(self.recipe.seed, iteration, m * self.world + self.rank))
-
-    def _clip(self) -> Tensor:
-        """The gradient's norm, a scalar on the device, before it is clipped where the recipe asks for it."""
-        state = self.state
-        if self.schedule.clip:
-            return self.fabric.clip_gradients(
-                state.module, state.optimizer, max_norm=self.schedule.clip, error_if_nonfinite=False
-            )
-        return get_total_norm(p.grad for p in state.module.parameters() if p.grad is not None)
+        return Step(iteration, lr, names, local, Arriving(shared), ids, watched)
 
     def _settle(self, step: Step | None) -> tuple[bool, bool]:
         """Read a step's losses, check and log them; returns the requests to stop and to save."""
         if step is None:
             return False, False
-        if step.ready:
-            step.ready.synchronize()
-        *values, norm, stop, save = step.shared.tolist()
+        *values, norm, stop, save = step.shared.read().tolist()
         total = sum(values)
         if not isfinite(total):
             self._refuse(step, "loss")

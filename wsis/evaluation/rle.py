@@ -1,4 +1,4 @@
-"""COCO's run-length encoding of masks, read without decoding any pixel.
+"""COCO's run-length encoding of masks, read without decoding any pixel, and written of crops.
 
 A mask of h x w pixels is read column by column as runs of background, foreground, background, ...
 The compressed form writes each run as base-32 digits in ASCII (48 + digit, +32: more digits follow), from
@@ -101,6 +101,21 @@ def truth_rle(segmentation: dict | list, size: tuple[int, int]) -> dict:
     if isinstance(segmentation["counts"], list):
         return masks.frPyObjects(segmentation, *size)
     return segmentation
+
+
+def encode_crop(mask: np.ndarray, top: int, left: int, height: int, width: int) -> dict[str, Any]:
+    """Compressed RLE of a crop's mask (bool) in an image of height x width, without painting the image."""
+    h, w = mask.shape
+    columns = np.zeros((w, h + 2), np.int8)  # a column's pixels in a row, between zeros
+    columns[:, 1:-1] = mask.T
+    column, row = np.nonzero(np.diff(columns, axis=1))
+    places = (left + column) * height + top + row
+    # A run that goes on at the next column's top: neither its end nor the new start is one.
+    joined = np.flatnonzero(places[1:] == places[:-1])
+    places = np.delete(places, np.concatenate([joined, joined + 1]))
+    runs = np.diff(places, prepend=0).tolist()
+    rest = height * width - (int(places[-1]) if len(places) else 0)
+    return masks.frPyObjects({"size": [height, width], "counts": runs + [rest] * (rest > 0)}, height, width)
 
 
 def _decompressed(texts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:

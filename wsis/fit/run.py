@@ -74,7 +74,7 @@ def _brief(value: Any) -> str:
 def fit(plan: Plan, data: DataFacts, results: Path, options: Any) -> tuple[Path, Path | None]:
     """Judge the root, train, predict and evaluate; returns the folder of the run and the file of its metrics.
 
-    options: of `wsis.engine.execute.RunOptions`. A training that was ended early goes on. Raises WsisError
+    options: of `wsis.engine.job.RunOptions`. A training that was ended early goes on. Raises WsisError
     where the root has problems.
     """
     from wsis.engine.run import train_runs

@@ -43,11 +43,13 @@ class Method(nn.Module):
     idle:      whether some batch leaves a trainable parameter without a gradient; several devices then look
                for those in every step. A method without any says False.
     watched:   None, or where `losses` puts scalars that the log tells beside the losses, in some steps
+    one_size:  whether all images of its batches have one size
     """
 
     mask_part: tuple[str, ...] = ()
     idle: bool = True
     watched: dict[str, Tensor] | None = None
+    one_size: bool = False
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -124,6 +126,13 @@ class Method(nn.Module):
             for (scale, decay), parameters in groups.items()
             if parameters
         ]
+
+    def towers(self) -> list[nn.Module]:
+        """What `schedule.compile` compiles: backbone and heads, of those that are called in every step.
+
+        They take and give tensors, and do nothing else.
+        """
+        return []
 
     def keep_features(self, folder: Path) -> None:
         """Keep what frozen backbones say of images in a folder, where it is found again."""

@@ -7,13 +7,14 @@ At small scales the base is trained once a seed, and the rows of its tables lear
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import chain
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from wsis.data.structures import Memo
+from wsis.data.structures import Memo, all_once
 from wsis.declare.recipe import Recipe
 from wsis.methods.base import Method
 
@@ -34,6 +35,7 @@ class Parts(Method):
         super().__init__(recipe)
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
         self._steps: int | None = None
+        self._key, self._versions = "", list[tuple[int, int]]()
 
     def on_step_end(self, iteration: int) -> None:
         self.iteration += 1
@@ -59,6 +61,7 @@ class Parts(Method):
     def train(self, mode: bool = True) -> Parts:
         """Training mode, but for batch norm of a frozen base, which keeps to its statistics."""
         super().train(mode)
+        self._versions.clear()
         if self.frozen:
             for name, module in self.named_modules():
                 if isinstance(module, NORM) and not name.startswith(self.mask_part):
@@ -76,6 +79,15 @@ class Parts(Method):
         with torch.no_grad():
             return images.once((self.base_key(), *what), compute)
 
+    def of_base_each(
+        self, images: Sequence[Memo], compute: Callable[[], Iterable[T]], *what: Hashable
+    ) -> list[T]:
+        """The same of images that are kept one by one: compute() gives something for each."""
+        if not self.frozen:
+            return list(compute())
+        with torch.no_grad():
+            return all_once(images, (self.base_key(), *what), compute)
+
     def base_key(self) -> str:
         """Digest of a frozen base, computed once: bases with equal keys see the same in an image."""
         if self._base_key is None:
@@ -83,8 +95,11 @@ class Parts(Method):
         return self._base_key
 
     def key(self) -> str:
-        """Digest of all weights and buffers as they are now."""
-        return self._digest(lambda name: True)
+        """Digest of all weights and buffers as they are now, computed once while a network only predicts."""
+        now = [(id(value), value._version) for value in chain(self.parameters(), self.buffers())]
+        if self.training or self._versions != now:  # fused optimisers count no versions
+            self._key, self._versions = self._digest(lambda name: True), now
+        return self._key
 
     def _digest(self, chosen: Callable[[str], bool]) -> str:
         state = {name: value for name, value in self.state_dict().items() if chosen(name)}

@@ -23,7 +23,9 @@ from wsis.nn.weights import load_backbone_weights
 
 
 class Normalised(nn.Module):
-    """A backbone and the normalisation of its pixels."""
+    """A backbone and the normalisation of its pixels; `fpn`, a neck, is the subclass's."""
+
+    fpn: nn.Module
 
     def __init__(self, spec: ModelSpec, read: Collection[str]) -> None:
         """read: the names of the stages that anybody reads. WsisError when weights can't be had."""
@@ -41,6 +43,10 @@ class Normalised(nn.Module):
     def frozen(self) -> bool:
         """Whether the backbone isn't trained: it then wants the images' sizes without padding."""
         return isinstance(self.body, FrozenStages)
+
+    def towers(self) -> list[nn.Module]:
+        """Backbone and neck; one that isn't trained reads and writes files, and stays out."""
+        return [self.fpn] if self.frozen else [self.body, self.fpn]
 
     def stages(self, images: Tensor, sizes: Sequence[Size] | None = None) -> dict[str, Tensor]:
         """B x 3 x H x W uint8 RGB -> the backbone's stages by name, each B x C x H/s x W/s.

@@ -31,6 +31,7 @@ class Drawn(torch.nn.Module):
     def __init__(self, contact, inside, recipe):
         super().__init__()
         self.contact, self.inside, self.recipe = contact, inside, recipe
+        self.iteration = torch.zeros(())
 
     def extraction_at(self, threshold):
         return settings_of(self.recipe, threshold)

@@ -14,7 +14,7 @@ from wsis.data.places import run_root, shapes_root
 from wsis.data.roots import open_root
 from wsis.data.shapes import write as shapes
 from wsis.engine import execute
-from wsis.engine.execute import RunOptions
+from wsis.engine.job import RunOptions
 from wsis.engine.launch import make_fabric, set_threads
 from wsis.engine.proxies import make_proxies
 from wsis.engine.run import train_runs

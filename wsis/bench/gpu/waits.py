@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from wsis.bench.default import built
 from wsis.bench.gpu.parts import Row, Setting
-from wsis.bench.launches import WARM, Training, launches, opened, recipes
-from wsis.data.loading import Shard
+from wsis.bench.launches import launches, recipes, warmed
 from wsis.declare.recipe import Recipe
 from wsis.engine.launch import make_fabric
 from wsis.plan import make_plan
@@ -51,20 +49,13 @@ def _row(name: str, recipe: Recipe, folder: Path, scale: str, accelerator: str) 
 
 def _profiled(recipe: Recipe, folder: Path, scale: str, accelerator: str) -> Counter[str]:
     """Event -> how often it occurs in a step after WARM others; the batch is on the device before."""
-    root, salient = opened(recipe, folder, scale)
-    fabric = make_fabric(recipe.schedule, accelerator, [0])
-    method = built(recipe, root).train().to(fabric.device)
-    start = max(recipe.schedule.end - WARM - 2, 0)
-    method.iteration.fill_(start)
-    stream = method.stream(root, salient, Shard(start))
-    training = Training(method, recipe)
-    for t in range(start, start + WARM):
-        training.step(next(stream)[0], t)
-    batch = next(stream)[0].to(fabric.device)
+    device = make_fabric(recipe.schedule, accelerator, [0]).device
+    training = warmed(recipe, folder, scale, device)
+    batch = training.batch().to(device)
     cards = [ProfilerActivity.CUDA] if accelerator == "cuda" else []
     _synchronise(accelerator)
     with profile(activities=[ProfilerActivity.CPU, *cards]) as found:
-        training.step(batch, start + WARM)
+        training.step(batch)
     events: Any = found.events()
     # The profiler itself waits for the device at its end.
     return Counter(event.name for event in events) - Counter({"cudaDeviceSynchronize": 1})

@@ -45,7 +45,7 @@ def boundary_maps(
     method.load_state_dict(load_model(weights)["model"])
     method.to(device).eval()
     samples = shared_samples(samples_key(recipe, root, recipe.data.eval), semantic_samples(recipe, root))
-    for group in groups(samples):
+    for group in groups(samples, torch.device(device)):
         with torch.no_grad():
             drawn = method.maps(group)
         for sample, maps in zip(group, drawn, strict=True):

@@ -8,6 +8,7 @@ maps are uint8: 0 background, label + 1, 255 void.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,12 +17,22 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsis.data.loading import Shard, image_tensor
 from wsis.data.roots import Picture, Root
 from wsis.data.salient import SalientRoot
-from wsis.data.structures import BoxMask, BoxSample, Instances, SemanticBatch, SemanticSample, fetched, sent
+from wsis.data.structures import (
+    BoxMask,
+    BoxSample,
+    Instances,
+    SemanticBatch,
+    SemanticSample,
+    all_once,
+    fetched,
+    sent,
+)
+from wsis.data.transforms import padded
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.methods.baiseg.batches import semantic_batches, semantic_samples, training_samples
@@ -54,6 +65,7 @@ class BAISeg(Parts):
 
     mask_part = ("boundary.", "projection.")
     idle = False
+    one_size = True
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         """num_classes: C. Raises WsisError for a recipe of another method or supervision."""
@@ -96,6 +108,10 @@ class BAISeg(Parts):
         if lacking := [name for name, asked in needed.items() if asked]:
             raise WsisError(f"this recipe of '{self.recipe.method}' needs {lacking[0]} beside each image")
         return SemanticSample(image_tensor(image), image.shape[:2], id)
+
+    def towers(self) -> list[nn.Module]:
+        parts = (self.backbone.net, self.boundary, self.semantic, self.projection)
+        return [part for part in parts if part is not None]
 
     def calibrate(self, root: Root) -> dict[str, Any]:
         return set_threshold(self.recipe, self, root)
@@ -154,47 +170,62 @@ class BAISeg(Parts):
         return (images.float() - self.mean) / self.std
 
     @torch.no_grad()
-    def maps(self, samples: list[SemanticSample]) -> list[Maps]:
-        """Boundary and semantic map of each image at its original size; the network is in evaluation mode."""
-        key = self.key()
-        return [self._map(sample, key) for sample in samples]
+    def maps(self, samples: Sequence[SemanticSample]) -> list[Maps]:
+        """Boundary and semantic map of each image at its original size; the network is in evaluation mode.
 
-    def _map(self, sample: SemanticSample, key: str) -> Maps:
-        """One image at a time: at original size they rarely have one shape, and memory stays small.
-
-        The network's maps are kept on the sample, for other readings of the same weights.
-        key: digest of the weights
+        Images that reach the network in one size pass it together. Its maps are kept on the samples, for
+        other readings of the same weights.
         """
-        spec, image = self.spec, sample.image.cpu().numpy().transpose(1, 2, 0)
-        features = cache(lambda: self._seen(sample))
-        boundary = boundary_of(spec.boundary, image, sample.instances)
-        if spec.boundary == "network":
-            boundary = sample.once((key, "boundary"), lambda: self._boundary_map(features(), sample.size))
-        semantic, certainty = sample.semantic, np.ones(sample.size, np.float32)
-        if semantic is None:
-            part = self.base_key() if self.frozen else key
-            semantic, certainty = sample.once(
-                (part, "semantic"), lambda: self._semantic_map(features(), sample.size)
-            )
-        return Maps(image, boundary, semantic, certainty)
+        groups, key = defaultdict(list), self.key()
+        for sample in samples:
+            groups[tuple(map(padded, sample.size))].append(sample)
+        found = {}
+        for group in groups.values():
+            found |= zip(map(id, group), self._maps(group, key), strict=True)
+        return [found[id(sample)] for sample in samples]
 
-    def _seen(self, sample: SemanticSample) -> Tensor:
-        """Features of one image at its original size."""
+    def _maps(self, samples: list[SemanticSample], key: str) -> list[Maps]:
+        """Of images that reach the network in one size; key: digest of the weights."""
+        features = cache(lambda: self._features(samples))
+        semantics: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(samples)
+        images = [sample.image.cpu().numpy().transpose(1, 2, 0) for sample in samples]
+        if self.spec.boundary == "network":
+            see = lambda: self._boundary_maps(features(), samples)  # noqa: E731
+            boundaries = all_once(samples, (key, "boundary"), see)
+        else:
+            pairs = zip(images, samples, strict=True)
+            boundaries = [boundary_of(self.spec.boundary, image, sample.instances) for image, sample in pairs]
+        if any(sample.semantic is None for sample in samples):
+            part = self.base_key() if self.frozen else key
+            see = lambda: self._semantic_maps(features(), samples)  # noqa: E731
+            semantics = all_once(samples, (part, "semantic"), see)
+        rows = zip(samples, images, boundaries, semantics, strict=True)
+        return [_with_given(sample, *maps) for sample, *maps in rows]
+
+    def _features(self, samples: Sequence[SemanticSample]) -> Tensor:
+        """Features of images at their original size, B x C' x H/s x W/s."""
 
         def compute() -> Tensor:
-            pixels = network_input(sent(sample.image, self.iteration.device))
-            return self.backbone(self._normalised(pixels[None]))
+            pixels = [network_input(sent(sample.image, self.iteration.device)) for sample in samples]
+            return self.backbone(self._normalised(torch.stack(pixels)))
 
-        return self.of_base(sample, compute, "features")
+        return torch.stack(self.of_base_each(samples, compute, "features"))
 
-    def _boundary_map(self, features: Tensor, size: tuple[int, int]) -> np.ndarray:
-        return _to_size(self.boundary(features)[0], size).sigmoid()[0, 0].cpu().numpy()
+    def _boundary_maps(self, features: Tensor, samples: Sequence[SemanticSample]) -> list[np.ndarray]:
+        logits = zip(self.boundary(features)[0].split(1), samples, strict=True)
+        maps = [_to_size(x, sample.size).sigmoid()[0, 0] for x, sample in logits]
+        return [each.numpy() for each in fetched(*maps)]
 
-    def _semantic_map(self, features: Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        probabilities = _to_size(self.semantic(features), size).softmax(1)
-        certainty, semantic = probabilities[0].max(0)
-        semantic, certainty = fetched(semantic.to(torch.uint8), certainty)
-        return semantic.numpy(), certainty.numpy()
+    def _semantic_maps(
+        self, features: Tensor, samples: Sequence[SemanticSample]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Classes and their probabilities; one image at a time has a probability of every class and pixel."""
+        maps = []
+        for x, sample in zip(self.semantic(features).split(1), samples, strict=True):
+            certainty, semantic = _to_size(x, sample.size).softmax(1)[0].max(0)
+            maps += [semantic.to(torch.uint8), certainty]
+        arrays = [each.numpy() for each in fetched(*maps)]
+        return list(zip(arrays[::2], arrays[1::2], strict=True))
 
     @property
     def extraction(self) -> BaisegSpec:
@@ -233,6 +264,18 @@ def _edges(batch: SemanticBatch) -> tuple[Tensor, Tensor]:
 def _to_size(x: Tensor, size: tuple[int, int]) -> Tensor:
     """B x c x h x w upsampled bilinearly, float32."""
     return F.interpolate(x.float(), size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def _with_given(
+    sample: SemanticSample,
+    image: np.ndarray,
+    boundary: np.ndarray | None,
+    predicted: tuple[np.ndarray, np.ndarray] | None,
+) -> Maps:
+    """An image's maps; a semantic map that is given counts for certain."""
+    if sample.semantic is not None:
+        return Maps(image, boundary, sample.semantic, np.ones(sample.size, np.float32))
+    return Maps(image, boundary, *predicted)
 
 
 def _instances(extracted: list[Extracted]) -> Instances:

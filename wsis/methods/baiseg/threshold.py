@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from wsis.data.loading import groups
 from wsis.data.roots import Picture, Root
 from wsis.data.shared import samples_key, shared_samples
 from wsis.declare.recipe import Recipe
@@ -54,7 +55,8 @@ def _choice(recipe: Recipe, method: nn.Module, root: Root) -> dict[str, Any]:
     samples = shared_samples(samples_key(recipe, root, DEV), (sample for _, sample in dev[rank::world]))
     mine = [
         [method.extracted(maps, method.extraction_at(value)) for value in GRID]
-        for maps in method.maps(list(samples))
+        for group in groups(samples, method.iteration.device)
+        for maps in method.maps(group)
     ]
     found = _of_all(mine, len(dev), world)
     pictures, scores = [picture for picture, _ in dev], {}

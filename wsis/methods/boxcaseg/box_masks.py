@@ -1,4 +1,4 @@
-"""Masks of an image's boxes: crop, predict, stretch, resize, cut at one half, paste.
+"""Masks of an image's boxes: crop, predict, stretch, resize, cut at one half, encode.
 
 The paper is silent on these steps; they are the code's (errata: mask-postprocessing), without its 8 bits.
 
@@ -12,36 +12,49 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pycocotools import mask as rle
 from torch import Tensor
 
 from wsis.data.pixel_boxes import PixelBox, pixel_box
-from wsis.data.structures import BoxMask, BoxSample, sent
+from wsis.data.structures import Arriving, BoxMask, BoxSample, sent
+from wsis.evaluation.rle import encode_crop
 from wsis.methods.boxcaseg.crops import crop_patch, normalise_patch
 from wsis.methods.boxcaseg.spec import BoxCasegSpec
 from wsis.methods.parts import Parts
 
 CHUNK = 2**21  # pixels of patches that pass the network at a time
+Place = tuple[int, PixelBox]  # number of the sample, and a box inside its image
 
 
 @torch.no_grad()
 def predict_boxes(method: Parts, samples: Sequence[BoxSample], spec: BoxCasegSpec) -> list[list[BoxMask]]:
     """A mask for each box of each sample, in their order; certainty is that of the network's probabilities.
 
+    The boxes of all samples pass the network together, CHUNK pixels at a time. While a card has some of them,
+    the masks of those before are encoded.
+
     method: a BoxCaseg in evaluation mode. A box without area inside the image has an empty mask.
     """
-    boxes = [[pixel_box(box, *sample.image.shape[1:]) for box in sample.boxes.tolist()] for sample in samples]
+    sizes = [sample.image.shape[1:] for sample in samples]
+    boxes = [
+        [pixel_box(box, *size) for box in sample.boxes.tolist()]
+        for sample, size in zip(samples, sizes, strict=True)
+    ]
     places = [(i, box) for i, of_image in enumerate(boxes) for box in of_image if box is not None]
+    images = [sample.image.permute(1, 2, 0).cpu().numpy() for sample in samples]
     device = next(method.parameters()).device
     chunk = max(1, CHUNK // spec.side**2)
-    logits: list[Tensor] = []
+    masks: list[BoxMask] = []
 
-    def patches(part: Sequence[tuple[int, PixelBox]]) -> Tensor:
-        images = {i: samples[i].image.permute(1, 2, 0).cpu().numpy() for i, _ in part}
+    def patches(part: Sequence[Place]) -> Tensor:
         cut = [crop_patch(images[i], box, spec.side) for i, box in part]
         pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2)
         return normalise_patch(sent(pixels, device), False, spec.normalise)
 
+    def encode(part: Sequence[Place], logits: Arriving) -> None:
+        grids = zip(part, logits.read(), strict=True)
+        masks.extend(box_mask(grid, box, sizes[i]) for (i, box), grid in grids)
+
+    coming: tuple[Sequence[Place], Arriving] | None = None
     for first in range(0, len(places), chunk):
         part = places[first : first + chunk]
         features = method.of_base(
@@ -49,37 +62,28 @@ def predict_boxes(method: Parts, samples: Sequence[BoxSample], spec: BoxCasegSpe
             lambda part=part: method.backbone(patches(part)),
             *(spec.side, spec.normalise, first, *(sample.id for sample in samples)),
         )
-        logits += method.logits(features).cpu().unbind()
-    of_boxes = iter(logits)
-    masks = []
-    for sample, of_image in zip(samples, boxes, strict=True):
-        grids = [None if box is None else next(of_boxes) for box in of_image]
-        certain = [0.0 if x is None else (2 * x.float().sigmoid() - 1).abs().mean().item() for x in grids]
-        pasted = paste_masks(grids, of_image, sample.image.shape[1:])
-        masks.append([BoxMask(mask, certainty) for mask, certainty in zip(pasted, certain, strict=True)])
-    return masks
+        last, coming = coming, (part, Arriving(method.logits(features)))
+        if last is not None:
+            encode(*last)
+    if coming is not None:
+        encode(*coming)
+    of_boxes = iter(masks)
+    return [
+        [no_mask(size) if box is None else next(of_boxes) for box in of_image]
+        for of_image, size in zip(boxes, sizes, strict=True)
+    ]
 
 
-def paste_masks(
-    logits: Sequence[Tensor | None], boxes: Sequence[PixelBox | None], size: tuple[int, int]
-) -> list[dict]:
-    """n maps of logits, H x W each, as masks inside their boxes: n compressed RLE of `size` (h, w).
+def box_mask(logits: Tensor, box: PixelBox, size: tuple[int, int]) -> BoxMask:
+    """H x W logits as a mask inside their box, in an image of `size` (h, w)."""
+    x0, y0, x1, y1 = box
+    certainty = (2 * logits.float().sigmoid() - 1).abs().mean().item()
+    return BoxMask(encode_crop(fill_box(logits, y1 - y0, x1 - x0).numpy(), y0, x0, *size), certainty)
 
-    None in both stands for a box outside the image, whose mask is empty. One mask of full size
-    is held at a time.
-    """
-    canvas = np.zeros((*size, 1), np.uint8, order="F")
-    masks = []
-    for grid, box in zip(logits, boxes, strict=True):
-        if box is None:
-            masks.append(rle.encode(canvas)[0])
-            continue
-        x0, y0, x1, y1 = box
-        part = canvas[y0:y1, x0:x1, 0]
-        part[:] = fill_box(grid, y1 - y0, x1 - x0).numpy()
-        masks.append(rle.encode(canvas)[0])
-        part[:] = 0
-    return masks
+
+def no_mask(size: tuple[int, int]) -> BoxMask:
+    """That of a box outside of an image of `size` (h, w)."""
+    return BoxMask(encode_crop(np.zeros((0, 0), bool), 0, 0, *size), 0.0)
 
 
 def fill_box(logits: Tensor, height: int, width: int) -> Tensor:

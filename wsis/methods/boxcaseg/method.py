@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsis.data.loading import Shard
 from wsis.data.roots import Root
@@ -40,6 +40,7 @@ class BoxCaseg(BoxFiller, Parts):
 
     mask_part = ("weak.", "salient.", "transferred.")
     idle = False
+    one_size = True
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         """num_classes: not used, masks know no class; taken as by every method."""
@@ -75,6 +76,9 @@ class BoxCaseg(BoxFiller, Parts):
         """Every parameter decays, norms included, as in the released code."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return [{"params": trained, "weight_decay": schedule.weight_decay}]
+
+    def towers(self) -> list[nn.Module]:
+        return [part for part in (self.backbone, self.weak, self.salient) if part is not None]
 
     def losses(self, batch: PatchBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """loss_mil, loss_smooth (weighted) and loss_pixel of a training batch; Eq. 4 is their sum.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, fetched, sent
 from wsis.data.totals import Totals
@@ -91,6 +91,9 @@ class CondInst(Parts):
         parameters = parameter_count(spec.mask_channels, spec.head_channels)
         self.head = FCOSHead(spec.channels, spec.tower_convs, num_classes, parameters, self.layout)
         self.set_trained()
+
+    def towers(self) -> list[nn.Module]:
+        return [*self.pyramid.towers(), self.head, self.mask_branch]
 
     def detect(self, images: Tensor, sizes: list[Size] | None = None) -> Scene:
         """B x 3 x H x W uint8 -> what the detector sees, without gradients where it is frozen.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from wsis.data.loading import MASKED
@@ -52,6 +52,10 @@ class MaskRCNN(Parts):
         self.rpn = Proposals(channels, self.layout, recipe.predict)
         self.roi_heads = self.roi_heads_type(channels, num_classes, self.layout, recipe.predict)
         self.set_trained()
+
+    def towers(self) -> list[nn.Module]:
+        heads = self.roi_heads
+        return [*self.backbone.towers(), self.rpn.head, heads.box_head, heads.mask_head]
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """loss_rpn_cls, loss_rpn_box, loss_cls, loss_box, loss_mask, as far as the recipe trains them.

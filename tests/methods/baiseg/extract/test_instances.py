@@ -5,7 +5,7 @@ import pytest
 from pycocotools import mask as masks
 
 from tests.methods.baiseg.extract.scenes import components, noise
-from wsis.methods.baiseg.extract.instances import closed, encode_crop, instances, region_classes
+from wsis.methods.baiseg.extract.instances import closed, instances, region_classes
 from wsis.methods.baiseg.extract.seeds import VOID, literal_seeds, semantic_seeds
 
 
@@ -131,16 +131,3 @@ def test_closing_is_that_of_the_plane(side):
     mask[:3, :4] = True
     np.testing.assert_array_equal(closed(mask, side), slow_closed(mask, side))
     assert (closed(mask, side) | ~mask).all()
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.8, 1.0])
-def test_the_crops_code_is_that_of_the_painted_image(share):
-    rng = np.random.default_rng(9)
-    for _ in range(20):
-        height, width = rng.integers(1, 12, 2).tolist()
-        top, left = int(rng.integers(0, height)), int(rng.integers(0, width))
-        h, w = int(rng.integers(1, height - top + 1)), int(rng.integers(1, width - left + 1))
-        mask = rng.random((h, w)) < share
-        painted = np.zeros((height, width), np.uint8, order="F")
-        painted[top : top + h, left : left + w] = mask
-        assert encode_crop(mask, top, left, height, width) == masks.encode(painted)

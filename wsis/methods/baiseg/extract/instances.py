@@ -10,9 +10,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from pycocotools import mask as masks
 from scipy import ndimage
 
+from wsis.evaluation.rle import encode_crop
 from wsis.methods.baiseg.extract.seeds import VOID
 
 
@@ -101,18 +101,3 @@ def closed(mask: np.ndarray, side: int) -> np.ndarray:
     padded = cv2.copyMakeBorder(mask.view(np.uint8), r, r, r, r, cv2.BORDER_CONSTANT, value=0)
     padded = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
     return padded[r : r + mask.shape[0], r : r + mask.shape[1]].view(bool)
-
-
-def encode_crop(mask: np.ndarray, top: int, left: int, height: int, width: int) -> dict[str, Any]:
-    """Compressed RLE of a crop's mask (bool) in an image of height x width, without painting the image."""
-    h, w = mask.shape
-    columns = np.zeros((w, h + 2), np.int8)  # a column's pixels in a row, between zeros
-    columns[:, 1:-1] = mask.T
-    column, row = np.nonzero(np.diff(columns, axis=1))
-    places = (left + column) * height + top + row
-    # A run that goes on at the next column's top: neither its end nor the new start is one.
-    joined = np.flatnonzero(places[1:] == places[:-1])
-    places = np.delete(places, np.concatenate([joined, joined + 1]))
-    runs = np.diff(places, prepend=0).tolist()
-    rest = height * width - (int(places[-1]) if len(places) else 0)
-    return masks.frPyObjects({"size": [height, width], "counts": runs + [rest] * (rest > 0)}, height, width)
