@@ -89,6 +89,50 @@ def test_the_other_two_combinations():
     assert pseudo_loss(**s, spec=settings(mask_loss="focal")).item() == pytest.approx(single, rel=1e-5)
 
 
+def regions(s, seed):
+    """The scene's labelled cells of each instance, inside and outside of a box, and the boxes."""
+    inside = torch.zeros_like(s["weight"])
+    for k, box in enumerate(inside):
+        box[k % 3 : 4, 1 : 3 + (k + seed) % 4] = True
+    each = [
+        [cells(z, t, w & b) for b in (box, ~box)]
+        for z, t, w, box in zip(s["logits"], s["target"], s["weight"], inside, strict=True)
+    ]
+    return each, inside
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_inside_and_outside_of_the_box_apart_by_loops(seed):
+    """A mean over W inside plus one over W outside, of each instance; Dice over both together."""
+    s = scene(seed)
+    each, inside = regions(s, seed)
+    expected = sum(
+        sum(sum(slow_bce(part)) / len(part) for part in own if part) + slow_dice(own[0] + own[1])
+        for own in each
+    )
+    found = pseudo_loss(**s, spec=settings(), inside=inside)
+    assert found.item() == pytest.approx(expected / len(each), rel=1e-5)
+    pooled = sum(
+        sum(map(sum, map(slow_focal, part))) / (sum(map(len, part)) + 1) for part in zip(*each, strict=True)
+    )
+    assert pseudo_loss(**s, spec=RELEASED, inside=inside).item() == pytest.approx(pooled, rel=1e-5)
+
+
+def test_a_small_object_is_not_drowned_by_what_is_certain_outside():
+    """Of 42 cells 4 lie in the box: apart they weigh half of the cells' loss, together a tenth."""
+    inside = torch.zeros(1, 6, 7, dtype=torch.bool)
+    inside[:, 2:4, 2:4] = True
+    shares = []
+    for box in (None, inside):
+        logits = torch.zeros(1, 6, 7, requires_grad=True)
+        weight = torch.ones_like(inside)
+        loss = pseudo_loss(logits, inside, weight, settings(), None, box)
+        (loss - mask_terms(logits, inside, weight, "bce+dice").dice().mean()).backward()
+        size = logits.grad.abs()
+        shares.append((size[inside].sum() / size.sum()).item())
+    assert shares == pytest.approx([4 / 42, 1 / 2])
+
+
 @pytest.mark.parametrize(
     ("p", "positive", "once", "twice"), [(0.02, True, 0.94, 0.16), (0.98, False, 2.82, 0.94)]
 )

@@ -165,6 +165,54 @@ def test_pseudo_loss_is_eq_8_written_out():
     assert found == pytest.approx(float(expected), rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    "variant, centre, by", [("paper", "mean", "student"), ("released", "sum", "momentum")]
+)
+def test_a_variant_says_how_prototypes_move_where_the_recipe_does_not(variant, centre, by):
+    method = sim(variant=variant)
+    assert (method.spec.centre, method.spec.assigned_by) == (centre, by)
+    assert (method.recipe.sim.centre, method.recipe.sim.assigned_by) == (None, None), "left out of the id"
+    chosen = sim(variant=variant, sim__centre="mean", sim__assigned_by="student").spec
+    assert (chosen.centre, chosen.assigned_by) == ("mean", "student")
+
+
+@pytest.mark.parametrize("by", ["student", "momentum"])
+def test_pixels_are_assigned_by_the_features_that_are_asked_for(by):
+    """The momentum network of `released` has weights of its own, and so other features in the same cells."""
+    method = sim(variant="released", sim__assigned_by=by)
+    seen = {}
+    method.prototypes.update = lambda *parts: seen.update(zip(("pixels", "classes", "", "", "scored"), parts))
+    view, scene = method.view(batch()), batch()
+    method.maps = lambda view: everywhere(method, view)
+    step(method, scene)
+    method.on_step_end(0)
+    pixels, scored = seen["pixels"], seen["scored"]
+    assert len(pixels) > 100 and torch.equal(pixels, scored) == (by == "student")
+    cells = view.features.permute(0, 2, 3, 1).flatten(0, 2)
+    near = (scored @ cells.T).amax(1)
+    assert (near > 1 - 1e-5).all() == (by == "momentum"), "they are the momentum network's"
+
+
+def everywhere(method, view):
+    """Maps that are sure of every cell."""
+    maps = type(method).maps(method, view)
+    return replace(maps, instance=torch.ones_like(maps.instance))
+
+
+def test_regions_apart_are_a_mean_inside_plus_a_mean_outside():
+    """As W ignored outside, plus what the control without Dice would add: only the cells' loss is split."""
+    found = {}
+    for name, keys in (("apart", {"sim__regions": "apart"}), ("inside", {"sim__outside": "ignored"})):
+        method = sim(sim__lambda_paste=0.0, variant="released", **keys | {"sim__average": "pooled"})
+        found[name] = step(method, batch(5))["loss_pseudo"]
+    assert found["apart"] == pytest.approx(found["inside"]), "released has no W outside: nothing to add"
+    joint, apart = (
+        step(sim(sim__lambda_paste=0.0, sim__regions=how), batch(5))["loss_pseudo"]
+        for how in ("joint", "apart")
+    )
+    assert apart > joint > 0
+
+
 def test_the_control_learns_nothing_from_inside_the_box():
     method = sim(sim__labels=False, sim__lambda_paste=0.0)
     view = method.view(batch())
