@@ -156,7 +156,7 @@ def test_overlapping_boxes_by_loops():
     assert overlapping(owners[:0], boxes[:0]).shape == (0,) and not overlapping(owners[:1], boxes[:1]).any()
 
 
-def test_an_epoch_skips_boxes_that_overlap_others(tmp_path, coco_root):
+def test_an_epoch_skips_boxes_that_overlap_others(coco_root):
     """Three quarters of them, others in each epoch; all that stand alone are there once."""
 
     def change(content):
