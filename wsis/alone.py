@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsis.declare.load import ROOT, load_recipe, parse
 from wsis.declare.proportions import fit_widths, keep_proportions
+from wsis.declare.provider import detailed
 from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import continued, laid
 from wsis.declare.scale import Cost, Scale
@@ -54,6 +55,7 @@ def alone_plan(method: str, chosen: dict[str, Any], settings: dict[str, Any], se
     published = parse(Recipe, load_recipe(paper, name, where, ROOT), where)
     before = published.model_dump(mode="json")
     tree = laid(before, chosen | settings) | {"seed": seed}
+    tree = detailed(tree, published.model.details, (chosen | settings).get("model.details"))
     fit_widths(tree, before, chosen | settings)
     keep_proportions(tree, published, chosen, settings)
     tree, begun = continued(tree, where)

@@ -24,7 +24,7 @@ SAME_TRAINING = [
     ("baiseg/1", "BAISeg (Semantic_gd)*"),
 ]
 # Keys of the backbone and the semantic branch, which the rows of one network start from.
-OF_BASE = {"multi_scale", "stage_dim", "hardest", "weight_semantic"}
+OF_BASE = {"multi_scale", "stage_dim", "hardest", "weight_semantic", "photometric"}
 OTHER_TRAININGS = ["none", "CFM", "CFM + DMA"]  # without refinement, too
 SCALES = ("smoke", "tiny", "mini", "paper")
 
@@ -121,6 +121,7 @@ def test_every_extraction_key_alone_makes_a_reading(tables):
         "cfm": False, "dma": False, "cascades": 2, "dim": 64, "reduction": 8, "multi_scale": True,
         "stage_dim": 64, "ppc": False, "temperature": 0.7, "samples": 333, "views": 50, "contrast_warmup": 10,
         "hardest": 0.5, "weight_ppc": 0.1, "weight_boundary": 1.0, "weight_semantic": 2.0, "crop": 48,
+        "photometric": True,
     }  # fmt: skip
     assert other.keys() == set(BaisegSpec.model_fields) - {"train_semantics", "mask_rcnn"}
     free = load_scale("tiny").model_copy(update={"methods": {}, "divide": {}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,16 @@ from tests.methods.baiseg import scenes as crops
 from tests.methods.boxcaseg import scenes as patches
 from tests.methods.sim.toy import sim_recipe
 from wsis.data.loading import Shard
+from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
 from wsis.engine.launch import launch, make_fabric, set_threads
 from wsis.engine.train import TrainOptions, train
 from wsis.methods import build_method
+from wsis.methods.base import Method
 from wsis.methods.parts import NORM, Parts
+from wsis.methods.sim.bank import entries
+from wsis.methods.sim.method import SIM
+from wsis.methods.sim.paste import Composite, compose
 from wsis.methods.weights import load_model
 
 RATE = 100.0  # so large that the weights' rounding does not hide the gradient
@@ -53,12 +58,46 @@ def by_device(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"loss": recipe.loss.model_copy(update={"normalise": "device"})})
 
 
+def paste_alike(method: SIM) -> None:
+    """A full bank, the same in every process, and draws that depend on an image alone, not on its part."""
+    source, stride = scenes.batch(9, 2, 3), method.layout.out_stride
+    cells = torch.zeros(6, *(side // stride for side in source.images.shape[-2:]), dtype=torch.bool)
+    boxes = torch.cat([target.boxes for target in source.targets]).int().tolist()
+    for mask, (x0, y0, x1, y1) in zip(cells, boxes, strict=True):
+        mask[y0 // stride : y1 // stride, x0 // stride : x1 // stride] = True
+    for entry in entries(source, cells, torch.ones(6), torch.zeros(2, dtype=torch.bool), stride, method.spec):
+        method.bank.push(entry)
+    assert method.bank.full
+
+    def composite(batch: Batch, generator: torch.Generator) -> tuple[Composite, torch.Generator]:
+        parts = []
+        for i, target in enumerate(batch.targets):
+            one = slice(i, i + 1)
+            alone = replace(batch, images=batch.images[one], targets=[target], ids=batch.ids[one])
+            draws = torch.Generator().manual_seed(int(alone.images.sum()))
+            parts.append(compose(alone, method.bank, method.spec, stride, draws))
+        whole = replace(
+            batch,
+            images=torch.cat([part.batch.images for part in parts]),
+            targets=[part.batch.targets[0] for part in parts],
+        )
+        of_objects = ([part.pasted[0] for part in parts], [part.masks[0] for part in parts])
+        return Composite(whole, *of_objects, torch.cat([part.touched for part in parts])), generator
+
+    method._composite = composite
+
+
+def as_it_is(method: Method) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Case:
-    """A method's recipe, and the parts of its batch, of one image each."""
+    """A method's recipe, the parts of its batch, of one image each, and what prepares it once it is built."""
 
     recipe: Callable[[], Recipe]
     parts: Callable[[], list[Any]]
+    prepare: Callable[[Any], None] = as_it_is
 
 
 CASES = {
@@ -72,6 +111,9 @@ CASES = {
         lambda: scenes.recipe(data__supervision="masks-voc", loss__full="proposed"), lambda: detected("some")
     ),
     "sim": Case(lambda: sim_recipe(sim__warmup=0, sim__lambda_paste=0), lambda: detected(None)),
+    "sim, pasting": Case(
+        lambda: sim_recipe(sim__warmup=0, sim__paste_probability=0.7), lambda: detected(None), paste_alike
+    ),
     "boxcaseg": Case(lambda: patches.recipe(), lambda: patched(1, 0, 1, 1)),
     "boxcaseg, by device": Case(lambda: by_device(patches.recipe()), lambda: patched(1, 0, 1, 1)),
     "boxcaseg, fixed ratio": Case(lambda: patches.recipe(ratio="8:8"), lambda: patched(1, 0, 1, 0)),
@@ -120,6 +162,7 @@ def training(folder: Path, name: str, way: Way) -> dict:
     recipe = Recipe.model_validate({**tree, "schedule": tree["schedule"] | over}, strict=False).settled()
     torch.manual_seed(0)
     method = build_method(recipe, 3)
+    case.prepare(method)
     if way.norm == "frozen":
         keep_statistics(method)
 

@@ -16,6 +16,7 @@ LIVE = [name for name in CASES if "," not in name and name not in ALONE]
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ALONE])
 def test_the_gradient_is_that_of_one_process(name, tmp_path):
     one = outcome(tmp_path / "one", name)
+    assert name != "sim, pasting" or one.losses[0]["loss_paste"] > 0
     for way in (TWO, STEPS):
         found = outcome(tmp_path / f"{way.devices}", name, way)
         assert found.away(one) < 1e-5

@@ -14,11 +14,13 @@ from pydantic import model_validator
 
 from wsis.declare.base import Key, Overrides, Spec
 from wsis.declare.load import ROOT, DeclarationError, parse, read_yaml
-from wsis.declare.provider import AUTO, DETECTRON2
+from wsis.declare.provider import AUTO, DETECTRON2, PLAIN
 from wsis.declare.recipe import Recipe
 from wsis.declare.settings import check_settings, flatten
+from wsis.methods import info_of
 
 FILE = "deviations.yaml"
+DETECTOR = ("pyramid",)  # `Info.features` of the methods whose code takes MSRA's weights
 
 
 class Deviation(Spec):
@@ -78,9 +80,13 @@ def differences(published: Recipe, recipe: Recipe, ancestors: tuple[Recipe, ...]
     ancestors: what it starts from; one that it continues, or only predicts with, is looked through.
     """
     paper, here = (flatten(r.settled().model_dump(mode="json")) for r in (published, recipe))
+    same = paper["model.backbone"] == here["model.backbone"]
     if paper["model.provider"] == AUTO:  # a small network stands for no library's
-        same = paper["model.backbone"] == here["model.backbone"]
         paper["model.provider"] = DETECTRON2 if same else here["model.provider"]
+    if here["model.details"] == PLAIN and not (same and here["model.provider"] != DETECTRON2):
+        paper["model.details"] = PLAIN
+    if info_of(recipe.method).features == DETECTOR and recipe.model.weights.endswith(".pkl"):
+        paper["model.weights"] = here["model.weights"]  # MSRA's, as in the paper's code (erratum c7)
     apart = {"seed", "init", "init.parent", "init.iteration", "proxy.parent", "data.annotations"}
     # Another prediction of a trained run has no schedule of its own.
     reading = recipe.init is not None and not recipe.schedule.total and published.schedule.total

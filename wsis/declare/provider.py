@@ -1,7 +1,8 @@
-"""Whose code a network is: torchvision's, or detectron2's where that is installed (`model.provider`).
+"""Whose code a network is, and whose details it has.
 
-`auto` stands in the recipes of rows that the papers trained with detectron2. It is resolved when a row is, so
-that a run's id says what trained it.
+`model.provider` is torchvision's, or detectron2's where that is installed. `auto` stands in the recipes of
+rows that the papers trained with detectron2. `model.details` stands there as the paper's code has them. Both
+are decided when a row is resolved, so that a run's id says what trained it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ ABSENT = (
     "detectron2 is not installed: build it from its source (make detectron2 SOURCE=path), or make the conda"
     " environment (environment.yml), which has it; model.provider torchvision needs neither"
 )
+PLAIN, OFFICIAL = "own", "official"  # model.details
 DEPTHS = {"resnet50": 50, "resnet101": 101}  # backbones that detectron2 builds here
 
 
@@ -42,3 +44,17 @@ def provided(tree: dict[str, Any], where: str) -> dict[str, Any]:
     elif asked == DETECTRON2 and not installed():
         raise DeclarationError(f"{where}: model.provider: {ABSENT}")
     return tree | {"model": model | {"provider": asked}}
+
+
+def detailed(tree: dict[str, Any], declared: str | None, asked: str | None) -> dict[str, Any]:
+    """A recipe's tree with its details decided: our own, unless others are asked for (None: they are not).
+
+    declared: those of the paper's code, for which 'official' stands; None where the variant says what they
+    are. detectron2's network has its own alone.
+    """
+    model = tree["model"]
+    if declared is not None and (asked is None or model["provider"] == DETECTRON2):
+        asked = PLAIN
+    elif declared is not None and asked == OFFICIAL:
+        asked = declared
+    return tree | {"model": model | {"details": asked}}

@@ -78,9 +78,10 @@ class ModelSpec(Spec):
     # or the masks' part alone on a frozen base, which rows with one parent then share.
     trained: Literal["all", "base", "masks"] = "all"
     # What no paper mentions: how maps are enlarged and pooled, where anchors and pasted masks lie, when boxes
-    # are clipped, where objects are sampled (C2 to C5, C8). official: as in the code whose checkpoints are
-    # published (AdelaiDet, detectron2). Null: the variant's, official for released; it is left out of ids.
-    details: Literal["own", "official"] | None = None
+    # are clipped, where objects are sampled (C2 to C5, C8); of Mask R-CNN the beta of its box losses, rates
+    # of biases and shared proposals (C6). official: as in the paper's code, AdelaiDet, detectron2, or
+    # maskrcnn-benchmark where that is declared. Null: the variant's, official for released; left out of ids.
+    details: Literal["own", "official", "maskrcnn-benchmark"] | None = None
 
 
 class PairwiseSpec(Spec):
@@ -264,6 +265,11 @@ class Recipe(_WithSections):
             raise ValueError(
                 f"method '{self.method}' learns from {' or '.join(info.supervision)}: data.supervision is"
                 f" '{self.data.supervision}'"
+            )
+        if self.model.details not in (None, *info.details):
+            raise ValueError(
+                f"method '{self.method}' has the details {' or '.join(info.details)}: model.details is"
+                f" '{self.model.details}'"
             )
         if self.model.trained == "masks" and self.init is None:
             raise ValueError("model.trained 'masks' needs a trained base to start from (init.parent)")

@@ -15,7 +15,7 @@ from typing import Any
 
 from wsis.declare.load import ROOT, DeclarationError, load_recipe, merged, parse
 from wsis.declare.proportions import WARMUPS, fit_widths, keep_proportions, shorten_warmups
-from wsis.declare.provider import provided
+from wsis.declare.provider import detailed, provided
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
 from wsis.declare.settings import flatten
@@ -121,8 +121,10 @@ def _at_scale(
     if not published.schedule.total:  # nothing is trained: a scale changes the data alone
         tree |= published.model_dump(mode="json", include={*UNSCALED})
         return Resolved(published, parse(Recipe, tree, where).settled())
-    tree = provided(tree, where)
-    users.pop("model.provider", None)
+    asked = (flatten(row.train or {}) | decided).get("model.details")
+    tree = detailed(provided(tree, where), published.model.details, asked)
+    for key in ("model.provider", "model.details"):
+        users.pop(key, None)
     keep_proportions(tree, published, fixed, users)
     shorten_warmups(tree, usual, users)
     ancestors: list[Recipe] = []

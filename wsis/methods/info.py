@@ -67,6 +67,7 @@ class Info:
     like:        the method whose settings and costs it has at a scale that gives none for it
     section:     its section of a recipe, which stands under the method's name
     heads:       the values of `model.head` that it brings
+    details:     the values of `model.details` that it tells apart, or has no use for
     features:    the kinds of features that it takes of a backbone (`wsis.nn.backbones`); empty: it has no
                  network; None: it takes what it likes
     fills_boxes: whether it makes masks of given boxes, which are measured class-agnostic
@@ -95,6 +96,7 @@ class Info:
     like: str | None = None
     section: type[Spec] | None = None
     heads: tuple[str, ...] = ()
+    details: tuple[str, ...] = ("own", "official")
     features: tuple[str, ...] | None = None
     fills_boxes: bool = False
     supervision: tuple[str, ...] = ()

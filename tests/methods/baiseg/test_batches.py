@@ -131,6 +131,23 @@ def test_crops_are_placed_at_random(painted):
     assert {y for y, _ in smaller} == set(range(17)) and {x for _, x in smaller} == set(range(9))
 
 
+def test_distortion_changes_colours_and_no_crop(painted):
+    """Off it is the same stream as ever; on, the same crops of the same images, padded with the mean."""
+    recipe = {"dataset": "coco", "crop": 32, "short_side": (16, 28, 60), "supervision": "masks"}
+    plain = take(6, baiseg(**recipe), painted)
+    other = take(6, baiseg(**recipe, own={"photometric": True}), painted)
+    assert all(alike(plain, take(6, baiseg(**recipe, own={"photometric": False}), painted)))
+    assert all(alike(other[3:], take(3, baiseg(**recipe, own={"photometric": True}), painted, start=3)))
+    changed = 0
+    for (a,), (b,) in zip(plain, other, strict=True):
+        assert a.ids == b.ids and torch.equal(a.semantic, b.semantic)
+        assert torch.equal(a.instances, b.instances)
+        outside = (a.semantic == VOID)[:, None].expand_as(a.images)
+        assert torch.equal(a.images[outside], b.images[outside])
+        changed += sum(not torch.equal(x, y) for x, y in zip(a.images, b.images, strict=True))
+    assert 24 < changed < 48, "seven eighths of them"
+
+
 def test_the_long_side_is_limited(painted):
     recipe = baiseg("coco", crop=64, short_side=(60,), max_side=45, augment="none")
     inside = take(1, recipe, painted)[0][0].semantic != VOID

@@ -20,6 +20,7 @@ from wsis.data.salient import SalientRoot, open_salient
 from wsis.declare.recipe import DataSpec, Recipe, ScheduleSpec
 from wsis.errors import WsisError
 from wsis.methods.boxcaseg.crops import normalise_patch
+from wsis.methods.boxcaseg.overlap import overlapping
 from wsis.methods.boxcaseg.patches import patch_batches
 from wsis.methods.boxcaseg.spec import BoxCasegSpec
 from wsis.methods.fill import object_samples
@@ -133,6 +134,60 @@ def test_every_object_and_every_salient_image_once_an_epoch(shapes, pairs):
             whole = [epoch for epoch in epochs if len(epoch) == len(expected)]
             assert len(whole) >= 2 and all(set(epoch) == expected for epoch in whole)
             assert whole[0] != whole[1], "in a new order"
+
+
+def test_overlapping_boxes_by_loops():
+    rng = np.random.default_rng(0)
+    owners = np.sort(rng.integers(0, 12, 90))
+    low = rng.uniform(0, 20, (90, 2))
+    boxes = np.concatenate([low, low + rng.uniform(5, 30, (90, 2))], 1)
+
+    def iou(a, b):
+        sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+        shared = sides.prod() if (sides > 0).all() else 0.0
+        return shared / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared)
+
+    expected = [
+        any(iou(boxes[i], boxes[j]) > 0.5 for j in range(90) if i != j and owners[i] == owners[j])
+        for i in range(90)
+    ]
+    assert 10 < sum(expected) < 80
+    assert overlapping(owners, boxes).tolist() == expected
+    assert overlapping(owners[:0], boxes[:0]).shape == (0,) and not overlapping(owners[:1], boxes[:1]).any()
+
+
+def test_an_epoch_skips_boxes_that_overlap_others(coco_root):
+    """Three quarters of them, others in each epoch; all that stand alone are there once."""
+
+    def change(content):
+        content["annotations"] = []
+        for image in content["images"]:
+            for x0, y0, x1, y1 in ((1, 1, 11, 11), (2, 1, 12, 11), (15, 2, 25, 12), (15, 14, 20, 19)):
+                number = len(content["annotations"]) + 1
+                content["annotations"].append(
+                    {"id": number, "image_id": image["id"], "category_id": 3, "iscrowd": 0, "area": 1,
+                     "bbox": [x0, y0, x1 - x0, y1 - y0], "segmentation": [[x0, y0, x1, y0, x1, y1]]}
+                )  # fmt: skip
+
+    root = coco_root(change)
+    given = {"train": "train2017", "eval": "val2017"}
+    keys = {"dataset": "coco", "batch": 2, "supervision": "boxes", "data": given, "heads": ("weak",)}
+    objects = [i for p in open_root(boxcaseg(**keys), root).train for i in p.instances]
+    crowded = {i.id for i in objects if i.box[0] < 10}
+    alone = {i.id for i in objects} - crowded
+    length = len(alone) + round(0.25 * len(crowded))
+    recipe = boxcaseg(**keys, skip_overlapping=0.75)
+    drawn = [i for (b,) in take(2 * length, recipe, root, None) for i in b.ids]
+    epochs = [drawn[k : k + length] for k in range(0, len(drawn), length)]
+    assert len(epochs) >= 4
+    for epoch in epochs:
+        assert len(set(epoch)) == length and alone <= set(epoch)
+    assert len({frozenset(set(epoch) & crowded) for epoch in epochs}) > 1
+    assert {i for epoch in epochs for i in epoch} > alone
+    later = [i for (b,) in take(3, recipe, root, None, start=length) for i in b.ids]
+    assert later == drawn[2 * length : 2 * length + 6], "wherever it is entered"
+    nothing = take(4, boxcaseg(**keys, skip_overlapping=0.0), root, None)
+    assert [b.ids for (b,) in nothing] == [b.ids for (b,) in take(4, boxcaseg(**keys), root, None)]
 
 
 def test_fewer_salient_images_are_part_of_more(shapes, pairs):

@@ -89,6 +89,50 @@ def test_the_other_two_combinations():
     assert pseudo_loss(**s, spec=settings(mask_loss="focal")).item() == pytest.approx(single, rel=1e-5)
 
 
+def regions(s, seed):
+    """The scene's labelled cells of each instance, inside and outside of a box, and the boxes."""
+    inside = torch.zeros_like(s["weight"])
+    for k, box in enumerate(inside):
+        box[k % 3 : 4, 1 : 3 + (k + seed) % 4] = True
+    each = [
+        [cells(z, t, w & b) for b in (box, ~box)]
+        for z, t, w, box in zip(s["logits"], s["target"], s["weight"], inside, strict=True)
+    ]
+    return each, inside
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_inside_and_outside_of_the_box_apart_by_loops(seed):
+    """A mean over W inside plus one over W outside, of each instance; Dice over both together."""
+    s = scene(seed)
+    each, inside = regions(s, seed)
+    expected = sum(
+        sum(sum(slow_bce(part)) / len(part) for part in own if part) + slow_dice(own[0] + own[1])
+        for own in each
+    )
+    found = pseudo_loss(**s, spec=settings(), inside=inside)
+    assert found.item() == pytest.approx(expected / len(each), rel=1e-5)
+    pooled = sum(
+        sum(map(sum, map(slow_focal, part))) / (sum(map(len, part)) + 1) for part in zip(*each, strict=True)
+    )
+    assert pseudo_loss(**s, spec=RELEASED, inside=inside).item() == pytest.approx(pooled, rel=1e-5)
+
+
+def test_a_small_object_is_not_drowned_by_what_is_certain_outside():
+    """Of 42 cells 4 lie in the box: apart they weigh half of the cells' loss, together a tenth."""
+    inside = torch.zeros(1, 6, 7, dtype=torch.bool)
+    inside[:, 2:4, 2:4] = True
+    shares = []
+    for box in (None, inside):
+        logits = torch.zeros(1, 6, 7, requires_grad=True)
+        weight = torch.ones_like(inside)
+        loss = pseudo_loss(logits, inside, weight, settings(), None, box)
+        (loss - mask_terms(logits, inside, weight, "bce+dice").dice().mean()).backward()
+        size = logits.grad.abs()
+        shares.append((size[inside].sum() / size.sum()).item())
+    assert shares == pytest.approx([4 / 42, 1 / 2])
+
+
 @pytest.mark.parametrize(
     ("p", "positive", "once", "twice"), [(0.02, True, 0.94, 0.16), (0.98, False, 2.82, 0.94)]
 )
@@ -210,7 +254,7 @@ def test_gradient(kind, whole, monkeypatch):
 
     def sums(z):
         terms = mask_terms(z, s["target"], weight, kind)
-        return terms.cells, terms.dice
+        return terms.cells, terms.dice()
 
     assert torch.autograd.gradcheck(sums, (logits,))
     pull = torch.randn(2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -246,7 +290,7 @@ def test_an_instance_without_labels_adds_nothing(spec):
     pseudo_loss(**s, spec=spec).backward()
     assert (logits.grad[2] == 0).all()
     terms = mask_terms(logits, s["target"], s["weight"], spec.mask_loss)
-    assert (terms.cells[2].item(), terms.count[2].item(), terms.dice[2].item()) == (0, 0, 0)
+    assert (terms.cells[2].item(), terms.count[2].item(), terms.dice()[2].item()) == (0, 0, 0)
 
     nothing = torch.zeros_like(s["weight"])
     value = pseudo_loss(logits, s["target"], nothing, spec)
@@ -262,7 +306,7 @@ def test_no_instances_and_nothing_pasted(spec):
     value = pseudo_loss(logits, target, target, spec)
     value.backward()
     assert value.item() == 0
-    assert mask_terms(logits, target, None, spec.mask_loss).dice.shape == (0,)
+    assert mask_terms(logits, target, None, spec.mask_loss).dice().shape == (0,)
     assert paste_loss(logits, target, spec, torch.zeros(0, dtype=torch.bool)).item() == 0
 
     s = scene(11)
@@ -288,9 +332,9 @@ def test_half_precision_logits_are_summed_in_float32(kind):
     with torch.autocast("cpu", torch.bfloat16):
         terms = mask_terms(half, s["target"], s["weight"], kind)
     expected = mask_terms(half.detach().float(), s["target"], s["weight"], kind)
-    assert terms.cells.dtype == terms.dice.dtype == torch.float32
-    torch.testing.assert_close((terms.cells, terms.dice), (expected.cells, expected.dice))
-    (terms.cells.sum() + terms.dice.sum()).backward()
+    assert terms.cells.dtype == terms.dice().dtype == torch.float32
+    torch.testing.assert_close((terms.cells, terms.dice()), (expected.cells, expected.dice()))
+    (terms.cells.sum() + terms.dice().sum()).backward()
     assert half.grad.dtype == torch.bfloat16
 
 

@@ -165,6 +165,50 @@ def test_pseudo_loss_is_eq_8_written_out():
     assert found == pytest.approx(float(expected), rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    "variant, centre, by", [("paper", "mean", "student"), ("released", "sum", "momentum")]
+)
+def test_a_variant_says_how_prototypes_move_where_the_recipe_does_not(variant, centre, by):
+    method = sim(variant=variant)
+    assert (method.spec.centre, method.spec.assigned_by) == (centre, by)
+    assert (method.recipe.sim.centre, method.recipe.sim.assigned_by) == (None, None), "left out of the id"
+    chosen = sim(variant=variant, sim__centre="mean", sim__assigned_by="student").spec
+    assert (chosen.centre, chosen.assigned_by) == ("mean", "student")
+
+
+@pytest.mark.parametrize("by", ["student", "momentum"])
+def test_pixels_are_assigned_by_the_features_that_are_asked_for(by):
+    """The momentum network of `released` has weights of its own, and so other features in the same cells."""
+    method = sim(variant="released", sim__assigned_by=by)
+    seen = []
+    method.prototypes.update = lambda pixels, *others: seen.extend((pixels, others[-1]))
+    view, scene = method.view(batch()), batch()
+    method.maps = lambda view: everywhere(method, view)
+    step(method, scene)
+    method.on_step_end(0)
+    pixels, scored = seen
+    assert len(pixels) > 100 and torch.equal(pixels, scored) == (by == "student")
+    cells = view.features.permute(0, 2, 3, 1).flatten(0, 2)
+    near = (scored @ cells.T).amax(1)
+    assert (near > 1 - 1e-5).all() == (by == "momentum"), "they are the momentum network's"
+
+
+def everywhere(method, view):
+    """Maps that are sure of every cell."""
+    maps = type(method).maps(method, view)
+    return replace(maps, instance=torch.ones_like(maps.instance))
+
+
+def test_regions_apart_add_a_mean_inside_where_there_is_w_outside():
+    """Where W is 0 outside there is nothing to take apart; else small boxes weigh more."""
+    for keys, more in (({}, True), ({"sim__outside": "ignored"}, False)):
+        joint, apart = (
+            step(sim(sim__lambda_paste=0.0, sim__regions=how, **keys), batch(5))["loss_pseudo"]
+            for how in ("joint", "apart")
+        )
+        assert apart > joint > 0 if more else apart == pytest.approx(joint)
+
+
 def test_the_control_learns_nothing_from_inside_the_box():
     method = sim(sim__labels=False, sim__lambda_paste=0.0)
     view = method.view(batch())

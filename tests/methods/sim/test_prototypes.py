@@ -152,6 +152,47 @@ def test_the_first_centroid_replaces_the_random_start_and_early_ones_weigh_the_s
     assert model.updates.item() == 6
 
 
+@pytest.mark.parametrize("norm, axis", [("channels", 2), ("prototypes", 1)])
+def test_the_released_centre_is_the_sum_scaled_to_unit_length(norm, axis):
+    model = make(1, 4, prototypes=2, prototype_norm=norm, centre="sum", prototype_momentum=0.6)
+    vectors, label = model.vectors.double(), torch.zeros(12, dtype=torch.int64)
+    for n in range(4):
+        pixels = unit(12, 4, seed=n)
+        chosen = model.assign(pixels, label, generator())
+        model.update(pixels, label, generator())
+        m = min(0.6, n / (n + 1))
+        for j in range(2):
+            total = pixels[chosen == j].double().sum(0)
+            vectors[0, j] = m * vectors[0, j] + (1 - m) * total / total.norm()
+        vectors = vectors / vectors.norm(dim=axis, keepdim=True)
+        torch.testing.assert_close(model.vectors.double(), vectors)
+
+
+def test_the_two_centres_part_where_lengths_count():
+    """A spread cluster has a short mean; over the channels that is forgotten, over the sub-centres not."""
+    found = {}
+    for norm in ("channels", "prototypes"):
+        for centre in ("mean", "sum"):
+            model = make(1, 4, prototypes=2, prototype_norm=norm, centre=centre)
+            model.update(unit(12, 4), torch.zeros(12, dtype=torch.int64), generator())
+            found[norm, centre] = model.vectors
+    torch.testing.assert_close(found["channels", "mean"], found["channels", "sum"])
+    assert (found["prototypes", "mean"] - found["prototypes", "sum"]).abs().max() > 0.05
+
+
+def test_pixels_may_be_assigned_by_other_features_than_they_move_to():
+    model = make(2, 4, prototypes=3)
+    pixels, others, labels = unit(40, 4), unit(40, 4, seed=1), some_labels(40, 2)
+    chosen = model.assign(others, labels, generator())
+    assert not torch.equal(chosen, model.assign(pixels, labels, generator()))
+    model.update(pixels, labels, generator(), None, others)
+    for c in range(2):
+        for j in range(3):
+            own = pixels[(labels == c) & (chosen == j)]
+            if len(own):
+                torch.testing.assert_close(model.vectors[c, j], F.normalize(own.mean(0), dim=0))
+
+
 def test_what_gets_no_pixels_stays_bit_by_bit():
     model = make(3, 4, prototypes=5)
     model.update(unit(30, 4), some_labels(30, 3), generator())

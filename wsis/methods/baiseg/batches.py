@@ -21,6 +21,7 @@ from wsis.data.roots import Picture, Root
 from wsis.data.structures import PADDING, SemanticBatch, SemanticSample
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
+from wsis.methods.baiseg.distort import distorted
 from wsis.methods.baiseg.semantic import VOID, SemanticMaps, paint_instances
 from wsis.nn.backbones import BACKBONES
 
@@ -151,6 +152,7 @@ def augmented(example: Example, recipe: Recipe, rng: np.random.Generator) -> Exa
     """One S x S crop of an example: resized, cut or padded, mirrored; the arrays stay aligned.
 
     The image is resized bilinearly, the maps by nearest pixels, so that no value arises that they don't have.
+    Photometric distortion has draws of its own, so that it changes no crop.
     """
     data, side = recipe.data, recipe.baiseg.crop
     image, *maps = example
@@ -159,6 +161,8 @@ def augmented(example: Example, recipe: Recipe, rng: np.random.Generator) -> Exa
     rows, columns = (_nearest(*sizes) for sizes in zip(image.shape[:2], (height, width), strict=True))
     (top, into_top), (left, into_left) = _window(height, side, rng), _window(width, side, rng)
     cut = [transforms.resize_image(image, height, width)[top, left]]
+    if recipe.baiseg.photometric:
+        cut[0] = distorted(cut[0], rng.spawn(1)[0])
     cut += [array[rows[top, None], columns[left]] for array in maps]
     crops = []
     for array, outside in zip(cut, (PADDING, VOID, 0)[: len(cut)], strict=True):

@@ -31,6 +31,7 @@ class BaisegSpec(Spec):
     weight_boundary: Weight = 50.0  # beta, Eq. 7
     weight_semantic: Weight = 1.0  # gamma, Eq. 7
     crop: Positive = 416  # side of a training crop, pixels (Sec. 4.2)
+    photometric: bool = False  # brightness, contrast and hue of training images change at random; BESTIE's
     train_semantics: Literal["ground_truth", "ocrnet"] = "ground_truth"
     # Mask extraction, Sec. 3.6
     # Whose boundary map: the others than the network's are controls; truth, the contours of the annotated

@@ -24,9 +24,11 @@ from wsis.data.structures import PatchBatch
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.methods.boxcaseg.crops import box_label, crop_patch, jittered_box, normalise_patch
+from wsis.methods.boxcaseg.overlap import overlapping
 
 T = TypeVar("T")
-SUBSET = 2  # stream of random numbers, beside ORDER and AUGMENT
+SUBSET, SKIPPED = 2, 3  # streams of random numbers, beside ORDER and AUGMENT
+NONE = np.zeros((0, 2), np.int64)
 BOX, SALIENT = 0, 1  # kinds of patches; their orders are drawn apart
 
 
@@ -67,6 +69,7 @@ def patch_batches(
     boxcaseg.ratio: "random" draws from the union of both kinds, each once an epoch. "a:b" gives a batch its
     shares of box and salient patches, spread evenly over its places. Shares that are no whole numbers
     alternate between iterations, so that the ratio holds in the long run.
+    boxcaseg.skip_overlapping: an epoch leaves out that share of the boxes that overlap another one heavily.
     boxcaseg.salient_images: that many, drawn from the list by the recipe's seed; fewer are part of more.
     Boxes without area inside their image are left out. Raises WsisError where the batch can't be split
     evenly, a kind of patches is needed but missing, or a file can't be read.
@@ -83,8 +86,10 @@ class _Source:
         self, recipe: Recipe, root: Root | None, salient: SalientRoot | None, workers: int = 0
     ) -> None:
         self.recipe, self.spec = recipe, recipe.boxcaseg
-        self.objects = self._objects(root) if uses_boxes(recipe) else np.zeros((0, 2), np.int64)
+        self.objects, self.crowded = self._objects(root) if uses_boxes(recipe) else (NONE, NONE)
         self.pictures = root.train if len(self.objects) else []
+        skipped = round(self.spec.skip_overlapping * len(self.crowded))
+        self.skipped = min(skipped, max(len(self.objects) - 1, 0))
         self.pairs = self._chosen(salient) if uses_salient(recipe) else []
         self.salient = salient
         total = self.pictures.pixels * 3 if len(self.objects) else 0
@@ -92,8 +97,10 @@ class _Source:
         self.cache: dict[tuple[int, int], np.ndarray | tuple] | None = {} if fits(total, workers) else None
         self.order = lru_cache(maxsize=8)(self._order)
 
-    def _objects(self, root: Root | None) -> np.ndarray:
-        """(picture, instance) positions of every box with area inside its image; N x 2."""
+    def _objects(self, root: Root | None) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (picture, instance) of every box with area inside its image, N x 2; and the rows of those
+        that overlap another one heavily, where some of them are skipped.
+        """
         if root is None:
             raise WsisError("the weak head learns from annotated boxes: give the root of a data set")
         positions, boxes = root.train.objects()
@@ -101,7 +108,9 @@ class _Source:
         inside = (np.minimum(boxes[:, 2:], limits) > np.maximum(boxes[:, :2], 0)).all(1)  # as `pixel_box`
         if not inside.any():
             raise WsisError(f"{root.path}: no box has area inside its image; run `wsis data check`")
-        return positions[inside]
+        positions, boxes = positions[inside], boxes[inside]
+        skips = self.spec.skip_overlapping > 0
+        return positions, np.flatnonzero(overlapping(positions[:, 0], boxes)) if skips else NONE
 
     def _chosen(self, salient: SalientRoot | None) -> list[int]:
         """Positions of the images in use."""
@@ -121,14 +130,18 @@ class _Source:
         return np.random.default_rng([self.recipe.seed, SUBSET]).permutation(len(salient))[:wanted].tolist()
 
     def _order(self, kinds: tuple[int, ...], epoch: int) -> np.ndarray:
-        """(kind, position) of what these kinds hold, each once, in the order of one epoch; N x 2."""
-        parts = [np.stack([np.full(n, kind), np.arange(n)], 1) for kind, n in self._held(kinds)]
+        """(kind, position) of what an epoch has of these kinds, each once, in its order; N x 2."""
+        places = {BOX: np.arange(len(self.objects)), SALIENT: np.arange(len(self.pairs))}
+        if self.skipped:
+            rng = np.random.default_rng([self.recipe.seed, SKIPPED, epoch])
+            places[BOX] = np.delete(places[BOX], rng.permutation(self.crowded)[: self.skipped])
+        parts = [np.stack([np.full(n, kind), places[kind]], 1) for kind, n in self._held(kinds)]
         rng = np.random.default_rng([self.recipe.seed, ORDER, epoch, *kinds])
         return rng.permutation(np.concatenate(parts))
 
     def _held(self, kinds: tuple[int, ...]) -> list[tuple[int, int]]:
-        """(kind, how many there are) of these kinds, without those that there are none of."""
-        counts = {BOX: len(self.objects), SALIENT: len(self.pairs)}
+        """(kind, how many an epoch has) of these kinds, without those that there are none of."""
+        counts = {BOX: len(self.objects) - self.skipped, SALIENT: len(self.pairs)}
         return [(kind, counts[kind]) for kind in kinds if counts[kind]]
 
     def at(self, t: int, place: int) -> tuple[int, int]:

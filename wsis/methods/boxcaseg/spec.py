@@ -18,6 +18,8 @@ class BoxCasegSpec(Spec):
     fusion: Literal["logits", "probabilities"] = "logits"  # what Eq. 3 mixes
     salient_images: Positive = 7991
     ratio: Literal["random", "8:8", "9:7", "10:6", "11:5", "12:4", "13:3", "14:2"] = "random"  # r_ws
+    # Of the boxes that overlap another one (IoU above 0.5): the share that an epoch skips; COCO's code: 0.75
+    skip_overlapping: Fraction = 0.0
     smooth: Weight = 0.05  # weight of Eq. 2 in Eq. 1
     reduction: Literal["mean", "sum"] = "mean"  # of Eqs. 1 and 2
     bags: Literal["patch", "box"] = "patch"  # positive lines: all that cross the box, or their part inside it

@@ -14,7 +14,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from wsis.declare.recipe import ModelSpec
 from wsis.errors import WsisError
-from wsis.methods.mask_rcnn.layout import RESNET, TINY, Layout
+from wsis.methods.mask_rcnn.layout import DETAILS, RESNET, TINY, Layout
 from wsis.nn.backbones import giving
 from wsis.nn.frozen import Size
 from wsis.nn.pyramid import Normalised
@@ -48,4 +48,4 @@ def layout_of(spec: ModelSpec) -> Layout:
     if spec.neck != "fpn":
         raise WsisError(f"model.neck '{spec.neck}': Mask R-CNN has an FPN, set model.neck: fpn")
     layout = TINY if spec.backbone.startswith("tiny") else RESNET
-    return replace(layout, official=spec.details == "official")
+    return replace(layout, details=DETAILS[spec.details])

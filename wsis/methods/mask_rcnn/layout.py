@@ -6,6 +6,38 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Details:
+    """What no paper mentions of a Mask R-CNN, as one of its codes has it.
+
+    exact_anchors: whether anchors keep sides that are no whole numbers
+    aligned:       whether regions are pooled in half-pixel coordinates, with as many samples as they have
+                   cells of the features; else half a cell further, with two samples a side of a cell
+    padded:        whether pasted masks fall to zero beyond their outermost cells
+    rpn_beta, box_beta: error at which the box losses turn from squared to absolute; 0: absolute throughout
+    bias_lr, bias_decay: learning rate and weight decay of biases, times those of weights
+    shared:        images whose number of proposals all images that a device holds at once share in training,
+                   the best of all of them; None: each image has its own
+    """
+
+    exact_anchors: bool = False
+    aligned: bool = False
+    padded: bool = False
+    rpn_beta: float = 1 / 9
+    box_beta: float = 1 / 9
+    bias_lr: float = 1.0
+    bias_decay: float = 1.0
+    shared: int | None = None
+
+
+# `model.details`: torchvision's, detectron2's, and its forerunner's, which some papers' code is made of.
+DETAILS = {
+    "own": Details(),
+    "official": Details(exact_anchors=True, aligned=True, padded=True, rpn_beta=0.0, box_beta=0.0),
+    "maskrcnn-benchmark": Details(padded=True, box_beta=1.0, bias_lr=2.0, bias_decay=0.0, shared=2),
+}
+
+
+@dataclass(frozen=True)
 class Layout:
     """Sizes of a Mask R-CNN; a level is one of the FPN's outputs, finest first.
 
@@ -20,7 +52,7 @@ class Layout:
     box_roi, mask_roi:    cells a side of a RoI; the mask's logits have twice as many
     box_width:      hidden units of the box head
     mask_convs:     3x3 convolutions of the mask head, as wide as the FPN
-    official:       anchors, pooling and pasting are detectron2's (`model.details`)
+    details:        what `model.details` says
     """
 
     names: tuple[str, ...]
@@ -35,7 +67,7 @@ class Layout:
     mask_roi: int
     box_width: int
     mask_convs: int
-    official: bool = False
+    details: Details = DETAILS["own"]
 
 
 # As in the papers of FPN and Mask R-CNN, and in maskrcnn-benchmark, whose defaults BoxCaseg takes (Sec. 4).

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from wsis.data.loading import MASKED
 from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, Targets, fetched, sent
-from wsis.declare.recipe import PredictSpec, Recipe
+from wsis.declare.recipe import PredictSpec, Recipe, ScheduleSpec
 from wsis.errors import WsisError
 from wsis.methods.boxed import boxed_masks
 from wsis.methods.fill import cut_to_boxes, resized
@@ -83,6 +84,23 @@ class MaskRCNN(Parts):
             regions, more = self.roi_heads.losses(features, proposals, size, targets)
             return regions, losses | more
 
+    def parameter_groups(self, schedule: ScheduleSpec) -> list[dict[str, Any]]:
+        """Those of every method; biases apart where they learn at another rate (`Details`)."""
+        details, groups = self.layout.details, super().parameter_groups(schedule)
+        if details.bias_lr == details.bias_decay == 1:
+            return groups
+        biases = {id(p) for name, p in self.named_parameters() if name.endswith("bias")}
+        apart = []
+        for group in groups:
+            for bias in (False, True):
+                chosen = [p for p in group["params"] if (id(p) in biases) == bias]
+                rates = {
+                    "weight_decay": group["weight_decay"] * (details.bias_decay if bias else 1),
+                    "lr_scale": group["lr_scale"] * (details.bias_lr if bias else 1),
+                }
+                apart += [{"params": chosen, **rates}] if chosen else []
+        return apart
+
     @torch.no_grad()
     def predict(self, samples: list[Sample]) -> list[Instances]:
         """Instances of each image, best first, in the frame of the original image."""
@@ -90,8 +108,8 @@ class MaskRCNN(Parts):
         key = (spec.model_dump_json(), *(sample.id for sample in samples))
         regions, detected = self.of_base(samples[0], lambda: self._detections(samples), *key)
         masked = self.roi_heads.masked(regions, detected)
-        official = self.layout.official
-        return [_original(d, s, self.recipe.predict, official) for d, s in zip(masked, samples, strict=True)]
+        padded = self.layout.details.padded
+        return [_original(d, s, self.recipe.predict, padded) for d, s in zip(masked, samples, strict=True)]
 
     @torch.no_grad()
     def fill(self, samples: list[BoxSample]) -> list[list[BoxMask]]:
@@ -111,7 +129,8 @@ class MaskRCNN(Parts):
         if self.recipe.predict.masks != "predicted":
             masks = boxed_masks(self.recipe.predict.masks, given.boxes, sample)
         else:
-            masks = paste_masks(logits, given.boxes.to(logits.device), sample.size, self.layout.official)
+            boxes, padded = given.boxes.to(logits.device), self.layout.details.padded
+            masks = paste_masks(logits, boxes, sample.size, padded)
         masks = cut_to_boxes(masks, given.boxes, sample.size)
         return [BoxMask(*each) for each in zip(masks, certain, labels.tolist(), strict=True)]
 
@@ -157,13 +176,13 @@ def draws_from(generator: torch.Generator, device: torch.device) -> Iterator[Non
         yield
 
 
-def _original(detections: Detections, sample: Sample, spec: PredictSpec, official: bool) -> Instances:
-    """Bring boxes and masks back to the original image; official: masks are pasted as detectron2 does."""
+def _original(detections: Detections, sample: Sample, spec: PredictSpec, padded: bool) -> Instances:
+    """Bring boxes and masks back to the original image; padded: see `paste_masks`."""
     height, width = sample.image.shape[1:]
     scale = torch.tensor([sample.size[1] / width, sample.size[0] / height] * 2)
     boxes = detections.boxes * sent(scale, detections.boxes.device)
     if spec.masks == "predicted":
-        masks = paste_masks(detections.masks, boxes, sample.size, official)
+        masks = paste_masks(detections.masks, boxes, sample.size, padded)
     else:
         masks = boxed_masks(spec.masks, boxes, sample)
     boxes, labels, scores = fetched(boxes, detections.labels - 1, detections.scores.float())

@@ -23,7 +23,7 @@ def paste_masks(logits: Tensor, boxes: Tensor, size: tuple[int, int], padded: bo
         logits: N x M x M float
         boxes: N x 4 xyxy pixels of the image, half-open
         size: (h, w)
-        padded: as detectron2, beyond the outermost cells probabilities fall to 0, a cell further out
+        padded: as in detectron2, beyond the outermost cells probabilities fall to 0, a cell further out
 
     Returns:
         N compressed RLE dictionaries; one of a box that covers no pixel centre is empty.

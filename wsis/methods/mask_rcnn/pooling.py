@@ -12,9 +12,9 @@ from torchvision.ops import MultiScaleRoIAlign, roi_align
 CANONICAL, LEVEL = 224, 4  # a region of 224 x 224 pixels belongs to the level of stride 2^4 (FPN, Eq. 1)
 
 
-def pool(levels: list[str], side: int, official: bool) -> nn.Module:
+def pool(levels: list[str], side: int, aligned: bool) -> nn.Module:
     """The pooling of a head: features by level, regions an image, sizes of images -> R x C x S x S."""
-    return AlignedPool(levels, side) if official else MultiScaleRoIAlign(levels, side, sampling_ratio=2)
+    return AlignedPool(levels, side) if aligned else MultiScaleRoIAlign(levels, side, sampling_ratio=2)
 
 
 class AlignedPool(nn.Module):

@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
+from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import roi_align
 
 from wsis.data.structures import fetched, sent
 from wsis.declare.recipe import PredictSpec
 from wsis.methods.mask_rcnn.layout import Layout
 from wsis.methods.mask_rcnn.pooling import pool
+from wsis.methods.mask_rcnn.proposals import box_loss
 
 
 @dataclass
@@ -61,7 +62,7 @@ class MaskRoIHeads(RoIHeads):
     def __init__(self, channels: int, num_classes: int, layout: Layout, spec: PredictSpec) -> None:
         levels = [str(level) for level in range(len(layout.names))]
         super().__init__(
-            pool(levels, layout.box_roi, layout.official),
+            pool(levels, layout.box_roi, layout.details.aligned),
             TwoMLPHead(channels * layout.box_roi**2, layout.box_width),
             FastRCNNPredictor(layout.box_width, num_classes + 1),
             fg_iou_thresh=0.5,
@@ -72,10 +73,11 @@ class MaskRoIHeads(RoIHeads):
             score_thresh=spec.score,
             nms_thresh=spec.nms,
             detections_per_img=spec.detections,
-            mask_roi_pool=pool(levels, layout.mask_roi, layout.official),
+            mask_roi_pool=pool(levels, layout.mask_roi, layout.details.aligned),
             mask_head=MaskRCNNHeads(channels, (channels,) * layout.mask_convs, 1),
             mask_predictor=MaskRCNNPredictor(channels, channels, num_classes + 1),
         )
+        self.beta = layout.details.box_beta
 
     def losses(
         self,
@@ -90,10 +92,14 @@ class MaskRoIHeads(RoIHeads):
         targets: an image: boxes N x 4, labels N in 1 to C
         """
         proposals, matched, labels, deltas = self.select_training_samples(proposals, targets)
-        loss_cls, loss_box = fastrcnn_loss(*self._boxes(features, proposals, size), labels, deltas)
+        logits, regression = self._boxes(features, proposals, size)
         rois, owners, classes = [], [], []
         counts = [len(label) for label in labels]
-        matched, labels = (x.split(counts) for x in fetched(torch.cat(matched), torch.cat(labels)))
+        joined = torch.cat(labels)
+        loss_cls = F.cross_entropy(logits, joined)
+        own = regression.unflatten(1, (-1, 4))[torch.arange(len(joined), device=joined.device), joined]
+        loss_box = box_loss(own, torch.cat(deltas), joined > 0, self.beta) / len(joined)
+        matched, labels = (x.split(counts) for x in fetched(torch.cat(matched), joined))
         for boxes, index, label in zip(proposals, matched, labels, strict=True):
             positive = (label > 0).nonzero().squeeze(1)
             rois.append(boxes[sent(positive, boxes.device)])

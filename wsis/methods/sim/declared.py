@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wsis.methods.sim.spec import SimSpec
+
 if TYPE_CHECKING:
     from wsis.declare.recipe import Recipe
 
@@ -30,6 +32,17 @@ VARIANTS = {  # errata S1 to S17
         paste_boxes="tight", composites=True, visible=0.0,
     ) | {"loss.pairwise.tau": 0.1},  # the code has BoxInst's threshold of its paper (B1, S11)
 }  # fmt: skip
+# Of keys that are younger than the ids of finished runs: what null stands for (S21, S24).
+UNNAMED = {
+    "paper": {"centre": "mean", "assigned_by": "student"},
+    "released": {"centre": "sum", "assigned_by": "momentum"},
+}
+
+
+def section(recipe: Recipe) -> SimSpec:
+    """SIM's section of a settled recipe without any null that stands for something."""
+    nulls = {key: value for key, value in UNNAMED[recipe.variant].items() if getattr(recipe.sim, key) is None}
+    return recipe.sim.model_copy(update=nulls)
 
 
 def continues(recipe: Recipe) -> dict[str, Any] | None:

@@ -10,6 +10,8 @@ Shapes: K instances (kept positives), H x W mask grid.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +27,12 @@ CHUNK = 2**20  # cells worked on at a time: small beside K x H x W at full scale
 
 
 def pseudo_loss(
-    logits: Tensor, target: Tensor, weight: Tensor, spec: SimSpec, granted: Tensor | None = None
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    spec: SimSpec,
+    granted: Tensor | None = None,
+    inside: Tensor | None = None,
 ) -> Tensor:
     """L_pseudo of Eq. 8, the mean over K positives; scalar, without lambda_1.
 
@@ -33,15 +40,18 @@ def pseudo_loss(
         logits: K x H x W float
         target: K x H x W bool, pseudo mask of each instance's object
         weight: K x H x W bool, W: cells that have a label
+        inside: K x H x W bool, cells of the box: the cells' loss is then a mean over the labelled ones inside
+            plus a mean over those outside; None: one mean over all that are labelled. Dice is over all
         granted: K float, foreground cells that dice counts as predicted right though they are in no W. For a
             control without foreground labels, whose dice would else be a constant: with them it pushes on
             cells outside the box as hard as it does where the box holds a mask of that size
     """
     if len(logits) == 0:
         return logits.sum() * 0.0
-    terms = mask_terms(logits, target, weight, spec.mask_loss, granted)
-    loss = _average_cells(terms, spec.average)
-    return loss if spec.mask_loss == "focal" else loss + terms.dice.mean()
+    regions = [weight] if inside is None else [weight & inside, weight & ~inside]
+    terms = [mask_terms(logits, target, region, spec.mask_loss) for region in regions]
+    loss = sum(_average_cells(each, spec.average) for each in terms)
+    return loss if spec.mask_loss == "focal" else loss + reduce(add, terms).dice(granted).mean()
 
 
 def paste_loss(logits: Tensor, target: Tensor, spec: SimSpec, pasted: Tensor) -> Tensor:
@@ -59,9 +69,9 @@ def paste_loss(logits: Tensor, target: Tensor, spec: SimSpec, pasted: Tensor) ->
         return logits.sum() * 0.0
     rows = sent(pasted.nonzero().squeeze(1), logits.device)
     terms = mask_terms(logits[rows], target[rows], None, spec.mask_loss)
-    dice = terms.dice.mean()
+    dice = terms.dice().mean()
     if spec.paste_average == "all":
-        dice = (terms.dice.sum() + (~pasted).sum()) / len(pasted)
+        dice = (terms.dice().sum() + (~pasted).sum()) / len(pasted)
     return _average_cells(terms, spec.average) + dice
 
 
@@ -69,19 +79,29 @@ def paste_loss(logits: Tensor, target: Tensor, spec: SimSpec, pasted: Tensor) ->
 class MaskTerms:
     """The parts of l_mask, for each of K instances.
 
-    cells: sum over the labelled cells of the cross-entropy or focal loss;  count: number of labelled cells
-    dice: dice loss over the labelled cells; 0 where there is none
+    cells: sum over the labelled cells of the cross-entropy or focal loss
+    overlap, squares, foreground, count: sums over them of p t, p^2, t and 1; p = sigmoid(logits)
     """
 
     cells: Tensor
+    overlap: Tensor
+    squares: Tensor
+    foreground: Tensor
     count: Tensor
-    dice: Tensor
+
+    def dice(self, granted: Tensor | None = None) -> Tensor:
+        """Dice loss over the labelled cells, K float; 0 where there is none. granted: see `pseudo_loss`."""
+        sums = (self.overlap, self.squares, self.foreground)
+        overlap, squares, foreground = sums if granted is None else (part + granted for part in sums)
+        return torch.where(self.count > 0, 1 - 2 * overlap / (squares + foreground + EPS), 0.0)
+
+    def __add__(self, other: MaskTerms) -> MaskTerms:
+        """The terms over two sets of cells together."""
+        return MaskTerms(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
-def mask_terms(
-    logits: Tensor, target: Tensor, weight: Tensor | None, kind: str, granted: Tensor | None = None
-) -> MaskTerms:
-    """Cross-entropy or focal sums, and dice, of each instance.
+def mask_terms(logits: Tensor, target: Tensor, weight: Tensor | None, kind: str) -> MaskTerms:
+    """The sums of each instance that cross-entropy or focal loss, and dice, are made of.
 
     The focal loss is the released code's: its cross-entropy takes the probability for a logit, that is, the
     sigmoid is applied twice, and confident errors are pushed less.
@@ -90,13 +110,8 @@ def mask_terms(
         logits: K x H x W float
         target, weight: K x H x W bool; weight None: every cell is labelled
         kind: "bce+dice" or "focal", which decides the cells' loss
-        granted: K float, see `pseudo_loss`
     """
-    cells, overlap, squares, foreground, count = _MaskSums.apply(logits, target, weight, kind == "focal")
-    if granted is not None:
-        overlap, squares, foreground = (part + granted for part in (overlap, squares, foreground))
-    dice = 1 - 2 * overlap / (squares + foreground + EPS)
-    return MaskTerms(cells, count, torch.where(count > 0, dice, 0.0))
+    return MaskTerms(*_MaskSums.apply(logits, target, weight, kind == "focal"))
 
 
 def _average_cells(terms: MaskTerms, average: str) -> Tensor:

@@ -21,6 +21,7 @@ from wsis.losses.detection import Positives, detection_totals
 from wsis.methods.boxinst.method import BoxInst
 from wsis.methods.condinst.method import MaskPredictions, Scene
 from wsis.methods.sim.bank import Bank, Entry, entries
+from wsis.methods.sim.declared import section
 from wsis.methods.sim.losses import paste_loss, pseudo_loss
 from wsis.methods.sim.momentum import MomentumNetwork
 from wsis.methods.sim.paste import Composite, compose
@@ -50,12 +51,12 @@ class SIM(BoxInst):
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         super().__init__(recipe, num_classes)
-        self.spec = recipe.sim
+        self.spec = section(recipe)
         self.released = self.spec.momentum == "released"
         self.momentum = MomentumNetwork(self, self.released)
         self.prototypes = Prototypes(num_classes, recipe.model.mask_channels, self.spec)
         self.bank = Bank(self.spec.bank)
-        self._pixels: list[tuple[Tensor, Tensor]] = []  # of this step's micro-batches, and
+        self._pixels: list[tuple[Tensor, Tensor, Tensor]] = []  # of this step's micro-batches, and
         self._present: list[Tensor] = []  # the classes that they may have
         self._entries: list[Entry] = []  # for the bank, at the end of the step
         self._draws = torch.Generator()
@@ -167,7 +168,12 @@ class SIM(BoxInst):
         rest = masks if spec.paste_average == "all" else masks.where(~pasted)
         logits, here = rest.logits, sent(rest.object, masks.logits.device)
         pseudo = pseudo_loss(
-            logits, labels.target[here], labels.weight[here], spec, self._granted(view, here)
+            logits,
+            labels.target[here],
+            labels.weight[here],
+            spec,
+            self._granted(view, here),
+            view.inside()[here] if spec.regions == "apart" else None,
         )
         objects = sent(masks.object, masks.logits.device)
         paste = paste_loss(masks.logits, torch.cat(composite.masks)[objects], spec, pasted)
@@ -219,7 +225,10 @@ class SIM(BoxInst):
     def _collect_pixels(
         self, view: View, maps: Maps, labels: Labels, features: Tensor, generator: torch.Generator
     ) -> None:
-        """Student features Z of the pixels that will move the prototypes at the end of the step."""
+        """Features of the pixels that will move the prototypes at the end of the step.
+
+        The student's Z, to which they move, and those by which they are assigned: Z, or Z' (S24).
+        """
         if self.spec.pixels == "pseudo":
             image, classes, y, x = view.cells(labels.target & view.inside() & view.covered[:, None, None])
         else:  # once for every positive of the object (S5)
@@ -228,15 +237,17 @@ class SIM(BoxInst):
             objects = view.objects[positive]
             image, classes = sent(torch.stack([view.owner, view.labels]), objects.device)[:, objects]
         kept = capped(classes, self.spec.pixel_cap, generator)
-        pixels = fine_features(features.detach())[image[kept], :, y[kept], x[kept]]
-        self._pixels.append((unit(pixels), classes[kept]))
+        image, y, x = image[kept], y[kept], x[kept]
+        pixels = unit(fine_features(features.detach())[image, :, y, x])
+        scored = view.features[image, :, y, x] if self.spec.assigned_by == "momentum" else pixels
+        self._pixels.append((pixels, scored, classes[kept]))
         self._present.append(view.labels)
 
     def _move_prototypes(self) -> None:
         """Eqs. 2 to 5, once a step however it was split; every process does so in every step."""
         if self._pixels:
-            pixels, classes = (torch.cat(parts) for parts in zip(*self._pixels, strict=True))
+            pixels, scored, classes = (torch.cat(parts) for parts in zip(*self._pixels, strict=True))
             present = torch.cat(self._present).unique()
             self._pixels.clear()
             self._present.clear()
-            self.prototypes.update(pixels, classes, self._draws, present)
+            self.prototypes.update(pixels, classes, self._draws, present, scored)

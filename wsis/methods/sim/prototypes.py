@@ -3,7 +3,8 @@
 Shapes: C classes, L prototypes a class, D channels of mask features; B images, H x W mask grid, G objects,
 P pixels. Features have unit length over D.
 
-Where paper and released code differ: S3 `prototype_norm`, S4 `assign`, S5 `pixels` (the caller's choice).
+Where paper and released code differ: S3 `prototype_norm`, S4 `assign`, S21 `centre`; S5 `pixels` and S24
+`assigned_by` are the caller's choice.
 The paper is silent about the start: here the first centroid replaces the random one, and early ones weigh the
 same.
 """
@@ -73,13 +74,19 @@ class Prototypes(nn.Module):
 
     @torch.no_grad()
     def update(
-        self, pixels: Tensor, labels: Tensor, generator: torch.Generator, present: Tensor | None = None
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        generator: torch.Generator,
+        present: Tensor | None = None,
+        scored: Tensor | None = None,
     ) -> None:
-        """Move the prototypes towards the centroids of the pixels assigned to them (Eqs. 2 to 5).
+        """Move the prototypes towards the centres of the pixels assigned to them (Eqs. 2 to 5).
 
-        p = m p + (1 - m) mean of its pixels, then normalised; m = min(gamma, n / (n + 1)) after n moves. A
-        prototype without pixels stays as it is (its length over L aside). Each process assigns its own
-        pixels, at most `pixel_cap` of a class; sums and counts are added up over processes.
+        p = m p + (1 - m) centre, then normalised; m = min(gamma, n / (n + 1)) after n moves. The centre is
+        the mean of its pixels, or with `centre: sum` that scaled to unit length. A prototype without pixels
+        stays as it is (its length over L aside). Each process assigns its own pixels, at most `pixel_cap` of
+        a class; sums and counts are added up over processes.
 
         Every process must call this in every step, also with P = 0: it is a collective operation.
 
@@ -88,10 +95,12 @@ class Prototypes(nn.Module):
             labels: P int64 in [0, C), the class of each pixel
             generator: on the CPU; used where a class exceeds the cap and for `assign: sample`
             present: classes among which all of `labels` are, ascending, on the CPU; None: they are looked for
+            scored: P x D float, unit length, by which pixels are assigned; None: `pixels`
         """
         kept = capped(labels, self.spec.pixel_cap, generator)
-        pixels, labels = pixels[kept].float(), labels[kept]
-        slots = labels * self.spec.prototypes + self.assign(pixels, labels, generator, present)
+        scored = pixels if scored is None else scored
+        pixels, scored, labels = pixels[kept].float(), scored[kept].float(), labels[kept]
+        slots = labels * self.spec.prototypes + self.assign(scored, labels, generator, present)
 
         # Sums and counts in one tensor, in double precision so that the order of pixels doesn't show.
         rows = F.pad(pixels.double(), (0, 1), value=1.0)
@@ -102,7 +111,9 @@ class Prototypes(nn.Module):
 
         n = self.updates[:, :, None].double()
         momentum = (n / (n + 1)).clamp(max=self.spec.prototype_momentum)
-        averaged = momentum * self.vectors + (1 - momentum) * sums / counts.clamp(min=1)
+        summed = self.spec.centre == "sum"
+        centres = F.normalize(sums, dim=2) if summed else sums / counts.clamp(min=1)
+        averaged = momentum * self.vectors + (1 - momentum) * centres
         moved = (sums != 0).any(2, keepdim=True)  # some pixels, not all of them featureless
         normalised = F.normalize(torch.where(moved, averaged, self.vectors.double()), dim=self.axis)
         changed = moved if self.axis == 2 else moved.any(1, keepdim=True)  # lengths over L change together

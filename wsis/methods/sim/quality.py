@@ -31,6 +31,7 @@ from wsis.declare.stored import weights_file
 from wsis.losses.projection import grid_masks
 from wsis.measures.measure import Measured, Subject
 from wsis.methods import build_method
+from wsis.methods.sim.declared import section
 from wsis.methods.sim.prototypes import Prototypes
 from wsis.methods.sim.pseudo import CONFIDENT, correct, label
 from wsis.methods.sim.pseudo_quality import SUBSETS, Cells, LabelScores, MapScores, overlapping
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 # What each map depends on, beside the network; the labels' keys are those that matter inside the box.
 PROTOTYPES = (
-    "prototypes", "mu", "prototype_norm", "assign", "prototype_momentum",
+    "prototypes", "mu", "prototype_norm", "assign", "centre", "prototype_momentum",
     "sinkhorn_eps", "sinkhorn_iterations", "pixel_cap",
 )  # fmt: skip
 INSTANCE = ("mu",)
@@ -69,7 +70,7 @@ def measure_rows(subject: Subject, batches: int = BATCHES) -> Measured:
     stream = train_batches(recipe, root, Shard(recipe.init.iteration, micro=parts))
     details = measure(
         warm_method(recipe, root.num_classes, weights_file(subject.folder)).to(device),
-        {run: each.sim for run, each in recipes.items()},
+        {run: section(each) for run, each in recipes.items()},
         ([part.to(device) for part in step] for step in islice(stream, batches)),
         (batch.to(device) for batch in evaluation_batches(recipe, root)),
         recipe.seed,

@@ -20,6 +20,9 @@ class SimSpec(Spec):
     prototype_norm: Literal["channels", "prototypes"] | None = None  # unit length over D, or over L (S3)
     assign: Literal["argmax", "sample"] | None = None  # Q's largest entry, or a Gumbel sample of it (S4)
     pixels: Literal["pseudo", "instance"] | None = None  # that move prototypes: label 1, or M_I > 0.7 (S5)
+    # These two are left out of ids where they are null, which stands for the variant's.
+    centre: Literal["mean", "sum"] | None = None  # of a cluster, Eq. 5; sum: scaled to unit length (S21)
+    assigned_by: Literal["student", "momentum"] | None = None  # whose features have scores for Q (S24)
     prototype_momentum: Fraction = 0.999  # gamma, Eq. 4
     sinkhorn_eps: Annotated[float, Field(gt=0, le=1e6)] = 0.05  # epsilon, Eq. 2; the paper gives none
     sinkhorn_iterations: Positive = 3
@@ -30,6 +33,8 @@ class SimSpec(Spec):
     tau_high: Fraction | None = None  # foreground above (S9)
     adaptive: bool | None = None  # an object's own high threshold, from 0.7 to tau_high (S9)
     outside: Literal["background", "ignored", "literal"] | None = None  # W outside the box (S10)
+    # apart: the cells' loss is a mean over W inside the box plus one over W outside; joint: one mean over W
+    regions: Literal["joint", "apart"] = "joint"
     mask_loss: Literal["bce+dice", "focal"] | None = None  # l_mask (S6)
     average: Literal["positives", "pooled"] | None = None  # over instances, or over their pixels (S7)
     lambda_pseudo: Weight | None = None  # lambda_1, Eq. 10 (S8)
