@@ -31,9 +31,14 @@ SETTINGS = {
     "data": {"train": "train", "eval": "val", "short_side": [64], "eval_short_side": 64, "max_side": 64},
     "schedule": {"batch": 4, "devices": 4, "iterations": 20},
 }
-# This cluster has no accounting; the two lines of the profile. Polls are those of a test.
-POLLS = ["--slurm-status-command", "squeue", "--slurm-no-account"]
-POLLS += ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"]
+POLLS = ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"]  # those of a test
+UNACCOUNTED = ["--slurm-status-command", "squeue", "--slurm-no-account"]  # the two lines of the profile
+
+
+def accounting() -> bool:
+    """Whether this cluster keeps accounts (sacct)."""
+    told = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=True).stdout
+    return "accounting_storage/none" not in told
 
 
 class Workflow:
@@ -56,7 +61,8 @@ class Workflow:
 
     def start(self, target: str, *options: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile")]
-        command += ["--workflow-profile", str(ROOT / "workflow" / "profiles" / "slurm"), *POLLS, *options]
+        command += ["--workflow-profile", str(ROOT / "workflow" / "profiles" / "slurm"), *POLLS]
+        command += [*([] if accounting() else UNACCOUNTED), *options]
         command += ["--config", *self.words, "--", target]
         environment = os.environ | {"WSIS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
         with (self.folder / "snakemake.log").open("a") as log:
@@ -182,6 +188,32 @@ def preempted(folder: Path, images: Path) -> str:
     )
 
 
+def killed(folder: Path, images: Path) -> str:
+    """Snakemake dies alone; a second call meets its training, waits for it and finds it finished."""
+    flow = Workflow(folder, images, iterations=100)
+    first = flow.start("boxinst_3")
+    while first.poll() is None and not flow.trains():
+        flow.look()
+        time.sleep(1)
+    first.kill()
+    first.wait()
+    assert flow.start("boxinst_3", "--unlock").wait() == 0
+    known = {job["JobId"] for job in flow.jobs("train_short") if job["JobState"] == "RUNNING"}
+    assert known, brief(flow.jobs("train"))
+    assert flow.run("boxinst_3") == 0
+    waited = [
+        log.name for log in folder.glob("results/mini/logs/train/*.log.*") if "waits for" in log.read_text()
+    ]
+    resumed = [content["resumed"] for content in flow.trained().values()]
+    ends = {job["JobId"]: job["JobState"] for job in flow.jobs("train_short")}
+    assert waited and sum(resumed) == 0, (waited, resumed, ends)
+    assert {ends[job] for job in known} == {"COMPLETED"}, ends
+    return (
+        f"{len(known)} trainings outlived Snakemake; {len(waited)} jobs of the next call waited for them and"
+        f" trained nothing; {len(resumed)} runs, each trained once"
+    )
+
+
 def time_limits(folder: Path, images: Path) -> str:
     """One training over three limits of a minute; its weights are those of an uncut one."""
     flow = Workflow(folder / "cut", images, iterations=400)
@@ -211,7 +243,7 @@ def two_machines(folder: Path, images: Path) -> str:
     return f"{len(jobs)} trainings on nodes {jobs[0]['NodeList']}, two devices each"
 
 
-SCENARIOS = [arrays_and_cards, cancelled, preempted, time_limits, two_machines]
+SCENARIOS = [arrays_and_cards, cancelled, preempted, killed, time_limits, two_machines]
 
 
 def images_in(folder: Path) -> Path:
@@ -245,7 +277,8 @@ def main(work: Path, names: list[str]) -> None:
         ["sinfo", "--version"], capture_output=True, text=True, check=True
     ).stdout.strip()
     plugin = metadata.version("snakemake-executor-plugin-slurm")
-    text = f"{version}, snakemake {metadata.version('snakemake')}, its executor {plugin}; no accounting.\n\n"
+    text = f"{version}, snakemake {metadata.version('snakemake')}, its executor {plugin};"
+    text += f" {'with' if accounting() else 'without'} accounting.\n\n"
     text += "| scenario | what happened | took |\n| --- | --- | --- |\n" + "\n".join(lines) + "\n"
     (work / "SUMMARY.md").write_text(text)
 
