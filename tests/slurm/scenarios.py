@@ -32,7 +32,9 @@ SETTINGS = {
     "schedule": {"batch": 4, "devices": 4, "iterations": 20},
 }
 POLLS = ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"]  # those of a test
+POLLS += ["--set-threads", "train_short=1"]
 UNACCOUNTED = ["--slurm-status-command", "squeue", "--slurm-no-account"]  # the two lines of the profile
+ARRAYS = ["--slurm-array-jobs", "train_short", "--slurm-status-command", "squeue"]  # sacct mixes tasks up
 
 
 def accounting() -> bool:
@@ -119,7 +121,7 @@ def brief(records: list[dict[str, str]]) -> list[str]:
 def arrays_and_cards(folder: Path, images: Path) -> str:
     """A class is an array in its partition with its cards; a row that fails costs the others nothing."""
     flow = Workflow(folder, images, gpus=2)
-    options = ["--slurm-array-jobs", "train_short", "--set-resources", "train_short:slurm_partition=gpu"]
+    options = [*ARRAYS, "--set-resources", "train_short:slurm_partition=gpu", "--retries", "0"]
     lost = flow.run_of("projection")
     broken = folder / "results/mini/runs" / lost / "log.jsonl"
     broken.mkdir(parents=True)  # where a file is to be written
@@ -215,22 +217,30 @@ def killed(folder: Path, images: Path) -> str:
 
 
 def time_limits(folder: Path, images: Path) -> str:
-    """One training over three limits of a minute; its weights are those of an uncut one."""
+    """Trainings over three limits and more, in an array; their weights are those of an uncut one."""
     flow = Workflow(folder / "cut", images, iterations=400)
-    limits = ["--set-resources", "train_short:runtime=1", "--retries", "12"]
-    mark = f"results/mini/runs/{flow.run_of('projection')}"
-    assert flow.run("boxinst_3", *limits) == 0
-    uncut = Workflow(folder / "uncut", images, iterations=400)
-    uncut.config = flow.config
-    assert uncut.run("boxinst_3") == 0
-    digests = [
-        json.loads((each.folder / mark / "train.json").read_text())["weights"] for each in (flow, uncut)
-    ]
-    times = json.loads((flow.folder / mark / "train.json").read_text())["resumed"]
-    assert digests[0] == digests[1], digests
-    assert times >= 3, times
-    ended = [job for job in flow.jobs("train_short") if job["JobState"] != "COMPLETED"]
-    return f"one training over {times} limits ({len(ended)} jobs ended at them), weights as of an uncut one"
+    limits = ["runtime=3", "slurm_extra='--signal=USR1@20'"]
+    options = [*ARRAYS, "--set-resources", *(f"train_short:{limit}" for limit in limits), "--retries", "0"]
+    assert flow.run("boxinst_3", *options) == 0
+    run = flow.run_of("projection")
+    uncut = folder / "uncut"
+    words = ["--scale", "mini", "--seeds", "21", "--data-root", flow.config["data_root"], "--cores", "1"]
+    for key, value in overrides(flow.config).items():
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    command = [sys.executable, "-m", "wsis", "train", run, *words, "--devices", "1", "--accelerator", "cpu"]
+    uncut.mkdir()
+    subprocess.run(command, check=True, cwd=uncut, stderr=subprocess.DEVNULL)
+    cut = flow.trained()[run]
+    whole = json.loads((uncut / f"results/mini/runs/{run}/train.json").read_text())
+    assert cut["weights"] == whole["weights"], (cut["weights"], whole["weights"])
+    assert cut["resumed"] >= 3 and not whole["resumed"], (cut["resumed"], whole["resumed"])
+    jobs = flow.jobs("train_short")
+    assert all(job["JobState"] == "COMPLETED" for job in jobs), brief(jobs)
+    restarts = [int(job["Restarts"]) for job in jobs]
+    return (
+        f"{cut['resumed']} limits cut one training ({restarts} requeues of the {len(jobs)} jobs, none failed,"
+        f" no retries); its weights ({cut['weights']}) are those of an uncut one"
+    )
 
 
 def two_machines(folder: Path, images: Path) -> str:
