@@ -47,7 +47,7 @@ class Growing:
         self._file.seek(0)
         lines = end = 0
         for line in self._file:
-            if not line.endswith(b"\n") or (lines == 0 and line != head):
+            if not _whole(line) or (lines == 0 and line != head):
                 break
             lines += 1
             end += len(line)
@@ -73,6 +73,14 @@ def growing(path: Path, head: dict[str, Any]) -> Iterator[Growing]:
     finally:
         with writing(path):
             file.close()
+
+
+def _whole(line: bytes) -> bool:
+    """Whether a line was written to its end; after a loss of power it may hold zeros."""
+    try:
+        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _line(content: dict[str, Any]) -> bytes:
