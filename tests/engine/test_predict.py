@@ -95,7 +95,7 @@ def test_groups_keep_order_and_bounds():
 
 
 class Noted(Toy):
-    """Notes in the file `seen` which images it predicts; after group `stop` a signal reaches process `rank`."""
+    """Notes in a file which images it predicts; after group `stop` a signal reaches process `rank`."""
 
     def __init__(self, seen, stop=0, number=signal.SIGUSR1, rank=0):
         super().__init__()
