@@ -187,7 +187,6 @@ def train_command(nodes, cards, threads):
     return f"exec {step} python -m wsis train --cores {threads} {devices}"
 
 
-
 def target_of(key):
     """The target of a table: boxinst_1a of boxinst/1a."""
     paper, _, table = key.partition("/")
