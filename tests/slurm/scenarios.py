@@ -50,6 +50,10 @@ class Workflow:
         settings = json.loads(json.dumps(SETTINGS))
         settings["schedule"]["iterations"] = iterations
         self.folder, self.records = folder, dict[str, dict[str, str]]()
+        self.former = set[str]()  # jobs of an earlier call of the scenario
+        self.look()
+        self.former |= {*self.records}
+        self.records.clear()
         self.config = {"scale": "mini", "seeds": [21], "weights": "none", "set": settings} | config
         self.config["data_root"] = f"coco={images}"
         folder.mkdir(parents=True)
@@ -90,7 +94,7 @@ class Workflow:
         )
         for line in told.stdout.splitlines():
             record = dict(re.findall(r"(\w+)=(\S*)", line))
-            if record.get("WorkDir") == str(self.folder):
+            if record.get("WorkDir") == str(self.folder) and record["JobId"] not in self.former:
                 self.records[record["JobId"]] = record
 
     def jobs(self, rule: str) -> list[dict[str, str]]:
