@@ -157,7 +157,7 @@ def test_a_line_that_is_not_whole_is_predicted_again(tmp_path, pairs, left):
     path = tmp_path / "predictions.json"
     with pytest.raises(Interrupted):
         predict_five(path, {"weights": "w"}, stop=1)
-    with open(tmp_path / ".predictions.json.part-0", "ab") as part:
+    with open(tmp_path / ".predictions.json.0.part", "ab") as part:
         part.write(left)
     predict_five(path, {"weights": "w"})
     assert seen(tmp_path) == [1, 2, 3, 4, 5] == [each["image_id"] for each in json.loads(path.read_text())]

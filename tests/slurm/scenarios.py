@@ -1,4 +1,4 @@
-"""The workflow on a real Slurm: tests/slurm/cluster start FOLDER, then
+"""The workflow on a real Slurm: tests/slurm/cluster start FOLDER --accounting, then
 
 python tests/slurm/scenarios.py WORK [NAME ...]
 
@@ -196,7 +196,7 @@ def preempted(folder: Path, images: Path) -> str:
 
 def killed(folder: Path, images: Path) -> str:
     """Snakemake dies alone; a second call meets its training, waits for it and finds it finished."""
-    flow = Workflow(folder, images, iterations=100)
+    flow = Workflow(folder, images, iterations=200)
     first = flow.start("boxinst_3")
     while first.poll() is None and not flow.trains():
         flow.look()

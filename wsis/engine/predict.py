@@ -168,7 +168,7 @@ def _finish(method: Method, entries: list[dict[str, Any]], path: Path, fabric: F
 
 def _part(path: Path, rank: int | str) -> Path:
     """Where a rank keeps what it has predicted until all is there."""
-    return path.with_name(f".{path.name}.part-{rank}")
+    return path.with_name(f".{path.name}.{rank}.part")
 
 
 def _merge(entries: list[dict[str, Any]], parts: Sequence[Path], fabric: Fabric) -> list[dict[str, Any]]:
