@@ -152,7 +152,7 @@ def arrays_and_cards(folder: Path, images: Path) -> str:
 
 def cancelled(folder: Path, images: Path) -> str:
     """scancel ends a training in the middle; the next call goes on from its checkpoint."""
-    flow = Workflow(folder, images, iterations=100, gpus=0)
+    flow = Workflow(folder, images, iterations=80, gpus=0)
 
     def cancel(flow: Workflow) -> bool:
         for job in flow.jobs("train_short"):
@@ -174,7 +174,7 @@ def cancelled(folder: Path, images: Path) -> str:
 
 def preempted(folder: Path, images: Path) -> str:
     """Jobs of another partition take the cards: Slurm requeues the training, which goes on afterwards."""
-    flow = Workflow(folder, images, iterations=100)
+    flow = Workflow(folder, images, iterations=80)
 
     def urgent(flow: Workflow) -> bool:
         if not flow.trains():
@@ -220,22 +220,57 @@ def killed(folder: Path, images: Path) -> str:
     )
 
 
-def time_limits(folder: Path, images: Path) -> str:
-    """Trainings over three limits and more, in an array; their weights are those of an uncut one."""
-    flow = Workflow(folder / "cut", images, iterations=400)
-    limits = ["runtime=3", "slurm_extra='--signal=USR1@20'"]
-    options = [*ARRAYS, "--set-resources", *(f"train_short:{limit}" for limit in limits), "--retries", "0"]
-    assert flow.run("boxinst_3", *options) == 0
-    run = flow.run_of("projection")
-    uncut = folder / "uncut"
+def uncut(flow: Workflow, run: str) -> Path:
+    """Train a run of the workflow again, here and in one go; returns its folder."""
+    folder = flow.folder / "uncut"
     words = ["--scale", "mini", "--seeds", "21", "--data-root", flow.config["data_root"], "--cores", "1"]
     for key, value in overrides(flow.config).items():
         words += ["--set", f"{key}={json.dumps(value)}"]
     command = [sys.executable, "-m", "wsis", "train", run, *words, "--devices", "1", "--accelerator", "cpu"]
-    uncut.mkdir()
-    subprocess.run(command, check=True, cwd=uncut, stderr=subprocess.DEVNULL)
-    cut = flow.trained()[run]
-    whole = json.loads((uncut / f"results/mini/runs/{run}/train.json").read_text())
+    folder.mkdir()
+    subprocess.run(command, check=True, cwd=folder, stderr=subprocess.DEVNULL)
+    return folder / "results/mini/runs" / run
+
+
+def limit_while_predicting(folder: Path, images: Path) -> str:
+    """The notice of a limit comes between predictions: the job is queued again and goes on with the rest."""
+    flow = Workflow(folder, images, iterations=5)
+    flow.config["set"]["data"] |= {"eval_short_side": 1600, "max_side": 1600}  # seconds an image
+    stopped = []
+
+    def notice(flow: Workflow) -> bool:
+        for part in folder.glob("results/mini/runs/*/.predictions.json.0.part"):
+            for job in flow.jobs("train_short"):
+                if part.parent.name in job["Comment"] and part.read_bytes().count(b"\n") > 1:
+                    subprocess.run(["scancel", "--signal=USR1", job["JobId"]], check=True)
+                    stopped.append(part.parent.name)
+                    return True
+        return False
+
+    assert flow.run("boxinst_3", "--jobs", "1", "--retries", "0", act=notice) == 0
+    (run,) = stopped
+    log = (folder / f"results/mini/logs/train/{run}.log.1").read_text()
+    after = re.search(r"stopped after predicting (\d+) of (\d+) images", log)
+    assert after and int(after[1]) < int(after[2]), log
+    restarts = [int(job["Restarts"]) for job in flow.jobs("train_short") if run in job["Comment"]]
+    assert restarts == [1], brief(flow.jobs("train_short"))
+    name = "predictions.json"
+    same = (folder / "results/mini/runs" / run / name).read_bytes() == (uncut(flow, run) / name).read_bytes()
+    assert same and flow.trained()[run]["resumed"] == 0
+    return (
+        f"stopped after {after[1]} of {after[2]} images and queued again; trained nothing anew, and its"
+        " predictions are byte for byte those of an uncut run"
+    )
+
+
+def time_limits(folder: Path, images: Path) -> str:
+    """Trainings over three limits and more, in an array; their weights are those of an uncut one."""
+    flow = Workflow(folder, images, iterations=400)
+    limits = ["runtime=3", "slurm_extra='--signal=USR1@20'"]
+    options = [*ARRAYS, "--set-resources", *(f"train_short:{limit}" for limit in limits), "--retries", "0"]
+    assert flow.run("boxinst_3", *options) == 0
+    run = flow.run_of("projection")
+    cut, whole = flow.trained()[run], json.loads((uncut(flow, run) / "train.json").read_text())
     assert cut["weights"] == whole["weights"], (cut["weights"], whole["weights"])
     assert cut["resumed"] >= 3 and not whole["resumed"], (cut["resumed"], whole["resumed"])
     jobs = flow.jobs("train_short")
@@ -257,7 +292,15 @@ def two_machines(folder: Path, images: Path) -> str:
     return f"{len(jobs)} trainings on nodes {jobs[0]['NodeList']}, two devices each"
 
 
-SCENARIOS = [arrays_and_cards, cancelled, preempted, killed, time_limits, two_machines]
+SCENARIOS = [
+    arrays_and_cards,
+    cancelled,
+    preempted,
+    killed,
+    limit_while_predicting,
+    time_limits,
+    two_machines,
+]
 
 
 def images_in(folder: Path) -> Path:
