@@ -265,7 +265,7 @@ def limit_while_predicting(folder: Path, images: Path) -> str:
 
 def time_limits(folder: Path, images: Path) -> str:
     """Trainings over three limits and more, in an array; their weights are those of an uncut one."""
-    flow = Workflow(folder, images, iterations=400)
+    flow = Workflow(folder, images, iterations=650)
     limits = ["runtime=3", "slurm_extra='--signal=USR1@20'"]
     options = [*ARRAYS, "--set-resources", *(f"train_short:{limit}" for limit in limits), "--retries", "0"]
     assert flow.run("boxinst_3", *options) == 0
