@@ -196,7 +196,7 @@ def preempted(folder: Path, images: Path) -> str:
 
 def killed(folder: Path, images: Path) -> str:
     """Snakemake dies alone; a second call meets its training, waits for it and finds it finished."""
-    flow = Workflow(folder, images, iterations=200)
+    flow = Workflow(folder, images, iterations=200, gpus=0)
     first = flow.start("boxinst_3")
     while first.poll() is None and not flow.trains():
         flow.look()
@@ -234,7 +234,7 @@ def uncut(flow: Workflow, run: str) -> Path:
 
 def limit_while_predicting(folder: Path, images: Path) -> str:
     """The notice of a limit comes between predictions: the job is queued again and goes on with the rest."""
-    flow = Workflow(folder, images, iterations=5)
+    flow = Workflow(folder, images, iterations=5, gpus=0)
     flow.config["set"]["data"] |= {"eval_short_side": 1600, "max_side": 1600}  # seconds an image
     stopped = []
 
