@@ -33,8 +33,8 @@ SETTINGS = {
 }
 POLLS = ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"]  # those of a test
 POLLS += ["--set-threads", "train_short=1"]
-UNACCOUNTED = ["--slurm-status-command", "squeue", "--slurm-no-account"]  # the two lines of the profile
-ARRAYS = ["--slurm-array-jobs", "train_short", "--slurm-status-command", "squeue"]  # sacct mixes tasks up
+UNACCOUNTED = ["--slurm-no-account"]  # the profile's line for a cluster without accounting
+ARRAYS = ["--slurm-array-jobs", "train_short"]
 
 
 def accounting() -> bool:
