@@ -2,7 +2,8 @@
 
 A scheduler's array gives all of its jobs what the first one asked for, and a profile has one entry a rule.
 The name of a class is the length of its jobs (`short`, `medium`, `long`), then their cards where these are
-fewer than the workflow's `gpus`: long, long_2, short_cpu.
+fewer than the workflow's `gpus`: long, long_2, short_cpu. A job that may take longer than `long` goes on in
+further jobs (`wsis.engine.signals`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from wsis.declare.recipe import Recipe
     from wsis.plan import Plan
 
-LENGTHS = {"short": 4 * 60, "medium": 24 * 60}  # minutes that jobs may take; long ones have their longest's
+LENGTHS = {"short": 4 * 60, "medium": 24 * 60, "long": 48 * 60}  # minutes that jobs take; long ones go on
 START, MARGIN = 60, 1.5  # minutes and a factor on top of what is planned
 
 
@@ -42,7 +43,7 @@ def classes(plan: Plan, jobs: Iterable[Job], gpus: int, nodes: int = 1) -> list[
         raise WsisError(
             f"gpus={gpus} nodes={nodes}: as many cards on each machine, so gpus is a multiple of nodes"
         )
-    groups: dict[tuple[str, int], list[tuple[Job, int]]] = {}
+    groups: dict[tuple[str, str, int], list[Job]] = {}
     for job in jobs:
         recipes = [plan.runs[run].recipe for run in job.runs]
         cards = max(usable(recipe, gpus, nodes) for recipe in recipes)
@@ -50,16 +51,16 @@ def classes(plan: Plan, jobs: Iterable[Job], gpus: int, nodes: int = 1) -> list[
         minutes = START + round(60 * MARGIN * hours)
         length = next((name for name, most in LENGTHS.items() if minutes <= most), "long")
         fewer = "" if cards == gpus else f"_{cards or 'cpu'}"
-        groups.setdefault((length + fewer, cards), []).append((job, minutes))
+        groups.setdefault((length, fewer, cards), []).append(job)
     return [
         Class(
-            name,
-            tuple(job.id for job, _ in members),
+            length + fewer,
+            tuple(job.id for job in members),
             cards,
             machines(cards, gpus, nodes),
-            LENGTHS.get(name.partition("_")[0], max(minutes for _, minutes in members)),
+            LENGTHS[length],
         )
-        for (name, cards), members in groups.items()
+        for (length, fewer, cards), members in groups.items()
     ]
 
 

@@ -1,5 +1,8 @@
 import json
+import os
+import signal
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +11,9 @@ from tests.engine.toy import Toy, one_mask, toy_recipe
 from wsis.data.loading import MAX_IMAGES, MAX_PIXELS, groups
 from wsis.data.structures import Sample
 from wsis.engine.launch import launch, make_fabric
+from wsis.engine.predict import predict as predict_root
 from wsis.engine.predict import predict_samples
+from wsis.engine.signals import LIMIT, Interrupted
 from wsis.errors import WsisError
 from wsis.progress import Progress
 
@@ -87,3 +92,83 @@ def test_groups_keep_order_and_bounds():
         assert len(group) == 1 or len(group) * height * width <= MAX_PIXELS
         assert len(group) <= MAX_IMAGES
     assert len(found) < len(sides) / 4
+
+
+class Noted(Toy):
+    """Notes in a file which images it predicts; after group `stop` a signal reaches process `rank`."""
+
+    def __init__(self, seen, stop=0, number=signal.SIGUSR1, rank=0):
+        super().__init__()
+        self.seen, self.stop, self.number, self.rank = seen, stop, number, rank
+        self.groups = 0
+
+    def predict(self, samples):
+        self.groups += 1
+        with open(self.seen, "a") as file:
+            file.writelines(f"{sample.id}\n" for sample in samples)
+        if self.groups == self.stop and int(os.environ.get("LOCAL_RANK", 0)) == self.rank:
+            os.kill(os.getpid(), self.number)
+        return [one_mask(sample, sample.id / 10) for sample in samples]
+
+
+def predict_five(path, made_by=None, devices=1, **stop):
+    fabric = make_fabric(toy_recipe().schedule, "cpu", range(devices))
+    root = SimpleNamespace(
+        eval=range(5), category_ids=[3, 7], path=path, fingerprint="t", eval_fingerprint="e"
+    )
+    predict_root(Noted(path.parent / "seen", **stop), root, path, fabric, False, made_by)
+
+
+@pytest.fixture
+def pairs(monkeypatch):
+    monkeypatch.setattr("wsis.data.loading.MAX_IMAGES", 2)
+
+
+def seen(folder):
+    return sorted(map(int, (folder / "seen").read_text().split()))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGUSR1, LIMIT), (signal.SIGTERM, 143)])
+def test_stopped_by_a_signal_it_goes_on_where_it_was(tmp_path, pairs, number, status):
+    path, whole = tmp_path / "a" / "predictions.json", tmp_path / "b" / "predictions.json"
+    for folder in (path.parent, whole.parent):
+        folder.mkdir()
+    predict_five(whole, {"weights": "w"})
+    with pytest.raises(Interrupted, match="stopped after predicting 2 of 5 images") as error:
+        predict_five(path, {"weights": "w"}, stop=1, number=number)
+    assert error.value.status == status and not path.exists()
+    predict_five(path, {"weights": "w"})
+    assert path.read_bytes() == whole.read_bytes()
+    assert seen(path.parent) == [1, 2, 3, 4, 5]
+    assert {each.name for each in path.parent.iterdir()} == {path.name, f".{path.name}.sha256", "seen"}
+
+
+@pytest.mark.parametrize("other", [{"weights": "v"}, None])
+def test_what_other_weights_predicted_is_done_again(tmp_path, pairs, other):
+    path = tmp_path / "predictions.json"
+    with pytest.raises(Interrupted):
+        predict_five(path, {"weights": "w"}, stop=2)
+    predict_five(path, other)
+    assert seen(tmp_path) == [1, 1, 2, 2, 3, 3, 4, 4, 5]
+
+
+@pytest.mark.parametrize("left", [b'{"images":1,"ent', b"\0\0\0", b"\0\0\0\n"])
+def test_a_line_that_is_not_whole_is_predicted_again(tmp_path, pairs, left):
+    path = tmp_path / "predictions.json"
+    with pytest.raises(Interrupted):
+        predict_five(path, {"weights": "w"}, stop=1)
+    with open(tmp_path / ".predictions.json.0.part", "ab") as part:
+        part.write(left)
+    predict_five(path, {"weights": "w"})
+    assert seen(tmp_path) == [1, 2, 3, 4, 5] == [each["image_id"] for each in json.loads(path.read_text())]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_process_stops_all(tmp_path, pairs, rank):
+    path = tmp_path / "predictions.json"
+    with pytest.raises(Interrupted) as error:
+        launch(partial(predict_five, stop=1, rank=rank), (path, {"weights": "w"}, 2), 2, "fork")
+    assert error.value.status == LIMIT
+    launch(predict_five, (path, {"weights": "w"}, 2), 2, "fork")
+    assert [each["image_id"] for each in json.loads(path.read_text())] == [1, 2, 3, 4, 5]
+    assert seen(tmp_path) == [1, 2, 3, 4, 5]

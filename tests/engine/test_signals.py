@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from wsis.engine.signals import LIMIT, requeue, status_of
+from wsis.engine.signals import LIMIT, StopRequest, remember, requeue, status_of
 
 
 @pytest.fixture
@@ -54,3 +54,20 @@ def test_a_cluster_that_queues_nothing_again_is_told(scontrol, monkeypatch, caps
     assert (
         "Slurm job 55 can't be put into the queue again (disabled): start it again" in capsys.readouterr().err
     )
+
+
+def test_a_notice_before_anything_can_stop_is_remembered_once():
+    former = signal.getsignal(signal.SIGUSR1)
+    try:
+        remember()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        with StopRequest() as stop:
+            assert stop.signal == signal.SIGUSR1
+        with StopRequest() as stop:
+            assert not stop.signal
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert stop.signal == signal.SIGUSR1
+        with StopRequest() as stop:
+            assert not stop.signal
+    finally:
+        signal.signal(signal.SIGUSR1, former)

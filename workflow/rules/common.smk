@@ -168,7 +168,11 @@ def mark_of(kind, job):
 
 
 def train_command(nodes, cards, threads):
-    """The beginning of a training's command; on several machines a task of a Slurm step for each card."""
+    """The beginning of a training's command; on several machines a task of a Slurm step for each card.
+
+    Slurm gives notice of a time limit to steps alone. The executor makes a step of every job but the first task of
+    an array.
+    """
     if nodes > 1:
         tasks = (
             f"--nodes={nodes} --ntasks={cards} --ntasks-per-node={cards // nodes} --cpus-per-task={threads}"
@@ -178,7 +182,9 @@ def train_command(nodes, cards, threads):
         )
         return f"exec srun {tasks} {ends} python -m wsis train --threads {threads}"
     devices = f"--devices {cards}" if cards else "--accelerator cpu"
-    return f"exec python -m wsis train --cores {threads} {devices}"
+    share = f"--ntasks=1 --nodes=1 --cpus-per-task={threads}" + (f" --gpus={cards}" if cards else "")
+    step = f'$([ -z "${{SLURM_ARRAY_TASK_ID:-}}" ] || [ -n "${{SLURM_STEP_ID:-}}" ] || echo srun {share})'
+    return f"exec {step} python -m wsis train --cores {threads} {devices}"
 
 
 def target_of(key):

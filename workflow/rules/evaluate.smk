@@ -21,7 +21,7 @@ rule evaluate:
     threads: 1
     resources:
         mem_mb=2000 if GENERATED else 16000,
-        runtime=30,
+        runtime=lambda wildcards, attempt: 30 * attempt,  # it starts again after a limit
     params:
         runs=lambda wildcards: " ".join(EVALUATIONS[wildcards.job].runs),
     message:

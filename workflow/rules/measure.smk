@@ -31,7 +31,7 @@ for network in {bool(sets()[job.set].network) for job in WORK.measurings}:
             gpu=min(GPUS, 1) if network else 0,
             nodes=1,
             mem_mb=4000 if GENERATED else 24000,
-            runtime=120,
+            runtime=lambda wildcards, attempt: 120 * attempt,  # it starts again after a limit
         params:
             device="" if GPUS else "--accelerator cpu",
             what=lambda wildcards: " ".join([MEASURINGS[wildcards.job].set, *MEASURINGS[wildcards.job].keys]),

@@ -89,7 +89,9 @@ def execute(job: Job) -> None:
         summary = _trained(job, method) or _train(job, method, root, fabric)
         if job.predicts:
             path = folder / "predictions.json"
-            summary |= predict(method, root, path, fabric, job.options.train.progress)
+            made_by = {"recipe": recipe.model_dump(mode="json"), "code": code}
+            made_by["weights"] = digest(weights_file(folder))
+            summary |= predict(method, root, path, fabric, job.options.train.progress, made_by)
             if "best" not in summary:  # else there are masks of every validation
                 done = summary.get("ended", recipe.schedule.end)
                 _show_masks(job, method, root, fabric, done)

@@ -23,7 +23,7 @@ from wsis.declare.recipe import ScheduleSpec
 from wsis.engine.devices import check_cards
 from wsis.engine.memory import OutOfMemory
 from wsis.engine.ranks import outside
-from wsis.engine.signals import SIGNALS, Interrupted
+from wsis.engine.signals import SIGNALS, Interrupted, remember
 from wsis.errors import WsisError
 
 FABRIC = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # precisions in its words
@@ -150,6 +150,7 @@ def _launch(
 ) -> Any:
     context = torch.multiprocessing.get_context(start_method)
     outcomes = context.SimpleQueue()
+    notice = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # while they start it would end them
     started = torch.multiprocessing.start_processes(
         _rank, (work, arguments, processes, store, outcomes), processes, join=False, start_method=start_method
     )
@@ -162,7 +163,7 @@ def _launch(
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    former = {number: signal.signal(number, forward) for number in SIGNALS}
+    former = {number: signal.signal(number, forward) for number in SIGNALS} | {signal.SIGUSR1: notice}
     try:
         while not started.join(grace_period=GRACE):
             pass
@@ -193,6 +194,7 @@ def _rank(
     environment = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": processes, STORE: store}
     environment |= {"GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
     os.environ.update({key: str(value) for key, value in environment.items()})
+    remember()
     try:
         result = work(*arguments)
     except Interrupted as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from wsis.data.roots import Picture, Root
 from wsis.data.structures import Instances
 from wsis.declare.stored import weights_file
 from wsis.engine.predict import predicted
+from wsis.engine.signals import StopRequest, stop_together
 from wsis.files import digest
 from wsis.methods.base import Method
 from wsis.proxy.folder import file_of, remove_others
@@ -20,15 +22,25 @@ from wsis.proxy.generate import write_proxies
 IDS = 100_000  # ids for an image's detected instances: image id x IDS + number
 
 
+class _Stopped(Exception):
+    """A signal has reached this process."""
+
+
 def make_proxies(method: Method, root: Root, folder: Path, fabric: Fabric, show: bool = True) -> None:
-    """Write this process's share of the training images' masks; goes on where an earlier try stopped."""
+    """Write this process's share of the training images' masks; goes on where an earlier try stopped.
+
+    Raises Interrupted after SIGTERM or SIGUSR1; what there is stays.
+    """
     rank, world = fabric.global_rank, fabric.world_size
     mine = root.train[rank::world]
+    stop = StopRequest()
 
     def images(ids: Sequence[int]) -> Iterator[dict[str, Any]]:
         left = mine[len(mine) - len(ids) :]
         samples = method.training_samples(root, left)
         for picture, (_, instances) in zip(left, predicted(method, samples, fabric.device), strict=True):
+            if stop.signal:
+                raise _Stopped
             yield {
                 "image_id": picture.id,
                 "file_name": picture.path.name,
@@ -39,7 +51,10 @@ def make_proxies(method: Method, root: Root, folder: Path, fabric: Fabric, show:
 
     made_by = {"run": folder.name, "weights": digest(weights_file(folder)), **method.chosen()}
     title = f"{folder.name} proxies"
-    write_proxies(file_of(folder, rank, world), mine.ids.tolist(), images, made_by, title, show and rank == 0)
+    with stop, suppress(_Stopped):
+        path = file_of(folder, rank, world)
+        write_proxies(path, mine.ids.tolist(), images, made_by, title, show and rank == 0)
+    stop_together(fabric, stop.signal, f"{title}: stopped")
     fabric.barrier()
     if rank == 0:
         remove_others(folder, world)

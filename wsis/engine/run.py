@@ -25,7 +25,7 @@ from wsis.engine.job import Job, RunOptions
 from wsis.engine.launch import launch, set_threads
 from wsis.engine.memory import OutOfMemory, fewer_images
 from wsis.engine.ranks import first_rank, local_ranks, outside
-from wsis.engine.signals import LIMIT, Interrupted, requeue
+from wsis.engine.signals import LIMIT, Interrupted, remember, requeue
 from wsis.engine.writer import sole_writer
 from wsis.errors import WsisError
 from wsis.proxy.folder import proxy_files
@@ -65,6 +65,7 @@ def train_runs(
             print(f"{run}: warning: {doubt}", file=sys.stderr, flush=True)
     ask_for_room({base / run: plan.runs[run].disk_gb for run in todo})
     set_threads(options.threads)
+    remember()
     accelerator = accelerator_of(options.accelerator, options.devices)
     wanted = max(_wanted(plan.runs[run].recipe, accelerator, options) for run in todo)
     with lease_devices(accelerator, wanted) as devices:

@@ -6,8 +6,8 @@ and each of the other N is an image, in the order of the ids:
     {"image_id", "file_name", "height", "width", "objects": [{"annotation_id", "category_id",
      "bbox": [x, y, width, height], "rle": {"size": [h, w], "counts": str}, "certainty": in [0, 1] or null}]}
 `certainty` is mean |2p - 1| of the network's probabilities. A crowd region ("iscrowd": 1) has no rle.
-While it is written the file is <name>.part, uncompressed; what a killed process leaves of the last line is
-cut off. Memory holds one image, whatever their number.
+While it is written the file is <name>.part, uncompressed (wsis.growing). Memory holds one image,
+whatever their number.
 """
 
 from __future__ import annotations
@@ -16,19 +16,17 @@ import gzip
 import hashlib
 import json
 import math
-import os
 import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 from wsis.checksums import fault, sealed, verify
-from wsis.disk import writing
 from wsis.errors import WsisError
 from wsis.evaluation.rle import check_pixels, check_size, decode_runs
+from wsis.growing import growing
 from wsis.progress import Progress
 
 VERSION = 1
@@ -59,9 +57,8 @@ def write_proxies(
     if path.exists() and _first_line(path) == head and fault(path) is None:
         return 0
     part = path.with_name(f"{path.name}.part")
-    with _opened(part) as file:
-        with writing(part):
-            done = _resume(file, head)
+    with growing(part, head) as file:
+        done = file.lines
         if done and show:
             print(f"{title}: continues after {done} of {len(ids)} images", file=sys.stderr, flush=True)
         left = ids[done:]
@@ -72,13 +69,9 @@ def write_proxies(
                 if image is None or image.get("image_id") != id:
                     got = "nothing" if image is None else f"image {image.get('image_id')}"
                     raise WsisError(f"{part}: expected the masks of image {id}, got {got}")
-                line = _line(_checked(image))
-                with writing(part):
-                    file.write(line)
-                    file.flush()
+                file.add(_checked(image))
                 progress.update(count)
-        with writing(part):
-            os.fsync(file.fileno())
+        file.sync()
     _finish(part, path)
     return len(left)
 
@@ -155,36 +148,6 @@ def _checked_object(entry: dict[str, Any], size: tuple[int, int], where: str) ->
     return {**kept, "rle": rle, "certainty": certainty}
 
 
-@contextmanager
-def _opened(part: Path) -> Iterator[BinaryIO]:
-    """A file that goes on. Closing it writes what a full disk has refused, and may be refused again."""
-    with writing(part):
-        part.parent.mkdir(parents=True, exist_ok=True)
-        file = open(part, "a+b")  # noqa: SIM115 (closed below)
-    try:
-        yield file
-    finally:
-        with writing(part):
-            file.close()
-
-
-def _resume(file: BinaryIO, head: dict[str, Any]) -> int:
-    """Cut a .part file after its last whole line, or empty it if its head is another; returns its images."""
-    file.seek(0)
-    lines = end = 0
-    for line in file:
-        if not line.endswith(b"\n") or (lines == 0 and line != _line(head)):
-            break
-        lines += 1
-        end += len(line)
-    file.truncate(end)
-    file.seek(end)
-    if lines == 0:
-        file.write(_line(head))
-        file.flush()
-    return max(lines - 1, 0)
-
-
 def _finish(part: Path, path: Path) -> None:
     """Give a whole .part file its name and a checksum, compressed on the way where the name asks for it."""
     with open(part, "rb") as source, sealed(path) as file:
@@ -219,7 +182,3 @@ def _open(path: Path) -> IO[str]:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8")
     return open(path, encoding="utf-8")
-
-
-def _line(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, separators=(",", ":")) + "\n").encode()
