@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsis.data.structures import Batch, sent
 from wsis.declare.recipe import Recipe
 from wsis.losses.detection import Positives, detection_totals
-from wsis.methods.boxinst.method import BoxInst
+from wsis.methods.boxinst.method import BoxInst, BoxLosses
 from wsis.methods.condinst.method import MaskPredictions, Scene
 from wsis.methods.sim.bank import Bank, Entry, entries
 from wsis.methods.sim.declared import section
@@ -27,7 +27,7 @@ from wsis.methods.sim.momentum import MomentumNetwork
 from wsis.methods.sim.paste import Composite, compose
 from wsis.methods.sim.prototypes import Prototypes, capped
 from wsis.methods.sim.pseudo import CONFIDENT, Labels, correct, label
-from wsis.methods.sim.view import View, fine_features, make_view, unit
+from wsis.methods.sim.view import ObjectView, View, fine_features, make_view, unit
 
 
 @dataclass
@@ -44,22 +44,56 @@ class Maps:
     corrected: Tensor
 
 
-class SIM(BoxInst):
-    """BoxInst with a momentum network, prototypes and a memory bank."""
+@dataclass
+class Student:
+    """What the student makes of a batch: mask logits and features Z; view: what its momentum network sees."""
 
-    mask_part = (*BoxInst.mask_part, "momentum.", "prototypes.")
+    masks: MaskPredictions
+    features: Tensor
+    view: ObjectView
+
+
+class SelfTaught(BoxLosses):
+    """A momentum network, prototypes and a memory bank, whatever the network: a subclass brings it.
+
+    momentum: the momentum network, with `follow`
+    """
+
+    momentum: nn.Module
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         super().__init__(recipe, num_classes)
         self.spec = section(recipe)
         self.released = self.spec.momentum == "released"
-        self.momentum = MomentumNetwork(self, self.released)
-        self.prototypes = Prototypes(num_classes, recipe.model.mask_channels, self.spec)
+        self.momentum = self.momentum_network()
+        self.prototypes = Prototypes(num_classes, self.feature_channels, self.spec)
         self.bank = Bank(self.spec.bank)
         self._pixels: list[tuple[Tensor, Tensor, Tensor]] = []  # of this step's micro-batches, and
         self._present: list[Tensor] = []  # the classes that they may have
         self._entries: list[Entry] = []  # for the bank, at the end of the step
         self._draws = torch.Generator()
+
+    def momentum_network(self) -> nn.Module:
+        """The momentum network of this student, built with it."""
+        raise NotImplementedError
+
+    @property
+    def feature_channels(self) -> int:
+        """D of the mask features Z."""
+        raise NotImplementedError
+
+    def on_grid(self, features: Tensor) -> Tensor:
+        """Mask features on the grid of the mask logits: B x D x H x W float32."""
+        raise NotImplementedError
+
+    def student(
+        self, batch: Batch, composite: Composite, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], Student]:
+        """The detector's losses on the batch after pasting, and what the mask losses read.
+
+        batch: before pasting, of which a frozen detector has seen most
+        """
+        raise NotImplementedError
 
     def begin(self) -> None:
         """The momentum network starts as a copy of the student (Sec. 3.4)."""
@@ -99,12 +133,8 @@ class SIM(BoxInst):
             return losses | {"loss_pseudo": nothing, "loss_paste": nothing}
         pasting = active and self.spec.lambda_paste > 0
         composite, draws = self._composite(batch, generator)
-        scene, batch = self._composite_scene(batch, composite), composite.batch
-        features = self.mask_branch(scene.pyramid)
-        positives = self.positives(batch)
-        losses = self.detection_losses(scene, positives, batch.totals)
-        masks = self.mask_predictions(batch, scene, features, positives, generator)
-        view = self._view(batch, scene, positives)
+        losses, student = self.student(batch, composite, generator)
+        batch, masks, view = composite.batch, student.masks, student.view
         losses |= self.mask_losses(batch, masks, self._affinity_features(view))
 
         with torch.no_grad():
@@ -113,25 +143,13 @@ class SIM(BoxInst):
             half = self.layout.out_stride // 2  # padding has no label
             cells = batch.valid[:, half :: 2 * half, half :: 2 * half]
             labels.weight &= cells[sent(view.owner, cells.device)]
-            self._collect_pixels(view, maps, labels, features, draws)
+            self._collect_pixels(view, maps, labels, student.features, draws)
             if pasting:
                 stride = self.layout.out_stride
                 self._entries += entries(
                     batch, labels.paste, labels.scores, composite.touched, stride, self.spec
                 )
         return losses | self._pseudo_losses(masks, view, labels, composite, step if active else None)
-
-    def totals(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """BoxInst's of the batch after pasting, and the numbers of pasted and other positives."""
-        composite, _ = self._composite(batch, generator)
-        batch = composite.batch
-        positives = self.positives(batch)
-        totals = detection_totals(positives)
-        if self.recipe.normalise == "device":
-            return totals
-        kept = self.kept(batch, positives, None, generator)
-        pasted = torch.cat(composite.pasted)[kept.object]
-        return totals | self.mask_totals(batch, kept) | {"pasted": pasted.sum(), "others": (~pasted).sum()}
 
     def _composite(self, batch: Batch, generator: torch.Generator) -> tuple[Composite, torch.Generator]:
         """The batch after pasting, the same at every call in a step, and the source of draws beside it.
@@ -142,22 +160,8 @@ class SIM(BoxInst):
         draws = self._draws.manual_seed(generator.initial_seed() ^ 1)
         return compose(batch, self.bank, self.spec, self.layout.out_stride, draws), draws
 
-    def _composite_scene(self, batch: Batch, composite: Composite) -> Scene:
-        """The scene of a batch after pasting; a frozen detector looks again only where there is a change."""
-        if not (self.frozen and composite.touched.any()):
-            return self.scene(composite.batch)
-        touched = sent(composite.touched.nonzero().squeeze(1), batch.images.device)
-        before = self.scene(batch)
-        sizes = [batch.sizes[image] for image in composite.touched.nonzero().flatten().tolist()]
-        fresh = self.detect(composite.batch.images[touched], sizes)
-        pyramid, outputs = (
-            {name: value.index_copy(0, touched, new[name]) for name, value in old.items()}
-            for old, new in ((before.pyramid, fresh.pyramid), (before.outputs, fresh.outputs))
-        )
-        return replace(before, pyramid=pyramid, outputs=outputs)
-
     def _pseudo_losses(
-        self, masks: MaskPredictions, view: View, labels: Labels, composite: Composite, step: int | None
+        self, masks: MaskPredictions, view: ObjectView, labels: Labels, composite: Composite, step: int | None
     ) -> dict[str, Tensor]:
         """loss_pseudo on the objects of the image, loss_paste on the pasted ones; 0 during the warm-up."""
         if step is None or len(masks.logits) == 0:
@@ -188,7 +192,7 @@ class SIM(BoxInst):
             "loss_paste": spec.lambda_paste * paste,
         }
 
-    def _granted(self, view: View, objects: Tensor) -> Tensor | None:
+    def _granted(self, view: ObjectView, objects: Tensor) -> Tensor | None:
         """For the control: half of each box, which its dice counts as right (`pseudo_loss`); K float."""
         if self.spec.labels:
             return None
@@ -196,19 +200,7 @@ class SIM(BoxInst):
         return sizes.prod(1)[objects].float() / 2
 
     @torch.no_grad()
-    def view(self, batch: Batch) -> View:
-        """What the momentum network sees of a batch with its boxes."""
-        scene = self.scene(batch)
-        return self._view(batch, scene, self.positives(batch))
-
-    def _view(self, batch: Batch, student: Scene, positives: Positives) -> View:
-        scene, features = self.momentum(batch.images, student)
-        parameters = self.momentum.parameters_at(scene, positives.image, positives.location)
-        hidden = self.recipe.model.head_channels
-        return make_view(scene, parameters, features, batch.targets, positives, self.layout, hidden)
-
-    @torch.no_grad()
-    def maps(self, view: View) -> Maps:
+    def maps(self, view: ObjectView) -> Maps:
         """M_S, M_I and the corrected map of every object."""
         semantic, known = self.prototypes.semantic(view.features, view.owner, view.labels)
         instance = view.instance(self.spec.mu)
@@ -218,12 +210,12 @@ class SIM(BoxInst):
     def uses_features(self) -> bool:
         return self.spec.affinity != "colour"
 
-    def _affinity_features(self, view: View) -> Tensor | None:
+    def _affinity_features(self, view: ObjectView) -> Tensor | None:
         """Features whose likeness the released code multiplies with that of the colours (S11)."""
-        return fine_features(view.raw) if self.uses_features else None
+        return self.on_grid(view.raw) if self.uses_features else None
 
     def _collect_pixels(
-        self, view: View, maps: Maps, labels: Labels, features: Tensor, generator: torch.Generator
+        self, view: ObjectView, maps: Maps, labels: Labels, features: Tensor, generator: torch.Generator
     ) -> None:
         """Features of the pixels that will move the prototypes at the end of the step.
 
@@ -238,7 +230,7 @@ class SIM(BoxInst):
             image, classes = sent(torch.stack([view.owner, view.labels]), objects.device)[:, objects]
         kept = capped(classes, self.spec.pixel_cap, generator)
         image, y, x = image[kept], y[kept], x[kept]
-        pixels = unit(fine_features(features.detach())[image, :, y, x])
+        pixels = unit(self.on_grid(features.detach())[image, :, y, x])
         scored = view.features[image, :, y, x] if self.spec.assigned_by == "momentum" else pixels
         self._pixels.append((pixels, scored, classes[kept]))
         self._present.append(view.labels)
@@ -251,3 +243,67 @@ class SIM(BoxInst):
             self._pixels.clear()
             self._present.clear()
             self.prototypes.update(pixels, classes, self._draws, present, scored)
+
+
+class SIM(SelfTaught, BoxInst):
+    """BoxInst on CondInst's network, which teaches itself."""
+
+    mask_part = (*BoxInst.mask_part, "momentum.", "prototypes.")
+
+    def momentum_network(self) -> MomentumNetwork:
+        return MomentumNetwork(self, self.released)
+
+    @property
+    def feature_channels(self) -> int:
+        return self.recipe.model.mask_channels
+
+    def on_grid(self, features: Tensor) -> Tensor:
+        return fine_features(features)
+
+    def student(
+        self, batch: Batch, composite: Composite, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], Student]:
+        scene, batch = self._composite_scene(batch, composite), composite.batch
+        features = self.mask_branch(scene.pyramid)
+        positives = self.positives(batch)
+        losses = self.detection_losses(scene, positives, batch.totals)
+        masks = self.mask_predictions(batch, scene, features, positives, generator)
+        return losses, Student(masks, features, self._view(batch, scene, positives))
+
+    def totals(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """BoxInst's of the batch after pasting, and the numbers of pasted and other positives."""
+        composite, _ = self._composite(batch, generator)
+        batch = composite.batch
+        positives = self.positives(batch)
+        totals = detection_totals(positives)
+        if self.recipe.normalise == "device":
+            return totals
+        kept = self.kept(batch, positives, None, generator)
+        pasted = torch.cat(composite.pasted)[kept.object]
+        return totals | self.mask_totals(batch, kept) | {"pasted": pasted.sum(), "others": (~pasted).sum()}
+
+    def _composite_scene(self, batch: Batch, composite: Composite) -> Scene:
+        """The scene of a batch after pasting; a frozen detector looks again only where there is a change."""
+        if not (self.frozen and composite.touched.any()):
+            return self.scene(composite.batch)
+        touched = sent(composite.touched.nonzero().squeeze(1), batch.images.device)
+        before = self.scene(batch)
+        sizes = [batch.sizes[image] for image in composite.touched.nonzero().flatten().tolist()]
+        fresh = self.detect(composite.batch.images[touched], sizes)
+        pyramid, outputs = (
+            {name: value.index_copy(0, touched, new[name]) for name, value in old.items()}
+            for old, new in ((before.pyramid, fresh.pyramid), (before.outputs, fresh.outputs))
+        )
+        return replace(before, pyramid=pyramid, outputs=outputs)
+
+    @torch.no_grad()
+    def view(self, batch: Batch) -> View:
+        """What the momentum network sees of a batch with its boxes."""
+        scene = self.scene(batch)
+        return self._view(batch, scene, self.positives(batch))
+
+    def _view(self, batch: Batch, student: Scene, positives: Positives) -> View:
+        scene, features = self.momentum(batch.images, student)
+        parameters = self.momentum.parameters_at(scene, positives.image, positives.location)
+        hidden = self.recipe.model.head_channels
+        return make_view(scene, parameters, features, batch.targets, positives, self.layout, hidden)
