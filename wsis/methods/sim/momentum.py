@@ -83,7 +83,7 @@ class MomentumNetwork(nn.Module):
 
 
 def average(pairs: list[tuple[nn.Module, nn.Module]], momentum: float) -> None:
-    """Each pair's first: its weights w become momentum * w + (1 - momentum) * the second's, buffers copied."""
+    """Each pair's first: weights w become momentum * w + (1 - momentum) * the second's, buffers copied."""
     for copied, source in pairs:
         weights, targets = list(copied.parameters()), [p.detach() for p in source.parameters()]
         if weights:
