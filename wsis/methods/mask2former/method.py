@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsis.data.structures import Batch, BoxMask, BoxSample, Instances, Sample, fetched, sent
 from wsis.declare.recipe import Recipe
@@ -49,6 +49,10 @@ class Mask2Former(Parts):
         self.network = QueryNetwork(recipe.model, num_classes)
         self.predictions = self.network.predictions
         self.set_trained()
+
+    def towers(self) -> list[nn.Module]:
+        backbone = self.network.backbone
+        return [] if backbone.frozen else [backbone.body]
 
     def scene(self, batch: Batch) -> Queries:
         """What the network sees in a batch."""
