@@ -22,9 +22,9 @@ from wsis.methods.condinst.method import MaskPredictions
 from wsis.methods.mask2former.matching import Matches
 from wsis.methods.mask2former.method import everything
 from wsis.methods.mask2former.network import Queries, QueryNetwork
-from wsis.methods.sim.method import SelfTaught, Student
 from wsis.methods.sim.momentum import average
 from wsis.methods.sim.paste import Composite
+from wsis.methods.sim.taught import SelfTaught, Student
 from wsis.methods.sim.view import ObjectView, unit
 
 
