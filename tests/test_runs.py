@@ -55,7 +55,7 @@ def test_a_row_is_its_runs_and_a_colon_in_a_label_is_none():
         ("boxinst/3:projektion", r"no row 'projektion' \(there are: projection, "),
         ("boxinst/3:projection@5", r"no such seed \(there are: 0\)"),
         ("boxinst/3:projection@x", "no row 'projection'|no row"),
-        ("sim/1:SIM+ Mask2Former R-101 50e", "not run at scale smoke: "),
+        ("sim/1:BoxCaseg++ R-101 1x", "not run at scale smoke: "),
     ],
 )
 def test_a_row_that_is_none_is_told_with_the_nearest(plan, word, complaint):

@@ -16,7 +16,7 @@ from wsis.declare.scale import Scale, load_scale
 from wsis.declare.settings import check_settings
 from wsis.declare.table import Table
 from wsis.errors import WsisError, nearest_first
-from wsis.methods import heads, info_of
+from wsis.methods import info_of
 from wsis.nn.backbones import BACKBONES, giving
 from wsis.packing import Job, pack
 
@@ -243,14 +243,8 @@ def protocol_of(metric: str, protocol: str) -> str:
 def missing_part(recipe: Recipe) -> str | None:
     """The first part of a recipe that wsis doesn't have yet, as a sentence; None when it has all."""
     info, model = info_of(recipe.method), recipe.model
-    built = {name for name, backbone in BACKBONES.items() if backbone.build} | {"none"}
-    parts = [
-        ("backbone", model.backbone, built),
-        ("head", model.head, heads()),
-    ]
-    for kind, name, there in parts:
-        if name not in there:
-            return f"{kind} {name} does not exist yet"
+    if model.backbone != "none" and not BACKBONES[model.backbone].build:
+        return f"backbone {model.backbone} does not exist yet"
     if info.baseline and model.head != "none":
         return f"method {info.name} has no detector (its masks in detected boxes: predict.masks)"
     if info.features and model.backbone not in (there := giving(info.features)):

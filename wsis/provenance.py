@@ -35,7 +35,7 @@ def code_hash(method: str) -> str:
 def training_modules(method: str) -> list[str]:
     """The modules with which a method's training begins: of its network, and of the backbones it may have."""
     info = info_of(method)
-    networks = [info.network, *info.providers.values()]
+    networks = [info.network, *info.networks.values(), *info.providers.values()]
     return [*(network.partition(":")[0] for network in networks), *builders(info.features or ())]
 
 

@@ -33,6 +33,7 @@ STEP = {
     "optimizer": "sgd", "momentum": 0, "weight_decay": 0, "batch": 4, "devices": 1, "milestones": (),
     "warmup": 0,
 }  # fmt: skip
+QUERIES = {"model__head": "mask2former"}
 FULL = {"loss": {"full": "dice", "projection": False, "pairwise": None}, "data__supervision": "masks"}
 
 
@@ -113,6 +114,13 @@ CASES = {
     "sim": Case(lambda: sim_recipe(sim__warmup=0, sim__lambda_paste=0), lambda: detected(None)),
     "sim, pasting": Case(
         lambda: sim_recipe(sim__warmup=0, sim__paste_probability=0.7), lambda: detected(None), paste_alike
+    ),
+    "mask2former": Case(lambda: scenes.recipe(**QUERIES), lambda: detected(None)),
+    "mask2former, edges pooled": Case(
+        lambda: scenes.recipe(variant="released", loss__normalise="batch", **QUERIES), lambda: detected(None)
+    ),
+    "mask2former, sim": Case(
+        lambda: sim_recipe(sim__warmup=0, sim__lambda_paste=0, **QUERIES), lambda: detected(None)
     ),
     "boxcaseg": Case(lambda: patches.recipe(), lambda: patched(1, 0, 1, 1)),
     "boxcaseg, by device": Case(lambda: by_device(patches.recipe()), lambda: patched(1, 0, 1, 1)),

@@ -31,7 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 DEVICE = torch.device("meta")
 PROJECT = Path(__file__).resolve().parents[1]
 PASSED = {Path(__file__).resolve(), PROJECT / "data" / "structures.py"}  # what copies for others is no cause
-LIBRARY = "/torchvision/"
+LIBRARIES = ("/torchvision/", "/transformers/")
 # Their results have sizes that only the device knows, or lie on the host.
 SIZED_BY_VALUES = {
     "nonzero", "_unique2", "unique_dim", "unique_consecutive", "masked_select", "bincount", "nms", "equal",
@@ -259,6 +259,6 @@ def cause() -> Cause:
         path = Path(frame.f_code.co_filename)
         if PROJECT in path.parents and path not in PASSED:
             return Cause(f"{path.relative_to(PROJECT.parent)}:{frame.f_lineno}", library)
-        library = library or LIBRARY in str(path)
+        library = library or any(name in str(path) for name in LIBRARIES)
         frame = frame.f_back
     return Cause("", True)

@@ -17,7 +17,7 @@ from pydantic import Field, create_model, field_validator, model_validator
 from wsis.declare.base import Count, Fraction, Positive, Spec, Weight, one_of
 from wsis.declare.variant import governed
 from wsis.methods import early_infos, heads, info_of, infos
-from wsis.nn.backbones import BACKBONES, NECKS, UNBUILT_HEADS
+from wsis.nn.backbones import BACKBONES, NECKS
 
 # Part of paths below a root, which it must not leave.
 SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
@@ -64,7 +64,7 @@ class ModelSpec(Spec):
 
     backbone: Annotated[str, one_of("backbone", lambda: BACKBONES)] = "resnet50"
     neck: Annotated[str, one_of("neck", lambda: NECKS)] = "fpn"
-    head: Annotated[str, one_of("head", lambda: (*heads(), *UNBUILT_HEADS))] = "condinst"
+    head: Annotated[str, one_of("head", heads)] = "condinst"
     # Whose network it is, where a method has several; auto is resolved when planning (declare/provider.py).
     provider: Literal["auto", "detectron2", "torchvision"] = "torchvision"
     weights: str = "imagenet"  # "imagenet" (torchvision), "none", or the path of a local file
@@ -273,10 +273,13 @@ class Recipe(_WithSections):
             )
         if self.model.trained == "masks" and self.init is None:
             raise ValueError("model.trained 'masks' needs a trained base to start from (init.parent)")
-        if self.model.trained == "base" and not info.base:
-            raise ValueError(
-                f"model.trained 'base': method '{self.method}' has no base that is trained alone"
-            )
+        head = self.model.head
+        if head not in info.heads and any(head in other.networks for other in infos().values()):
+            raise ValueError(f"method '{self.method}' has no head '{head}' (it has: {', '.join(info.heads)})")
+        trained = self.model.trained
+        if (trained == "base" and not info.base) or (trained != "all" and head in info.networks):
+            method = f"'{self.method}'" + (f" with head '{head}'" if info.base else "")
+            raise ValueError(f"model.trained '{trained}': method {method} has no base that is trained alone")
         return self
 
     @model_validator(mode="after")

@@ -130,7 +130,8 @@ def _at_scale(
     ancestors: list[Recipe] = []
     # A base learns from annotated boxes, which a Mask R-CNN on another network's instances never sees.
     instances = published.proxy is not None and published.proxy.instances
-    if scale.fork and published.method in scale.fork.methods and not instances:
+    whole = instances or tree["model"]["head"] in info.networks  # trained from scratch
+    if scale.fork and published.method in scale.fork.methods and not whole:
         tree, warmup = _forked(tree, usual, table.paper, scale, users, where)
         ancestors.append(warmup)
     tree, begun = continued(tree, where)

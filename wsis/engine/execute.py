@@ -60,9 +60,7 @@ def execute(job: Job) -> None:
     """Train and predict one run; called on every rank, in a process of its own when there are several."""
     set_threads(job.options.threads)
     recipe, folder, run = job.recipe, job.folder, job.recipe.id
-    fabric = make_fabric(
-        recipe.schedule, job.accelerator, job.devices, method_class(recipe.method, recipe.model.provider).idle
-    )
+    fabric = make_fabric(recipe.schedule, job.accelerator, job.devices, method_class(recipe).idle)
     first = fabric.global_rank == 0
     proxies, taught = load_proxies(job.origin, recipe.proxy, recipe.seed) if job.origin else (None, None)
     root = _opened(recipe, job.root, job.folder.parents[1] / "data" / "annotations", proxies)

@@ -70,20 +70,22 @@ def heads() -> list[str]:
     return list(dict.fromkeys(head for info in infos().values() for head in info.heads))
 
 
-def method_class(name: str, provider: str = "torchvision") -> type[Method]:
-    """The class of a method's network and losses; of all methods, only its own libraries are imported.
+def method_class(recipe: Recipe) -> type[Method]:
+    """The class of a recipe's network and losses; of all methods, only its own libraries are imported.
 
-    provider: as `model.provider`; WsisError for one that is not installed
+    Raises WsisError where the network's library is not installed.
     """
     from wsis.declare.provider import ABSENT, installed
 
-    info = info_of(name)
-    if provider in info.providers and not installed():
-        raise WsisError(f"method {name}: model.provider {provider}: {ABSENT}")
-    module, attribute = info.providers.get(provider, info.network).split(":")
+    info, model = info_of(recipe.method), recipe.model
+    if model.provider in info.providers and not installed():
+        raise WsisError(f"method {info.name}: model.provider {model.provider}: {ABSENT}")
+    others = {**info.networks, **info.providers}
+    place = others.get(model.provider) or others.get(model.head) or info.network
+    module, attribute = place.split(":")
     return getattr(import_module(module), attribute)
 
 
 def build_method(recipe: Recipe, num_classes: int) -> Method:
     """The network and losses of a recipe. num_classes: C, contiguous labels 0 to C - 1."""
-    return method_class(recipe.method, recipe.model.provider)(recipe.settled(), num_classes)
+    return method_class(recipe)(recipe.settled(), num_classes)

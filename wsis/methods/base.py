@@ -26,11 +26,12 @@ from wsis.nn.frozen import FrozenStages
 from wsis.nn.pyramid import Normalised
 
 # Layers whose weight and bias are not decayed (as in detectron2 and AdelaiDet: weight decay 0 on norms).
-NORMS = (
+UNDECAYED = (
     nn.modules.batchnorm._NormBase,  # batch and instance norm, whatever their dimension
     nn.GroupNorm,
     nn.LayerNorm,
     nn.RMSNorm,
+    nn.Embedding,  # of queries (Mask2Former's code)
 )
 TABLES = ("relative_position_bias_table",)  # ends of names of parameters that are not decayed either
 
@@ -110,7 +111,7 @@ class Method(nn.Module):
         plain = {id(p) for name, p in self.named_parameters() if name.endswith(TABLES)}
         slow = set()
         for module in self.modules():
-            if isinstance(module, NORMS):
+            if isinstance(module, UNDECAYED):
                 plain |= {id(parameter) for parameter in module.parameters(recurse=False)}
             if isinstance(module, Normalised):
                 slow |= {id(parameter) for parameter in module.body.parameters()}

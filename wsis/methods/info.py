@@ -68,6 +68,8 @@ class Info:
     section:     its section of a recipe, which stands under the method's name
     heads:       the values of `model.head` that it brings
     details:     the values of `model.details` that it tells apart, or has no use for
+    networks:    those heads whose network is another than `network` -> its "module:Class"; such a network has
+                 no base that is trained alone
     features:    the kinds of features that it takes of a backbone (`wsis.nn.backbones`); empty: it has no
                  network; None: it takes what it likes
     fills_boxes: whether it makes masks of given boxes, which are measured class-agnostic
@@ -97,6 +99,7 @@ class Info:
     section: type[Spec] | None = None
     heads: tuple[str, ...] = ()
     details: tuple[str, ...] = ("own", "official")
+    networks: Mapping[str, str] = field(default_factory=dict)
     features: tuple[str, ...] | None = None
     fills_boxes: bool = False
     supervision: tuple[str, ...] = ()

@@ -89,7 +89,6 @@ BACKBONES = {
     "vgg16": Backbone(),
 }
 NECKS = ("fpn", "bifpn", "none")
-UNBUILT_HEADS = ("mask2former",)  # published; those that there are stand in the methods' infos
 
 
 def giving(kinds: Collection[str]) -> list[str]:

@@ -58,7 +58,7 @@ class Planted(nn.Module):
 
     num_classes = 3
     layout = SimpleNamespace(out_stride=STRIDE)
-    recipe = SimpleNamespace(model=SimpleNamespace(mask_channels=3))
+    feature_channels = 3
 
     def __init__(self, smallest: float = 0.0) -> None:
         super().__init__()

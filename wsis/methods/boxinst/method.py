@@ -17,6 +17,7 @@ from wsis.losses.detection import Positives
 from wsis.losses.projection import grid_rectangles, projection_loss
 from wsis.methods.condinst.method import CondInst, MaskPredictions
 from wsis.methods.condinst.proposals import masked_objects
+from wsis.methods.parts import Parts
 
 
 def term_gradients(losses: dict[str, Tensor], logits: Tensor) -> dict[str, Tensor]:
@@ -34,8 +35,8 @@ def term_gradients(losses: dict[str, Tensor], logits: Tensor) -> dict[str, Tenso
     return norms
 
 
-class BoxInst(CondInst):
-    """CondInst's network and inference; only the mask losses differ."""
+class BoxLosses(Parts):
+    """Mask losses from boxes, whatever the network that the masks come from."""
 
     def supervised(self, masked: Tensor) -> Tensor:
         """Instances whose kind of annotation has a loss; the others are discarded (Sec. 3.6)."""
@@ -145,3 +146,7 @@ class BoxInst(CondInst):
         """Linear warm-up of the pairwise term, 1 / T in the first step; the paper is silent (B6)."""
         steps = self.recipe.loss.pairwise.warmup
         return ((self.iteration + 1) / max(steps, 1)).clamp(max=1.0)
+
+
+class BoxInst(BoxLosses, CondInst):
+    """CondInst's network and inference; only the mask losses differ."""

@@ -105,7 +105,7 @@ def encode_masks(
         masks = []
         chunk = max(1, CHUNK // max(sample.size[0] * sample.size[1], height * width))
         for part in logits.split(chunk):
-            masks += _compress(_full_size(part, layout, (height, width), sample.size) > 0)
+            masks += compress(_full_size(part, layout, (height, width), sample.size) > 0)
     return Instances(boxes, labels, scores, masks)
 
 
@@ -123,7 +123,7 @@ def _full_size(logits: Tensor, layout: Layout, inner: tuple[int, int], size: tup
     return x.squeeze(1)
 
 
-def _compress(masks: Tensor) -> list[dict]:
+def compress(masks: Tensor) -> list[dict]:
     """N x h x w bool -> N compressed RLE dictionaries."""
     array = masks.permute(1, 2, 0).to(torch.uint8).cpu().numpy()
     return rle.encode(np.asfortranarray(array))

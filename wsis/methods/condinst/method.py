@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, fetched, sent
+from wsis.data.structures import Batch, BoxMask, BoxSample, Instances, Sample, fetched, sent
 from wsis.data.totals import Totals
-from wsis.data.transforms import padded
 from wsis.declare.recipe import Recipe
 from wsis.losses.detection import Positives, assign, detection_losses, detection_totals
 from wsis.losses.dice import dice_loss
@@ -24,6 +23,7 @@ from wsis.methods.condinst.inference import Detections, decode, encode_masks
 from wsis.methods.condinst.mask_branch import MaskBranch
 from wsis.methods.condinst.proposals import average_weights, averaged, keep_proposals, masked_objects
 from wsis.methods.fill import cut_to_boxes, resized
+from wsis.methods.padding import padded_images, sizes_of
 from wsis.methods.parts import Parts
 from wsis.nn.frozen import Size
 from wsis.nn.pyramid import Pyramid
@@ -248,8 +248,8 @@ class CondInst(Parts):
 
     def _fill(self, given: BoxSample) -> list[BoxMask]:
         sample, boxes = resized(given, self.recipe.data)
-        images = self._padded([sample])
-        scene = self.detect(images, _sizes([sample]))
+        images = padded_images([sample], self.iteration.device)
+        scene = self.detect(images, sizes_of([sample]))
         location = locations_of(boxes, scene.outputs["boxes"][0].cpu(), images.shape[-2:], self.layout)
         logits = self.mask_logits(
             self.mask_branch(scene.pyramid), torch.zeros_like(location), location, scene
@@ -269,20 +269,9 @@ class CondInst(Parts):
         return self.of_base(samples[0], lambda: self._detect_samples(samples), *key)
 
     def _detect_samples(self, samples: list[Sample]) -> tuple[Scene, list[Detections]]:
-        sizes, spec = _sizes(samples), self.recipe.predict
-        scene = self.detect(self._padded(samples), sizes)
+        sizes, spec = sizes_of(samples), self.recipe.predict
+        scene = self.detect(padded_images(samples, self.iteration.device), sizes)
         return scene, decode(scene.outputs, scene.points, scene.levels, self.layout, sizes, spec)
-
-    def _padded(self, samples: list[Sample]) -> Tensor:
-        """The samples' images padded to a common size, B x 3 x H x W uint8."""
-        device = self.iteration.device
-        height = padded(max(s.image.shape[1] for s in samples))
-        width = padded(max(s.image.shape[2] for s in samples))
-        padding = sent(torch.tensor(PADDING, dtype=torch.uint8), device)
-        images = padding[:, None, None].repeat(len(samples), 1, height, width)
-        for slot, sample in zip(images, samples, strict=True):
-            slot[:, : sample.image.shape[1], : sample.image.shape[2]] = sent(sample.image, device)
-        return images
 
 
 @torch.no_grad()
@@ -290,8 +279,3 @@ def _scores(outputs: dict[str, Tensor], positives: Positives) -> Tensor:
     """Of each positive, max over classes of sigmoid(cls) * sigmoid(centerness): M float on the CPU."""
     where = tuple(sent(torch.stack([positives.image, positives.location]), outputs["logits"].device))
     return (outputs["logits"][where].sigmoid().amax(1) * outputs["centerness"][where].sigmoid()).cpu()
-
-
-def _sizes(samples: list[Sample]) -> list[Size]:
-    """(h, w) of each image as the network gets it, without padding."""
-    return [tuple(sample.image.shape[1:]) for sample in samples]

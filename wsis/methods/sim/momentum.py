@@ -79,9 +79,14 @@ class MomentumNetwork(nn.Module):
             pairs.append((self.controller, student.head.controller))
         else:
             pairs += [(self.pyramid, student.pyramid), (self.head, student.head)]
-        for copied, source in pairs:
-            weights, targets = list(copied.parameters()), [p.detach() for p in source.parameters()]
-            if weights:
-                torch._foreach_lerp_(weights, targets, 1 - momentum)
-            for buffer, value in zip(copied.buffers(), source.buffers(), strict=True):
-                buffer.copy_(value)
+        average(pairs, momentum)
+
+
+def average(pairs: list[tuple[nn.Module, nn.Module]], momentum: float) -> None:
+    """Each pair's first: weights w become momentum * w + (1 - momentum) * the second's, buffers copied."""
+    for copied, source in pairs:
+        weights, targets = list(copied.parameters()), [p.detach() for p in source.parameters()]
+        if weights:
+            torch._foreach_lerp_(weights, targets, 1 - momentum)
+        for buffer, value in zip(copied.buffers(), source.buffers(), strict=True):
+            buffer.copy_(value)

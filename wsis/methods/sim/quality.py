@@ -42,7 +42,7 @@ from wsis.pictures.subject import pictures_with_masks
 if TYPE_CHECKING:
     from wsis.data.roots import Root
     from wsis.methods.sim.method import SIM
-    from wsis.methods.sim.view import View
+    from wsis.methods.sim.view import ObjectView
 
 # What each map depends on, beside the network; the labels' keys are those that matter inside the box.
 PROTOTYPES = (
@@ -180,8 +180,7 @@ def estimate(
         if name not in prototypes:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                dim = method.recipe.model.mask_channels
-                prototypes[name] = Prototypes(method.num_classes, dim, spec).to(device)
+                prototypes[name] = Prototypes(method.num_classes, method.feature_channels, spec).to(device)
             generators[name] = torch.Generator().manual_seed(seed)
     mus = sorted({each.spec.mu for each in prototypes.values()})
     steps = 0
@@ -198,7 +197,7 @@ def estimate(
     return prototypes, steps
 
 
-def confident(view: View, instance: Tensor) -> tuple[Tensor, Tensor]:
+def confident(view: ObjectView, instance: Tensor) -> tuple[Tensor, Tensor]:
     """Features P x D and classes P of the cells with M_I > 0.7 in a box, each once a class.
 
     instance: G x H x W, M_I.
@@ -222,7 +221,7 @@ class _Scores:
             self.prototypes[name].spec = spec
         self.images = self.objects = self.overlapping = self.uncovered = 0
 
-    def add(self, batch: Batch, view: View, stride: int) -> None:
+    def add(self, batch: Batch, view: ObjectView, stride: int) -> None:
         """Score every map and label of one batch."""
         self.images += len(batch.targets)
         if len(view.labels) == 0:

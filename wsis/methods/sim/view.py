@@ -25,44 +25,70 @@ CHUNK = 64  # mask maps of positives held at a time
 
 
 @dataclass
-class View:
-    """No gradient anywhere.
+class ObjectView:
+    """What a momentum network sees of a batch's objects, whatever network it is. No gradient anywhere.
 
     features: B x D x H x W float32, unit over D (Z' of Eq. 1)
     raw:      B x D x h x w float32, mask features before normalisation
-    image, objects: M int64, of every positive: its image (on the CPU) and its object in the batch
-    points:   M x 2 float (x, y), the locations in pixels of the network input
-    radii:    M float, unit of their relative coordinates
-    ious:     M float, of the predicted box with the object's (Eq. 6)
-    parameters: M x T float, weights of their dynamic mask heads
-    owner, labels: G int64, image and class of each object;  boxes: G x 4 xyxy pixels of the network input;
-              all three on the CPU
+    owner, labels: G int64, image and class of each object, on the CPU
     rectangles: G x 4 int64, boxes in grid cells;  covered: G bool, objects that have a positive
+    objects:  M int64, the object of every positive
     """
 
     features: Tensor
     raw: Tensor
-    image: Tensor
+    owner: Tensor
+    labels: Tensor
+    rectangles: Tensor
+    covered: Tensor
     objects: Tensor
+
+    def instance(self, mu: float) -> Tensor:
+        """M_I: the weighted mean of an object's positive masks; G x H x W float. 0 without a positive."""
+        return self.instances([mu])[0]
+
+    def instances(self, mus: list[float]) -> list[Tensor]:
+        """M_I for several mu."""
+        raise NotImplementedError
+
+    def inside(self) -> Tensor:
+        """Cells of each object's box, G x H x W bool."""
+        on_x, on_y = shadows(self.rectangles, *self.features.shape[-2:])
+        return on_y[:, :, None] & on_x[:, None, :]
+
+    def cells(self, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Image, class, y and x (P int64) of the `chosen` cells, G x H x W bool: each once a class."""
+        pairs, of = torch.stack([self.owner, self.labels], 1).unique(dim=0, return_inverse=True)
+        merged = chosen.new_zeros(len(pairs), *chosen.shape[1:], dtype=torch.int32)
+        merged.index_add_(0, sent(of, chosen.device), chosen.int())
+        pair, y, x = merged.nonzero(as_tuple=True)
+        return *sent(pairs, chosen.device)[pair].unbind(1), y, x
+
+
+@dataclass
+class View(ObjectView):
+    """Of CondInst's network: the masks of every positive location.
+
+    image:    M int64, of every positive, on the CPU
+    points:   M x 2 float (x, y), the locations in pixels of the network input
+    radii:    M float, unit of their relative coordinates
+    ious:     M float, of the predicted box with the object's (Eq. 6)
+    parameters: M x T float, weights of their dynamic mask heads
+    boxes:    G x 4 xyxy pixels of the network input, on the CPU
+    """
+
+    image: Tensor
     points: Tensor
     radii: Tensor
     ious: Tensor
     parameters: Tensor
-    owner: Tensor
-    labels: Tensor
     boxes: Tensor
-    rectangles: Tensor
-    covered: Tensor
     layout: Layout
     hidden: int
 
     def weights(self, mu: float) -> Tensor:
         """Normalised w_pos of Eq. 6 for every positive; M float."""
         return positive_weights(self.ious, self.objects, len(self.owner), mu)
-
-    def instance(self, mu: float) -> Tensor:
-        """M_I: the weighted mean of an object's positive masks; G x H x W float. 0 without a positive."""
-        return self.instances([mu])[0]
 
     def instances(self, mus: list[float]) -> list[Tensor]:
         """M_I for several mu, with one pass over the positives, a few of them at a time."""
@@ -82,19 +108,6 @@ class View:
             for of_mu, weight in zip(maps, weights, strict=True):
                 accumulate(of_mu, logits, weight[here], self.objects[here])
         return [of_mu.clamp_(max=1.0) for of_mu in maps]  # weights sum to 1 but for rounding
-
-    def inside(self) -> Tensor:
-        """Cells of each object's box, G x H x W bool."""
-        on_x, on_y = shadows(self.rectangles, *self.features.shape[-2:])
-        return on_y[:, :, None] & on_x[:, None, :]
-
-    def cells(self, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Image, class, y and x (P int64) of the `chosen` cells, G x H x W bool: each once a class."""
-        pairs, of = torch.stack([self.owner, self.labels], 1).unique(dim=0, return_inverse=True)
-        merged = chosen.new_zeros(len(pairs), *chosen.shape[1:], dtype=torch.int32)
-        merged.index_add_(0, sent(of, chosen.device), chosen.int())
-        pair, y, x = merged.nonzero(as_tuple=True)
-        return *sent(pairs, chosen.device)[pair].unbind(1), y, x
 
 
 @torch.no_grad()
