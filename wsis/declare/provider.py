@@ -49,12 +49,15 @@ def provided(tree: dict[str, Any], where: str) -> dict[str, Any]:
 def detailed(tree: dict[str, Any], declared: str | None, asked: str | None) -> dict[str, Any]:
     """A recipe's tree with its details decided: our own, unless others are asked for (None: they are not).
 
-    declared: those of the paper's code, for which 'official' stands; None where the variant says what they
-    are. detectron2's network has its own alone.
+    declared: those of the paper's code, for which 'official' and `variant: released` stand; None where the
+    variant alone says what they are. detectron2's network has its own alone, a tiny one stands for no code's.
     """
     model = tree["model"]
-    if declared is not None and (asked is None or model["provider"] == DETECTRON2):
-        asked = PLAIN
-    elif declared is not None and asked == OFFICIAL:
-        asked = declared
+    if declared is not None:
+        released = tree["variant"] == "released" and not model["backbone"].startswith("tiny")
+        asked = OFFICIAL if asked is None and released else asked
+        if asked is None or model["provider"] == DETECTRON2:
+            asked = PLAIN
+        elif asked == OFFICIAL:
+            asked = declared
     return tree | {"model": model | {"details": asked}}
