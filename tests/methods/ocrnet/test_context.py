@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from tests.methods.ocrnet.scenes import recipe
@@ -56,7 +55,6 @@ def test_images_of_a_batch_do_not_see_each_other():
         assert torch.allclose(whole[:1], first, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_the_network_has_as_many_parameters_as_the_published_one():
     """70.3 million with the 19 classes of Cityscapes."""
     net = OCRNet(recipe("hrnetv2-w48", channels=512, key=256), 18)
