@@ -110,13 +110,15 @@ def opened(model: Path, classes: Sequence[str], renamed: Mapping[str, str], devi
         kind = next((kind for kind in kinds if type(config) in kind._model_mapping), None)
         if kind is None:
             raise WsisError(f"{model}: a {config.model_type} makes no semantic maps; give a Mask2Former, say")
+        labels = [config.id2label[id] for id in sorted(config.id2label)]
+        values = class_values(labels, classes, renamed, str(model))  # before weights are read
         processor = transformers.AutoImageProcessor.from_pretrained(model, local_files_only=True)
-        network = kind.from_pretrained(model, local_files_only=True).to(device).eval()
+        return Network(
+            processor, kind.from_pretrained(model, local_files_only=True).to(device).eval(), values
+        )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise WsisError(f"{model}: transformers can't open it: {reason}") from None
-    labels = [config.id2label[id] for id in sorted(config.id2label)]
-    return Network(processor, network, class_values(labels, classes, renamed, str(model)))
 
 
 def class_values(
