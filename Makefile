@@ -34,6 +34,7 @@ export OMP_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 SOURCE ?=
+OLD := 'setuptools<81'# which detectron2's model zoo needs; a change of the lock would bring a newer one back
 .PHONY: help env lock test fast fuzz gpu-check lint docs detectron2 reproduce smoke report reference-page clean
 
 help:
@@ -78,6 +79,7 @@ $(VENV)/installed $(VENV)/installed-without-card: requirements.lock pyproject.to
 	$(BIN)/uv pip install --python $(BIN)/python --require-hashes $(LEAVE) -r requirements.lock
 	$(if $(LEAVE),$(BIN)/uv pip uninstall --quiet --python $(BIN)/python -r requirements.card)
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(if $(wildcard $(VENV)/lib/python*/site-packages/detectron2),$(BIN)/uv pip install --python $(BIN)/python $(OLD))
 	$(if $(LEAVE),$(BIN)/python -c 'import torchvision')
 	@touch $@
 
@@ -86,9 +88,10 @@ $(VENV)/installed $(VENV)/installed-without-card: requirements.lock pyproject.to
 detectron2: $(STAMP)
 	@test -f "$(SOURCE)/detectron2/__init__.py" \
 	  || { echo "error: SOURCE=$(SOURCE) is no checkout of detectron2: make detectron2 SOURCE=path" >&2; exit 1; }
-	$(BIN)/uv pip install --python $(BIN)/python 'setuptools<81' wheel ninja
+	$(BIN)/uv pip install --python $(BIN)/python $(OLD) wheel ninja
 	MAX_JOBS=$(CORES) $(BIN)/python -m pip install --no-build-isolation "$(SOURCE)"
-	$(BIN)/python -c 'import detectron2.model_zoo; from detectron2 import _C'
+	@$(BIN)/python -W ignore -c 'import detectron2.model_zoo; from detectron2 import _C'
+	@echo "detectron2 is built into $(VENV); its tests: make test PYTEST=tests/detectron2"
 
 # UPGRADE= keeps every version that is locked and adds what is missing.
 lock: UPGRADE ?= --upgrade

@@ -123,7 +123,7 @@ def test_every_extraction_key_alone_makes_a_reading(tables):
         "hardest": 0.5, "weight_ppc": 0.1, "weight_boundary": 1.0, "weight_semantic": 2.0, "crop": 48,
         "photometric": True,
     }  # fmt: skip
-    assert other.keys() == set(BaisegSpec.model_fields) - {"train_semantics", "mask_rcnn"}
+    assert other.keys() == set(BaisegSpec.model_fields) - {"train_semantics", "maps", "mask_rcnn"}
     free = load_scale("tiny").model_copy(update={"methods": {}, "divide": {}})
     for key, value in other.items():
         resolved = resolve(table, row.model_copy(update={"train": {f"baiseg.{key}": value}}), free, 1)

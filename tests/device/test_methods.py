@@ -13,6 +13,7 @@ from torch import nn
 from tests.methods import scenes
 from tests.methods.baiseg import scenes as crops
 from tests.methods.boxcaseg import scenes as patches
+from tests.methods.ocrnet import scenes as regions
 from tests.methods.sim.toy import sim_recipe
 from wsis.bench.simulated import DEVICE, Counts, OnDevice, simulated, values_of
 from wsis.data.structures import BoxSample, Sample
@@ -55,8 +56,9 @@ def method_and_batches(name: str, images: int) -> tuple[nn.Module, list[Any]]:
     if name == "boxcaseg":
         built = patches.network()
         batches = [patches.batch(images // 2, images // 2, seed=t) for t in range(STEPS)]
-    elif name == "baiseg":
-        built = crops.past_warmup(crops.network(threshold=0.5, samples=4 * images))
+    elif name in ("baiseg", "ocrnet"):
+        own = crops.past_warmup(crops.network(threshold=0.5, samples=4 * images))
+        built = own if name == "baiseg" else regions.network()
         batches = [
             crops.batch_of(*(crops.scene(images * t + i) for i in range(images))) for t in range(STEPS)
         ]
@@ -87,7 +89,7 @@ def train(method: nn.Module, batches: list[Any], device: torch.device, counts: C
     return [*found, gradients, {n: values_of(value) for n, value in method.state_dict().items()}]
 
 
-ALL = [*SCENES, "boxcaseg", "baiseg"]
+ALL = [*SCENES, "boxcaseg", "baiseg", "ocrnet"]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -139,7 +141,7 @@ def test_totals_of_a_split_batch_are_the_cpu_s_and_nothing_waits(name):
 
 def samples(name: str) -> list[Any]:
     """Two images as a method predicts them."""
-    if name == "baiseg":
+    if name in ("baiseg", "ocrnet"):
         return [crops.sample(crops.scene(seed, 64), seed=seed) for seed in range(2)]
     images = scenes.batch(7).images
     if name == "boxcaseg":

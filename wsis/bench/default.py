@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wsis.bench.calibrate import flags, measure, processor
+from wsis.bench.untaught import untaught
 from wsis.data.loading import Shard
 from wsis.data.places import salient_place, shapes_root
 from wsis.data.roots import Root, category_groups, eval_annotations, open_root
@@ -166,8 +167,7 @@ def small(recipe: Recipe) -> Recipe:
         tree["data"]["shapes"]["salient_images"] = TRAIN
     tree["data"]["train_images"] = tree["data"]["eval_images"] = None
     tree["predict"] |= {"score": 0.0, "detections": DETECTIONS, "pre_nms": 10 * DETECTIONS}
-    if tree["proxy"] is not None:
-        tree["proxy"], tree["data"]["supervision"] = None, "masks"
+    untaught(tree)
     return Recipe.model_validate_json(json.dumps(tree))
 
 

@@ -73,8 +73,9 @@ def alone(recipe: Recipe, options: Options) -> Recipe:
     model |= {"weights": "none", "trained": "all"}
     model["norm"] = "batch" if model["norm"] == "frozen" else model["norm"]
     tree["init"] = None
-    if tree["proxy"] is not None:
-        tree["proxy"], data["supervision"] = None, "masks"
+    taught, tree["proxy"] = tree["proxy"] is not None, None
+    if data["supervision"] == "proxy":
+        data["supervision"] = "masks"
     if options.data_root is None:
         data |= {
             "dataset": "coco",
@@ -84,7 +85,8 @@ def alone(recipe: Recipe, options: Options) -> Recipe:
             "eval_images": None,
         }
         data["supervision"] = "masks" if data["supervision"].startswith("masks-") else data["supervision"]
-        for section in tree.values():  # drawn images have no semantic maps but their own
+    if taught or options.data_root is None:  # drawn images have no semantic maps but their own
+        for section in tree.values():
             if isinstance(section, dict) and "train_semantics" in section:
                 section["train_semantics"] = "ground_truth"
     return Recipe.model_validate_json(json.dumps(tree))

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from wsis.errors import WsisError
 from wsis.options import (
     RESULTS,
+    AcceleratorOption,
     ResultsOption,
     RootOption,
     ScaleOption,
@@ -78,3 +80,27 @@ def data_check(
     print(checked)
     if not checked.ok:
         raise typer.Exit(1)
+
+
+@data_app.command("semantic")
+def data_semantic(
+    root: Annotated[Path, typer.Argument(help="a COCO or VOC root")],
+    model: Annotated[Path, typer.Option(help="folder of a segmentation checkpoint of transformers")],
+    name: Annotated[str, typer.Option(help="of the folder below ROOT/semantic/")] = "mask2former",
+    split: Annotated[list[str] | None, typer.Option(help="of the root; default: all")] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(help="'NAME=ITS NAME': the network's name of one of the root's classes"),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="images of one size at once")] = 4,
+    accelerator: AcceleratorOption = None,
+) -> None:
+    """Semantic maps of a root's images by another system's network; those that are there stay."""
+    from wsis.engine.devices import accelerator_of
+    from wsis.engine.semantic_maps import make_maps
+
+    renamed = dict(entry.split("=", 1) for entry in rename or [] if "=" in entry)
+    if len(renamed) < len(rename or []):
+        raise WsisError(f"--rename {' '.join(rename)}: each is 'NAME=ITS NAME', and every NAME stands once")
+    folder, made = make_maps(root, model, name, split or (), renamed, accelerator_of(accelerator), batch)
+    print(f"{folder}: {made} maps made")

@@ -54,7 +54,8 @@ class Root:
     category_ids: as the data set numbers them, sorted; a contiguous label is a position in it
     train, eval:  the pictures that the recipe uses, in id order; read when first asked for
     proxies:      where the supervision is 'proxy': annotation id -> proxy mask, without those dropped; with
-                  recipe.proxy.instances: image id -> objects that replace its own (as in wsis.proxy.generate)
+                  recipe.proxy.instances: image id -> objects that replace its own (wsis.proxy.generate);
+                  under supervision 'semantic': image id -> the regions of its classes
     cache:        where columns of large annotation files are kept (wsis.data.kept); None: nowhere
     """
 
@@ -128,8 +129,9 @@ class Root:
         return self._pictures(data.train, table, rows[: data.train_images], visible, False, supervise)
 
     def _annotated(self, table: Annotations) -> np.ndarray:
-        """Rows of the images with an object to learn."""
-        if self.proxies is not None and self.recipe.proxy.instances:
+        """Rows of the images with an object to learn; of semantic maps, of those with an annotated one."""
+        instances = self.recipe.data.supervision == "proxy" and self.recipe.proxy.instances
+        if self.proxies is not None and instances:
             return np.flatnonzero([bool(self.proxies.get(id)) for id in table.ids.tolist()])
         return np.flatnonzero(table.counted(~table.crowd))
 

@@ -19,7 +19,7 @@ from wsis.declare.provider import detailed, provided
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
 from wsis.declare.settings import flatten
-from wsis.declare.stages import of_stages, reading_of, stages
+from wsis.declare.stages import of_stages, reading_of, stages, taught
 from wsis.declare.table import Row, Table
 from wsis.methods import info_of
 
@@ -54,7 +54,8 @@ def resolve(
 ) -> Resolved:
     """The recipe of a trained row at `scale` with `seed`; `overrides` are the user's, and win.
 
-    A row of two stages resolves to the second's recipe; the first's is among the ancestors.
+    A row of several networks, each of which learns from the masks of the one before, resolves to the last
+    one's recipe; the others are among the ancestors.
     """
     published = published_recipe(table, row, root)
     where = f"{table.key}, row '{row.label}', scale {scale.name}"
@@ -62,18 +63,25 @@ def resolve(
         return Resolved(published, None, reason=GENERATED)
     first, second = stages(published, where, root)
     of_first, of_second = of_stages(flatten(overrides or {}))
-    if second is not None and second.proxy.instances:  # nothing is merged or dropped
-        of_second = {key: value for key, value in of_second.items() if not key.startswith("proxy.")}
-    maker = _at_scale(first, table, row, scale, seed, of_first, where)
-    if second is None or maker.recipe is None:
-        return maker
-    tree = merged(second.model_dump(mode="json"), {"proxy.parent": maker.recipe.id})
-    learner = _at_scale(parse(Recipe, tree, where), table, row, scale, seed, of_second, where)
-    if learner.recipe is None:
-        return learner
-    of_maker = (*maker.ancestors, maker.recipe)
-    declared = {recipe.id: first for recipe in of_maker}
-    return Resolved(second, learner.recipe, (*of_maker, *learner.ancestors), declared=declared)
+    chain = [(recipe, of_first) for recipe in taught(first, of_first, where, root)]
+    chain += [(second, of_second)] if second is not None else []
+    ancestors: tuple[Recipe, ...] = ()
+    declared: dict[str, Recipe] = {}
+    resolved: Resolved | None = None
+    for recipe, users in chain:
+        if recipe.proxy is not None and recipe.proxy.instances:  # nothing is merged or dropped
+            users = {key: value for key, value in users.items() if not key.startswith("proxy.")}
+        here = recipe
+        if resolved is not None:
+            before = (*resolved.ancestors, resolved.recipe)
+            ancestors += before
+            declared |= {made.id: resolved.published for made in before}
+            tree = merged(recipe.model_dump(mode="json"), {"proxy.parent": resolved.recipe.id})
+            here = parse(Recipe, tree, where)
+        resolved = replace(_at_scale(here, table, row, scale, seed, users, where), published=recipe)
+        if resolved.recipe is None:
+            return resolved
+    return replace(resolved, ancestors=(*ancestors, *resolved.ancestors), declared=declared)
 
 
 def with_seed(resolved: Resolved, seed: int) -> Resolved:

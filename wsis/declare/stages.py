@@ -2,6 +2,7 @@
 
 Two-stage rows: a network that makes proxy masks, and the one that is trained on them. They run as two recipes
 (`Info.stages`), so that rows that differ in the second alone share the first.
+Taught rows: another network, declared apart, makes what the row's own learns from (`Info.teacher`).
 Readings: rows that only predict otherwise (box masks, `Info.readings`) start from the weights of one training
 and train nothing.
 """
@@ -57,6 +58,24 @@ def stages(published: Recipe, where: str, root: Path) -> tuple[Recipe, Recipe | 
     paper, _, name = parts.base.partition("/")
     base = load_recipe(paper, name, f"{where}, second stage", root)
     return first, parse(Recipe, merged(base, {**shared, **parts.second}), where)
+
+
+def taught(published: Recipe, users: dict[str, Any], where: str, root: Path) -> tuple[Recipe, ...]:
+    """A declared recipe, behind the one of the network that it learns from, if any; on the same data.
+
+    users: the user's settings, dotted keys. The pupil's `proxy.parent` is the published teacher. Raises
+    DeclarationError where the teacher is not declared.
+    """
+    tree, teacher = published.model_dump(mode="json"), info_of(published.method).teacher
+    name = teacher(published, users) if teacher else None
+    if name is None:
+        return (published,)
+    paper, _, base = name.partition("/")
+    shared = {f"data.{key}": tree["data"][key] for key in ("dataset", "train", "eval", "shapes")}
+    first = merged(load_recipe(paper, base, f"{where}, its teacher", root), shared)
+    made = parse(Recipe, first | {"variant": tree["variant"]}, where)
+    as_made = {"proxy.instances": True, "proxy.merge": False, "proxy.drop": None, "proxy.parent": made.id}
+    return made, parse(Recipe, merged(tree, as_made), where)
 
 
 def reading_of(tree: dict[str, Any], decided: dict[str, Any]) -> dict[str, Any] | None:

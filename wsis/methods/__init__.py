@@ -25,6 +25,7 @@ METHODS = {  # name -> the module of its INFO
     "sim": "wsis.methods.sim.info",
     "boxcaseg": "wsis.methods.boxcaseg.info",
     "baiseg": "wsis.methods.baiseg.info",
+    "ocrnet": "wsis.methods.ocrnet.info",
     "mask_rcnn": "wsis.methods.mask_rcnn.info",
     "bbtp": "wsis.methods.bbtp.info",
     "grabcut": "wsis.methods.grabcut.info",

@@ -79,6 +79,8 @@ class Info:
     readings:    dotted keys that a prediction reads and no training: rows that differ in them share one
     second:      its dotted keys -> those of the second stage's recipe, for a user's settings
     stages:      declared recipe -> the two recipes that it runs as; None: it is one run
+    teacher:     declared recipe, and the user's settings (dotted keys) -> named recipe ('<paper>/<name>') of
+                 the network whose masks of the training images it learns from; None: of none
     continues:   settled recipe -> dotted keys that make it the run that it continues at `schedule.until`
     keep_proportions: changes the method's section of a recipe at a scale, so that its keys keep their share
                  of the schedule or the data. Arguments: the recipe as a tree, the published one, the
@@ -108,6 +110,7 @@ class Info:
     readings: tuple[str, ...] = ()
     second: Mapping[str, str] = field(default_factory=dict)
     stages: Callable[[Recipe], Stages | None] | None = None
+    teacher: Callable[[Recipe, Tree], str | None] | None = None
     continues: Callable[[Recipe], dict[str, Any] | None] | None = None
     keep_proportions: Callable[[Tree, Recipe, Tree, Tree], None] | None = None
     sync_norm: bool = False

@@ -1,4 +1,4 @@
-"""Crops with semantic maps for BAISeg's training, and its evaluation and development images (Sec. 4.2).
+"""Crops with semantic maps for a training, and BAISeg's evaluation and development images (Sec. 4.2).
 
 Which image is at place p of iteration t, and how it is cut, depends on the recipe's seed, t and p alone, as
 in wsis.data.loading. Nothing of a batch depends on which pixels are one object, unless data.supervision is
@@ -22,7 +22,8 @@ from wsis.data.structures import PADDING, SemanticBatch, SemanticSample
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.methods.baiseg.distort import distorted
-from wsis.methods.baiseg.semantic import VOID, SemanticMaps, paint_instances
+from wsis.methods.baiseg.semantic import GROUND_TRUTH, VOID, SemanticMaps, paint_instances
+from wsis.methods.baiseg.taught import TaughtMaps
 from wsis.nn.backbones import BACKBONES
 
 DEV = "dev"  # the split of development images, where a generated root has one
@@ -34,8 +35,9 @@ def semantic_batches(recipe: Recipe, root: Root, shard: Shard = Shard()) -> Iter
     """Yield the shard's iterations without end: each is a list of `shard.micro` batches.
 
     The global batch of recipe.schedule.batch crops is split as in `wsis.data.loading.train_batches`. A crop
-    is baiseg.crop x baiseg.crop pixels at random of the image resized to one of data.short_side (its long
-    side at most data.max_side), padded at random where that is smaller, then mirrored as data.augment says.
+    is a square of pixels (`crop` of the method's section) at random of the image resized to one of
+    data.short_side (its long side at most data.max_side), padded at random where that is smaller, then
+    mirrored as data.augment says.
     Raises WsisError where the batch can't be split evenly, the crop does not suit the backbone, or a file
     can't be read.
     """
@@ -75,18 +77,26 @@ def training_samples(recipe: Recipe, root: Root, pictures: Sequence[Picture]) ->
 
     In them VOC's objects have no bands of void, which would part touching ones of a class.
     """
-    maps = SemanticMaps(root, recipe.data.train, recipe.baiseg.train_semantics)
+    maps = training_maps(recipe, root)
     for picture in pictures:
-        yield replace(_sample(picture, None), semantic=maps.labels(picture))
+        yield replace(image_of(picture), semantic=maps.labels(picture))
+
+
+def training_maps(recipe: Recipe, root: Root) -> SemanticMaps | TaughtMaps:
+    """What is learnt from: the ground truth, files of another system, or what another network predicted."""
+    if recipe.proxy is not None:
+        return TaughtMaps(root)
+    source = GROUND_TRUTH if recipe.baiseg is None else recipe.baiseg.train_semantics
+    return SemanticMaps(root, recipe.data.train, source)
 
 
 def _check_crop(recipe: Recipe) -> None:
-    crop, backbone = recipe.baiseg.crop, recipe.model.backbone
+    crop, backbone = recipe.section.crop, recipe.model.backbone
     multiple = BACKBONES[backbone].multiple
     if crop % multiple:
         raise WsisError(
-            f"baiseg.crop {crop} is no multiple of {multiple}, as backbone '{backbone}' needs: set it to"
-            f" {max(round(crop / multiple), 1) * multiple}"
+            f"{recipe.method}.crop {crop} is no multiple of {multiple}, as backbone '{backbone}' needs: set"
+            f" it to {max(round(crop / multiple), 1) * multiple}"
         )
 
 
@@ -98,10 +108,16 @@ def _given(recipe: Recipe, root: Root, split: str) -> SemanticMaps | None:
 
 def _sample(picture: Picture, maps: SemanticMaps | None, masked: Picture | None = None) -> SemanticSample:
     """masked: the picture with its masks, where the true boundaries are asked for."""
-    size = picture.height, picture.width
-    image = image_tensor(transforms.read_image(picture.path, *size))
     semantic = None if maps is None else maps.read(picture)
-    return SemanticSample(image, size, picture.id, semantic, None if masked is None else objects(masked))
+    return replace(
+        image_of(picture), semantic=semantic, instances=None if masked is None else objects(masked)
+    )
+
+
+def image_of(picture: Picture) -> SemanticSample:
+    """A picture without anything that is known of it."""
+    size = picture.height, picture.width
+    return SemanticSample(image_tensor(transforms.read_image(picture.path, *size)), size, picture.id)
 
 
 def objects(picture: Picture) -> np.ndarray:
@@ -114,7 +130,7 @@ class _Source:
 
     def __init__(self, recipe: Recipe, root: Root, workers: int = 0) -> None:
         self.recipe, self.pictures = recipe, root.train
-        self.maps = SemanticMaps(root, recipe.data.train, recipe.baiseg.train_semantics)
+        self.maps = training_maps(recipe, root)
         self.instances = recipe.data.supervision == "masks"
         total = self.pictures.pixels * (6 if self.instances else 4)
         self.cache: dict[int, Example] | None = {} if fits(total, workers) else None
@@ -154,14 +170,14 @@ def augmented(example: Example, recipe: Recipe, rng: np.random.Generator) -> Exa
     The image is resized bilinearly, the maps by nearest pixels, so that no value arises that they don't have.
     Photometric distortion has draws of its own, so that it changes no crop.
     """
-    data, side = recipe.data, recipe.baiseg.crop
+    data, side = recipe.data, recipe.section.crop
     image, *maps = example
     short = data.short_side[int(rng.integers(len(data.short_side)))]
     height, width, _ = transforms.network_size(*image.shape[:2], short, data.max_side)
     rows, columns = (_nearest(*sizes) for sizes in zip(image.shape[:2], (height, width), strict=True))
     (top, into_top), (left, into_left) = _window(height, side, rng), _window(width, side, rng)
     cut = [transforms.resize_image(image, height, width)[top, left]]
-    if recipe.baiseg.photometric:
+    if recipe.section.photometric:
         cut[0] = distorted(cut[0], rng.spawn(1)[0])
     cut += [array[rows[top, None], columns[left]] for array in maps]
     crops = []

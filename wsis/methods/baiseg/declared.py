@@ -34,6 +34,14 @@ def stages(recipe: Recipe) -> Stages | None:
     return Stages(first, {"model.backbone": "resnet50"} | proxy, base)
 
 
+def teacher(recipe: Recipe, users: dict[str, Any]) -> str | None:
+    """OCRNet, where it is trained: a row of Table 1 learns from its semantic maps of the training images."""
+    asked = {
+        key: users.get(f"baiseg.{key}", getattr(recipe.baiseg, key)) for key in ("train_semantics", "maps")
+    }
+    return "baiseg/ocrnet" if asked == {"train_semantics": "ocrnet", "maps": "trained"} else None
+
+
 def keep_proportions(
     tree: dict[str, Any], published: Recipe, scale: dict[str, Any], user: dict[str, Any]
 ) -> None:

@@ -1,6 +1,6 @@
 """What is known of BAISeg without torch."""
 
-from wsis.methods.baiseg.declared import EXTRACTION, keep_proportions, stages
+from wsis.methods.baiseg.declared import EXTRACTION, keep_proportions, stages, teacher
 from wsis.methods.baiseg.measures import BOUNDARIES, COMPLEXITY
 from wsis.methods.baiseg.spec import BaisegSpec
 from wsis.methods.info import Info, Pictures
@@ -18,6 +18,7 @@ INFO = Info(
     readings=EXTRACTION,
     keep_proportions=keep_proportions,
     stages=stages,
+    teacher=teacher,
     benches={"extract": "wsis.methods.baiseg.bench:bench"},
     pictures=(
         Pictures(

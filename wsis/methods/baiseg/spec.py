@@ -33,6 +33,8 @@ class BaisegSpec(Spec):
     crop: Positive = 416  # side of a training crop, pixels (Sec. 4.2)
     photometric: bool = False  # brightness, contrast and hue of training images change at random; BESTIE's
     train_semantics: Literal["ground_truth", "ocrnet"] = "ground_truth"
+    # Who makes those of another system: files of the root, or a network that is trained here before.
+    maps: Literal["given", "trained"] = "given"
     # Mask extraction, Sec. 3.6
     # Whose boundary map: the others than the network's are controls; truth, the contours of the annotated
     # objects, is the upper bound of what is extracted from it.
