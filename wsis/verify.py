@@ -8,12 +8,14 @@ stale          of other settings, code, weights or predictions than there are no
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsis.checksums import DamagedFile, fault
+from wsis.checksums import DamagedFile, fault, faults
+from wsis.data.places import shapes_root
 from wsis.errors import WsisError
 from wsis.files import checksum_file, read_json
 from wsis.finished import METRICS, RECORD, left, metrics_of
@@ -27,6 +29,7 @@ from wsis.runs import StoredRun, groups, plan_of, stored_runs
 EVALUATED = (METRICS, "model.json")
 # Those that nobody needs and nothing makes again.
 NOTES = ("log.jsonl", "environment.json", "given_boxes.json", "last.safetensors")
+PARTS = ("runs", "data")  # of a scale's results
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Finding:
 
 def verify_results(results: Path, scale: str | None = None) -> list[Finding]:
     """Everything that is wrong under `results`, at one scale or all, run by run; every file is read."""
-    scales = sorted(path.parent.name for path in results.glob(f"{scale or '*'}/runs"))
+    scales = sorted({path.parent.name for part in PARTS for path in results.glob(f"{scale or '*'}/{part}")})
     if not scales:
         raise WsisError(
             f"{results}/{scale or '<scale>'}/runs: no such folder; `wsis plan` says what there is to run"
@@ -53,7 +56,7 @@ def verify_results(results: Path, scale: str | None = None) -> list[Finding]:
 
 
 def _scale(results: Path, scale: str) -> Iterator[Finding]:
-    base, known = results / scale, set[Path]()
+    base, known, roots = results / scale, set[Path](), dict[str, str]()
     for group in groups(stored_runs(results, scale)):
         known |= {run.folder for run in group}
         try:
@@ -64,17 +67,19 @@ def _scale(results: Path, scale: str) -> Iterator[Finding]:
                     "foreign", run.folder, f"its settings are refused now: {error}", _remove(run.folder)
                 )
             continue
+        roots |= _roots(plan, results)
         there = Results(plan, results)
         for run in group:
             yield from _run(run, plan, there)
-    for folder in sorted((base / "runs").iterdir()):
-        if folder not in known and folder.is_dir():
+    for folder in sorted((base / "runs").glob("*/")):
+        if folder not in known:
             yield from _without_recipe(folder)
     for path in sorted(base.glob(PATTERN)):
         try:
             read_record(path, form=MeasuredRecord)
         except WsisError as error:
-            command = f"{_remove(path)} && wsis measure --scale {scale} {path.parent.name} {path.stem}"
+            measure = f"wsis measure --scale {scale}{_where(results)} {path.parent.name} {path.stem}"
+            command = f"{_remove(path)} && {measure}"
             yield Finding("damaged", path, _text(error, path), command)
     for path in [
         *sorted((results / scale).glob("*.json")),
@@ -88,17 +93,33 @@ def _scale(results: Path, scale: str) -> Iterator[Finding]:
         path = beside.with_name(beside.name.removeprefix(".").removesuffix(".sha256"))
         if text := fault(path):
             yield Finding("damaged", path, text, _remove(path.parent))
+    for folder in sorted((base / "data").glob("*/")):
+        for path, text in faults(folder).items():
+            command = " && ".join(filter(None, [_remove(folder), roots.get(folder.name)]))
+            yield Finding("damaged", path, text, command)
     yield from _leftovers(base / "data")
+
+
+def _roots(plan: Plan, results: Path) -> dict[str, str]:
+    """Generated root -> the command that draws it."""
+    options = f"--scale {plan.scale.name}{_where(results)}"
+    for key, value in plan.overrides.items():
+        options += f" --set {shlex.quote(f'{key}={json.dumps(value)}')}"
+    return {
+        root: f"wsis data make {options} --seed {run.seed} --root {root}"
+        for run in plan.runs.values()
+        if (root := shapes_root(run.recipe))
+    }
 
 
 def _run(run: StoredRun, plan: Plan, there: Results) -> Iterator[Finding]:
     """What is wrong with a run that has a recipe.json."""
     planned = plan.runs.get(run.id)
-    train, evaluate = (_command(word, run) for word in ("train", "evaluate"))
+    train, evaluate, draw = (_command(word, run) for word in ("train", "evaluate", "pictures"))
     if planned is None:
         yield Finding("foreign", run.folder, "of no row now", _remove(run.folder))
         return
-    wrong = [*_files(run.folder, train, evaluate), *_leftovers(run.folder)]
+    wrong = [*_files(run.folder, train, evaluate, draw), *_leftovers(run.folder)]
     yield from wrong
     if run.id in there.differing:
         yield Finding("stale", run.folder, there.differing[run.id], train)
@@ -120,13 +141,15 @@ def _run(run: StoredRun, plan: Plan, there: Results) -> Iterator[Finding]:
             yield Finding("stale", run.folder / METRICS, _text(error, run.folder / METRICS), evaluate)
 
 
-def _files(folder: Path, train: str, evaluate: str) -> Iterator[Finding]:
+def _files(folder: Path, train: str, evaluate: str, draw: str) -> Iterator[Finding]:
     """Files of a run that are not what was written, or can't be read."""
     for path in sorted(folder.rglob("*")):
         if path.name.startswith(".") or not path.is_file():
             continue
         again = [] if path.name in NOTES else [evaluate if path.name in EVALUATED else train]
         command = " && ".join([_remove(path), *again])
+        if path.parent.name == "pictures":
+            command = f"{_remove(path.parent)} && {draw}"
         try:
             if path.name in FORMS and path.parent in (folder, folder / "checkpoints"):
                 read_record(path, folder.name)
@@ -164,8 +187,12 @@ def _leftovers(folder: Path) -> Iterator[Finding]:
 
 
 def _command(word: str, run: StoredRun) -> str:
-    where = [] if run.results == Path("results") else [f"--results {shlex.quote(str(run.results))}"]
-    return " ".join(["wsis", word, *where, run.id])
+    return f"wsis {word}{_where(run.results)} {run.id}"
+
+
+def _where(results: Path) -> str:
+    """The option of commands for results that lie elsewhere."""
+    return "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
 
 
 def _remove(path: Path) -> str:
