@@ -134,8 +134,8 @@ def test_a_damaged_root_and_damaged_pictures_are_found(plan, there):
     made = f"wsis data make --scale smoke --results {results} --seed 0 --root {root.name}"
     drawn = f"wsis pictures --results {results} {there.name}"
     assert found(there) == [
-        ("damaged", "pictures/maps.jpg", f"rm -r {there / 'pictures'} && {drawn}"),
         ("damaged", str(root / "val" / "1.png"), f"rm -r {root} && {made}"),
+        ("damaged", "pictures/maps.jpg", f"rm -r {there / 'pictures'} && {drawn}"),
     ]
 
 

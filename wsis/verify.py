@@ -56,21 +56,21 @@ def verify_results(results: Path, scale: str | None = None) -> list[Finding]:
 
 
 def _scale(results: Path, scale: str) -> Iterator[Finding]:
-    base, known, roots = results / scale, set[Path](), dict[str, str]()
+    """What is wrong at a scale: what runs read before the runs, and of these the parents first."""
+    base, known, plans = results / scale, set[Path](), list[tuple[Plan, dict[str, StoredRun]]]()
     for group in groups(stored_runs(results, scale)):
         known |= {run.folder for run in group}
         try:
-            plan = plan_of(group)
+            plans.append((plan_of(group), {run.id: run for run in group}))
         except WsisError as error:
-            for run in group:
-                yield Finding(
-                    "foreign", run.folder, f"its settings are refused now: {error}", _remove(run.folder)
-                )
-            continue
-        roots |= _roots(plan, results)
+            text = f"its settings are refused now: {error}"
+            yield from (Finding("foreign", run.folder, text, _remove(run.folder)) for run in group)
+    yield from _data(base, {root: made for plan, _ in plans for root, made in _roots(plan, results).items()})
+    for plan, runs in plans:
         there = Results(plan, results)
-        for run in group:
-            yield from _run(run, plan, there)
+        ordered = plan.with_needed(id for id in runs if id in plan.runs)
+        for id in sorted(runs, key=lambda id: ordered.index(id) if id in ordered else -1):
+            yield from _run(runs[id], plan, there)
     for folder in sorted((base / "runs").glob("*/")):
         if folder not in known:
             yield from _without_recipe(folder)
@@ -79,12 +79,12 @@ def _scale(results: Path, scale: str) -> Iterator[Finding]:
             read_record(path, form=MeasuredRecord)
         except WsisError as error:
             measure = f"wsis measure --scale {scale}{_where(results)} {path.parent.name} {path.stem}"
-            command = f"{_remove(path)} && {measure}"
-            yield Finding("damaged", path, _text(error, path), command)
-    for path in [
-        *sorted((results / scale).glob("*.json")),
-        *sorted((results / scale / "data").glob("*.json")),
-    ]:
+            yield Finding("damaged", path, _text(error, path), f"{_remove(path)} && {measure}")
+
+
+def _data(base: Path, roots: dict[str, str]) -> Iterator[Finding]:
+    """What is wrong beside the runs and in data/. roots: generated root -> the command that draws it."""
+    for path in [*sorted(base.glob("*.json")), *sorted(base.glob("data/*.json"))]:
         try:
             read_json(path)
         except WsisError as error:
@@ -92,8 +92,10 @@ def _scale(results: Path, scale: str) -> Iterator[Finding]:
     for beside in sorted(base.glob("data/**/.*.sha256")):
         path = beside.with_name(beside.name.removeprefix(".").removesuffix(".sha256"))
         if text := fault(path):
-            yield Finding("damaged", path, text, _remove(path.parent))
-    for folder in sorted((base / "data").glob("*/")):
+            alone = path.parent == base / "data"
+            its = path if alone and path.exists() else beside if alone else path.parent
+            yield Finding("damaged", path, text, _remove(its))
+    for folder in sorted(base.glob("data/*/")):
         for path, text in faults(folder).items():
             command = " && ".join(filter(None, [_remove(folder), roots.get(folder.name)]))
             yield Finding("damaged", path, text, command)
