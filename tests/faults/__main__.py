@@ -42,6 +42,7 @@ def main() -> int:
     parser.add_argument("--papers", nargs="*", default=[*ROWS])
     parser.add_argument("--kinds", nargs="*", default=[*KINDS])
     parser.add_argument("--stages", nargs="*", default=[*STAGES])
+    parser.add_argument("--alone", action="store_true", help="give only the command again that was hit")
     arguments = parser.parse_args()
     chosen = (arguments.papers, arguments.kinds, arguments.stages)
     count = max([arguments.count, *(number + 1 for number in arguments.case or ())])
@@ -53,7 +54,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as base:
         for number, (paper, kind, stage) in faults:
             if paper not in references:
-                references[paper] = undisturbed(paper, Path(base) / paper)
+                references[paper] = undisturbed(paper, Path(base) / paper, arguments.alone)
                 print(f"{paper}: a chain takes {references[paper].cpu:.0f} CPU s", flush=True)
             begin = time.monotonic()
             outcome = suffered(references[paper], kind, stage, Random(f"{arguments.seed} {number}"))

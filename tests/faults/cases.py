@@ -73,12 +73,13 @@ def struck(reference: Reference, kind: str, stage: str, draw: Random) -> Outcome
     _, event, path = hit.told[-1] if hit.told else (0, "", "the begin")
     what = f"`wsis {' '.join(reference.commands[number].words)}`, exit {hit.code}, after {event} {path}"
     cpu, wrong = hit.cpu, list[str]()
-    for command in reference.commands[number:]:
+    last = number + 1 if reference.alone else len(reference.commands)
+    for command in reference.commands[number:last]:
         ended = call(command.words, place)
         cpu += ended.cpu
         wrong += failure(ended, command.words)
     end_session(hit.pid)
-    return Outcome(what, wrong + judged(reference, place, before), cpu)
+    return Outcome(what, wrong + judged(reference.before[last], place, before), cpu)
 
 
 def damaged(reference: Reference, kind: str, stage: str, draw: Random) -> Outcome:
@@ -125,7 +126,7 @@ def damaged(reference: Reference, kind: str, stage: str, draw: Random) -> Outcom
         cpu += mended(place, found)
     else:
         wrong.append(f"not whole after {ROUNDS} rounds: {found}")
-    return Outcome(what, wrong + judged(reference, place, before), cpu)
+    return Outcome(what, wrong + judged(reference.before[-1], place, before), cpu)
 
 
 def files(reference: Reference, number: int, stage: str, later: Path) -> list[str]:
@@ -172,9 +173,9 @@ def failure(ended: Ended, words: tuple[str, ...]) -> list[str]:
     return [f"`wsis {' '.join(words)}` ended with {ended.code}: {end}"]
 
 
-def judged(reference: Reference, place: Path, before: dict[str, tuple[int, int]]) -> list[str]:
-    """All that is wrong with what a chain has left."""
-    wrong = differences(place, reference.whole)
+def judged(whole: Path, place: Path, before: dict[str, tuple[int, int]]) -> list[str]:
+    """All that is wrong with what a chain has left. whole: what an undisturbed one left."""
+    wrong = differences(place, whole)
     wrong += [f"half written: {name}" for name in half_written(place)]
     return wrong + written(before, listing(place))
 

@@ -14,21 +14,22 @@ PLACE = "work"  # results may hold the folder's path: all chains of a paper run 
 
 @dataclass
 class Reference:
-    """A paper's chain. before: the folders as each command found them, and as the last one left them."""
+    """A paper's chain.
+
+    before  the folders as each command found them, and as the last one left them
+    alone   a chain that is hit ends after the command that was hit
+    """
 
     paper: str
     folder: Path
     commands: list[Command]
     ends: list[Ended] = field(default_factory=list)
     before: list[Path] = field(default_factory=list)
+    alone: bool = False
 
     @property
     def place(self) -> Path:
         return self.folder / PLACE
-
-    @property
-    def whole(self) -> Path:
-        return self.before[-1]
 
     @property
     def cpu(self) -> float:
@@ -41,8 +42,8 @@ class Reference:
         return self.place
 
 
-def undisturbed(paper: str, folder: Path) -> Reference:
-    made = Reference(paper, folder, chain(paper))
+def undisturbed(paper: str, folder: Path, alone: bool = False) -> Reference:
+    made = Reference(paper, folder, chain(paper), alone=alone)
     for number, command in enumerate([*made.commands, None]):
         for name in ("home", "tmpdir"):
             (made.place / name).mkdir(parents=True, exist_ok=True)

@@ -46,11 +46,11 @@ def finish(
     if taught is not None:
         content["proxy"] = {"id": job.origin.name, **taught}
     goes_on = "ended" in summary
+    _clear((job.folder / COPY).parent, goes_on)  # nobody comes back to a run that has its train.json
     if not goes_on:
         write_record(job.folder / COPY, content)
+    write_card(job.folder, content)
     write_record(job.folder / "train.json", content)
-    _clear((job.folder / COPY).parent, goes_on)
-    write_card(job.folder)
 
 
 def _clear(checkpoints: Path, goes_on: bool) -> None:
@@ -65,7 +65,7 @@ def _clear(checkpoints: Path, goes_on: bool) -> None:
         if path.is_dir():
             shutil.rmtree(path)
         elif path not in kept:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def normalisation(method: Method) -> dict[str, Any] | None:
