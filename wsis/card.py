@@ -70,7 +70,7 @@ def known_categories(folder: Path) -> dict[int, str]:
 def write_card(folder: Path, told: dict[str, Any] | None = None) -> None:
     """Write README.md, the model card, from the other files of a finished run's folder.
 
-    Called again when there are metrics. A folder without model.json gets none. told: what train.json will hold
+    Called again when there are metrics. A folder without model.json gets none. told: what train.json will say
     """
     if (folder / ABOUT).exists():
         write_text(folder / CARD, card(folder, told))

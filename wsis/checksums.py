@@ -15,7 +15,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -50,6 +50,13 @@ def sealed(path: Path) -> Iterator[BinaryIO]:
 def seal(path: Path) -> None:
     """Give a file that was written line by line a checksum of what it holds now."""
     _note(path, _digest(path))
+
+
+def seal_left(paths: Iterable[Path]) -> None:
+    """Give those that a kill left without a checksum one. They are whole: a file has its name at the end."""
+    for path in paths:
+        if path.exists() and not checksum_file(path).exists():
+            seal(path)
 
 
 def _note(path: Path, digest: str) -> None:
