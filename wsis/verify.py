@@ -170,7 +170,7 @@ def _without_recipe(folder: Path) -> Iterator[Finding]:
         kind = "half written" if any(folder.iterdir()) else "foreign"
         yield Finding(kind, folder, "no recipe.json: no run", _remove(folder))
         return
-    command = f"wsis train --scale {folder.parents[1].name} {folder.name}"
+    command = f"wsis train --scale {folder.parents[1].name}{_where(folder.parents[2])} {folder.name}"
     try:
         read_record(path, folder.name)
         yield Finding("damaged", path, "not the recipe of a run", command)
