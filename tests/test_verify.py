@@ -107,7 +107,8 @@ def test_other_settings_code_and_predictions_are_stale(there, monkeypatch):
 def test_a_damaged_recipe_is_found_and_its_run_is_due(there, content):
     (there / "recipe.json").write_text(content)
     ((_, where, command),) = found(there)
-    assert where == "recipe.json" and command == f"wsis train --scale smoke --results {there.parents[2]} {there.name}"
+    options = f"--scale smoke --results {there.parents[2]}"
+    assert where == "recipe.json" and command == f"wsis train {options} {there.name}"
 
 
 def test_measurements_and_notes_are_looked_at(there):
