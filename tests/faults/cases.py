@@ -15,7 +15,7 @@ from tests.faults.damage import CUT, FLIPPED, damage
 from tests.faults.outside import listing, written
 from tests.faults.process import Ended, Strike, call, end_session
 from tests.faults.reference import Reference
-from tests.faults.same import differences, half_written
+from tests.faults.same import differences, half_written, names
 from tests.faults.stages import stages_of
 
 SIGNALS = {
@@ -134,6 +134,8 @@ def files(reference: Reference, number: int, stage: str, later: Path) -> list[st
     command, ended = reference.commands[number], reference.ends[number]
     there = {path: its for its, (*_, path) in zip(stages_of(command, ended), ended.told, strict=True)}
     there = {path: its for path, its in there.items() if _lasts(later / path)}
+    new = names(reference.before[number + 1]) - names(reference.before[number])  # of folders that were moved
+    there = {path: command.stage for path in new if _lasts(later / path)} | there
     return sorted(path for path in there if there[path] == stage) or sorted(there)
 
 
