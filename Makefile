@@ -35,13 +35,14 @@ unexport PYTHONDONTWRITEBYTECODE
 
 SOURCE ?=
 OLD := 'setuptools<81'# which detectron2's model zoo needs; a change of the lock would bring a newer one back
-.PHONY: help env lock test fast fuzz gpu-check lint docs detectron2 reproduce smoke report reference-page clean
+.PHONY: help env lock test fast fuzz faults gpu-check lint docs detectron2 reproduce smoke report reference-page clean
 
 help:
 	@echo "make reproduce   headline tables at SCALE=$(SCALE) on CORES=$(CORES) cores; prints where the report is"
 	@echo "                 (TARGET=all, TARGET=boxinst_1a, SCALE=mini CONFIG=data_root=..., see docs/running.md)"
 	@echo "make test        the whole test suite"
 	@echo "make fuzz        EACH=1000 bad inputs of each kind, from SEED=1; a table of how they ended"
+	@echo "make faults      kills processes and damages files N=100 times, from SEED=1; the results must stay the same"
 	@echo "make gpu-check   at most ten minutes on a graphics card (DATA=path: also real images; DRY=1: without a card)"
 	@echo "make fast        what does not train: under a minute"
 	@echo "make smoke       every rule and recipe for a few steps"
@@ -112,6 +113,11 @@ fuzz: EACH ?= 1000
 fuzz: SEED ?= 1
 fuzz: $(STAMP)
 	$(BIN)/python -W ignore -m tests.fuzz.table --seed $(SEED) --each $(EACH)
+
+faults: N ?= 100
+faults: SEED ?= 1
+faults: $(STAMP)
+	$(BIN)/python -W ignore -m tests.faults --seed $(SEED) --count $(N)
 
 gpu-check: DATA ?=
 gpu-check: $(STAMP)

@@ -2,10 +2,23 @@
 
 import os
 import random
+import subprocess
 
 import pytest
 
-from wsis.checksums import DamagedFile, fault, move, recorded, remove, seal, sealed, verify
+from wsis.checksums import (
+    LIST,
+    DamagedFile,
+    fault,
+    faults,
+    move,
+    recorded,
+    remove,
+    seal,
+    seal_folder,
+    sealed,
+    verify,
+)
 from wsis.errors import WsisError
 from wsis.files import checksum_file, digest, write_bytes
 
@@ -133,3 +146,22 @@ def test_an_error_of_the_disk_is_told_though_the_writer_tells_another(tmp_path):
         except OSError:  # as torch.save does
             raise RuntimeError("unexpected pos") from None
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_folder_s_list_finds_what_has_changed_or_is_missing(tmp_path):
+    names = ["a.json", "b/c.png", "b/d e.png"]
+    (tmp_path / "b").mkdir()
+    assert faults(tmp_path) == {}
+    for name in names:
+        write_bytes(tmp_path / name, name.encode())
+    seal_folder(tmp_path)
+    assert faults(tmp_path) == {}
+    done = subprocess.run(["sha256sum", "-c", LIST], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0
+    (tmp_path / names[0]).unlink()
+    write_bytes(tmp_path / names[2], b"b/d f.png")
+    found = {str(path.relative_to(tmp_path)): text for path, text in faults(tmp_path).items()}
+    assert found.keys() == {names[0], names[2]} and found[names[0]] == "is missing"
+    for content in (b"", b"x", (tmp_path / LIST).read_bytes() + b"half"):
+        write_bytes(tmp_path / LIST, content)
+        assert faults(tmp_path) == {tmp_path / LIST: "is damaged"}

@@ -56,7 +56,7 @@ def pictured(trained, id: str) -> tuple[list[dict], Path]:
     """The entries of a run's pictures.json, drawn now, and its path; the files are those and no others."""
     (path,) = picture_runs(trained.plan, [id], trained.results, None)
     entries = json.loads(path.read_text())
-    assert {file.name for file in path.parent.iterdir()} == {e["file"] for e in entries} | {path.name}
+    assert {file.name for file in path.parent.glob("[!.]*")} == {e["file"] for e in entries} | {path.name}
     return entries, path
 
 

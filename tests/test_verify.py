@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from tests.test_work import finish
-from wsis.checksums import seal
+from wsis.checksums import seal, seal_folder
+from wsis.data.places import shapes_root
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
 from wsis.plan import make_plan
@@ -106,7 +107,8 @@ def test_other_settings_code_and_predictions_are_stale(there, monkeypatch):
 def test_a_damaged_recipe_is_found_and_its_run_is_due(there, content):
     (there / "recipe.json").write_text(content)
     ((_, where, command),) = found(there)
-    assert where == "recipe.json" and command == f"wsis train --scale smoke {there.name}"
+    options = f"--scale smoke --results {there.parents[2]}"
+    assert where == "recipe.json" and command == f"wsis train {options} {there.name}"
 
 
 def test_measurements_and_notes_are_looked_at(there):
@@ -117,6 +119,25 @@ def test_measurements_and_notes_are_looked_at(there):
     path.write_text('{"values": []}')
     (base / "jobs.json").write_text("{")
     assert sorted(where for _, where, _ in found(there)) == sorted([str(path), str(base / "jobs.json")])
+
+
+def test_a_damaged_root_and_damaged_pictures_are_found(plan, there):
+    base, results = there.parents[1], there.parents[2]
+    root = base / "data" / shapes_root(plan.runs[there.name].recipe)
+    for path in (root / "val" / "1.png", there / "pictures" / "maps.jpg"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"as written")
+    seal_folder(root)
+    seal(there / "pictures" / "maps.jpg")
+    assert found(there) == []
+    for path in (root / "val" / "1.png", there / "pictures" / "maps.jpg"):
+        path.write_bytes(b"as WRITTEN")
+    made = f"wsis data make --scale smoke --results {results} --seed 0 --root {root.name}"
+    drawn = f"wsis pictures --results {results} {there.name}"
+    assert found(there) == [
+        ("damaged", str(root / "val" / "1.png"), f"rm -r {root} && {made}"),
+        ("damaged", "pictures/maps.jpg", f"rm -r {there / 'pictures'} && {drawn}"),
+    ]
 
 
 def test_the_command_exits_with_1_where_something_is_damaged(there):

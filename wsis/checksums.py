@@ -15,7 +15,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -24,6 +24,10 @@ from wsis.errors import WsisError
 from wsis.files import atomic, checksum_file, write_text
 
 _FORM = re.compile(r"# (?P<size>\d+) bytes, written at (?P<time>\d+) ns\n(?P<digest>[0-9a-f]{64})  .+\n")
+
+_ENTRY = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>.+)")
+_OTHER = "has another content than was written (its checksum differs)"
+LIST = "checksums.sha256"  # in a folder whose files have no checksum of their own
 
 
 class DamagedFile(WsisError):
@@ -45,14 +49,54 @@ def sealed(path: Path) -> Iterator[BinaryIO]:
 
 def seal(path: Path) -> None:
     """Give a file that was written line by line a checksum of what it holds now."""
-    with open(path, "rb") as file:
-        _note(path, hashlib.file_digest(file, "sha256").hexdigest())
+    _note(path, _digest(path))
+
+
+def seal_left(paths: Iterable[Path]) -> None:
+    """Give those that a kill left without a checksum one. They are whole: a file has its name at the end."""
+    for path in paths:
+        if path.exists() and not checksum_file(path).exists():
+            seal(path)
 
 
 def _note(path: Path, digest: str) -> None:
     status = path.stat()
     comment = f"# {status.st_size} bytes, written at {status.st_mtime_ns} ns"
     write_text(checksum_file(path), f"{comment}\n{digest}  {path.name}\n")
+
+
+def seal_folder(folder: Path) -> None:
+    """Give a folder a list of checksums of all its files, as one file: LIST, for `sha256sum -c`."""
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    lines = [f"{_digest(folder / name)}  {name}\n" for name in names if name != LIST]
+    write_text(folder / LIST, "".join(lines))
+
+
+def faults(folder: Path) -> dict[Path, str]:
+    """What is wrong with the files of a folder, by path; nothing where it has no list of checksums."""
+    listing = folder / LIST
+    if not listing.exists():
+        return {}
+    lines = listing.read_bytes().decode("utf-8", "replace").splitlines()
+    entries = [_ENTRY.fullmatch(line) for line in lines]
+    if not entries or not all(entries):
+        return {listing: "is damaged"}
+    found = {}
+    for entry in filter(None, entries):
+        path = folder / entry["name"]
+        try:
+            if _digest(path) != entry["digest"]:
+                found[path] = _OTHER
+        except FileNotFoundError:
+            found[path] = "is missing"
+        except OSError as error:
+            found[path] = f"can't be read ({error.strerror})"
+    return found
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def move(source: Path, target: Path) -> None:
@@ -90,11 +134,10 @@ def fault(path: Path, whole: bool = True) -> str | None:
     if not whole and status.st_mtime_ns == int(kept["time"]):
         return None
     try:
-        with open(path, "rb") as file:
-            same = hashlib.file_digest(file, "sha256").hexdigest() == kept["digest"]
+        same = _digest(path) == kept["digest"]
     except OSError as error:
         return f"can't be read ({error.strerror})"
-    return None if same else "has another content than was written (its checksum differs)"
+    return None if same else _OTHER
 
 
 def verify(path: Path, remedy: str = "delete it and start its run again") -> None:

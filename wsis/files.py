@@ -6,10 +6,13 @@ import gc
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from socket import gethostname
 from typing import Any, BinaryIO
 
 from wsis.disk import writing
@@ -110,19 +113,53 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+_given = count()  # names of this process
+
+
+def temporary_of(path: Path) -> Path:
+    """.<name>.<machine>-<process>-<number>.tmp beside `path`: a name that nobody else gives."""
+    return path.with_name(f".{path.name}.{gethostname()}-{os.getpid()}-{next(_given)}.tmp")
+
+
+def remove_left(path: Path) -> None:
+    """Remove what killed processes of this machine left of `path`, a file or a folder (`temporary_of`)."""
+    begin = f".{path.name}.{gethostname()}-"
+    with suppress(FileNotFoundError):
+        for name in os.listdir(path.parent):
+            if (
+                name.startswith(begin)
+                and name.endswith(".tmp")
+                and not _lives(name[len(begin) :].partition("-")[0])
+            ):
+                left = path.with_name(name)
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _lives(process: str) -> bool:
+    """Whether there is a process of that number, or it is no number."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except (PermissionError, ValueError):
+        return True
+    return True
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write to, which becomes `path` when the block ends, and vanishes when it fails.
 
-    Folders above `path` are made. Its temporary name, .<name>.<process>.tmp, belongs to this process alone.
-    The content is on the disk before the file has its name; a checksum of what it replaces goes. Raises
-    WsisError when it can't be written.
+    Folders above `path` are made. Its temporary name belongs to this process alone; what killed processes
+    left of the same file goes. The content is on the disk before the file has its name; a checksum of what it
+    replaces goes. Raises WsisError when it can't be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_of(path)
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            remove_left(path)
             with open(temporary, "wb") as file:
                 yield file
                 file.flush()

@@ -18,6 +18,7 @@ from wsis.data.places import Roots, named_roots, run_root, shapes_root
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
 from wsis.evaluate import lists_the_same, show_metrics
+from wsis.files import remove_left, temporary_of
 from wsis.judge import same_data
 from wsis.measures.measure import Asked, Measured, MeasureSet, Subject
 from wsis.measures.registry import sets
@@ -223,7 +224,8 @@ def render_reference(scale: str, results: Path, reports: Path) -> Path:
 
 def _copy_rendered(source: Path, target: Path, tables: set[str]) -> None:
     """The page, its pictures, diff.json, figures and these tables' files, in place of what was there."""
-    new = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    new = temporary_of(target)
+    remove_left(target)
     for path in sorted(source.rglob("*")):
         key = f"{path.parent.name}/{path.stem.removeprefix('table')}"
         wanted = key in tables and path.suffix in (".md", ".csv", ".tex", ".png")

@@ -7,14 +7,14 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+from wsis.checksums import remove
 from wsis.data.places import Roots, run_root, salient_place
 from wsis.errors import WsisError
-from wsis.files import write_json
 from wsis.judge import same_data
 from wsis.methods import info_of, infos
 from wsis.methods.info import Pictures
 from wsis.plan import Plan
-from wsis.records import read_record
+from wsis.records import read_record, write_record
 
 
 def pictures_of(plan: Plan, id: str) -> Pictures | None:
@@ -79,7 +79,7 @@ def _draw_run(plan: Plan, id: str, results: Path, data_root: Roots) -> Path:
     if other and not (run.with_name(other) / "train.json").exists():
         _remove_old(index)
         print(f"{whence}: no pictures, since {other}, which it is shown beside, isn't trained.", flush=True)
-        write_json(index, [])
+        write_record(index, [])
         return index
     place = salient_place(recipe, results, scale, data_root)
     salient = open_salient(place, cache=results / scale / "data") if place is not None else None
@@ -98,7 +98,7 @@ def _draw_run(plan: Plan, id: str, results: Path, data_root: Roots) -> Path:
         subject.networks[folder] = network.eval()
     _remove_old(index)
     sheets = resolve_name(pictures_of(plan, id).draw)(subject)
-    write_json(index, save_sheets(sheets, index.parent, f"{whence}."))
+    write_record(index, save_sheets(sheets, index.parent, f"{whence}."))
     return index
 
 
@@ -120,4 +120,4 @@ def _remove_old(index: Path) -> None:
     """Remove a run's pictures, their index first: a report shows what it names."""
     index.parent.mkdir(exist_ok=True)
     for path in (index, *index.parent.glob("*.jpg")):
-        path.unlink(missing_ok=True)
+        remove(path)

@@ -180,7 +180,7 @@ def sound(path: Path, run: str | None = None) -> bool:
         return False
 
 
-def write_record(path: Path, content: dict[str, Any]) -> None:
+def write_record(path: Path, content: Any) -> None:
     """`wsis.files.write_json`, with a checksum."""
     text = encoded(content)
     with sealed(path) as file:

@@ -8,12 +8,14 @@ stale          of other settings, code, weights or predictions than there are no
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsis.checksums import DamagedFile, fault
+from wsis.checksums import DamagedFile, fault, faults
+from wsis.data.places import shapes_root
 from wsis.errors import WsisError
 from wsis.files import checksum_file, read_json
 from wsis.finished import METRICS, RECORD, left, metrics_of
@@ -27,6 +29,7 @@ from wsis.runs import StoredRun, groups, plan_of, stored_runs
 EVALUATED = (METRICS, "model.json")
 # Those that nobody needs and nothing makes again.
 NOTES = ("log.jsonl", "environment.json", "given_boxes.json", "last.safetensors")
+PARTS = ("runs", "data")  # of a scale's results
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Finding:
 
 def verify_results(results: Path, scale: str | None = None) -> list[Finding]:
     """Everything that is wrong under `results`, at one scale or all, run by run; every file is read."""
-    scales = sorted(path.parent.name for path in results.glob(f"{scale or '*'}/runs"))
+    scales = sorted({path.parent.name for part in PARTS for path in results.glob(f"{scale or '*'}/{part}")})
     if not scales:
         raise WsisError(
             f"{results}/{scale or '<scale>'}/runs: no such folder; `wsis plan` says what there is to run"
@@ -53,33 +56,35 @@ def verify_results(results: Path, scale: str | None = None) -> list[Finding]:
 
 
 def _scale(results: Path, scale: str) -> Iterator[Finding]:
-    base, known = results / scale, set[Path]()
+    """What is wrong at a scale: what runs read before the runs, and of these the parents first."""
+    base, known, plans = results / scale, set[Path](), list[tuple[Plan, dict[str, StoredRun]]]()
     for group in groups(stored_runs(results, scale)):
         known |= {run.folder for run in group}
         try:
-            plan = plan_of(group)
+            plans.append((plan_of(group), {run.id: run for run in group}))
         except WsisError as error:
-            for run in group:
-                yield Finding(
-                    "foreign", run.folder, f"its settings are refused now: {error}", _remove(run.folder)
-                )
-            continue
+            text = f"its settings are refused now: {error}"
+            yield from (Finding("foreign", run.folder, text, _remove(run.folder)) for run in group)
+    yield from _data(base, {root: made for plan, _ in plans for root, made in _roots(plan, results).items()})
+    for plan, runs in plans:
         there = Results(plan, results)
-        for run in group:
-            yield from _run(run, plan, there)
-    for folder in sorted((base / "runs").iterdir()):
-        if folder not in known and folder.is_dir():
+        ordered = plan.with_needed(id for id in runs if id in plan.runs)
+        for id in sorted(runs, key=lambda id: ordered.index(id) if id in ordered else -1):
+            yield from _run(runs[id], plan, there)
+    for folder in sorted((base / "runs").glob("*/")):
+        if folder not in known:
             yield from _without_recipe(folder)
     for path in sorted(base.glob(PATTERN)):
         try:
             read_record(path, form=MeasuredRecord)
         except WsisError as error:
-            command = f"{_remove(path)} && wsis measure --scale {scale} {path.parent.name} {path.stem}"
-            yield Finding("damaged", path, _text(error, path), command)
-    for path in [
-        *sorted((results / scale).glob("*.json")),
-        *sorted((results / scale / "data").glob("*.json")),
-    ]:
+            measure = f"wsis measure --scale {scale}{_where(results)} {path.parent.name} {path.stem}"
+            yield Finding("damaged", path, _text(error, path), f"{_remove(path)} && {measure}")
+
+
+def _data(base: Path, roots: dict[str, str]) -> Iterator[Finding]:
+    """What is wrong beside the runs and in data/. roots: generated root -> the command that draws it."""
+    for path in [*sorted(base.glob("*.json")), *sorted(base.glob("data/*.json"))]:
         try:
             read_json(path)
         except WsisError as error:
@@ -87,18 +92,36 @@ def _scale(results: Path, scale: str) -> Iterator[Finding]:
     for beside in sorted(base.glob("data/**/.*.sha256")):
         path = beside.with_name(beside.name.removeprefix(".").removesuffix(".sha256"))
         if text := fault(path):
-            yield Finding("damaged", path, text, _remove(path.parent))
+            alone = path.parent == base / "data"
+            its = path if alone and path.exists() else beside if alone else path.parent
+            yield Finding("damaged", path, text, _remove(its))
+    for folder in sorted(base.glob("data/*/")):
+        for path, text in faults(folder).items():
+            command = " && ".join(filter(None, [_remove(folder), roots.get(folder.name)]))
+            yield Finding("damaged", path, text, command)
     yield from _leftovers(base / "data")
+
+
+def _roots(plan: Plan, results: Path) -> dict[str, str]:
+    """Generated root -> the command that draws it."""
+    options = f"--scale {plan.scale.name}{_where(results)}"
+    for key, value in plan.overrides.items():
+        options += f" --set {shlex.quote(f'{key}={json.dumps(value)}')}"
+    return {
+        root: f"wsis data make {options} --seed {run.seed} --root {root}"
+        for run in plan.runs.values()
+        if (root := shapes_root(run.recipe))
+    }
 
 
 def _run(run: StoredRun, plan: Plan, there: Results) -> Iterator[Finding]:
     """What is wrong with a run that has a recipe.json."""
     planned = plan.runs.get(run.id)
-    train, evaluate = (_command(word, run) for word in ("train", "evaluate"))
+    train, evaluate, draw = (_command(word, run) for word in ("train", "evaluate", "pictures"))
     if planned is None:
         yield Finding("foreign", run.folder, "of no row now", _remove(run.folder))
         return
-    wrong = [*_files(run.folder, train, evaluate), *_leftovers(run.folder)]
+    wrong = [*_files(run.folder, train, evaluate, draw), *_leftovers(run.folder)]
     yield from wrong
     if run.id in there.differing:
         yield Finding("stale", run.folder, there.differing[run.id], train)
@@ -120,13 +143,15 @@ def _run(run: StoredRun, plan: Plan, there: Results) -> Iterator[Finding]:
             yield Finding("stale", run.folder / METRICS, _text(error, run.folder / METRICS), evaluate)
 
 
-def _files(folder: Path, train: str, evaluate: str) -> Iterator[Finding]:
+def _files(folder: Path, train: str, evaluate: str, draw: str) -> Iterator[Finding]:
     """Files of a run that are not what was written, or can't be read."""
     for path in sorted(folder.rglob("*")):
         if path.name.startswith(".") or not path.is_file():
             continue
         again = [] if path.name in NOTES else [evaluate if path.name in EVALUATED else train]
         command = " && ".join([_remove(path), *again])
+        if path.parent.name == "pictures":
+            command = f"{_remove(path.parent)} && {draw}"
         try:
             if path.name in FORMS and path.parent in (folder, folder / "checkpoints"):
                 read_record(path, folder.name)
@@ -145,7 +170,7 @@ def _without_recipe(folder: Path) -> Iterator[Finding]:
         kind = "half written" if any(folder.iterdir()) else "foreign"
         yield Finding(kind, folder, "no recipe.json: no run", _remove(folder))
         return
-    command = f"wsis train --scale {folder.parents[1].name} {folder.name}"
+    command = f"wsis train --scale {folder.parents[1].name}{_where(folder.parents[2])} {folder.name}"
     try:
         read_record(path, folder.name)
         yield Finding("damaged", path, "not the recipe of a run", command)
@@ -164,8 +189,12 @@ def _leftovers(folder: Path) -> Iterator[Finding]:
 
 
 def _command(word: str, run: StoredRun) -> str:
-    where = [] if run.results == Path("results") else [f"--results {shlex.quote(str(run.results))}"]
-    return " ".join(["wsis", word, *where, run.id])
+    return f"wsis {word}{_where(run.results)} {run.id}"
+
+
+def _where(results: Path) -> str:
+    """The option of commands for results that lie elsewhere."""
+    return "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
 
 
 def _remove(path: Path) -> str:

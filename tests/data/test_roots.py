@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
+from wsis.checksums import DamagedFile
 from wsis.data import roots
 from wsis.data.roots import (
     eval_annotations,
@@ -18,6 +20,8 @@ from wsis.data.roots import (
     official,
     open_root,
 )
+from wsis.data.shapes.write import write_shapes
+from wsis.declare.recipe import ShapesSpec
 from wsis.errors import WsisError
 
 
@@ -195,7 +199,9 @@ def test_voc_instances_are_the_png_values_without_void(voc_root, recipe, tmp_pat
     file = eval_annotations(root, tmp_path / "out")
     content = json.loads(file.read_text())
     assert len(content["annotations"]) == 2 and len(content["categories"]) == 20
-    assert eval_annotations(root, tmp_path / "out") == file and len(list(file.parent.iterdir())) == 1
+    assert eval_annotations(root, tmp_path / "out") == file and len(list(file.parent.glob("[!.]*"))) == 1
+    file.write_text("[")  # damaged: made again
+    assert json.loads(eval_annotations(root, tmp_path / "out").read_text()) == content
 
 
 def test_voc_layout_errors_name_the_missing_part(voc_root, recipe):
@@ -310,3 +316,12 @@ def test_names_of_a_voc_list(voc_root, recipe):
     (sets / "train_aug.txt").write_text("../my photo\n")
     with pytest.raises(WsisError, match="not an image's name"):
         _ = open_root(r, voc_root).train
+
+
+def test_a_drawn_root_that_has_changed_is_refused(tmp_path, recipe):
+    root = write_shapes(ShapesSpec(train_images=3, val_images=2), 0, tmp_path / "shapes")
+    path, status = root / "train" / "000002.png", (root / "train" / "000002.png").stat()
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(DamagedFile, match=rf"000002\.png: damaged: .*; remove {root} and start again"):
+        open_root(recipe(), root)

@@ -39,7 +39,7 @@ def test_a_file_that_is_cut_short_is_drawn_anew_and_unused_ones_go(tmp_path):
     drawings = Drawings(tmp_path)
     assert drawings.plot(["x"], lambda: PLOT) == PLOT
     drawings.forget_others()
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("[!.]*"))) == 1
 
 
 def test_a_stamp_follows_the_file(tmp_path):

@@ -22,7 +22,7 @@ import numpy as np
 from wsis.checksums import fault, sealed
 from wsis.data.annotations import COLUMNS, Annotations
 from wsis.errors import WsisError
-from wsis.files import read_json, write_json
+from wsis.files import read_json, remove_left, temporary_of, write_json
 
 LEAST = 2**24  # bytes of a file whose columns are kept; a smaller one is parsed in less than a second
 VERSION = 1
@@ -74,8 +74,8 @@ def _mapped(place: Path) -> Parsed | None:
 
 
 def _write(place: Path, table: Annotations, about: dict[str, Any]) -> None:
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = temporary_of(place)
+    remove_left(place)
     try:
         for name in COLUMNS:
             with sealed(temporary / f"{name}.npy") as file:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from wsis.checksums import DamagedFile, fault, faults
 from wsis.data import voc
 from wsis.data.annotations import Annotations, Instance, Picture, Pictures, columns
 from wsis.data.splits import (
@@ -32,7 +33,7 @@ from wsis.data.splits import (
 )
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
-from wsis.files import write_json
+from wsis.records import write_record
 
 OFFICIAL = {"coco": {"train2017": 118287, "val2017": 5000}, "voc": {"train_aug": 10582, "val": 1449}}
 OFFICIAL_SALIENT = 7991  # DUTS-Single
@@ -231,11 +232,14 @@ def open_root(
     """Open `root` for the recipe's data set and splits; with supervision 'proxy', `proxies` are its masks.
 
     cache: folder in which columns of large annotation files are kept for other processes
-    Raises WsisError naming the folder or file that is missing, or the annotation that can't be read.
+    Raises WsisError naming the folder or file that is missing, or the annotation that can't be read, and
+    DamagedFile for one of a drawn root that has changed since.
     """
     path, data = Path(root), recipe.data
     if not path.is_dir():
         raise WsisError(f"{path}: no such folder; give the root of a {data.dataset} data set")
+    for file, text in faults(path).items():
+        raise DamagedFile(f"{file}: damaged: {text}; remove {path} and start again, which draws it anew")
     for split in (data.train, data.eval):
         listing = annotation_files(path, data.dataset, split)[0]
         for needed in (listing, image_folder(path, data.dataset, split)):
@@ -316,11 +320,11 @@ def eval_annotations(root: Root, folder: Path) -> Path:
     if root.dataset != "voc" and not one and set(file_categories(file)) == set(root.category_ids):
         return file
     file = Path(folder) / f"instances_{root.name}_{split}_{root.eval_fingerprint}_{root.classes}.json"
-    if not file.exists():
+    if fault(file):
         named = zip(root.category_ids, root.category_names, strict=True)
         categories = [{"id": id, "name": name} for id, name in named]
         content = read_split(root.path, root.dataset, split) | {"categories": categories}
         if one:
             content["annotations"] = [each | {"category_id": ONE} for each in content["annotations"]]
-        write_json(file, content)
+        write_record(file, content)
     return file

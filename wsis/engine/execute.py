@@ -1,7 +1,7 @@
 """One run on every rank: train, predict, make what others learn from, and write the run's folder.
 
 A run's folder holds recipe.json, model.safetensors, log.jsonl, predictions.json, environment.json,
-model.json, train.json and README.md. The last four are written at the end: a folder with train.json is
+model.json, README.md and train.json. The last four are written at the end: a folder with train.json is
 finished. Its checkpoints/ then keeps a copy of train.json, and what predictions could start from again.
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from wsis.card import write_card
-from wsis.checksums import seal
+from wsis.checksums import seal, seal_left
 from wsis.data.roots import Root, official, told_of
 from wsis.declare.stored import weights_file
 from wsis.engine.checkpoint import PREVIOUS
@@ -18,6 +18,8 @@ from wsis.engine.folder import COPY, FEATURES
 from wsis.engine.job import Job
 from wsis.files import checksum_file, digest
 from wsis.methods.base import Method
+from wsis.methods.weights import OPTIMIZER
+from wsis.proxy.folder import proxy_files
 from wsis.records import write_record
 
 
@@ -46,11 +48,13 @@ def finish(
     if taught is not None:
         content["proxy"] = {"id": job.origin.name, **taught}
     goes_on = "ended" in summary
+    seal_left([weights_file(job.folder), job.folder / OPTIMIZER, *proxy_files(job.folder)])
+    seal_left((job.folder / COPY).parent.glob("*.json"))
+    _clear((job.folder / COPY).parent, goes_on)  # nobody comes back to a run that has its train.json
     if not goes_on:
         write_record(job.folder / COPY, content)
+    write_card(job.folder, content)
     write_record(job.folder / "train.json", content)
-    _clear((job.folder / COPY).parent, goes_on)
-    write_card(job.folder)
 
 
 def _clear(checkpoints: Path, goes_on: bool) -> None:
@@ -65,7 +69,7 @@ def _clear(checkpoints: Path, goes_on: bool) -> None:
         if path.is_dir():
             shutil.rmtree(path)
         elif path not in kept:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def normalisation(method: Method) -> dict[str, Any] | None:

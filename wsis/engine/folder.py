@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from wsis.checksums import remove
+from wsis.card import write_card
+from wsis.checksums import remove, seal_left
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.finished import RECORD, lacking, left
@@ -46,7 +47,9 @@ def kept(folder: Path, recipe: Recipe, parents: Sequence[Path] = (), predicts: b
             content = read_record(copy, recipe.id)
         except WsisError:
             return False
+        write_card(folder, content)
         write_record(record, content)
+    seal_left([record, copy])
     content = read_record(record)
     began = {entry["id"]: entry["weights"] for key in ("parent", "proxy") if (entry := content.get(key))}
     for parent in parents:

@@ -85,7 +85,7 @@ def _checked_truth(path: Path, labelled: bool, digest: str) -> Truth:
     truth = read_tables(path, labelled)
     for index, text in annotation_faults(truth) if labelled else ():
         entry = truth.annotations[index]
-        number = f" (id {entry['id']})" if isinstance(entry, dict) and "id" in entry else ""
+        number = f" (id {brief(entry['id'])})" if isinstance(entry, dict) and "id" in entry else ""
         raise GuardError(f"{path}: annotations[{index}]{number}: {text}")
     return truth
 

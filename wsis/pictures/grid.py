@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from wsis.files import write_bytes
+from wsis.checksums import sealed
 from wsis.pictures.canvas import (
     FAINT,
     GROUND,
@@ -228,7 +228,9 @@ def save_sheets(sheets: Sequence[Sheet], folder: Path, whence: str) -> list[dict
             print(f"{whence} No sheet '{sheet.title}': {sheet.absent}.", flush=True)
             continue
         image, file = draw_sheet(sheet), f"{sheet.name}.jpg"
-        write_bytes(folder / file, _jpeg(image))
+        content = _jpeg(image)
+        with sealed(folder / file) as out:
+            out.write(content)
         words = {"title": sheet.title, "caption": f"{sheet.caption} {whence}", "alt": sheet.alt}
         entries.append({"file": file, **words, "width": image.width, "height": image.height})
     return entries

@@ -16,8 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from wsis.checksums import verify
 from wsis.errors import WsisError
-from wsis.files import read_json, write_json
+from wsis.files import checksum_file, read_json
+from wsis.records import write_record
 
 # What draws, beside this file.
 CODE = (
@@ -104,13 +106,14 @@ class Drawings:
         """The drawing of `shows`. plain: it as JSON; drawn: from JSON again."""
         identity = json.dumps([self._code, kind, shows], default=repr)
         path = self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
-        self._used.add(path.name)
+        self._used |= {path.name, checksum_file(path).name}
         try:
+            verify(path)
             tree = read_json(path)
             return None if tree is None else drawn(tree)
         except (WsisError, KeyError, TypeError, ValueError):  # not drawn yet, or damaged
             drawing = draw()
-            write_json(path, None if drawing is None else plain(drawing))
+            write_record(path, None if drawing is None else plain(drawing))
             return drawing
 
 

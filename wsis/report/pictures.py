@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsis.checksums import verify
 from wsis.errors import WsisError
 from wsis.files import read_json
 from wsis.report.markup import data_uri
@@ -42,6 +43,7 @@ def read_pictures(run: Path) -> list[Picture]:
     index = run / "pictures" / "pictures.json"
     if not index.is_file():
         return []
+    verify(index)
     entries = read_json(index)
     try:
         return [
@@ -62,6 +64,7 @@ def read_pictures(run: Path) -> list[Picture]:
 def _uri(path: Path) -> str:
     if path.suffix.lower() not in _KINDS:
         raise WsisError(f"{path}: pictures are PNG or JPEG files")
+    verify(path, "delete the folder and draw its pictures again")
     try:
         return data_uri(path.read_bytes(), _KINDS[path.suffix.lower()])
     except OSError as error:

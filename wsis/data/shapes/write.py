@@ -5,6 +5,7 @@
 <root>/semantic/{train,val}/*.png         uint8: 0 background, class position + 1
 <root>/salient/{images,masks}/*.png, <root>/salient/train.txt    where spec.salient_images > 0
 <root>/texture/<split>/*.png              spec.kind "texture": uint8, 255 on edges inside an object's texture
+<root>/checksums.sha256                   of all other files
 <root>/stats.json                         spec, seed, counts, shares (sizes, overlaps, ...), separability
 spec.salient says how far the salient images are from the others (wsis.data.shapes.salient).
 Roots of the kind "texture" have a third split, `dev`, to choose thresholds on; it is the same for every seed.
@@ -20,7 +21,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from pathlib import Path
 
@@ -28,6 +28,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
+from wsis.checksums import seal_folder
 from wsis.data.outlines import CLASSES
 from wsis.data.shapes.plain import Drawing, draw_scene
 from wsis.data.shapes.salient import domain_of, draw_salient
@@ -36,7 +37,7 @@ from wsis.data.shapes.texture import draw_texture, texture_edges, touching_pairs
 from wsis.declare.recipe import ShapesSpec
 from wsis.disk import writing
 from wsis.errors import WsisError
-from wsis.files import read_keys
+from wsis.files import read_keys, remove_left, temporary_of
 
 VERSION = 1  # of the drawing: raise it when the same seed draws something else
 REFERENCE_SIDE = 216  # pixels; see above
@@ -58,11 +59,13 @@ def write_shapes(spec: ShapesSpec, seed: int, folder: Path) -> Path:
     asked = {"version": VERSION, "seed": seed, "spec": spec.model_dump(mode="json")}
     if _complete(folder, asked):
         return folder
-    temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.tmp"
+    temporary = temporary_of(folder)
+    remove_left(folder)
     try:
         with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             _write(spec, seed, temporary, asked)
+            seal_folder(temporary)
         try:
             os.replace(temporary, folder)
         except OSError:
