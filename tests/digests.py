@@ -18,7 +18,7 @@ from wsis.declare.stored import weights_file
 from wsis.engine.job import RunOptions
 from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
-from wsis.jobs import evaluate_runs, make_data
+from wsis.flow.jobs import evaluate_runs, make_data
 from wsis.plan import make_plan
 
 ROWS = {

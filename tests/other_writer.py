@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wsis.engine.writer import sole_writer
+from wsis.results.writer import sole_writer
 
 
 @contextmanager

@@ -9,12 +9,12 @@ from wsis.engine.job import RunOptions
 from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
-from wsis.export import export, image_files
 from wsis.files import read_json
-from wsis.jobs import evaluate_runs
+from wsis.flow.jobs import evaluate_runs
 from wsis.judge import judge
-from wsis.model import Model
 from wsis.plan import make_plan
+from wsis.trained.export import export, image_files
+from wsis.trained.model import Model
 
 ROWS = [("boxinst/3", "projection + pairwise"), ("sim/3", "pseudo + paste"), ("boxcaseg/5", "9:7")]
 OVER = SMALL | {"schedule.batch": 16, "schedule.iterations": 3, "boxcaseg.side": 32, "boxcaseg.patch": 32}

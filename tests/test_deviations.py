@@ -9,9 +9,9 @@ from wsis.declare.deviations import Deviation, known, load_deviations
 from wsis.declare.load import DeclarationError, parse
 from wsis.declare.recipe import Recipe
 from wsis.declare.settings import flatten
+from wsis.flow.show import plan_as_json, show_plan
 from wsis.plan import make_plan
 from wsis.report.build import build_report
-from wsis.show import plan_as_json, show_plan
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
-from wsis.jobs import evaluate_runs
+from wsis.flow.jobs import evaluate_runs
 from wsis.judge import compare, groups, judge
 from wsis.plan import make_plan
 

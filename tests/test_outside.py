@@ -47,7 +47,7 @@ import json, sys
 from pathlib import Path
 from wsis.engine.run import RunOptions, train_runs
 from wsis.engine.train import TrainOptions
-from wsis.jobs import evaluate_runs, make_data
+from wsis.flow.jobs import evaluate_runs, make_data
 from wsis.plan import make_plan
 root, results = Path(sys.argv[1]), Path(sys.argv[2])
 plan = make_plan("smoke", root=root)

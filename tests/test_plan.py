@@ -11,8 +11,8 @@ from wsis.data.places import shapes_root
 from wsis.declare.load import DeclarationError
 from wsis.declare.recipe import ModelSpec, Recipe
 from wsis.declare.resolve import GENERATED
+from wsis.flow.show import plan_as_json, show_plan, show_table, tables_as_json
 from wsis.plan import make_plan, missing_part
-from wsis.show import plan_as_json, show_plan, show_table, tables_as_json
 
 
 @pytest.fixture(scope="module", params=["smoke", "tiny", "mini", "paper"])
@@ -174,7 +174,7 @@ def test_planning_and_the_workflow_import_no_heavy_library():
     imports = [line for line in lines if line.startswith(("from wsis.", "import wsis"))]
     assert any("wsis.plan" in line for line in imports)
     heavy = {"torch", "torchvision", "pandas", "matplotlib", "scipy", "numpy", "cv2", "pycocotools", "PIL"}
-    used = [*imports, "import sys, wsis.show", "wsis.plan.make_plan('smoke')"]
+    used = [*imports, "import sys, wsis.flow.show", "wsis.plan.make_plan('smoke')"]
     code = [*used, f"print({heavy} & {{*sys.modules}})"]
     done = subprocess.run([sys.executable, "-c", "\n".join(code)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

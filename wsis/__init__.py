@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wsis.model import Model
+    from wsis.trained.model import Model
 
 try:
     __version__ = version("wsis")  # of the last git tag when it was installed
@@ -22,6 +22,6 @@ def load(folder: str | Path, device: str | None = None) -> Model:
     device: "cpu", "cuda", "cuda:1", "mps"; None: a graphics card where there is one. Raises WsisError for a
     folder that is none of a trained run.
     """
-    from wsis.model import Model  # torch is imported by those that need it
+    from wsis.trained.model import Model  # torch is imported by those that need it
 
     return Model(folder, device)

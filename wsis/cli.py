@@ -99,12 +99,12 @@ def plan(
     With --decide: how many seeds would decide an inconclusive claim, what they cost, and the command. The
     noise is that of the runs in RESULTS, or of the reference run where nothing was run.
     """
-    from wsis.show import plan_as_json, show_plan
-    from wsis.work import named_tables
+    from wsis.flow.show import plan_as_json, show_plan
+    from wsis.flow.work import named_tables
 
     asked = planned(scale, seeds, set_, costs)
     if decide is not None:
-        from wsis.decide import show_decision
+        from wsis.flow.decide import show_decision
 
         return show_decision(asked, results, decide, as_json)
     tables = named_tables(asked, words or ["all"])
@@ -124,8 +124,8 @@ def reproduce(
     ] = None,
 ) -> None:
     """Train, evaluate and render targets (default: the headline tables): a line for every finished row."""
-    from wsis.estimate import core_count
-    from wsis.reproduce import reproduce as follow
+    from wsis.flow.estimate import core_count
+    from wsis.flow.reproduce import reproduce as follow
 
     entries = [entry for text in config or [] for entry in split(text)]
     entries += [word for word in words or [] if "=" in word]
@@ -139,7 +139,7 @@ def tables(
     as_json: JsonOption = False,
 ) -> None:
     """Every declared table with its rows, recipes and published values."""
-    from wsis.show import show_tables, tables_as_json
+    from wsis.flow.show import show_tables, tables_as_json
 
     asked = planned(scale, None, None)
     print(json.dumps(tables_as_json(asked), indent=1)) if as_json else show_tables(asked)
@@ -155,8 +155,8 @@ def show(
 ) -> None:
     """One table as declared, or one run's whole recipe and how it deviates from the paper's."""
     from wsis.declare.load import load_tables
-    from wsis.naming import table_of
-    from wsis.show import show_run, show_table
+    from wsis.flow.show import show_run, show_table
+    from wsis.results.naming import table_of
 
     if key := table_of(what, load_tables()):
         return show_table(planned(scale or "tiny", seeds, set_), key)
@@ -173,7 +173,7 @@ def list_runs(
     as_json: JsonOption = False,
 ) -> None:
     """The runs that exist: what rows they serve, how far they are, and their main metrics."""
-    from wsis.listing import listed, show_runs
+    from wsis.flow.listing import listed, show_runs
 
     runs = listed(words or [], results, scale)
     print(json.dumps(runs, indent=1)) if as_json else show_runs(runs)
@@ -254,7 +254,7 @@ def evaluate(
         folders = [folder for word in words for folder in run_folders(word, results)]
         evaluate_folders(folders, data, device, given_boxes)
     else:
-        from wsis.jobs import evaluate_runs
+        from wsis.flow.jobs import evaluate_runs
 
         for group in chosen(words, results, scale, seeds, set_):
             evaluate_runs(group.plan, group.ids, group.results, data_root or group.roots)
@@ -295,7 +295,7 @@ def measure(
     accelerator: AcceleratorOption = None,
 ) -> None:
     """Measures of tables and figures: of trained runs, of images or of networks; nothing is trained."""
-    from wsis.jobs import measure as measure_all
+    from wsis.flow.jobs import measure as measure_all
     from wsis.options import measured
 
     for group, asked in measured(words or [], results, scale, seeds, set_):
@@ -312,7 +312,7 @@ def pictures(
     results: ResultsOption = RESULTS,
 ) -> None:
     """Sheets of pictures that show what trained runs do, after the papers' figures."""
-    from wsis.picture_jobs import picture_runs
+    from wsis.flow.picture_jobs import picture_runs
 
     for group in chosen(words, results, scale, seeds, set_):
         for path in picture_runs(group.plan, group.ids, group.results, data_root or group.roots):

@@ -13,7 +13,7 @@ from wsis.errors import WsisError
 
 if TYPE_CHECKING:
     from wsis.plan import Plan
-    from wsis.runs import Chosen
+    from wsis.results.runs import Chosen
 
 ScaleOption = Annotated[str, typer.Option("--scale", "-s", help="smoke, tiny, mini or paper")]
 OfRunOption = Annotated[
@@ -65,8 +65,8 @@ def chosen(
     overrides: list[str] | None,
     anew: bool = False,
 ) -> list[Chosen]:
-    """The runs that words name, by plans (`wsis.runs.choose`). The options may all be None."""
-    from wsis.runs import DEFAULT, choose
+    """The runs that words name, by plans (`wsis.results.runs.choose`). The options may all be None."""
+    from wsis.results.runs import DEFAULT, choose
 
     fixed = bool(seeds or overrides)
     plan = planned(scale or DEFAULT, seeds, overrides) if scale or fixed else None
@@ -82,8 +82,8 @@ def measured(
     """
     from wsis.measures.registry import sets
     from wsis.measures.wanted import wanted
-    from wsis.naming import table_of
-    from wsis.runs import DEFAULT, choose, of_plan
+    from wsis.results.naming import table_of
+    from wsis.results.runs import DEFAULT, choose, of_plan
 
     fixed = bool(seeds or overrides)
     plan, given = planned(scale or DEFAULT, seeds, overrides), bool(scale) or fixed

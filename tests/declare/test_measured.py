@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from wsis.classes import classes
 from wsis.declare.load import DeclarationError
 from wsis.declare.measured import FILE, Measured, measured_costs, write_measured
+from wsis.flow.classes import classes
 from wsis.plan import make_plan
 
 

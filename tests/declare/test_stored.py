@@ -13,7 +13,7 @@ from wsis.declare.load import parse
 from wsis.declare.recipe import PredictSpec, Recipe, ScheduleSpec
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
-from wsis.jobs import evaluate_runs
+from wsis.flow.jobs import evaluate_runs
 from wsis.plan import make_plan
 
 TREE = {"method": "boxinst", "schedule": {"iterations": 100, "lr": 0.02}, "predict": {"detections": 50}}

@@ -103,6 +103,7 @@ def test_first_weights_of_torchvision_give_torchvisions_stages(tmp_path):
 
 
 def test_nothing_imports_it_before_it_is_asked_for():
-    code = "import sys, wsis.plan, wsis.model, wsis.official, wsis.engine.run; wsis.plan.make_plan('paper');"
+    code = "import sys, wsis.plan, wsis.trained.model, wsis.trained.official, wsis.engine.run;"
+    code += "wsis.plan.make_plan('paper');"
     code += "from wsis.methods.mask_rcnn import method; sys.exit('detectron2' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

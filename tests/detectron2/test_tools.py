@@ -17,7 +17,7 @@ from wsis.engine.execute import execute
 from wsis.engine.job import Job, RunOptions
 from wsis.errors import WsisError
 from wsis.files import read_json
-from wsis.model import Model
+from wsis.trained.model import Model
 
 pytest.importorskip("detectron2", reason="detectron2 is not installed: make detectron2 SOURCE=path")
 SIZES = {"short_side": (96,), "eval_short_side": 96, "max_side": 96}

@@ -12,8 +12,8 @@ from pycocotools import mask as rle
 
 from tests.methods.official import shaken, shapes
 from wsis.data.structures import Sample
-from wsis.model import Model
-from wsis.official import import_checkpoint
+from wsis.trained.model import Model
+from wsis.trained.official import import_checkpoint
 
 pytest.importorskip("detectron2", reason="detectron2 is not installed: make detectron2 SOURCE=path")
 CONFIG = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"

@@ -18,7 +18,7 @@ from tests.engine.toy import Toy, toy_recipe
 from wsis.declare.load import load_tables
 from wsis.declare.recipe import DataSpec, InitSpec, Recipe
 from wsis.declare.scale import load_scale
-from wsis.engine import execute, finish, writer
+from wsis.engine import execute, finish
 from wsis.engine import run as engine_run
 from wsis.engine.folder import finished
 from wsis.engine.job import RunOptions
@@ -29,6 +29,7 @@ from wsis.errors import WsisError
 from wsis.files import write_json
 from wsis.methods.weights import load_model
 from wsis.plan import Plan, Run
+from wsis.results import writer
 
 OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=False))
 

@@ -16,7 +16,7 @@ from wsis.engine.run import train_runs
 from wsis.engine.step import batches
 from wsis.engine.train import TrainOptions, train
 from wsis.errors import WsisError
-from wsis.jobs import evaluate_runs, make_data
+from wsis.flow.jobs import evaluate_runs, make_data
 from wsis.methods import build_method
 from wsis.methods.weights import load_model
 from wsis.plan import make_plan

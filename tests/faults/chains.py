@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from wsis.data.places import shapes_root
-from wsis.picture_jobs import illustrated
+from wsis.flow.picture_jobs import illustrated
 from wsis.plan import Plan, make_plan
 
 SCALE = "smoke"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-MODULES = ("wsis.cli", "wsis.engine.run", "wsis.evaluation.run", "wsis.report.render", "wsis.verify", "torch")
-MODULES += ("matplotlib.backends.backend_agg", "pandas", "lightning_fabric")
+MODULES = ("wsis.cli", "wsis.engine.run", "wsis.evaluation.run", "wsis.report.render", "wsis.results.verify")
+MODULES += ("torch", "matplotlib.backends.backend_agg", "pandas", "lightning_fabric")
 
 
 def loaded() -> None:

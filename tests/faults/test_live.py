@@ -17,7 +17,7 @@ from tests.faults.chains import ROWS, SCALE, plan
 from tests.faults.damage import CUT, damage
 from tests.faults.same import half_written, same
 from tests.workflow.test_workflow import command, copied, environment
-from wsis.verify import verify_results
+from wsis.results.verify import verify_results
 
 TARGET = ("--config", f"scale={SCALE}", "--", "boxinst_3")
 OTHERS = {"results", "reports", ".snakemake", "home", "tmpdir"}

@@ -11,11 +11,11 @@ import pytest
 from tests.measures.measured_plans import PLANS, change, write_measures, write_runs
 from wsis.data.places import shapes_root
 from wsis.errors import WsisError
+from wsis.flow.work import Work, read_work, write_work
 from wsis.measures.measure import Place
 from wsis.measures.registry import sets
 from wsis.measures.wanted import Measuring, chosen, first_key, rows_asked, todo, wanted
 from wsis.plan import Plan, make_plan
-from wsis.work import Work, read_work, write_work
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from wsis.data.places import run_root
 from wsis.data.roots import Root, open_root
 from wsis.engine.checkpoint import save_model
 from wsis.files import read_json, write_json
-from wsis.jobs import make_data, measure
+from wsis.flow.jobs import make_data, measure
 from wsis.measures.registry import sets
 from wsis.methods import build_method
 from wsis.plan import Plan, make_plan

@@ -21,7 +21,7 @@ from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
 from wsis.evaluation.class_agnostic import overlap_metrics, paired_ious
 from wsis.evaluation.rle import truth_rle
-from wsis.jobs import evaluate_runs, make_data
+from wsis.flow.jobs import evaluate_runs, make_data
 from wsis.methods import build_method
 from wsis.methods.fill import object_samples
 from wsis.plan import make_plan

@@ -11,11 +11,11 @@ import pytest
 from tests.report.results_folder import make_plan, make_results
 from wsis.errors import WsisError
 from wsis.files import write_json
+from wsis.flow.show import show_diff
 from wsis.report.build import build_report
 from wsis.report.collect import write_metrics
 from wsis.report.diff import compare, make_diff, on_edge, read_reference, write_claims, write_diff
 from wsis.report.model import VERDICTS, Report
-from wsis.show import show_diff
 
 
 @pytest.fixture

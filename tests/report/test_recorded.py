@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.report.results_folder import make_plan, make_results
-from wsis.decide import decision_as_json, known, named
 from wsis.errors import WsisError
+from wsis.flow.decide import decision_as_json, known, named
 from wsis.report.build import build_report
 from wsis.report.collect import COLUMNS, write_metrics
 from wsis.report.mask_panels import read_faces

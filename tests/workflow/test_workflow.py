@@ -19,12 +19,12 @@ import pytest
 
 from wsis.bench.overhead import overhead
 from wsis.files import checksum_file
+from wsis.flow.work import work, write_work
 from wsis.measures.file import path_of
 from wsis.measures.registry import sets
 from wsis.measures.wanted import wanted
 from wsis.packing import pack
 from wsis.plan import Plan, make_plan
-from wsis.work import work, write_work
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = ["paper", "table", "row", "seed", "metric", "value", "published", "recipe", "scale"]

@@ -19,9 +19,9 @@ from wsis.declare.measured import measured_costs
 from wsis.errors import WsisError
 from wsis.judge import compare, groups, verdict_file
 from wsis.packing import table_ranks
-from wsis.picture_jobs import illustrated, runs_shown
+from wsis.flow.picture_jobs import illustrated, runs_shown
 from wsis.plan import make_plan
-from wsis.work import HEADLINE, mark, read_work, tables_of, targets, unmark, work, write_work
+from wsis.flow.work import HEADLINE, mark, read_work, tables_of, targets, unmark, work, write_work
 
 STARTED = time.time()
 

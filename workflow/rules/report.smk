@@ -3,7 +3,7 @@
 # already is not shown again. A target names its results itself as well, because Snakemake makes a missing file again
 # only where it is asked for. `snakemake --report` shows the tables, the figures and the pictures.
 from wsis.declare.load import load_figures
-from wsis.work import figures
+from wsis.flow.work import figures
 
 TARGETS = targets(PLAN)
 

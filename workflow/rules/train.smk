@@ -1,4 +1,4 @@
-# A rule a class of trainings: jobs that ask for the same time and cards (wsis/classes.py), so that a profile can
+# A rule a class of trainings: jobs that ask for the same time and cards (wsis/flow/classes.py), so that a profile can
 # send each kind to a partition of its own, and Slurm's arrays can take them. A job is a process that trains its
 # runs one after another and predicts with each.
 #

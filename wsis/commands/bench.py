@@ -104,7 +104,7 @@ def bench_step(
 
     from wsis.bench.steps import Options, measure
     from wsis.declare.measured import write_measured
-    from wsis.work import named_tables
+    from wsis.flow.work import named_tables
 
     path = out or RESULTS / scale / "costs.json"
     asked = planned(scale, "0", set_)

@@ -25,7 +25,7 @@ def compare(
 
     Of rows that were trained with several seeds, runs of one seed are compared with each other.
     """
-    from wsis.compare import compare as compared
+    from wsis.trained.compare import compare as compared
 
     found = compared(run_folders(first, results), run_folders(second, results), resamples)
     print(json.dumps(found, indent=1)) if as_json else show(first, second, found)
@@ -35,8 +35,8 @@ def show(first: str, second: str, found: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from wsis.compare import lines
-    from wsis.show import print_whole
+    from wsis.flow.show import print_whole
+    from wsis.trained.compare import lines
 
     grid = Table("", escape(first), escape(second), "difference", "95 %")
     for name, each in found["metrics"].items():

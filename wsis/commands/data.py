@@ -31,7 +31,7 @@ def data_make(
     root: Annotated[str | None, typer.Option(help="folder name of the only one to draw")] = None,
 ) -> None:
     """Draw the synthetic data roots of a seed."""
-    from wsis.jobs import make_data
+    from wsis.flow.jobs import make_data
 
     for path in make_data(planned(scale, str(seed), set_), results, root):
         print(path)

@@ -74,8 +74,8 @@ def fit(
         return
     from wsis.engine.job import RunOptions
     from wsis.engine.train import TrainOptions
-    from wsis.evaluate import lines
     from wsis.files import read_json
+    from wsis.trained.evaluate import lines
 
     options = TrainOptions(max_images, logger=logger, ends_early=True)
     folder, metrics = run_fit(plan, facts, results, RunOptions(found.kind, 1, threads, workers, options))

@@ -47,9 +47,9 @@ def predict(
     Images are files and folders, or with --data those of a root's split. With --given-boxes, instances.json
     is the file of --annotations, or of the split, with a mask in each of its boxes.
     """
-    from wsis.export import Boxes, export, image_files
-    from wsis.listed_split import listed_split
-    from wsis.model import Model
+    from wsis.trained.export import Boxes, export, image_files
+    from wsis.trained.listed_split import listed_split
+    from wsis.trained.model import Model
 
     if (data is None) == (not images) or (data is not None and annotations is not None):
         raise WsisError("predict what? Give IMAGES (with --annotations or not), or --data ROOT")
@@ -70,8 +70,8 @@ def evaluate_folders(
     folders: Sequence[Path], data: Path | None, device: str | None, given_boxes: bool = False
 ) -> None:
     """Write and print the metrics of runs."""
-    from wsis.evaluate import evaluate_folder, lines
     from wsis.files import read_json
+    from wsis.trained.evaluate import evaluate_folder, lines
 
     for folder in folders:
         path = evaluate_folder(folder, data, device, given_boxes)
@@ -80,8 +80,8 @@ def evaluate_folders(
 
 def evaluate_files(predictions: Path | None, annotations: Path | None, protocol: str) -> None:
     """Print the metrics of COCO results against a COCO file."""
-    from wsis.evaluate import lines
     from wsis.evaluation.run import evaluated
+    from wsis.trained.evaluate import lines
 
     if predictions is None or annotations is None:
         raise WsisError("--predictions FILE and --annotations FILE belong together")
@@ -89,7 +89,7 @@ def evaluate_files(predictions: Path | None, annotations: Path | None, protocol:
 
 
 def run_folders(word: str, results: Path) -> list[Path]:
-    """The folders of the runs that `word` names: a path wherever it lies, or a name (`wsis.runs.choose`)."""
+    """The folders of the runs that `word` names: a path wherever it lies, or a name (`runs.choose`)."""
     if (Path(word) / "recipe.json").exists():
         return [Path(word)]
     return [folder for group in chosen([word], results, None, None, None) for folder in group.folders]

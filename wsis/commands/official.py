@@ -33,9 +33,9 @@ def import_(
     Nothing in the file is executed. The run fills the cells of the rows that have its recipe.
     """
     from wsis.configuration import entries
-    from wsis.evaluate import lines
     from wsis.files import read_json
-    from wsis.official import import_checkpoint
+    from wsis.trained.evaluate import lines
+    from wsis.trained.official import import_checkpoint
 
     settings = entries(set_ or [], "--set {}: expected recipe.key=value")
     run = import_checkpoint(file, method, config, settings, results, data_root, accelerator)

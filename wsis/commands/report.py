@@ -65,7 +65,7 @@ def report(
     Writes results/<scale>/metrics.csv as well.
     """
     if recorded:
-        from wsis.jobs import render_reference
+        from wsis.flow.jobs import render_reference
 
         print(render_reference(scale, results, reports))
         return
@@ -75,7 +75,7 @@ def report(
     with alone(folder):
         now = signature(folder, [seeds, set_, data_root])
         if not (if_changed and shown(folder, page, now)):
-            from wsis.jobs import write_report
+            from wsis.flow.jobs import write_report
 
             write_report(planned(scale, seeds, set_), results, reports, data_root, reference)
             note_shown(folder, now)
@@ -98,7 +98,7 @@ def diff(
     of the seeds, or two standard errors away) is only noted where it differs, as is one that was not
     run in a table of which something was.
     """
-    from wsis.show import show_diff
+    from wsis.flow.show import show_diff
 
     differing = show_diff(
         reports / scale / "diff.json", (reference or RESULTS / "reference" / scale) / "claims.json"

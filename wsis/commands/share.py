@@ -28,7 +28,7 @@ def share(
     Of a run: recipe, log, environment, metrics, card, pictures. They name the folders of the images and the
     command that was called. The same files give the same bytes.
     """
-    from wsis.share import share as pack
+    from wsis.results.share import share as pack
 
     print(pack(scale, results, reports, out or Path(f"{scale}.tar.gz"), weights, predictions))
 
@@ -47,8 +47,8 @@ def merge(
     A run that is here with the same recipe, weights and numbers stays. Nothing changes where an archive is
     refused.
     """
-    from wsis.merge import DIFFERING, told
-    from wsis.merge import merge as add
+    from wsis.results.merge import DIFFERING, told
+    from wsis.results.merge import merge as add
 
     if differing not in DIFFERING:
         raise typer.BadParameter(f"'{differing}' is none of {', '.join(DIFFERING)}", param_hint="--differing")

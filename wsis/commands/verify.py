@@ -24,7 +24,7 @@ def verify(
     """
     from dataclasses import asdict
 
-    from wsis.verify import lines, verify_results
+    from wsis.results.verify import lines, verify_results
 
     findings = verify_results(results, scale)
     found = [asdict(finding) | {"path": str(finding.path)} for finding in findings]

@@ -16,7 +16,7 @@ from wsis.detectron2.keys import add_keys, of_recipe
 from wsis.engine.checkpoint import save_atomically
 from wsis.files import read_keys, write_json, write_text
 from wsis.methods.weights import strides
-from wsis.model import Model
+from wsis.trained.model import Model
 
 CONFIG, WEIGHTS, METADATA = "config.yaml", "model.pth", "metadata.json"
 

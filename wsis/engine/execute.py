@@ -39,7 +39,6 @@ from wsis.engine.seeding import seed_process
 from wsis.engine.step import batches
 from wsis.engine.train import train
 from wsis.engine.validation import Validation
-from wsis.engine.writer import fellow_writer
 from wsis.errors import WsisError
 from wsis.files import digest
 from wsis.methods import build_method, method_class
@@ -48,6 +47,7 @@ from wsis.methods.weights import load_model, trained_method
 from wsis.provenance import code_hash
 from wsis.proxy.folder import load_proxies
 from wsis.records import read_record, write_record
+from wsis.results.writer import fellow_writer
 
 
 def execute_fellow(job: Job) -> None:

@@ -26,9 +26,9 @@ from wsis.engine.launch import launch, set_threads
 from wsis.engine.memory import OutOfMemory, fewer_images
 from wsis.engine.ranks import first_rank, local_ranks, outside
 from wsis.engine.signals import LIMIT, Interrupted, remember, requeue
-from wsis.engine.writer import sole_writer
 from wsis.errors import WsisError
 from wsis.proxy.folder import proxy_files
+from wsis.results.writer import sole_writer
 
 if TYPE_CHECKING:
     from wsis.plan import Plan

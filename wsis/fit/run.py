@@ -78,8 +78,8 @@ def fit(plan: Plan, data: DataFacts, results: Path, options: Any) -> tuple[Path,
     where the root has problems.
     """
     from wsis.engine.run import train_runs
-    from wsis.evaluate import evaluate_folder
     from wsis.judge import judge
+    from wsis.trained.evaluate import evaluate_folder
 
     ids, roots = list(plan.runs), {data.dataset: str(data.root)}
     folder = results / FIT / "runs" / ids[-1]

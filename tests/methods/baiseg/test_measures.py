@@ -13,7 +13,7 @@ from tests.methods.measuring import draw
 from wsis.errors import WsisError
 from wsis.evaluation.rle import truth_rle
 from wsis.files import read_json, write_json
-from wsis.jobs import measure
+from wsis.flow.jobs import measure
 from wsis.measures.registry import sets
 from wsis.measures.wanted import wanted
 from wsis.methods.baiseg import boundary_quality

@@ -16,7 +16,7 @@ from wsis.engine.predict import predict
 from wsis.engine.proxies import make_proxies
 from wsis.engine.step import batches
 from wsis.engine.train import TrainOptions, train
-from wsis.jobs import make_data
+from wsis.flow.jobs import make_data
 from wsis.methods import build_method
 from wsis.methods.weights import load_model
 from wsis.plan import make_plan

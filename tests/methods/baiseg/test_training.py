@@ -20,7 +20,7 @@ from wsis.engine.proxies import make_proxies
 from wsis.engine.run import train_runs
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
-from wsis.jobs import evaluate_runs, make_data
+from wsis.flow.jobs import evaluate_runs, make_data
 from wsis.methods import build_method
 from wsis.methods.baiseg.batches import dev_samples, semantic_samples, training_samples
 from wsis.methods.baiseg.method import BAISeg

@@ -14,7 +14,7 @@ from wsis.errors import WsisError
 from wsis.evaluation.class_agnostic import evaluate_class_agnostic
 from wsis.evaluation.rle import truth_rle
 from wsis.files import read_json, write_json
-from wsis.jobs import measure
+from wsis.flow.jobs import measure
 from wsis.measures.wanted import wanted
 from wsis.methods.boxcaseg.measures import rules_of, setting
 from wsis.methods.boxcaseg.proxy_quality import THRESHOLDS, proxy_quality

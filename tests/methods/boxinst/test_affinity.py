@@ -10,7 +10,7 @@ import torch
 from skimage.color import rgb2lab
 
 from wsis.files import read_json
-from wsis.jobs import make_data, measure
+from wsis.flow.jobs import make_data, measure
 from wsis.methods.boxinst.affinity import Affinity, Scene, colour_affinity
 from wsis.plan import make_plan
 

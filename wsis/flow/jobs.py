@@ -1,0 +1,242 @@
+"""What the command line's jobs do with a plan: everything between reading files and calling the package."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from pkgutil import resolve_name
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from wsis.card import ABOUT, about_model, write_card
+from wsis.data.places import Roots, named_roots, run_root, shapes_root
+from wsis.declare.stored import difference
+from wsis.errors import WsisError
+from wsis.files import remove_left, temporary_of
+from wsis.judge import same_data
+from wsis.measures.measure import Asked, Measured, MeasureSet, Subject
+from wsis.measures.registry import sets
+from wsis.plan import Plan, make_plan
+from wsis.records import sound, write_record
+from wsis.results.runs import roots_of
+from wsis.trained.evaluate import lists_the_same, show_metrics
+
+
+def make_data(plan: Plan, results: Path, root: str | None = None) -> list[Path]:
+    """Draw the generated roots that the plan's runs read, or only `root`; existing ones stay as they are.
+
+    root: a folder name. Raises WsisError when no run reads it.
+    """
+    from wsis.data.shapes.write import write_shapes
+
+    roots = {name: run.recipe for run in plan.runs.values() if (name := shapes_root(run.recipe))}
+    if root is not None and root not in roots:
+        there = ", ".join(roots) or "none"
+        raise WsisError(f"no run reads a root {root} with these seeds (there are: {there})")
+    base = results / plan.scale.name / "data"
+    wanted = roots if root is None else [root]
+    return [write_shapes(roots[name].data.shapes, roots[name].seed, base / name) for name in wanted]
+
+
+def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots) -> None:
+    """Write metrics.json of each run, by the protocols of the tables that show it."""
+    from wsis.data.roots import category_groups, eval_annotations, eval_image_ids, open_root
+    from wsis.evaluation.run import evaluate_run
+
+    opened, root = None, None
+    plan.check_known(ids)
+    for id in ids:
+        recipe, folder = plan.runs[id].recipe, results / plan.scale.name / "runs" / id
+        if text := difference(folder, recipe):
+            raise WsisError(f"{folder}: {text}; train it again")
+        wanted = run_root(recipe, results, plan.scale.name, data_root), recipe.data
+        if wanted != opened:  # runs of a job mostly have one root
+            opened, root = wanted, open_root(recipe, wanted[0])
+            images = eval_image_ids(recipe, root)
+            annotations = eval_annotations(root, results / plan.scale.name / "data")
+        same_data(folder, root)
+        if not lists_the_same(folder, root):
+            text = f"predicted images with other ids or names than {root.path} lists now"
+            raise WsisError(f"{folder}: {text}; to predict these: wsis evaluate {folder} --data {root.path}")
+        metrics = evaluate_run(folder, annotations, plan.protocols(id), category_groups(root), images)
+        show_metrics(folder, metrics)
+        if not sound(folder / ABOUT, id):  # damaged, or a run of a former version
+            write_record(folder / ABOUT, about_model(recipe, root, plan.runs[id].rows, plan.protocols(id)))
+        write_card(folder)
+
+
+def measure(
+    plan: Plan, words: Sequence[str], results: Path, data_root: Roots, accelerator: str | None = None
+) -> list[Path]:
+    """results/<scale>/measures/<set>/<key>.json of what `words` stand for; returns the paths.
+
+    words: names of sets of measures, tables and keys (ids of trained runs, or of recipes), none for all; what
+    tables show of runs that aren't trained is left out. accelerator: of networks that run; None takes a
+    graphics card where there is one. Raises WsisError for a key that is not measured, isn't trained or was
+    trained on other data.
+    """
+    from wsis.measures.wanted import chosen
+
+    runs = results / plan.scale.name / "runs"
+    trained = {run for run in plan.runs if sound(runs / run / "train.json", run)}
+    paths = []
+    for name, keys in chosen(plan, words).items():
+        its_set, lines = sets()[name], []
+        for key, cases in keys.items():
+            if its_set.needs != "run" or key in trained:
+                subject = Subject(key, cases, runs.parent)
+                path, measured = _measure(plan, its_set, subject, data_root, accelerator)
+                paths.append(path)
+                lines += [(cases[case], values) for case, values in measured.values.items()]
+            elif key in words:
+                raise WsisError(f"{runs / key / 'train.json'}: no such file; train {key} first")
+        if lines:
+            _show(its_set, lines)
+    if not paths:
+        raise WsisError(f"nothing to measure at {plan.scale.name}: no run behind it is trained")
+    return paths
+
+
+def _measure(
+    plan: Plan, its_set: MeasureSet, subject: Subject, data_root: Roots, accelerator: str | None
+) -> tuple[Path, Measured]:
+    from wsis.data.roots import open_root
+    from wsis.measures.file import write_measured
+
+    start = time.monotonic()
+    if its_set.needs == "run":
+        subject.run, subject.folder = plan.runs[subject.key], subject.base / "runs" / subject.key
+    if its_set.needs != "recipe":
+        recipe = (subject.run or next(iter(subject.cases.values())).run).recipe
+        subject.root = open_root(recipe, run_root(recipe, subject.base.parent, plan.scale.name, data_root))
+    if subject.folder:
+        if text := difference(subject.folder, subject.run.recipe):
+            raise WsisError(f"{subject.folder}: {text}; train it again")
+        same_data(subject.folder, subject.root)
+    with _device(accelerator) if its_set.network else nullcontext("cpu") as subject.device:
+        measured = resolve_name(its_set.compute)(subject)
+    path = write_measured(its_set, subject, measured)
+    counts = [f"{name} {value}" for name, value in measured.details.items() if isinstance(value, int)]
+    print(f"{', '.join([*counts, f'{time.monotonic() - start:.0f} s'])}: {path}")
+    return path, measured
+
+
+@contextmanager
+def _device(accelerator: str | None) -> Iterator[Any]:
+    """A torch device: on None a graphics card where there is one, held while it is used."""
+    import torch
+
+    from wsis.engine.devices import accelerator_of
+    from wsis.engine.run import lease_devices
+
+    accelerator = accelerator_of(accelerator)
+    with lease_devices(accelerator, 1) as (card,):
+        yield torch.device("cpu" if accelerator == "cpu" else f"cuda:{card}")
+
+
+def _show(its_set: MeasureSet, lines: list[tuple[Asked, dict[str, float | None]]]) -> None:
+    """What was measured for each row, in a grid a table with the columns that it shows."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=max(Console().width, 120))
+    for table in {asked.table.key: asked.table for asked, _ in lines}.values():
+        measures = [measure for measure in its_set.measures if measure.name in table.metrics]
+        grid = Table(f"{table.key}, {its_set.name}")
+        for measure in measures:
+            unit = "" if measure.unit in measure.words else f", {measure.unit}"
+            grid.add_column(measure.words + unit, justify="right", min_width=6)
+        for asked, values in lines:
+            if asked.table is table:
+                numbers = (values[measure.name] for measure in measures)
+                grid.add_row(asked.row.label, *("" if x is None else f"{x:.4g}" for x in numbers))
+        console.print(grid)
+
+
+def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, reference: bool = False) -> Path:
+    """Everything under reports/<scale>/ and results/<scale>/metrics.csv; returns the path of index.html.
+
+    reference: also make this the reference, what later runs are compared with: results/reference/<scale>/
+    (metrics.csv, claims.json, masks of the papers' cards) and, rendered from it, reports/reference/<scale>/.
+    """
+    from wsis.flow.live import live
+    from wsis.report.build import build_report
+    from wsis.report.collect import write_metrics
+    from wsis.report.diff import write_diff
+    from wsis.report.drawn import Drawings
+    from wsis.report.mask_panels import write_faces
+    from wsis.report.render import render_report
+
+    report = build_report(plan, results)
+    for name, text in report.refused.items():
+        print(f"{name}: left out: {text}", file=sys.stderr, flush=True)
+    report.live = live(plan, results)
+    scale = plan.scale.name
+    out = reports / scale
+    roots = {}
+    for id in report.runs:
+        recipe, given = plan.runs[id].recipe, data_root or roots_of(results / scale / "runs" / id)
+        if shapes_root(recipe) or recipe.data.dataset in named_roots(given):
+            roots[id] = run_root(recipe, results, scale, given)
+    out.mkdir(parents=True, exist_ok=True)
+    write_metrics(report, results / scale / "metrics.csv")
+    write_diff(report, out / "diff.json")
+    page = render_report(report, results, out, roots)
+    if reference:
+        kept = results / "reference" / scale
+        write_metrics(report, kept / "metrics.csv")
+        write_faces(report, results, roots, Drawings(out / "drawn"), kept / "masks.json")
+        for path in (results / scale).glob("measures/colour-affinity/*.json"):
+            copy_file(path, kept / path.relative_to(results / scale))
+        render_reference(scale, results, reports)
+    return page
+
+
+def render_reference(scale: str, results: Path, reports: Path) -> Path:
+    """results/reference/<scale>/ -> its claims.json, and reports/reference/<scale>/ with its page.
+
+    It needs no run: metrics.csv, masks.json and measures/ are all it reads. Times are the scale's nominal
+    ones, not this machine's, so that the page is the same anywhere. Returns the path of index.html.
+    """
+    from wsis.report.build import build_report
+    from wsis.report.diff import write_claims, write_diff
+    from wsis.report.mask_panels import read_faces
+    from wsis.report.recorded import Recorded
+    from wsis.report.render import render_report
+
+    plan = make_plan(scale)
+    kept, out = results / "reference" / scale, reports / "reference" / scale
+    report = build_report(plan, kept.parent, recorded=Recorded(kept / "metrics.csv", scale))
+    write_claims(report, kept / "claims.json")
+    with TemporaryDirectory() as folder:
+        made = Path(folder)
+        render_report(report, kept.parent, made, panels=read_faces(kept / "masks.json"))
+        write_diff(report, made / "diff.json")
+        measured = {r.table.key for r in report.tables if any(cell.n for cell in r.cells.values())}
+        _copy_rendered(made, out, measured)
+    return out / "index.html"
+
+
+def _copy_rendered(source: Path, target: Path, tables: set[str]) -> None:
+    """The page, its pictures, diff.json, figures and these tables' files, in place of what was there."""
+    new = temporary_of(target)
+    remove_left(target)
+    for path in sorted(source.rglob("*")):
+        key = f"{path.parent.name}/{path.stem.removeprefix('table')}"
+        wanted = key in tables and path.suffix in (".md", ".csv", ".tex", ".png")
+        wanted = wanted or path.parent.name == "pictures" or path.stem.startswith("figure")
+        if wanted or path.name in ("diff.json", "index.html", "agreement.png"):
+            copy_file(path, new / path.relative_to(source))
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(new, target)
+
+
+def copy_file(path: Path, copy: Path) -> None:
+    """Copy a file; missing parent folders are made."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, copy)

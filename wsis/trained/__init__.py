@@ -1,0 +1,1 @@
+"""Trained runs in use: prediction, evaluation, comparison, export; and checkpoints of others."""
