@@ -69,7 +69,7 @@ class Part:
         return work(setting, *words)
 
 
-EACH = Part("training:steps", 33, "Steps of a method, against the processor's")
+EACH = Part("training:steps", 29, "Steps of a method, against the processor's")
 PARTS = {
     "waits": Part("waits:waits", 90, "Waits of a step, by the profiler and as the simulated card predicts"),
     "resume": Part("training:resume", 45, "A training that is stopped and goes on"),
