@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from wsis.checksums import DamagedFile
+from wsis.checksums import LIST, DamagedFile
 from wsis.data import roots
 from wsis.data.roots import (
     eval_annotations,
@@ -325,3 +325,9 @@ def test_a_drawn_root_that_has_changed_is_refused(tmp_path, recipe):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(DamagedFile, match=rf"000002\.png: damaged: .*; remove {root} and start again"):
         open_root(recipe(), root)
+
+
+def test_a_users_own_list_of_checksums_is_none_of_ours(coco_root, recipe):
+    root = coco_root()
+    (root / LIST).write_text("of somebody's own form\n")
+    assert len(open_root(recipe("coco"), root).train)

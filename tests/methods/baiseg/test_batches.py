@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle
 
+from tests.methods.baiseg.scenes import network
 from tests.methods.baiseg.semantic_streams import alike, baiseg, painted_root, same, take
+from wsis.checksums import LIST
 from wsis.data.roots import open_root
 from wsis.data.structures import PADDING
 from wsis.errors import WsisError
@@ -148,6 +150,14 @@ def test_distortion_changes_colours_and_no_crop(painted):
     assert 24 < changed < 48, "seven eighths of them"
 
 
+def test_only_streams_that_are_alike_are_shared(painted):
+    """Runs on one frozen base take each other's batches where `cut` says that they are the same."""
+    root = open_root(baiseg("coco"), painted)
+    settings = ({}, {"crop": 32}, {"photometric": True}, {"train_semantics": "ocrnet"})
+    cuts = [network(**keys).cut(root) for keys in settings]
+    assert len({*cuts}) == len(cuts) and network(temperature=0.7).cut(root) == cuts[0]
+
+
 def test_the_long_side_is_limited(painted):
     recipe = baiseg("coco", crop=64, short_side=(60,), max_side=45, augment="none")
     inside = take(1, recipe, painted)[0][0].semantic != VOID
@@ -196,7 +206,7 @@ def test_what_is_refused(shapes, tmp_path):
     with pytest.raises(WsisError, match="8 images can't be split over 3 processes"):
         take(1, baiseg(), shapes, world=3)
     root = tmp_path / "copy"
-    shutil.copytree(shapes, root)
+    shutil.copytree(shapes, root, ignore=shutil.ignore_patterns(LIST))  # else it would be damaged
     file = root / "semantic" / "train" / "000007.png"
     assert file.exists()
     for size, value, said in (((95, 96), 0, "is 96x95"), ((96, 96), 9, "that are no class")):
