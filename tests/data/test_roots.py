@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from wsis.checksums import DamagedFile
+from wsis.checksums import LIST, DamagedFile
 from wsis.data import roots
+from wsis.data.places import shapes_root
 from wsis.data.roots import (
     eval_annotations,
     eval_image_ids,
@@ -319,9 +320,17 @@ def test_names_of_a_voc_list(voc_root, recipe):
 
 
 def test_a_drawn_root_that_has_changed_is_refused(tmp_path, recipe):
-    root = write_shapes(ShapesSpec(train_images=3, val_images=2), 0, tmp_path / "shapes")
+    spec, place = ShapesSpec(train_images=3, val_images=2), tmp_path / shapes_root(recipe())
+    root = write_shapes(spec, 0, place)
     path, status = root / "train" / "000002.png", (root / "train" / "000002.png").stat()
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(DamagedFile, match=rf"000002\.png: damaged: .*; remove {root} and start again"):
         open_root(recipe(), root)
+    assert open_root(recipe(), shutil.copytree(root, tmp_path / "mine")), "a copy may be changed"
+
+
+def test_a_users_own_list_of_checksums_is_none_of_ours(coco_root, recipe):
+    root = coco_root()
+    (root / LIST).write_text("of somebody's own form\n")
+    assert len(open_root(recipe("coco"), root).train)

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from wsis.bench.memory import now
+from wsis.bench.untaught import annotated_maps, untaught
 from wsis.data.loading import Shard
 from wsis.data.places import Roots, run_root, salient_place
 from wsis.data.roots import open_root
@@ -73,9 +74,7 @@ def alone(recipe: Recipe, options: Options) -> Recipe:
     model |= {"weights": "none", "trained": "all"}
     model["norm"] = "batch" if model["norm"] == "frozen" else model["norm"]
     tree["init"] = None
-    taught, tree["proxy"] = tree["proxy"] is not None, None
-    if data["supervision"] == "proxy":
-        data["supervision"] = "masks"
+    untaught(tree)
     if options.data_root is None:
         data |= {
             "dataset": "coco",
@@ -85,10 +84,7 @@ def alone(recipe: Recipe, options: Options) -> Recipe:
             "eval_images": None,
         }
         data["supervision"] = "masks" if data["supervision"].startswith("masks-") else data["supervision"]
-    if taught or options.data_root is None:  # drawn images have no semantic maps but their own
-        for section in tree.values():
-            if isinstance(section, dict) and "train_semantics" in section:
-                section["train_semantics"] = "ground_truth"
+        annotated_maps(tree)  # drawn images have no semantic maps but their own
     return Recipe.model_validate_json(json.dumps(tree))
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from wsis.checksums import DamagedFile, fault, faults
 from wsis.data import voc
 from wsis.data.annotations import Annotations, Instance, Picture, Pictures, columns
+from wsis.data.places import shapes_root
 from wsis.data.splits import (
     annotation_files,
     coco_file,
@@ -233,12 +234,12 @@ def open_root(
 
     cache: folder in which columns of large annotation files are kept for other processes
     Raises WsisError naming the folder or file that is missing, or the annotation that can't be read, and
-    DamagedFile for one of a drawn root that has changed since.
+    DamagedFile for one of a drawn root in its own place that has changed since; a copy is the user's.
     """
     path, data = Path(root), recipe.data
     if not path.is_dir():
         raise WsisError(f"{path}: no such folder; give the root of a {data.dataset} data set")
-    for file, text in faults(path).items():
+    for file, text in faults(path).items() if path.name == shapes_root(recipe) else ():
         raise DamagedFile(f"{file}: damaged: {text}; remove {path} and start again, which draws it anew")
     for split in (data.train, data.eval):
         listing = annotation_files(path, data.dataset, split)[0]

@@ -1,8 +1,7 @@
 """Semantic maps of a root's images by somebody else's network: a local checkpoint of transformers.
 
 Any that its AutoModelForUniversalSegmentation (Mask2Former, MaskFormer) or AutoModelForSemanticSegmentation
-opens. Nothing is downloaded.
-h x w image.
+opens. Nothing is downloaded. Shapes: h x w image.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table as Grid
 
-from wsis import deviations
 from wsis.declare.resolve import GENERATED
 from wsis.declare.table import Row, Table
 from wsis.files import read_json
@@ -20,6 +19,7 @@ from wsis.flow.estimate import core_count, seconds_of, spoken
 from wsis.flow.work import HEADLINE, targets, work
 from wsis.packing import pack
 from wsis.plan import Plan, Run
+from wsis.report import deviations
 from wsis.report.diff import compare, on_edge, read_reference
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from wsis.data.structures import Sample
 from wsis.data.transforms import resize_image
+from wsis.methods.encode import box_masks
 from wsis.methods.grabcut.cut import cut_boxes
-from wsis.methods.mask_rcnn.paste import box_masks
 
 
 def boxed_masks(kind: str, boxes: Tensor, sample: Sample) -> list[dict]:

@@ -9,11 +9,11 @@ from typing import Any
 
 from wsis.declare.load import load_errata, load_figures
 from wsis.declare.table import Curve, Erratum, Figure, Table
-from wsis.deviations import by_text, of_row
 from wsis.measures.wanted import first_key
 from wsis.plan import Plan, Run
 from wsis.report.cells import cell_of
 from wsis.report.claims import judge
+from wsis.report.deviations import by_text, of_row
 from wsis.report.effects import fill_effects
 from wsis.report.many import correct
 from wsis.report.model import FigureResult, Report, TableResult, Trend

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle
 
+from tests.methods.baiseg.scenes import network
 from tests.methods.baiseg.semantic_streams import alike, baiseg, painted_root, same, take
 from wsis.data.roots import open_root
 from wsis.data.structures import PADDING
@@ -146,6 +147,14 @@ def test_distortion_changes_colours_and_no_crop(painted):
         assert torch.equal(a.images[outside], b.images[outside])
         changed += sum(not torch.equal(x, y) for x, y in zip(a.images, b.images, strict=True))
     assert 24 < changed < 48, "seven eighths of them"
+
+
+def test_only_streams_that_are_alike_are_shared(painted):
+    """Runs on one frozen base take each other's batches where `cut` says that they are the same."""
+    root = open_root(baiseg("coco"), painted)
+    settings = ({}, {"crop": 32}, {"photometric": True}, {"train_semantics": "ocrnet"})
+    cuts = [network(**keys).cut(root) for keys in settings]
+    assert len({*cuts}) == len(cuts) and network(temperature=0.7).cut(root) == cuts[0]
 
 
 def test_the_long_side_is_limited(painted):

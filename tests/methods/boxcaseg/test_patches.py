@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.methods.boxcaseg.scenes import network
 from wsis.data.loading import Shard
 from wsis.data.roots import open_root
 from wsis.data.salient import SalientRoot, open_salient
@@ -186,6 +187,8 @@ def test_an_epoch_skips_boxes_that_overlap_others(coco_root):
     assert {i for epoch in epochs for i in epoch} > alone
     later = [i for (b,) in take(3, recipe, root, None, start=length) for i in b.ids]
     assert later == drawn[2 * length : 2 * length + 6], "wherever it is entered"
+    cuts = {network(skip_overlapping=x).cut(None) for x in (0.0, 0.5, 0.75)}
+    assert len(cuts) == 3, "none takes the batches of another"
     nothing = take(4, boxcaseg(**keys, skip_overlapping=0.0), root, None)
     assert [b.ids for (b,) in nothing] == [b.ids for (b,) in take(4, boxcaseg(**keys), root, None)]
 

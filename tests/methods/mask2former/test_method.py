@@ -179,6 +179,9 @@ def test_masks_of_given_boxes_are_of_the_queries_that_fit_them_best():
         assert np.abs(rle.decode(made.rle).sum() - int((full & inside).sum())) <= 64  # cells at the frame
     assert not rle.decode(found[2].rle).any()
     assert method.fill([method.box_sample(image, 1, boxes[:0], np.full(0, -1))]) == [[]]
+    whole = queries(data__eval_short_side=64, data__max_side=64, predict__masks="boxes")
+    (found,) = whole.fill([whole.box_sample(image, 1, boxes, np.full(3, -1))])
+    assert [int(rle.area(each.rle)) for each in found] == [32 * 42, 30 * 40, 0]
 
 
 def test_as_published_it_has_44_million_weights_and_a_slow_backbone():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from pycocotools import mask as rle
 
+from wsis.methods.encode import box_masks
 from wsis.methods.mask_rcnn import paste
 from wsis.methods.mask_rcnn.roi_heads import roi_targets
 
@@ -53,8 +54,8 @@ def test_paste_of_whole_boxes_and_of_nothing():
     assert (rle.decode(filled).astype(bool) == expected).all()
     assert rle.area(point) == 0  # no pixel centre lies in it: an empty mask, not a missing one
     assert paste.paste_masks(torch.zeros(0, 4, 4), torch.zeros(0, 4), (20, 30)) == []
-    assert paste.box_masks(torch.zeros(0, 4), (20, 30)) == []
-    (box,) = paste.box_masks(boxes[:1], (20, 30))
+    assert box_masks(torch.zeros(0, 4), (20, 30)) == []
+    (box,) = box_masks(boxes[:1], (20, 30))
     assert (rle.decode(box).astype(bool) == expected).all()
 
 

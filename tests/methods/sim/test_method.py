@@ -11,6 +11,7 @@ from torchvision.ops import box_iou
 from tests.methods.scenes import batch, empty, generator
 from tests.methods.sim.toy import sim_recipe
 from wsis.data.structures import Batch, Sample, Targets
+from wsis.losses.projection import grid_rectangles
 from wsis.methods import build_method
 from wsis.methods.condinst.dynamic_head import dynamic_masks
 from wsis.methods.sim.paste import Composite
@@ -56,6 +57,22 @@ def test_during_the_warm_up_it_is_boxinst():
     for name, value in expected.items():
         assert torch.equal(value, found[name]), name
     assert found["loss_pseudo"] == found["loss_paste"] == 0
+
+
+def test_labels_lie_in_the_boxes_of_the_projection_loss():
+    """Also by the official code's rule, by which a thin box has no cell (erratum c5)."""
+    scene = batch()
+    scene.targets[0].boxes[0] = torch.tensor([12.2, 10, 12.8, 40])
+    boxes = torch.cat([target.boxes for target in scene.targets])
+    for details in ("own", "official"):
+        method = sim(variant="released", model__details=details)
+        view = method.view(scene)
+        size = view.features.shape[-2:]
+        expected = grid_rectangles(boxes, method.layout.out_stride, *size, details == "official")
+        assert torch.equal(view.rectangles, expected)
+        assert bool(view.inside()[0].any()) == (details == "own")
+        assert all(torch.isfinite(torch.tensor(value)) for value in step(method, scene).values())
+        method.on_step_end(0)
 
 
 def test_low_level_losses_stay_those_of_boxinst_after_the_warm_up():

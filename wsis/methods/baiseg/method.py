@@ -93,8 +93,9 @@ class BAISeg(Parts):
         return semantic_batches(self.recipe, root, shard)
 
     def cut(self, root: Root) -> Hashable:
-        """VOC lists pictures by their maps, or by their objects."""
-        return self.spec.crop, tuple(root.train.ids.tolist())
+        """VOC lists pictures by their maps, or by their objects; maps come from different systems."""
+        spec = self.spec
+        return spec.crop, spec.photometric, spec.train_semantics, tuple(root.train.ids.tolist())
 
     def samples(self, root: Root, rank: int = 0, world: int = 1) -> Iterator[SemanticSample]:
         return semantic_samples(self.recipe, root, rank, world)

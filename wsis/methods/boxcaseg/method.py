@@ -70,7 +70,7 @@ class BoxCaseg(BoxFiller, Parts):
         """Heads of salient images alone see no others; supervision says whether there are salient images."""
         spec = self.spec
         drawn = (self.recipe.data.supervision, uses_boxes(self.recipe), spec.ratio, spec.salient_images)
-        return *drawn, spec.shift, spec.normalise, spec.patch, spec.side
+        return *drawn, spec.skip_overlapping, spec.shift, spec.normalise, spec.patch, spec.side
 
     def parameter_groups(self, schedule: ScheduleSpec) -> list[dict[str, Any]]:
         """Every parameter decays, norms included, as in the released code."""

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from pycocotools import mask as rle
 from torch import Tensor
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
@@ -20,10 +18,9 @@ from wsis.data.structures import Instances, Sample, fetched
 from wsis.declare.recipe import PredictSpec
 from wsis.methods.boxed import boxed_masks
 from wsis.methods.condinst.fcos import of_levels
+from wsis.methods.encode import CHUNK, compressed
 from wsis.nn.layout import Layout
 from wsis.nn.upsample import upsample
-
-CHUNK = 2**24  # mask pixels at full size held as float at a time
 
 
 @dataclass
@@ -105,7 +102,7 @@ def encode_masks(
         masks = []
         chunk = max(1, CHUNK // max(sample.size[0] * sample.size[1], height * width))
         for part in logits.split(chunk):
-            masks += compress(_full_size(part, layout, (height, width), sample.size) > 0)
+            masks += compressed(_full_size(part, layout, (height, width), sample.size) > 0)
     return Instances(boxes, labels, scores, masks)
 
 
@@ -121,9 +118,3 @@ def _full_size(logits: Tensor, layout: Layout, inner: tuple[int, int], size: tup
     if inner != size:
         x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
     return x.squeeze(1)
-
-
-def compress(masks: Tensor) -> list[dict]:
-    """N x h x w bool -> N compressed RLE dictionaries."""
-    array = masks.permute(1, 2, 0).to(torch.uint8).cpu().numpy()
-    return rle.encode(np.asfortranarray(array))

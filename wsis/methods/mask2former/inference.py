@@ -14,7 +14,7 @@ from torch import Tensor
 from wsis.data.structures import Instances, Sample, fetched
 from wsis.declare.recipe import PredictSpec
 from wsis.methods.boxed import boxed_masks
-from wsis.methods.condinst.inference import CHUNK, compress
+from wsis.methods.encode import CHUNK, compressed
 from wsis.methods.mask2former.network import STRIDE
 
 
@@ -65,7 +65,7 @@ def encode(logits: Tensor, sample: Sample) -> tuple[Tensor, list[dict]]:
         full = _full_size(part, sample)
         on = full > 0
         certain.append((full.sigmoid() * on).sum((1, 2)) / on.sum((1, 2)).clamp(min=1))
-        codes += compress(on)
+        codes += compressed(on)
     return torch.cat(certain), codes
 
 

@@ -18,6 +18,7 @@ from wsis.data.structures import Batch, BoxMask, BoxSample, Instances, Sample, f
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.losses.projection import grid_rectangles
+from wsis.methods.boxed import boxed_masks
 from wsis.methods.condinst.given import certainties
 from wsis.methods.condinst.method import MaskPredictions
 from wsis.methods.condinst.proposals import average_weights, averaged, masked_objects
@@ -134,7 +135,9 @@ class Mask2Former(Parts):
         query = shadow_costs(scene.masks[-1][0], rectangles).argmin(0)
         logits, labels = scene.masks[-1][0][query].float(), scene.classes[-1, 0, query, :-1].argmax(1)
         certain, labels = fetched(certainties(logits, sent(boxes, logits.device), STRIDE), labels)
-        masks = cut_to_boxes(encode(logits, sample)[1], given.boxes, sample.size)
+        kind = self.recipe.predict.masks
+        masks = encode(logits, sample)[1] if kind == "predicted" else boxed_masks(kind, given.boxes, sample)
+        masks = cut_to_boxes(masks, given.boxes, sample.size)
         return [BoxMask(*each) for each in zip(masks, certain.tolist(), labels.tolist(), strict=True)]
 
     def _seen(self, samples: Sequence[Sample]) -> Queries:

@@ -5,12 +5,10 @@ Shapes: N boxes, M x M mask cells of a box, h x w image.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from pycocotools import mask as rle
 from torch import Tensor
 
-CHUNK = 2**24  # pixels held as float at a time
+from wsis.methods.encode import CHUNK, compressed
 
 
 def paste_masks(logits: Tensor, boxes: Tensor, size: tuple[int, int], padded: bool = False) -> list[dict]:
@@ -42,19 +40,6 @@ def paste_masks(logits: Tensor, boxes: Tensor, size: tuple[int, int], padded: bo
             full &= in_rows[:, :, None] & in_columns[:, None, :]
         masks += compressed(full)
     return masks
-
-
-def compressed(masks: Tensor) -> list[dict]:
-    """N x h x w bool -> N compressed RLE dictionaries."""
-    return rle.encode(np.asfortranarray(masks.permute(1, 2, 0).to(torch.uint8).cpu().numpy()))
-
-
-def box_masks(boxes: Tensor, size: tuple[int, int]) -> list[dict]:
-    """The boxes themselves as masks: N x 4 xyxy -> N compressed RLE dictionaries."""
-    if len(boxes) == 0:
-        return []
-    xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
-    return rle.frPyObjects(xywh.double().cpu().numpy(), *size)
 
 
 def _weights(low: Tensor, high: Tensor, length: int, cells: int, padded: bool) -> tuple[Tensor, Tensor]:

@@ -24,8 +24,8 @@ from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.methods.base import Method
 from wsis.methods.boxed import boxed_masks
+from wsis.methods.encode import compressed
 from wsis.methods.mask_rcnn.method import draws_from
-from wsis.methods.mask_rcnn.paste import compressed
 from wsis.nn.backbones import MEAN, STD
 from wsis.nn.weights import first_weights, torchvision_name
 

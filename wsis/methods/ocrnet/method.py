@@ -32,6 +32,7 @@ class OCRNet(Parts):
     """The network, its losses, and the regions of an image's classes as instances, at most one a class."""
 
     idle = False
+    one_size = True
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         """num_classes: K - 1."""
@@ -46,7 +47,8 @@ class OCRNet(Parts):
         return semantic_batches(self.recipe, root, shard)
 
     def cut(self, root: Root) -> Hashable:
-        return self.recipe.ocrnet.crop, tuple(root.train.ids.tolist())
+        spec = self.recipe.ocrnet
+        return spec.crop, spec.photometric, tuple(root.train.ids.tolist())
 
     def samples(self, root: Root, rank: int = 0, world: int = 1) -> Iterator[SemanticSample]:
         return map(image_of, root.eval[rank::world])

@@ -14,7 +14,7 @@ def _keys(**values: Any) -> dict[str, Any]:
     return {f"sim.{key}": value for key, value in values.items()}
 
 
-VARIANTS = {  # errata S1 to S17
+VARIANTS = {  # errata S1, S3 to S17
     "paper": _keys(
         mu=5.0, prototype_norm="channels", assign="argmax", pixels="pseudo",
         tau_low=0.3, tau_high=0.7, adaptive=False, outside="background",

@@ -10,7 +10,7 @@ from wsis.declare.base import Count, Fraction, Positive, Spec, Weight
 
 
 class SimSpec(Spec):
-    """SIM's own knobs (Sec. 3.2 to 3.4, 4.1, 6); `variant` governs what is null (errata S1 to S17)."""
+    """SIM's own knobs (Sec. 3.2 to 3.4, 4.1, 6); `variant` governs what is null (errata S1 to S24)."""
 
     alpha: Fraction = 0.5  # modulation intensity, Eq. 7
     mu: Weight | None = None  # positive mask weighting, Eq. 6 (S1)

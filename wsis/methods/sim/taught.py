@@ -1,8 +1,8 @@
 """What is SIM's on every network: pseudo masks from prototypes and positives, online copy-paste.
 
 L = L_lowlevel + lambda_1 L_pseudo + lambda_2 L_paste (Li et al., CVPR 2023, Eq. 10), the latter two after
-`sim.warmup` iterations. `variant: paper` follows the equations, `released` the official code; the
-differences S1 to S17 of errata.yaml are keys of `sim`.
+`sim.warmup` iterations. `variant: paper` follows the equations, `released` the official code; their
+differences, with their numbers in errata.yaml, are keys of `sim`.
 
 Shapes: B images, G objects of the batch in order, K kept positives, H x W mask grid.
 """

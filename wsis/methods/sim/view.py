@@ -136,6 +136,7 @@ def make_view(
     covered = torch.zeros(len(owner), dtype=torch.bool).index_fill_(0, positives.object, True)
     raw = features.float()
     fine = unit(fine_features(raw))
+    rectangles = grid_rectangles(true, layout.out_stride, *fine.shape[-2:], layout.official)
     return View(
         features=fine,
         raw=raw,
@@ -148,7 +149,7 @@ def make_view(
         owner=owner,
         labels=torch.cat([t.labels for t in targets]),
         boxes=true,
-        rectangles=sent(grid_rectangles(true, layout.out_stride, *fine.shape[-2:]), device),
+        rectangles=sent(rectangles, device),
         covered=sent(covered, device),
         layout=layout,
         hidden=hidden,

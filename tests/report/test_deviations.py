@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from wsis import deviations
 from wsis.declare.deviations import Deviation, known, load_deviations
 from wsis.declare.load import DeclarationError, parse
 from wsis.declare.recipe import Recipe
 from wsis.declare.settings import flatten
 from wsis.flow.show import plan_as_json, show_plan
 from wsis.plan import make_plan
+from wsis.report import deviations
 from wsis.report.build import build_report
 
 

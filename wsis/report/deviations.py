@@ -1,4 +1,4 @@
-"""Deviations of the rows of a plan before anything runs: each text once, with the rows that it concerns."""
+"""Deviations of the rows of a plan, as plan and report tell them: each text once, with its rows."""
 
 from __future__ import annotations
 
