@@ -134,7 +134,7 @@ def test_pairs_share_an_orientation(coco_root, recipe):
             image["height"], image["width"] = (20, 30) if i % 2 else (30, 20)
 
     coco_root(change)
-    source = loading._Source(recipe("coco", batch=2), open_root(recipe("coco", batch=2), coco_root.root))
+    source = loading.ImageSource(recipe("coco", batch=2), open_root(recipe("coco", batch=2), coco_root.root))
     for epoch in range(6):
         order = source.order(epoch)
         assert sorted(order) == [0, 1, 2, 3]

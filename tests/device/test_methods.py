@@ -42,6 +42,9 @@ SCENES: dict[str, tuple[Callable[[], Recipe], str | None]] = {
     "mask2former, sim": (lambda: sim_recipe(**BUSY, **QUERIES), None),
     "mask_rcnn": (lambda: scenes.recipe(method="mask_rcnn", data__supervision="masks", **REGIONS), "some"),
     "bbtp": (lambda: scenes.recipe(method="bbtp", **REGIONS), None),
+    "bbtp, salient": (
+        lambda: scenes.recipe(method="bbtp", data__supervision="boxes+salient", **REGIONS), "salient"
+    ),
 }  # fmt: skip
 STEPS = 3
 # transformers copies the levels' sizes once, and in each layer of the encoder, of which there is one here.

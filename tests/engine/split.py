@@ -22,6 +22,8 @@ from wsis.engine.launch import launch, make_fabric, set_threads
 from wsis.engine.train import TrainOptions, train
 from wsis.methods import build_method
 from wsis.methods.base import Method
+from wsis.methods.bbtp import heads
+from wsis.methods.bbtp.method import BBTP
 from wsis.methods.parts import NORM, Parts
 from wsis.methods.sim.bank import entries
 from wsis.methods.sim.method import SIM
@@ -34,6 +36,7 @@ STEP = {
     "warmup": 0,
 }  # fmt: skip
 QUERIES = {"model__head": "mask2former"}
+UNUSED = {"loss": {"projection": False, "pairwise": None}}
 FULL = {"loss": {"full": "dice", "projection": False, "pairwise": None}, "data__supervision": "masks"}
 
 
@@ -88,6 +91,14 @@ def paste_alike(method: SIM) -> None:
     method._composite = composite
 
 
+def without_draws(method: BBTP) -> None:
+    """All anchors and as many proposals of each image; the objects' own boxes."""
+    for part in (method.rpn, method.roi_heads):
+        part.fg_bg_sampler.batch_size_per_image = 10**6
+    method.rpn._post_nms_top_n = {"training": 8, "testing": 8}
+    heads.around = lambda boxes, generator: boxes
+
+
 def as_it_is(method: Method) -> None:
     pass
 
@@ -127,6 +138,16 @@ CASES = {
     "boxcaseg, fixed ratio": Case(lambda: patches.recipe(ratio="8:8"), lambda: patched(1, 0, 1, 0)),
     "baiseg": Case(lambda: crops.recipe(ppc=False, hardest=1.0), mapped),
     "baiseg, contrast and hardest": Case(lambda: crops.recipe(contrast_warmup=0), mapped),
+    "bbtp, salient": Case(
+        lambda: scenes.recipe(
+            method="bbtp", model__head="mask_rcnn", data__supervision="boxes+salient", **UNUSED
+        ),
+        lambda: [
+            scenes.empty(detected(None)[0]),
+            *(scenes.batch(seed, 1, 1, "salient") for seed in range(3)),
+        ],
+        without_draws,
+    ),
     "mask_rcnn": Case(
         lambda: scenes.recipe(method="mask_rcnn", model__head="mask_rcnn", **FULL), lambda: detected("all")
     ),

@@ -28,14 +28,17 @@ def recipe(**overrides) -> Recipe:
 def batch(
     seed: int = 0, images: int = 2, objects: int = 3, masks: str | None = None, size: int = 64
 ) -> Batch:
-    """Random images with random boxes; masks: None, "all", or "some" (the first object of each image)."""
+    """Random images with random boxes; masks: None, "all", or "some" (the first object of each image).
+
+    "salient": every other image, the first among them, has one object with a mask and no class, others boxes.
+    """
     g = torch.Generator().manual_seed(seed)
     targets = []
-    for _ in range(images):
+    for number in range(images):
         low = torch.rand(objects, 2, generator=g) * (size - 24)
         boxes = torch.cat([low, low + 8 + torch.rand(objects, 2, generator=g) * 14], 1)
         labels = torch.randint(0, 3, (objects,), generator=g)
-        if masks is None:
+        if masks is None or (masks == "salient" and number % 2):
             targets.append(Targets(boxes, labels))
             continue
         has_mask = torch.ones(objects, dtype=torch.bool)
@@ -44,6 +47,8 @@ def batch(
         drawn = torch.zeros(objects, size, size, dtype=torch.bool)
         for m, (x0, y0, x1, y1) in zip(drawn, boxes.round().long().tolist(), strict=True):
             m[y0:y1, x0 : (x0 + x1) // 2] = True
+        if masks == "salient":
+            boxes, labels, drawn, has_mask = boxes[:1], labels[:1] * 0 - 1, drawn[:1], has_mask[:1]
         targets.append(Targets(boxes, labels, drawn & has_mask[:, None, None], has_mask))
     pixels = torch.randint(0, 256, (images, 3, size, size), generator=g).to(torch.uint8)
     valid = torch.ones(images, size, size, dtype=torch.bool)

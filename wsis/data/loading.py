@@ -70,7 +70,7 @@ def train_batches(recipe: Recipe, root: Root | Path, shard: Shard = Shard()) -> 
     """
     size = recipe.schedule.batch
     check_split(size, "images", shard)
-    source = _Source(recipe, root if isinstance(root, Root) else open_root(recipe, root), shard.workers)
+    source = ImageSource(recipe, root if isinstance(root, Root) else open_root(recipe, root), shard.workers)
     return stream(source, size, shard)
 
 
@@ -144,7 +144,7 @@ def groups(samples: Iterable[S], device: torch.device = CPU) -> Iterator[list[S]
         yield group
 
 
-class _Source:
+class ImageSource:
     """The training pictures, their order, and a cache of decoded images where they are few and small."""
 
     def __init__(self, recipe: Recipe, root: Root, workers: int = 0) -> None:
@@ -175,20 +175,21 @@ class _Source:
         places = range(first, first + images)
         views, scales, ids = [], [], []
         for place in places:
-            epoch, position = divmod(t * self.recipe.schedule.batch + place, self.period)
-            index = int(self.order(epoch)[position])
-            view, scale = self._view(index, np.random.default_rng([self.recipe.seed, AUGMENT, t, place]))
+            rng = np.random.default_rng([self.recipe.seed, AUGMENT, t, place])
+            view, scale, id = self.drawn(t * self.recipe.schedule.batch + place, rng)
             views.append(view)
             scales.append(scale)
-            ids.append(int(self.pictures.ids[index]))
+            ids.append(id)
         return collate(views, scales, ids)
 
-    def _view(self, index: int, rng: np.random.Generator) -> tuple[View, float]:
+    def drawn(self, number: int, rng: np.random.Generator) -> tuple[View, float, int]:
+        """The image that is drawn after `number` others, augmented, its scale and its id."""
+        epoch, position = divmod(number, self.period)
+        index = int(self.order(epoch)[position])
         picture, data = self.pictures[index], self.recipe.data
-        short = data.short_side[int(rng.integers(len(data.short_side)))]
-        height, width, scale = transforms.network_size(picture.height, picture.width, short, data.max_side)
+        height, width, scale = drawn_size(data, picture.height, picture.width, rng)
         view = annotated(self._image(index), picture, data.supervision not in MASKED, height, width)
-        return transforms.augment(view, data.augment, rng), scale
+        return transforms.augment(view, data.augment, rng), scale, int(self.pictures.ids[index])
 
     def _image(self, index: int) -> np.ndarray:
         if self.cache is not None and index in self.cache:
@@ -198,6 +199,12 @@ class _Source:
         if self.cache is not None:
             self.cache[index] = image
         return image
+
+
+def drawn_size(data: DataSpec, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, float]:
+    """(H, W, scale) of a training image of h x w, at one of data.short_side."""
+    short = data.short_side[int(rng.integers(len(data.short_side)))]
+    return transforms.network_size(height, width, short, data.max_side)
 
 
 def annotated(image: np.ndarray, picture: Picture, hidden: bool, height: int, width: int) -> View:

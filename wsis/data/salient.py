@@ -89,6 +89,16 @@ def open_salient(path: Path, cache: Path | None = None) -> SalientRoot:
     return SalientRoot(path.resolve(), tuple(names), tuple(pairs))
 
 
+def given(salient: SalientRoot | None) -> SalientRoot:
+    """The salient images of a training that needs some; WsisError where there are none."""
+    if salient is None or not len(salient):
+        raise WsisError(
+            "data.supervision 'boxes+salient' needs salient images: give their root (salient=PATH), or"
+            " for `shapes` a data.shapes.salient_images above 0"
+        )
+    return salient
+
+
 def salient_folders(path: Path) -> tuple[Path, Path] | None:
     """Folders of images and of masks; None where `path` is no salient root."""
     for images, masks in FOLDERS:

@@ -8,7 +8,7 @@ import torch
 from tests.methods.mask_rcnn.test_method import build
 from tests.methods.scenes import batch, generator
 from wsis.data.structures import Targets
-from wsis.methods.bbtp.method import box_cells
+from wsis.methods.bbtp.heads import box_cells
 
 
 def slow_tightness(logits, rois, boxes):

@@ -18,8 +18,9 @@ from PIL import Image
 from wsis.data import transforms
 from wsis.data.loading import AUGMENT, ORDER, Shard, check_split, fits, stream
 from wsis.data.pixel_boxes import pixel_box
+from wsis.data.ratio import kind_at
 from wsis.data.roots import Root
-from wsis.data.salient import SalientRoot, read_mask
+from wsis.data.salient import SalientRoot, given, read_mask
 from wsis.data.structures import PatchBatch
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
@@ -114,11 +115,7 @@ class _Source:
 
     def _chosen(self, salient: SalientRoot | None) -> list[int]:
         """Positions of the images in use."""
-        if salient is None or not len(salient):
-            raise WsisError(
-                "data.supervision 'boxes+salient' needs salient images: give their root (salient=PATH), or"
-                " for `shapes` a data.shapes.salient_images above 0"
-            )
+        salient = given(salient)
         if self.spec.side < self.spec.patch:
             raise WsisError(
                 f"boxcaseg.side {self.spec.side} is below boxcaseg.patch {self.spec.patch}: salient patches"
@@ -151,14 +148,8 @@ class _Source:
         drawn = t * size + place
         if len(kinds) == 2 and self.spec.ratio != "random":
             boxes, images = (int(part) for part in self.spec.ratio.split(":"))
-            whole = boxes + images
-            before, after = t * size * boxes // whole, (t + 1) * size * boxes // whole
-            share = after - before  # boxes of this batch
-            first, second = place * share // size, (place + 1) * share // size
-            if second > first:
-                kinds, drawn = (BOX,), before + first
-            else:
-                kinds, drawn = (SALIENT,), (t * size - before) + place - first
+            kind, drawn = kind_at(t, place, size, (boxes, images))
+            kinds = (kind,)
         epoch, position = divmod(drawn, sum(n for _, n in self._held(kinds)))
         kind, index = self.order(kinds, epoch)[position]
         return int(kind), int(index)

@@ -35,7 +35,6 @@ class MaskRCNN(Parts):
 
     mask_part = ("roi_heads.mask_",)
     idle = False
-    roi_heads_type = MaskRoIHeads
     needs_masks = True
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
@@ -54,6 +53,11 @@ class MaskRCNN(Parts):
         self.roi_heads = self.roi_heads_type(channels, num_classes, self.layout, recipe.predict)
         self.set_trained()
 
+    @property
+    def roi_heads_type(self) -> type[MaskRoIHeads]:
+        """The class of its box and mask heads."""
+        return MaskRoIHeads
+
     def towers(self) -> list[nn.Module]:
         heads = self.roi_heads
         return [*self.backbone.towers(), self.rpn.head, heads.box_head, heads.mask_head]
@@ -63,8 +67,8 @@ class MaskRCNN(Parts):
 
         loss_mask is 0 without any mask. Which anchors and RoIs are sampled depends on `generator` alone.
         """
-        targets = [_torchvision(target, batch.images.device) for target in batch.targets]
-        sample = lambda: self._regions(batch, targets, generator)  # noqa: E731
+        targets = [torchvision_target(target, batch.images.device) for target in batch.targets]
+        sample = lambda: self.regions(*self.features(batch), targets, generator)  # noqa: E731
         regions, losses = self.of_base(batch, sample, generator.initial_seed())
         if self.recipe.model.trained == "base":
             return losses
@@ -72,13 +76,20 @@ class MaskRCNN(Parts):
             losses = {}
         return losses | {"loss_mask": self.roi_heads.loss_mask(regions, targets)}
 
-    def _regions(
-        self, batch: Batch, targets: list[dict[str, Tensor]], generator: torch.Generator
-    ) -> tuple[Regions, dict[str, Tensor]]:
-        """The sampled regions of a batch, and the detector's four losses."""
+    def features(self, batch: Batch) -> tuple[ImageList, dict[str, Tensor]]:
+        """A batch's images in one frame, and the backbone's levels of them."""
         images = self._padded(batch.images, batch.sizes)
-        features = self.backbone(images.tensors, images.image_sizes)
-        with draws_from(generator, batch.images.device):
+        return images, self.backbone(images.tensors, images.image_sizes)
+
+    def regions(
+        self,
+        images: ImageList,
+        features: dict[str, Tensor],
+        targets: list[dict[str, Tensor]],
+        generator: torch.Generator,
+    ) -> tuple[Regions, dict[str, Tensor]]:
+        """The sampled regions of some images, and the detector's four losses."""
+        with draws_from(generator, images.tensors.device):
             proposals, losses = self.rpn(images, features, targets)
             size = tuple(images.tensors.shape[-2:])
             regions, more = self.roi_heads.losses(features, proposals, size, targets)
@@ -157,7 +168,7 @@ class MaskRCNN(Parts):
         return ImageList(pixels, inner)
 
 
-def _torchvision(target: Targets, device: torch.device) -> dict[str, Tensor]:
+def torchvision_target(target: Targets, device: torch.device) -> dict[str, Tensor]:
     """boxes, labels from 1 (0 is background), and masks where there are any; has_mask on the CPU."""
     return {
         "boxes": sent(target.boxes, device),

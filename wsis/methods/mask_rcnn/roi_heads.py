@@ -169,17 +169,24 @@ class MaskRoIHeads(RoIHeads):
     def mask_loss(
         self, logits: Tensor, rois: list[Tensor], owners: list[Tensor], targets: list[dict[str, Tensor]]
     ) -> Tensor:
-        """Mean binary cross-entropy over the cells of the K RoIs (Mask R-CNN, Sec. 3); K > 0.
+        """The loss of K > 0 RoIs: `pixel_loss`."""
+        return pixel_loss(logits, rois, owners, targets)
 
-        logits: K x M x M; rois, owners: per image, k x 4 and the object that each belongs to
-        """
-        side = logits.shape[-1]
-        wanted = [
-            roi_targets(target["masks"], boxes, owner, side)
-            for target, boxes, owner in zip(targets, rois, owners, strict=True)
-            if len(boxes)
-        ]
-        return F.binary_cross_entropy_with_logits(logits, torch.cat(wanted))
+
+def pixel_loss(
+    logits: Tensor, rois: list[Tensor], owners: list[Tensor], targets: list[dict[str, Tensor]]
+) -> Tensor:
+    """Mean binary cross-entropy over the cells of the K RoIs (Mask R-CNN, Sec. 3); K > 0.
+
+    logits: K x M x M; rois, owners: per image, k x 4 and the object that each belongs to
+    """
+    side = logits.shape[-1]
+    wanted = [
+        roi_targets(target["masks"], boxes, owner, side)
+        for target, boxes, owner in zip(targets, rois, owners, strict=True)
+        if len(boxes)
+    ]
+    return F.binary_cross_entropy_with_logits(logits, torch.cat(wanted))
 
 
 def roi_targets(masks: Tensor, rois: Tensor, owners: Tensor, side: int) -> Tensor:
