@@ -69,7 +69,7 @@ class Info:
     heads:       the values of `model.head` that it brings
     details:     the values of `model.details` that it tells apart, or has no use for
     networks:    those heads whose network is another than `network` -> its "module:Class"; such a network has
-                 no base that is trained alone
+                 no base that is trained alone, and learns from boxes
     features:    the kinds of features that it takes of a backbone (`wsis.nn.backbones`); empty: it has no
                  network; None: it takes what it likes
     fills_boxes: whether it makes masks of given boxes, which are measured class-agnostic
@@ -126,3 +126,11 @@ class Info:
     def baseline(self) -> bool:
         """Whether it makes its masks without a network."""
         return self.features == ()
+
+    def has_head(self, head: str) -> bool:
+        """Whether it brings a `model.head`; one without any takes all, and so does one without a network."""
+        return not self.heads or self.baseline or head in self.heads
+
+    def learns_from(self, head: str) -> tuple[str, ...]:
+        """The kinds of `data.supervision` that it learns from with a head; empty: any."""
+        return ("boxes",) if head in self.networks else self.supervision
