@@ -329,7 +329,7 @@ def _settled(recipe: Recipe) -> Recipe:
 
 
 def _governed(recipe: Recipe) -> dict[str, Any]:
-    return governed(recipe.method, recipe.variant, recipe.model.backbone)
+    return governed(recipe.method, recipe.variant, recipe.model.backbone, recipe.model.head)
 
 
 @cache

@@ -76,6 +76,7 @@ class Info:
     supervision: the kinds of `data.supervision` that it learns from; empty: any
     base:        whether it has a base that is trained alone (`model.trained`)
     variants:    variant -> dotted keys that it fills in, beside those of wsis/declare/variant.py
+    of_heads:    head -> dotted keys that it has in every variant, where a variant's are made for another head
     readings:    dotted keys that a prediction reads and no training: rows that differ in them share one
     second:      its dotted keys -> those of the second stage's recipe, for a user's settings
     stages:      declared recipe -> the two recipes that it runs as; None: it is one run
@@ -107,6 +108,7 @@ class Info:
     supervision: tuple[str, ...] = ()
     base: bool = False
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    of_heads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     readings: tuple[str, ...] = ()
     second: Mapping[str, str] = field(default_factory=dict)
     stages: Callable[[Recipe], Stages | None] | None = None
