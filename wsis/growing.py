@@ -1,13 +1,15 @@
 """A file of JSON lines that grows, with which a later process goes on where this one was stopped.
 
-Its first line, the head, says what makes it. What a killed process leaves of the last line is cut off, and a
-file with another head is begun anew.
+Its first line, the head, says what makes it. Each line begins with a checksum (8 hex digits, CRC-32) of its
+content and of all before it. From the first line that is cut, changed or another file's, the file is cut off,
+and one with another head is begun anew.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -16,46 +18,55 @@ from typing import Any, BinaryIO
 
 from wsis.disk import writing
 
+PREFIX = 9  # bytes before a line's content
+
 
 class Growing:
     """A file that `growing` has opened. lines: how many it held after its head."""
 
     def __init__(self, path: Path, file: BinaryIO, head: dict[str, Any]) -> None:
-        self.path, self._file = path, file
+        self.path, self._file, self._sum = path, file, 0
         with writing(path):
-            self.lines = self._resume(_line(head))
+            self.lines = self._resume(head)
 
     def held(self) -> Iterator[dict[str, Any]]:
         """The content of those lines."""
         with open(self.path, "rb") as file:
-            yield from map(json.loads, islice(file, 1, 1 + self.lines))
+            for line in islice(file, 1, 1 + self.lines):
+                yield json.loads(line[PREFIX:])
 
     def add(self, content: dict[str, Any]) -> None:
         """Write a line, whole for the next process, whatever ends this one."""
-        line = _line(content)
+        body = _body(content)
         with writing(self.path):
-            self._file.write(line)
-            self._file.flush()
+            self._write(body)
 
     def sync(self) -> None:
         """Have the disk hold what was written."""
         with writing(self.path):
             os.fsync(self._file.fileno())
 
-    def _resume(self, head: bytes) -> int:
+    def _write(self, body: bytes) -> None:
+        self._sum = zlib.crc32(body, self._sum)
+        self._file.write(_prefix(self._sum) + body)
+        self._file.flush()
+
+    def _resume(self, head: dict[str, Any]) -> int:
         """Cut the file after its last whole line, or empty it if its head is another; returns its lines."""
         self._file.seek(0)
-        lines = end = 0
+        first, lines, end = _body(head), 0, 0
         for line in self._file:
-            if not _whole(line) or (lines == 0 and line != head):
+            body = line[PREFIX:]
+            total = zlib.crc32(body, self._sum)
+            if not body.endswith(b"\n") or line[:PREFIX] != _prefix(total) or (lines == 0 and body != first):
                 break
+            self._sum = total
             lines += 1
             end += len(line)
         self._file.truncate(end)
         self._file.seek(end)
         if lines == 0:
-            self._file.write(head)
-            self._file.flush()
+            self._write(first)
         return max(lines - 1, 0)
 
 
@@ -75,13 +86,16 @@ def growing(path: Path, head: dict[str, Any]) -> Iterator[Growing]:
             file.close()
 
 
-def _whole(line: bytes) -> bool:
-    """Whether a line was written to its end; after a loss of power it may hold zeros."""
-    try:
-        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
+def bodies(path: Path) -> Iterator[bytes]:
+    """The lines of a finished file, head and all, without their checksums."""
+    with open(path, "rb") as file:
+        for line in file:
+            yield line[PREFIX:]
 
 
-def _line(content: dict[str, Any]) -> bytes:
+def _body(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, separators=(",", ":")) + "\n").encode()
+
+
+def _prefix(total: int) -> bytes:
+    return f"{total:08x} ".encode()

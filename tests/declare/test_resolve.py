@@ -260,6 +260,30 @@ def test_what_a_users_settings_make_impossible_is_a_reason_or_an_error(tables):
         at(tables, "sim/4", "alpha = 0.5", "mini", overrides={"schedule.until": 100})
 
 
+def test_a_head_or_supervision_that_a_method_lacks_is_a_reason_of_its_rows_alone(tables):
+    queries, given = {"model.head": "mask2former"}, {"data.supervision": "masks"}
+    assert at(tables, "sim/4", "alpha = 0.5", "mini", overrides=queries).recipe.model.head == "mask2former"
+    for table, row, over, says in (
+        (
+            "sim/4",
+            "alpha = 0.5",
+            {"model.head": "ocr"},
+            "method sim has no head ocr (it has: condinst, mask2former)",
+        ),
+        ("boxinst/2", "Dice loss", queries, "method condinst has no head mask2former (it has: condinst)"),
+        (
+            "boxinst/3",
+            "projection",
+            queries | given,
+            "method boxinst with head mask2former learns from boxes, not masks",
+        ),
+    ):
+        resolved = at(tables, table, row, "mini", overrides=over)
+        assert (resolved.recipe, resolved.reason) == (None, says)
+    with pytest.raises(ValueError, match=r"'boxinst' has no head 'ocr' \(it has: condinst, mask2former\)"):
+        Recipe(method="boxinst", model={"head": "ocr"})
+
+
 def test_mini_takes_each_table_on_images_of_its_own_layout(tables):
     """And SBD's list, which a VOC root may lack, is VOC's own there."""
     seen = set()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from wsis.data.roots import open_root
 from wsis.engine.semantic_maps import class_values, make_maps
@@ -121,3 +123,74 @@ def test_classes_are_found_by_name():
         class_values(labels[:2], classes, {"couch": "sofa"}, "m")
     with pytest.raises(WsisError, match="--rename chair: no class of the root"):
         class_values(labels, classes, {"chair": "sofa"}, "m")
+
+
+def test_classes_that_are_none_or_one_name_are_refused():
+    with pytest.raises(WsisError, match="the root has no classes"):
+        class_values(["sky"], [], {}, "m")
+    with pytest.raises(WsisError, match="Square and square: both would be the network's 'square'"):
+        class_values(["sky", "square"], ["Square", "square"], {}, "m")
+
+
+def change_weights(change):
+    def harm(folder):
+        weights = load_file(folder / "model.safetensors")
+        save_file(change(weights), folder / "model.safetensors", metadata={"format": "pt"})
+
+    return harm
+
+
+def change_config(**keys):
+    def harm(folder):
+        content = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(content | keys))
+
+    return harm
+
+
+def cut(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (
+            change_weights(lambda all: {k: v for k, v in all.items() if "class_pred" not in k}),
+            "lack 2 of the",
+        ),
+        (
+            change_weights(lambda all: all | {"class_predictor.bias": torch.full((6,), torch.nan)}),
+            r"class_predictor\.bias holds values that are not finite",
+        ),
+        (
+            change_config(id2label=dict(enumerate([*LABELS, "sea"]))),
+            r"have another shape of 3 of the network's weights \(class_predictor\.bias",
+        ),
+        (change_config(id2label=3), "transformers can't open it"),
+        (cut, "transformers can't open it"),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole_makes_no_maps(model, root, tmp_path, harm, says):
+    """transformers would draw what is missing at random."""
+    other = shutil.copytree(model, tmp_path / "other")
+    harm(other)
+    with pytest.raises(WsisError, match=says):
+        make_maps(root, other, "m")
+    assert not (root / "semantic").exists()
+
+
+def test_images_of_few_rows_are_no_channels(model, root):
+    """An image of three rows could be one of three channels."""
+    from wsis.engine.semantic_maps import Listed, _maps, opened
+
+    network = opened(model, ["Square", "circle", "triangle"], {}, "cpu")
+    for height in (3, 1):
+        pixels = np.random.default_rng(1).integers(0, 256, (height, 3, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(root / "few.png")
+        [found] = _maps(network, [Listed(root / "few.png", (height, 3), root / "map.png")])
+        assert found.shape == (height, 3)
+    Image.fromarray(np.zeros((1, 400, 3), np.uint8)).save(root / "few.png")
+    with pytest.raises(WsisError, match=r"few\.png: the checkpoint's image processor refuses it"):
+        _maps(network, [Listed(root / "few.png", (1, 400), root / "map.png")])

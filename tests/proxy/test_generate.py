@@ -9,6 +9,7 @@ import pytest
 from wsis.checksums import DamagedFile
 from wsis.errors import WsisError
 from wsis.files import checksum_file
+from wsis.growing import growing
 from wsis.proxy.generate import read_head, read_proxies, write_proxies
 
 BY = {"run": "boxcaseg-0123456789", "weights": "ab"}
@@ -80,13 +81,19 @@ def test_cut_at_any_byte_it_continues_after_the_last_whole_image(tmp_path, image
     whole, path = tmp_path / "whole.jsonl", tmp_path / "raw.jsonl"
     write(whole, Network(image_of))
     content = whole.read_bytes()
-    for length in range(0, len(content) + 1, 37):
+    part = path.with_name("raw.jsonl.part")
+    head, *images = map(json.loads, content.splitlines())
+    with growing(part, head) as file:
+        for image in images:
+            file.add(image)
+    grown = part.read_bytes()
+    for length in range(0, len(grown) + 1, 37):
         path.unlink(missing_ok=True)
-        path.with_name("raw.jsonl.part").write_bytes(content[:length])
+        part.write_bytes(grown[:length])
         network = Network(image_of)
         write(path, network)
         assert path.read_bytes() == content
-        assert network.yielded == IDS[max(content[:length].count(b"\n") - 1, 0) :]
+        assert network.yielded == IDS[max(grown[:length].count(b"\n") - 1, 0) :]
 
 
 def test_a_part_of_another_network_is_begun_again(path, image_of):

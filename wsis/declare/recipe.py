@@ -260,10 +260,14 @@ class Recipe(_WithSections):
 
     @model_validator(mode="after")
     def _method_can(self) -> Recipe:
-        info = info_of(self.method)
-        if info.supervision and self.data.supervision not in info.supervision:
+        info, head = info_of(self.method), self.model.head
+        if not info.has_head(head) and head != ModelSpec().head:  # the default stands for none that is named
+            raise ValueError(f"method '{self.method}' has no head '{head}' (it has: {', '.join(info.heads)})")
+        kinds = info.learns_from(head)
+        if kinds and self.data.supervision not in kinds:
+            method = f"'{self.method}'" + (f" with head '{head}'" if head in info.networks else "")
             raise ValueError(
-                f"method '{self.method}' learns from {' or '.join(info.supervision)}: data.supervision is"
+                f"method {method} learns from {' or '.join(kinds)}: data.supervision is"
                 f" '{self.data.supervision}'"
             )
         if self.model.details not in (None, *info.details):
@@ -273,9 +277,6 @@ class Recipe(_WithSections):
             )
         if self.model.trained == "masks" and self.init is None:
             raise ValueError("model.trained 'masks' needs a trained base to start from (init.parent)")
-        head = self.model.head
-        if head not in info.heads and any(head in other.networks for other in infos().values()):
-            raise ValueError(f"method '{self.method}' has no head '{head}' (it has: {', '.join(info.heads)})")
         trained = self.model.trained
         if (trained == "base" and not info.base) or (trained != "all" and head in info.networks):
             method = f"'{self.method}'" + (f" with head '{head}'" if info.base else "")
@@ -328,7 +329,7 @@ def _settled(recipe: Recipe) -> Recipe:
 
 
 def _governed(recipe: Recipe) -> dict[str, Any]:
-    return governed(recipe.method, recipe.variant, recipe.model.backbone)
+    return governed(recipe.method, recipe.variant, recipe.model.backbone, recipe.model.head)
 
 
 @cache

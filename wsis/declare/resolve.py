@@ -115,10 +115,9 @@ def _at_scale(
     users = flatten(overrides)
     if "schedule.until" in users:
         raise DeclarationError(f"{where}: schedule.until is for warm-ups; set schedule.iterations instead")
-    info, supervision = info_of(published.method), users.get("data.supervision")
-    if supervision and info.supervision and supervision not in info.supervision:
-        kinds = " or ".join(info.supervision)
-        return Resolved(published, None, reason=f"method {info.name} learns from {kinds}, not {supervision}")
+    if reason := _unlike_method(published, users):
+        return Resolved(published, None, reason=reason)
+    info = info_of(published.method)
     decided, usual = fixed | users, laid(tree, fixed)
     tree = laid(tree, decided) | {"seed": seed}
     fit_widths(tree, usual, users)
@@ -187,6 +186,19 @@ def _fixed_by_scale(row: Row, fixed: Overrides, scale: Scale) -> str | None:
     for key, value in flatten(row.train or {}).items():
         if key in fixed and key not in scale.overrule and fixed[key] != value:
             return f"scale {scale.name} fixes {key}, which this row varies"
+    return None
+
+
+def _unlike_method(published: Recipe, users: dict[str, Any]) -> str | None:
+    """Why a user's head or supervision is none that the row's method has; None where it is."""
+    info, head = info_of(published.method), users.get("model.head", published.model.head)
+    if "model.head" in users and not info.has_head(head):
+        return f"method {info.name} has no head {head} (it has: {', '.join(info.heads)})"
+    kinds = info.learns_from(head)
+    supervision = users.get("data.supervision", published.data.supervision)
+    if kinds and supervision not in kinds:
+        name = info.name + (f" with head {head}" if head in info.networks else "")
+        return f"method {name} learns from {' or '.join(kinds)}, not {supervision}"
     return None
 
 

@@ -26,7 +26,8 @@ VARIANTS = {
 }  # fmt: skip
 
 
-def governed(method: str, variant: str, backbone: str) -> dict[str, Any]:
+def governed(method: str, variant: str, backbone: str, head: str) -> dict[str, Any]:
     """Dotted key -> the value that a null there stands for. Tiny networks stand for no code's details."""
+    info = info_of(method)
     own = {"model.details": "own"} if backbone.startswith("tiny") else {}
-    return {**VARIANTS[variant], **info_of(method).variants.get(variant, {}), **own}
+    return {**VARIANTS[variant], **info.variants.get(variant, {}), **info.of_heads.get(head, {}), **own}

@@ -112,12 +112,34 @@ def opened(model: Path, classes: Sequence[str], renamed: Mapping[str, str], devi
         labels = [config.id2label[id] for id in sorted(config.id2label)]
         values = class_values(labels, classes, renamed, str(model))  # before weights are read
         processor = transformers.AutoImageProcessor.from_pretrained(model, local_files_only=True)
-        return Network(
-            processor, kind.from_pretrained(model, local_files_only=True).to(device).eval(), values
+        network, loaded = kind.from_pretrained(
+            model, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
         )
-    except (OSError, ValueError, KeyError) as error:
+    except WsisError:
+        raise
+    except Exception as error:  # of many kinds, whatever the files hold
         reason = str(error).strip().partition("\n")[0]
         raise WsisError(f"{model}: transformers can't open it: {reason}") from None
+    _check_weights(network, loaded, str(model))
+    return Network(processor, network.to(device).eval(), values)
+
+
+def _check_weights(network: torch.nn.Module, loaded: Mapping[str, Any], where: str) -> None:
+    """Raise WsisError for weights that the files lack, have of another shape, or that are no numbers.
+
+    loaded: what transformers tells of the loading; it draws at random what the files lack.
+    """
+    names = dict(network.named_parameters())
+    absent = sorted({*loaded["missing_keys"]} & {*names})
+    others = sorted(key if isinstance(key, str) else key[0] for key in loaded["mismatched_keys"])
+    for keys, what in ((absent, "lack"), (others, "have another shape of")):
+        if keys:
+            raise WsisError(
+                f"{where}: its files {what} {len(keys)} of the network's weights ({keys[0]}, say); give a"
+                " whole checkpoint, with the config.json that it was saved with"
+            )
+    if broken := [name for name, weight in names.items() if not weight.isfinite().all()]:
+        raise WsisError(f"{where}: {broken[0]} holds values that are not finite; fetch the checkpoint again")
 
 
 def class_values(
@@ -131,7 +153,14 @@ def class_values(
         raise WsisError(f"--rename {unknown[0]}: no class of the root (there are: {', '.join(classes)})")
     if len(classes) > MOST:
         raise WsisError(f"{len(classes)} classes; a semantic map holds at most {MOST}")
-    places = {_plain(renamed.get(name, name)): place for place, name in enumerate(classes, 1)}
+    if not classes:
+        raise WsisError("the root has no classes, of which there could be maps")
+    places: dict[str, int] = {}
+    for place, name in enumerate(classes, 1):
+        first = places.setdefault(_plain(renamed.get(name, name)), place)
+        if first != place:
+            both = f"{classes[first - 1]} and {name}"
+            raise WsisError(f"{both}: both would be the network's '{renamed.get(name, name)}'; --rename one")
     values = np.array([places.get(_plain(label), 0) for label in labels], np.uint8)
     if missing := [name for place, name in enumerate(classes, 1) if place not in values]:
         raise WsisError(
@@ -169,7 +198,12 @@ def _batches(images: Sequence[Listed], most: int) -> Iterator[list[Listed]]:
 def _maps(network: Network, images: Sequence[Listed]) -> list[np.ndarray]:
     """The maps of images of one size, h x w uint8 each."""
     pixels = [read_image(each.path, *each.size).copy() for each in images]  # which can be written to
-    inputs = network.processor(images=pixels, return_tensors="pt").to(network.model.device)
+    try:  # images of 1 or 3 rows look like channels
+        inputs = network.processor(images=pixels, return_tensors="pt", input_data_format="channels_last")
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise WsisError(f"{images[0].path}: the checkpoint's image processor refuses it: {reason}") from None
+    inputs = inputs.to(network.model.device)
     sizes = [each.size for each in images]
     found = network.processor.post_process_semantic_segmentation(network.model(**inputs), target_sizes=sizes)
     return [network.values[each.cpu().numpy()] for each in found]

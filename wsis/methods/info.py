@@ -69,13 +69,14 @@ class Info:
     heads:       the values of `model.head` that it brings
     details:     the values of `model.details` that it tells apart, or has no use for
     networks:    those heads whose network is another than `network` -> its "module:Class"; such a network has
-                 no base that is trained alone
+                 no base that is trained alone, and learns from boxes
     features:    the kinds of features that it takes of a backbone (`wsis.nn.backbones`); empty: it has no
                  network; None: it takes what it likes
     fills_boxes: whether it makes masks of given boxes, which are measured class-agnostic
     supervision: the kinds of `data.supervision` that it learns from; empty: any
     base:        whether it has a base that is trained alone (`model.trained`)
     variants:    variant -> dotted keys that it fills in, beside those of wsis/declare/variant.py
+    of_heads:    head -> dotted keys that it has in every variant, where a variant's are made for another head
     readings:    dotted keys that a prediction reads and no training: rows that differ in them share one
     second:      its dotted keys -> those of the second stage's recipe, for a user's settings
     stages:      declared recipe -> the two recipes that it runs as; None: it is one run
@@ -107,6 +108,7 @@ class Info:
     supervision: tuple[str, ...] = ()
     base: bool = False
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    of_heads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     readings: tuple[str, ...] = ()
     second: Mapping[str, str] = field(default_factory=dict)
     stages: Callable[[Recipe], Stages | None] | None = None
@@ -126,3 +128,11 @@ class Info:
     def baseline(self) -> bool:
         """Whether it makes its masks without a network."""
         return self.features == ()
+
+    def has_head(self, head: str) -> bool:
+        """Whether it brings a `model.head`; one without any takes all, and so does one without a network."""
+        return not self.heads or self.baseline or head in self.heads
+
+    def learns_from(self, head: str) -> tuple[str, ...]:
+        """The kinds of `data.supervision` that it learns from with a head; empty: any."""
+        return ("boxes",) if head in self.networks else self.supervision

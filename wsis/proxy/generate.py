@@ -6,8 +6,8 @@ and each of the other N is an image, in the order of the ids:
     {"image_id", "file_name", "height", "width", "objects": [{"annotation_id", "category_id",
      "bbox": [x, y, width, height], "rle": {"size": [h, w], "counts": str}, "certainty": in [0, 1] or null}]}
 `certainty` is mean |2p - 1| of the network's probabilities. A crowd region ("iscrowd": 1) has no rle.
-While it is written the file is <name>.part, uncompressed (wsis.growing). Memory holds one image,
-whatever their number.
+While it is written the file is <name>.part, uncompressed, with checksums (wsis.growing). Memory holds one
+image, whatever their number.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import gzip
 import hashlib
 import json
 import math
-import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +25,7 @@ from typing import IO, Any
 from wsis.checksums import fault, sealed, verify
 from wsis.errors import WsisError
 from wsis.evaluation.rle import check_pixels, check_size, decode_runs
-from wsis.growing import growing
+from wsis.growing import bodies, growing
 from wsis.progress import Progress
 
 VERSION = 1
@@ -150,12 +149,12 @@ def _checked_object(entry: dict[str, Any], size: tuple[int, int], where: str) ->
 
 def _finish(part: Path, path: Path) -> None:
     """Give a whole .part file its name and a checksum, compressed on the way where the name asks for it."""
-    with open(part, "rb") as source, sealed(path) as file:
+    with sealed(path) as file:
         if path.suffix != ".gz":
-            shutil.copyfileobj(source, file)
+            file.writelines(bodies(part))
         else:
             with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as target:
-                shutil.copyfileobj(source, target)
+                target.writelines(bodies(part))
     part.unlink()
 
 

@@ -205,6 +205,10 @@ def test_as_published_it_has_44_million_weights_and_a_slow_backbone():
     ("over", "says"),
     [
         ({"method": "condinst"}, "method 'condinst' has no head 'mask2former' .it has: condinst"),
+        (
+            {"data__supervision": "masks"},
+            r"'boxinst' with head 'mask2former' learns from boxes: data\.supervision is 'masks'",
+        ),
         ({"model__trained": "base"}, "'boxinst' with head 'mask2former' has no base that is trained alone"),
         (
             {"model__trained": "masks", "init": {"parent": "a"}},
@@ -215,11 +219,6 @@ def test_as_published_it_has_44_million_weights_and_a_slow_backbone():
 def test_what_the_network_has_not_is_refused(over, says):
     with pytest.raises(ValueError, match=says):
         recipe(model__head="mask2former", **over)
-
-
-def test_given_masks_are_refused():
-    with pytest.raises(WsisError, match=r"learns from boxes: data\.supervision is 'masks'"):
-        queries(data__supervision="masks")
 
 
 def test_without_its_package_it_is_one_clear_error(monkeypatch):

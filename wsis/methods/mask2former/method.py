@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from wsis.data.structures import Batch, BoxMask, BoxSample, Instances, Sample, fetched, sent
 from wsis.declare.recipe import Recipe
-from wsis.errors import WsisError
 from wsis.losses.projection import grid_rectangles
 from wsis.methods.boxed import boxed_masks
 from wsis.methods.condinst.given import certainties
@@ -40,11 +39,6 @@ class Mask2Former(Parts):
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         super().__init__(recipe)
-        if recipe.data.supervision != "boxes":
-            raise WsisError(
-                "model.head mask2former learns from boxes: data.supervision is"
-                f" '{recipe.data.supervision}', which needs model.head condinst"
-            )
         self.num_classes = num_classes
         self.layout = replace(BACKBONES[recipe.model.backbone].layout, mask_stride=2 * STRIDE)
         self.network = QueryNetwork(recipe.model, num_classes)

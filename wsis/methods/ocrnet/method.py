@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsis.data.loading import Shard, image_tensor
 from wsis.data.roots import Picture, Root
@@ -42,6 +42,9 @@ class OCRNet(Parts):
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
         self.set_trained()
+
+    def towers(self) -> list[nn.Module]:
+        return [self.backbone]
 
     def stream(self, root: Root, salient: SalientRoot | None, shard: Shard) -> Iterator[list[SemanticBatch]]:
         return semantic_batches(self.recipe, root, shard)

@@ -25,6 +25,7 @@ INFO = Info(
     features=("pyramid",),
     supervision=("boxes",),
     variants=VARIANTS,
+    of_heads={"mask2former": {"sim.momentum": "copy"}},  # the released one is a detector
     keep_proportions=keep_proportions,
     continues=continues,
     fit=Fit("sim/r50-1x"),
