@@ -97,8 +97,8 @@ ALL = [*SCENES, "boxcaseg", "baiseg", "ocrnet"]
 
 @pytest.fixture(autouse=True)
 def _any_order_of_sums():
-    """As on a card. Asked for deterministic sums, which a training before asked for, torch enlarges maps on no
-    processor by another formula, whose rounding small networks with batch norm raise to any size.
+    """As on a card. A training before may have asked torch for deterministic sums. It then enlarges maps on
+    devices by another formula, whose rounding small networks with batch norm raise to any size.
     """
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(False)
