@@ -75,7 +75,7 @@ def test_a_second_trainer_waits_for_the_first_and_results_are_the_same(checkout,
                 return int(found[1])
 
     def waiting():
-        logs = runs.parent.glob("logs/train/*.log.*")  # *.log is a link to the last, which may not be there yet
+        logs = runs.parent.glob("logs/train/*.log.*")  # *.log is a link to one that is still to come
         return [log for log in logs if "waits for process" in log.read_text()]
 
     first = subprocess.Popen(

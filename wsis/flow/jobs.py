@@ -13,7 +13,7 @@ from pkgutil import resolve_name
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from wsis.card import ABOUT, about_model, write_card
+from wsis.card import ABOUT, about_model
 from wsis.data.places import Roots, named_roots, run_root, shapes_root
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
@@ -63,11 +63,10 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
         if not lists_the_same(folder, root):
             text = f"predicted images with other ids or names than {root.path} lists now"
             raise WsisError(f"{folder}: {text}; to predict these: wsis evaluate {folder} --data {root.path}")
-        metrics = evaluate_run(folder, annotations, plan.protocols(id), category_groups(root), images)
-        show_metrics(folder, metrics)
         if not sound(folder / ABOUT, id):  # damaged, or a run of a former version
             write_record(folder / ABOUT, about_model(recipe, root, plan.runs[id].rows, plan.protocols(id)))
-        write_card(folder)
+        metrics = evaluate_run(folder, annotations, plan.protocols(id), category_groups(root), images)
+        show_metrics(folder, metrics)
 
 
 def measure(
