@@ -69,8 +69,8 @@ def flipped(results: Path, draw: Random, count: int) -> tuple[Counter, list[str]
     """Flips by kind of file, of each as many, and what was not found; at once, one file of each place."""
     scale, kinds = results / SCALE, defaultdict[str, list[Path]](list)
     for path in sorted(scale.rglob("*")):
-        name = str(path.relative_to(results.parent))
-        if path.is_file() and path.stat().st_size and path.parent != scale and not unread(name):
+        known = path.name == LIST or not unread(str(path.relative_to(results.parent)))
+        if known and path.is_file() and path.stat().st_size and path.parent != scale:
             kinds[kind_of(path, scale)].append(path)
     done, wrong, waiting = Counter[str](), list[str](), list[Path]()
     while done.total() < count:

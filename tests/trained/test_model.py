@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 import wsis
 from wsis.card import write_card
-from wsis.checksums import LIST
 from wsis.cli import app
 from wsis.data.pixels import ORIENTATION
 from wsis.data.places import shapes_root
@@ -424,7 +423,6 @@ def test_evaluating_a_folder_equals_the_workflow_to_the_last_digit(trained, name
 
 def test_other_images_are_predicted_and_other_classes_refused(trained, tmp_path):
     root = shutil.copytree(trained.data, tmp_path / "other")
-    (root / LIST).unlink()  # one of a user's, who may change it
     file = root / "annotations" / "instances_val.json"
     content = read_json(file)
     content["images"] = content["images"][:2]
