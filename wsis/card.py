@@ -67,20 +67,24 @@ def known_categories(folder: Path) -> dict[int, str]:
     return {each["id"]: each["name"] for each in read_record(folder / ABOUT)["categories"]}
 
 
-def write_card(folder: Path, told: dict[str, Any] | None = None) -> None:
+def write_card(
+    folder: Path, told: dict[str, Any] | None = None, metrics: dict[str, Any] | None = None
+) -> None:
     """Write README.md, the model card, from the other files of a finished run's folder.
 
-    Called again when there are metrics. A folder without model.json gets none. told: what train.json will say
+    Called again before metrics are written, so that a kill between the two has the evaluation repeated. A
+    folder without model.json gets none. told, metrics: what train.json and metrics.json will say
     """
     if (folder / ABOUT).exists():
-        write_text(folder / CARD, card(folder, told))
+        write_text(folder / CARD, card(folder, told, metrics))
 
 
-def card(folder: Path, told: dict[str, Any] | None = None) -> str:
+def card(folder: Path, told: dict[str, Any] | None = None, metrics: dict[str, Any] | None = None) -> str:
     """The text of the model card, with the front matter that model hubs read."""
     about, told = read_record(folder / ABOUT), told or read_record(folder / "train.json")
     recipe = stored_recipe(folder)
-    metrics = read_record(folder / "metrics.json") if (folder / "metrics.json").exists() else None
+    if metrics is None and (folder / "metrics.json").exists():
+        metrics = read_record(folder / "metrics.json")
     measured = [metrics, *metrics.get("also", {}).values()] if metrics else []
     papers = load_papers()
     names = {key.split("/")[0] for key, _ in about["rows"]} | {recipe.method}

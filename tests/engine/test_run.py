@@ -27,6 +27,7 @@ from wsis.engine.signals import LIMIT, Interrupted, status_of
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
 from wsis.files import write_json
+from wsis.methods import weights
 from wsis.methods.weights import load_model
 from wsis.plan import Plan, Run
 from wsis.results import writer
@@ -76,7 +77,8 @@ def toys(monkeypatch):
             eval_listing="gh",
         )
 
-    monkeypatch.setattr(execute, "build_method", build)
+    for module in (execute, weights):
+        monkeypatch.setattr(module, "build_method", build)
     monkeypatch.setattr(execute, "open_root", opened)
     monkeypatch.setattr(finish, "official", lambda root: {"train": (9, 10, False), "val": (5, 5, True)})
     monkeypatch.setattr(execute, "_roots", {})

@@ -46,3 +46,18 @@ def test_some_faults_are_survived():
     call = [sys.executable, "-m", "tests.faults", *words]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "3 of 3 survived" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_flipped_bytes_are_found():
+    words = [
+        "--seed",
+        os.environ.get("SEED", "5"),
+        "--count",
+        os.environ.get("N", "45"),
+        "--papers",
+        "boxcaseg",
+    ]
+    call = [sys.executable, "-m", "tests.faults.flips", *words]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and " 0 not found" in done.stdout, done.stdout + done.stderr

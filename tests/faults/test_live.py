@@ -75,7 +75,8 @@ def test_a_second_trainer_waits_for_the_first_and_results_are_the_same(checkout,
                 return int(found[1])
 
     def waiting():
-        return [log for log in runs.parent.glob("logs/train/*.log") if "waits for process" in log.read_text()]
+        logs = runs.parent.glob("logs/train/*.log.*")  # *.log is a link to one that is still to come
+        return [log for log in logs if "waits for process" in log.read_text()]
 
     first = subprocess.Popen(
         command(*TARGET),

@@ -30,6 +30,7 @@ from wsis.files import read_json, write_json
 from wsis.flow.jobs import evaluate_runs, make_data
 from wsis.methods.weights import load_model, trained_method
 from wsis.plan import make_plan
+from wsis.trained.evaluate import evaluate_folder
 from wsis.trained.model import Model
 
 ROWS = {"detector": ("boxinst/3", "box mask"), "filler": ("boxcaseg/7", "PASCAL, boxes as masks")}
@@ -217,6 +218,24 @@ def test_the_card_is_what_a_hub_reads(trained):
     assert (trained.detector / "README.md").read_text() == before
 
 
+def test_a_process_that_dies_before_it_writes_metrics_has_written_their_card(trained, tmp_path, monkeypatch):
+    """Metrics that are there thus never have an older card, and those that aren't are evaluated again."""
+
+    def dies(path, content):
+        raise KeyboardInterrupt
+
+    run = shutil.copytree(trained.detector, tmp_path / "run")
+    own = trained.data.with_name(read_json(run / "train.json")["data"]["root_name"])
+    whole = (run / "README.md").read_text()
+    (run / "metrics.json").unlink()
+    write_card(run)
+    assert "Not evaluated yet." in (run / "README.md").read_text()
+    monkeypatch.setattr("wsis.evaluation.run.write_record", dies)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_folder(run, own)
+    assert not (run / "metrics.json").exists() and (run / "README.md").read_text() == whole
+
+
 def test_evaluating_a_run_of_a_former_version_makes_it_a_model(trained):
     """It has a model.pt, which is read, and no model.json."""
     plan, results = make_plan("smoke", overrides=SET), trained.runs.parents[1]
@@ -228,8 +247,11 @@ def test_evaluating_a_run_of_a_former_version_makes_it_a_model(trained):
     for name in ("model.json", "README.md", "model.safetensors"):
         (folder / name).unlink()
     evaluate_runs(plan, [id], results, None)
-    del about["normalisation"]
-    assert read_json(folder / "model.json") == about and (folder / "README.md").exists()
+    assert (
+        about["normalisation"]
+        and read_json(folder / "model.json") == about
+        and (folder / "README.md").exists()
+    )
     image = trained.images[0]
     assert same(wsis.load(folder, "cpu").predict(image), wsis.load(trained.detector, "cpu").predict(image))
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from wsis.card import ABOUT, CARD, about_model
+from wsis.card import ABOUT, CARD, about_model, write_card
 from wsis.checksums import remove
 from wsis.data.ahead import deaths_told
 from wsis.data.loading import Shard
@@ -46,7 +46,7 @@ from wsis.methods.base import Method
 from wsis.methods.weights import load_model, trained_method
 from wsis.provenance import code_hash
 from wsis.proxy.folder import load_proxies
-from wsis.records import read_record, write_record
+from wsis.records import read_record, sound, write_record
 from wsis.results.writer import fellow_writer
 
 
@@ -64,9 +64,13 @@ def execute(job: Job) -> None:
     first = fabric.global_rank == 0
     proxies, taught = load_proxies(job.origin, recipe.proxy, recipe.seed) if job.origin else (None, None)
     root = _opened(recipe, job.root, job.folder.parents[1] / "data" / "annotations", proxies)
-    if finished(job.folder, recipe, job.predicts):  # another run has come to need its masks
+    if finished(folder, recipe, job.predicts):  # its model.json is damaged, or another run needs its masks
         method, _ = trained_method(folder, recipe, root.num_classes)
-        make_proxies(method, root, folder, fabric, job.options.train.progress)
+        if first and not sound(folder / ABOUT, run):
+            _describe(job, root, method)
+            write_card(folder)
+        if job.proxied:
+            make_proxies(method, root, folder, fabric, job.options.train.progress)
         return
     if first:
         _forget_other_settings(job)
@@ -99,9 +103,14 @@ def execute(job: Job) -> None:
         reason = str(error).partition("\n")[0]
         raise WsisError(f"{run}: predicting: {reason}; use a device with more memory") from None
     if first:
-        about = about_model(recipe, root, job.rows, job.protocols)
-        write_record(folder / ABOUT, about | {"normalisation": normalisation(method)})
+        _describe(job, root, method)
         finish(job, summary, root, fabric.device, code, taught)
+
+
+def _describe(job: Job, root: Root, method: Method) -> None:
+    """Write model.json."""
+    about = about_model(job.recipe, root, job.rows, job.protocols)
+    write_record(job.folder / ABOUT, about | {"normalisation": normalisation(method)})
 
 
 def _train(job: Job, method: Method, root: Root, fabric: Fabric) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from wsis.card import ABOUT
 from wsis.data.places import Roots, named_roots, run_root, salient_place
 from wsis.declare.rate import doubts
 from wsis.declare.recipe import Recipe
@@ -28,6 +29,7 @@ from wsis.engine.ranks import first_rank, local_ranks, outside
 from wsis.engine.signals import LIMIT, Interrupted, remember, requeue
 from wsis.errors import WsisError
 from wsis.proxy.folder import proxy_files
+from wsis.records import sound
 from wsis.results.writer import sole_writer
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def train_runs(
         """Whether a run stays as it is; asked when those that it needs are finished."""
         parents = [base / needed for needed in plan.runs[run].needs]
         stays = kept(base / run, plan.runs[run].recipe, parents, plan.predicts(run))
-        return stays and (run not in proxied or bool(proxy_files(base / run)))
+        return stays and _complete(base / run, run in proxied)
 
     for run in ids:
         if set(plan.runs[run].needs) & {*todo} or not done(run):
@@ -186,8 +188,12 @@ def _run(job: Job) -> None:
 
 
 def _done(job: Job) -> bool:
-    there = finished(job.folder, job.recipe, job.predicts)
-    return there and (not job.proxied or bool(proxy_files(job.folder)))
+    return finished(job.folder, job.recipe, job.predicts) and _complete(job.folder, job.proxied)
+
+
+def _complete(folder: Path, proxied: bool) -> bool:
+    """Whether a finished run has what can be made again from its weights: model.json, and masks to learn."""
+    return sound(folder / ABOUT, folder.name) and (not proxied or bool(proxy_files(folder)))
 
 
 def _smaller(job: Job, error: OutOfMemory) -> Job:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wsis.card import write_card
 from wsis.checksums import verify
 from wsis.errors import WsisError
 from wsis.evaluation.class_agnostic import evaluate_class_agnostic
@@ -23,7 +24,7 @@ def evaluate_run(
     image_ids: Collection[int] | None = None,
     unseen: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Evaluate `folder`/predictions.json, write `folder`/metrics.json, return its content.
+    """Evaluate `folder`/predictions.json, write the card and `folder`/metrics.json, return its content.
 
     protocols: 'coco', 'voc' or 'class-agnostic', as tables declare them. The content is the first's; those of
               the others are under `also`, by protocol
@@ -43,6 +44,7 @@ def evaluate_run(
     metrics["predictions"] = digest(predictions)
     if others:
         metrics["also"] = {other["protocol"]: other for other in others}
+    write_card(folder, metrics=metrics)
     write_record(folder / "metrics.json", metrics)
     return metrics
 

@@ -7,13 +7,13 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wsis.card import ABOUT, about_model, write_card
+from wsis.card import ABOUT, about_model
 from wsis.data.places import Roots, named_roots, run_root, shapes_root
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
@@ -25,6 +25,9 @@ from wsis.plan import Plan, make_plan
 from wsis.records import sound, write_record
 from wsis.results.runs import roots_of
 from wsis.trained.evaluate import lists_the_same, show_metrics
+
+if TYPE_CHECKING:
+    from wsis.data.roots import Root
 
 
 def make_data(plan: Plan, results: Path, root: str | None = None) -> list[Path]:
@@ -63,11 +66,23 @@ def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Root
         if not lists_the_same(folder, root):
             text = f"predicted images with other ids or names than {root.path} lists now"
             raise WsisError(f"{folder}: {text}; to predict these: wsis evaluate {folder} --data {root.path}")
+        if not sound(folder / ABOUT, id):  # damaged, or a run of a former version
+            _describe(plan, id, folder, root)
         metrics = evaluate_run(folder, annotations, plan.protocols(id), category_groups(root), images)
         show_metrics(folder, metrics)
-        if not sound(folder / ABOUT, id):  # damaged, or a run of a former version
-            write_record(folder / ABOUT, about_model(recipe, root, plan.runs[id].rows, plan.protocols(id)))
-        write_card(folder)
+
+
+def _describe(plan: Plan, id: str, folder: Path, root: Root) -> None:
+    """Write model.json of a trained run as its training did; without weights it has no normalisation."""
+    from wsis.engine.finish import normalisation
+    from wsis.methods.weights import trained_method
+
+    planned = plan.runs[id]
+    about = about_model(planned.recipe, root, planned.rows, plan.protocols(id))
+    with suppress(WsisError):
+        method, _ = trained_method(folder, planned.recipe, root.num_classes)
+        about["normalisation"] = normalisation(method)
+    write_record(folder / ABOUT, about)
 
 
 def measure(

@@ -25,8 +25,6 @@ from wsis.records import FORMS, ForeignFile, MeasuredRecord, read_record
 from wsis.report.results import Results
 from wsis.results.runs import StoredRun, groups, plan_of, stored_runs
 
-# Files of a run that are made again without training; all others come of `wsis train`.
-EVALUATED = (METRICS, "model.json")
 # Those that nobody needs and nothing makes again.
 NOTES = ("log.jsonl", "environment.json", "given_boxes.json", "last.safetensors")
 PARTS = ("runs", "data")  # of a scale's results
@@ -148,7 +146,7 @@ def _files(folder: Path, train: str, evaluate: str, draw: str) -> Iterator[Findi
     for path in sorted(folder.rglob("*")):
         if path.name.startswith(".") or not path.is_file():
             continue
-        again = [] if path.name in NOTES else [evaluate if path.name in EVALUATED else train]
+        again = [] if path.name in NOTES else [evaluate if path.name == METRICS else train]
         command = " && ".join([_remove(path), *again])
         if path.parent.name == "pictures":
             command = f"{_remove(path.parent)} && {draw}"

@@ -47,10 +47,10 @@ def evaluate_folder(
         measured = evaluated(out / GIVEN_FILE, annotations, "class-agnostic", recipe.id, images)
         content = read_record(out / "metrics.json")
         content["also"] = content.get("also", {}) | {GIVEN: measured | {"protocol": GIVEN}}
+        write_card(out, metrics=content)
         write_record(out / "metrics.json", content)
     if out == folder:
         show_metrics(folder, read_record(folder / "metrics.json"))
-        write_card(folder)
     return out / "metrics.json"
 
 
