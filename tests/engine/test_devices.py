@@ -126,3 +126,8 @@ def test_the_processor_is_used_where_it_is_named_or_nothing_is_asked_for(monkeyp
     assert accelerator_of("cpu", 2) == accelerator_of(None) == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert accelerator_of("cpu") == "cpu" and accelerator_of(None) == accelerator_of(None, 2) == "cuda"
+
+
+def test_another_accelerator_is_refused_by_name():
+    with pytest.raises(WsisError, match="accelerator 'tpu': there are cpu and cuda"):
+        accelerator_of("tpu")

@@ -238,7 +238,10 @@ def open_root(
     """
     path, data = Path(root), recipe.data
     if not path.is_dir():
-        raise WsisError(f"{path}: no such folder; give the root of a {data.dataset} data set")
+        what = f"give the root of a {data.dataset} data set"
+        if data.dataset == "shapes":
+            what = "`wsis data make` with the scale and its seeds draws it"
+        raise WsisError(f"{path}: no such folder; {what}")
     for file, text in faults(path).items() if path.name == shapes_root(recipe) else ():
         raise DamagedFile(f"{file}: damaged: {text}; remove {path} and start again, which draws it anew")
     for split in (data.train, data.eval):

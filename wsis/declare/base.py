@@ -12,6 +12,7 @@ from wsis.errors import nearest_first
 MOST = 10**9  # of whatever is counted: more is a slip, and sums of it stay exact
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0, le=MOST)]
+Several = Annotated[int, Field(gt=1, le=MOST)]
 Weight = Annotated[float, Field(ge=0, le=MOST)]
 Count = Annotated[int, Field(ge=0, le=MOST)]
 Key = Annotated[str, Field(max_length=200)]  # of a recipe, dotted

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
-from wsis.declare.base import Count, Fraction, Positive, Spec, Weight, one_of
+from wsis.declare.base import Count, Fraction, Positive, Several, Spec, Weight, one_of
 from wsis.declare.variant import governed
 from wsis.methods import early_infos, heads, info_of, infos
 from wsis.nn.backbones import BACKBONES, NECKS
@@ -70,7 +70,7 @@ class ModelSpec(Spec):
     weights: str = "imagenet"  # "imagenet" (torchvision), "none", or the path of a local file
     norm: Literal["frozen", "batch"] = "frozen"  # the backbone's batch norm
     frozen_backbone: bool = False  # the whole backbone keeps its first weights; its features may be kept
-    channels: Positive = 256  # FPN and detector towers
+    channels: Several = 256  # FPN and detector towers
     tower_convs: Positive = 4
     mask_channels: Positive | None = None  # C_m, mask branch output
     head_channels: Positive | None = None  # h, hidden channels of the dynamic head (Sec. 3.1: 8 -> 16)

@@ -26,8 +26,11 @@ POLL = 2.0  # seconds between attempts
 def accelerator_of(asked: str | None, devices: int | None = None) -> str:
     """ "cuda" or "cpu": what was asked for, else cards where there are any.
 
-    devices: how many were asked for. Raises WsisError where cards were asked for and torch sees none.
+    devices: how many were asked for. Raises WsisError for another one than these, and where cards were asked
+    for and torch sees none.
     """
+    if asked not in (None, "cpu", "cuda"):
+        raise WsisError(f"accelerator '{asked}': there are cpu and cuda")
     if asked == "cpu" or (asked is None and not devices and not torch.cuda.is_available()):
         return "cpu"
     check_cards()
