@@ -20,7 +20,7 @@ from tests.faults.chains import ROWS, SCALE
 from tests.faults.damage import FLIPPED, damage
 from tests.faults.load import loaded
 from tests.faults.reference import undisturbed
-from wsis.checksums import LIST
+from wsis.checksums import LIST, fault
 from wsis.data.roots import open_root
 from wsis.declare.stored import stored_recipe
 from wsis.errors import WsisError
@@ -43,8 +43,8 @@ def read(path: Path, scale: Path) -> None:
         "log.jsonl": lambda: read_log(path),
     }
     if part == "data":
-        recipes = [path.parent for path in sorted(scale.glob("runs/*/recipe.json"))]
-        open_root(stored_recipe(recipes[0]), folder)
+        whole = (path.parent for path in sorted(scale.glob("runs/*/recipe.json")) if not fault(path))
+        open_root(stored_recipe(next(whole)), folder)
     elif part == "measures":
         read_record(path, form=MeasuredRecord)
     elif below[1] == "pictures":

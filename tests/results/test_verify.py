@@ -10,7 +10,7 @@ from tests.flow.test_work import finish
 from wsis.checksums import seal, seal_folder
 from wsis.data.places import shapes_root
 from wsis.errors import WsisError
-from wsis.files import read_json, write_json
+from wsis.files import checksum_file, read_json, write_json
 from wsis.plan import make_plan
 from wsis.records import write_record
 from wsis.report import results as report_results
@@ -61,7 +61,9 @@ def test_damaged_files_are_found_with_what_mends_them(there, name):
     ((kind, where, command),) = found(there)
     word = "evaluate" if name == "metrics.json" else "train"
     assert (kind, where) == ("damaged", name)
-    assert command == f"rm {path} && wsis {word} --results {there.parents[2]} {there.name}"
+    assert (
+        command == f"rm {path} {checksum_file(path)} && wsis {word} --results {there.parents[2]} {there.name}"
+    )
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"metrics": {"AP": 140}, "protocol": "coco"}'])

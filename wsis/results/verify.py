@@ -196,7 +196,11 @@ def _where(results: Path) -> str:
 
 
 def _remove(path: Path) -> str:
-    return f"rm {'-r ' if path.is_dir() else ''}{shlex.quote(str(path))}"
+    """The command that removes a folder, or a file with its checksum."""
+    if path.is_dir():
+        return f"rm -r {shlex.quote(str(path))}"
+    there = [path, *filter(Path.exists, [checksum_file(path)])]
+    return f"rm {shlex.join(map(str, there))}"
 
 
 def _text(error: WsisError, path: Path) -> str:
