@@ -10,6 +10,7 @@ import torch
 from pycocotools import mask as masks
 
 from tests.methods.measuring import draw
+from wsis.checksums import seal_folder
 from wsis.errors import WsisError
 from wsis.evaluation.rle import truth_rle
 from wsis.files import read_json, write_json
@@ -132,10 +133,12 @@ def test_a_root_without_texture_maps_has_no_such_group(drawn, monkeypatch):
     monkeypatch.setattr(boundary_quality, "build_method", lambda recipe, classes: Perfect(drawn.objects))
     folder = drawn.root.path / "texture"
     hidden = folder.rename(folder.with_name("hidden"))
+    seal_folder(drawn.root.path)  # as one that was drawn without
     try:
         content = measured(drawn)
     finally:
         hidden.rename(folder)
+        seal_folder(drawn.root.path)
     undefined = {name for name, value in content["values"][drawn.ids[ROWS[0]]].items() if value is None}
     assert (
         undefined == {"response_texture", "contact_texture_AUC"}
