@@ -143,6 +143,15 @@ def test_runs_are_listed_with_rows_state_and_metrics(plan, tmp_path, capsys):
     assert first in text and second in text and "12.3" in text
 
 
+def test_a_warm_up_lacks_no_predictions(plan, tmp_path):
+    warmup = next(id for id, run in plan.runs.items() if not plan.predicts(id))
+    folder = begin(plan, warmup, tmp_path)
+    write_json(folder / "train.json", {"recipe": warmup})
+    (folder / "model.safetensors").touch()
+    (line,) = listed([], tmp_path, None)
+    assert line["state"] == "trained"
+
+
 def test_a_plans_runs_know_their_roots(plan, tmp_path):
     id = next(iter(plan.runs))
     begin(plan, id, tmp_path, {"coco": str(tmp_path)})

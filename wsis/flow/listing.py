@@ -79,8 +79,11 @@ def _state(run: StoredRun, plan: Plan, evaluated: bool) -> str:
         state = "begun"
     if planned is None:
         return f"{state}; of no row now"
-    fault = lacking if trained else difference
-    return f"{state}; {text}" if (text := fault(run.folder, planned.recipe)) else state
+    if trained:
+        text = lacking(run.folder, planned.recipe, plan.predicts(run.id))
+    else:
+        text = difference(run.folder, planned.recipe)
+    return f"{state}; {text}" if text else state
 
 
 def _metrics(folder: Path) -> dict[str, float]:
