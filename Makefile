@@ -44,7 +44,7 @@ help:
 	@echo "make fuzz        EACH=1000 bad inputs of each kind, from SEED=1; a table of how they ended"
 	@echo "make faults      kills processes and damages files N=100 times, from SEED=1; the results must stay the same"
 	@echo "make gpu-check   at most ten minutes on a graphics card (DATA=path: also real images; DRY=1: without a card)"
-	@echo "make fast        what does not train: under a minute"
+	@echo "make fast        what does not train: two minutes"
 	@echo "make smoke       every rule and recipe for a few steps"
 	@echo "make report      render what there is at SCALE"
 	@echo "make reference-page   reports/reference/tiny from results/reference/tiny: no training"
