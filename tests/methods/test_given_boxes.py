@@ -10,8 +10,8 @@ from tests.methods.scenes import recipe
 from wsis.data.structures import Instances
 from wsis.methods import build_method
 from wsis.methods.condinst.fcos import locations
-from wsis.methods.condinst.given import certainties, locations_of
-from wsis.methods.fill import cut_to_boxes, filled, overlapping
+from wsis.methods.condinst.given import locations_of
+from wsis.methods.fill import certainties, cut_to_boxes, filled, overlapping
 from wsis.nn.layout import TINY
 
 BOXES = [

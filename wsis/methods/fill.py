@@ -21,6 +21,7 @@ from wsis.data.shared import samples_key, shared_samples
 from wsis.data.structures import BoxMask, BoxSample, Instances, Sample
 from wsis.declare.recipe import DataSpec
 from wsis.errors import WsisError
+from wsis.losses.projection import grid_rectangles, shadows
 from wsis.methods.base import Method
 
 
@@ -106,3 +107,11 @@ def object_samples(pictures: Sequence[Picture], rank: int = 0, world: int = 1) -
         labels = torch.tensor([instance.label for instance in objects], dtype=torch.int64)
         ids = [instance.id for instance in objects]
         yield BoxSample(image_tensor(image), torch.from_numpy(boxes), labels, ids, picture.id)
+
+
+def certainties(logits: Tensor, boxes: Tensor, stride: int) -> Tensor:
+    """Mean |2p - 1| over the cells of each box: n x H/s x W/s logits, n x 4 boxes of the input -> n float."""
+    on_x, on_y = shadows(grid_rectangles(boxes, stride, *logits.shape[1:]), *logits.shape[1:])
+    inside = on_y[:, :, None] & on_x[:, None]
+    certain = (2 * logits.float().sigmoid() - 1).abs() * inside
+    return certain.sum((1, 2)) / inside.sum((1, 2)).clamp(min=1)

@@ -6,7 +6,7 @@ import torch
 from tests.methods.scenes import batch, empty, generator, recipe
 from wsis.data.structures import Batch, Sample, Targets
 from wsis.methods import build_method
-from wsis.methods.condinst.method import MaskPredictions
+from wsis.methods.mask_predictions import MaskPredictions
 
 DETECTION = {"loss_cls", "loss_box", "loss_ctr"}
 RECIPES = {

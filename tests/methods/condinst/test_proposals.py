@@ -6,7 +6,8 @@ import torch
 from tests.methods.scenes import generator
 from wsis.declare.recipe import LossSpec
 from wsis.losses.detection import Positives
-from wsis.methods.condinst.proposals import average_weights, keep_proposals
+from wsis.methods.condinst.proposals import keep_proposals
+from wsis.methods.mask_predictions import average_weights
 
 
 def positives(seed=0, count=200, images=3, objects=7):

@@ -15,8 +15,8 @@ from wsis.losses import pairwise
 from wsis.losses.colour import ColourEdges, colour_edges, lab_on_grid
 from wsis.losses.detection import Positives
 from wsis.losses.projection import grid_rectangles, projection_loss
-from wsis.methods.condinst.method import CondInst, MaskPredictions
-from wsis.methods.condinst.proposals import masked_objects
+from wsis.methods.condinst.method import CondInst
+from wsis.methods.mask_predictions import MaskPredictions, masked_objects
 from wsis.methods.parts import Parts
 
 

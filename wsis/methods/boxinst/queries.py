@@ -6,8 +6,8 @@ from torch import Tensor
 
 from wsis.data.structures import Batch
 from wsis.methods.boxinst.method import BoxLosses
-from wsis.methods.condinst.method import MaskPredictions
 from wsis.methods.mask2former.method import Mask2Former
+from wsis.methods.mask_predictions import MaskPredictions
 
 
 class BoxInstQueries(BoxLosses, Mask2Former):

@@ -1,6 +1,6 @@
-"""Masks of given boxes: the location of the detector that stands for a box, and its mask.
+"""Masks of given boxes: the location of the detector that stands for a box.
 
-Shapes: P locations, n boxes of an image, H x W network input, s stride of the mask logits.
+Shapes: P locations, n boxes of an image.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from torchvision.ops import box_iou
 
 from wsis.data.structures import Targets
 from wsis.losses.detection import assign
-from wsis.losses.projection import grid_rectangles, shadows
 from wsis.methods.condinst.fcos import locations
 from wsis.methods.condinst.inference import decoded
 from wsis.nn.layout import Layout
@@ -45,11 +44,3 @@ def _nearest(box: Tensor, points: Tensor, levels: Tensor, layout: Layout) -> Ten
     level = (reach > torch.tensor(layout.ranges[:-1])).sum()
     away = (points - (box[:2] + box[2:]) / 2).square().sum(1)
     return torch.where(levels == level, away, torch.inf).argmin()
-
-
-def certainties(logits: Tensor, boxes: Tensor, stride: int) -> Tensor:
-    """Mean |2p - 1| over the cells of each box: n x H/s x W/s logits, n x 4 boxes of the input -> n float."""
-    on_x, on_y = shadows(grid_rectangles(boxes, stride, *logits.shape[1:]), *logits.shape[1:])
-    inside = on_y[:, :, None] & on_x[:, None]
-    certain = (2 * logits.float().sigmoid() - 1).abs() * inside
-    return certain.sum((1, 2)) / inside.sum((1, 2)).clamp(min=1)

@@ -18,11 +18,12 @@ from wsis.losses.dice import dice_loss
 from wsis.losses.projection import grid_masks
 from wsis.methods.condinst.dynamic_head import dynamic_masks, parameter_count
 from wsis.methods.condinst.fcos import FCOSHead, locations, neighbourhoods, of_levels
-from wsis.methods.condinst.given import certainties, locations_of
+from wsis.methods.condinst.given import locations_of
 from wsis.methods.condinst.inference import Detections, decode, encode_masks
 from wsis.methods.condinst.mask_branch import MaskBranch
-from wsis.methods.condinst.proposals import average_weights, averaged, keep_proposals, masked_objects
-from wsis.methods.fill import cut_to_boxes, resized
+from wsis.methods.condinst.proposals import keep_proposals
+from wsis.methods.fill import certainties, cut_to_boxes, resized
+from wsis.methods.mask_predictions import MaskPredictions, average_weights, averaged, masked_objects
 from wsis.methods.padding import padded_images, sizes_of
 from wsis.methods.parts import Parts
 from wsis.nn.frozen import Size
@@ -43,32 +44,6 @@ class Scene:
     points: Tensor
     levels: Tensor
     around: Tensor
-
-
-@dataclass
-class MaskPredictions:
-    """Mask logits of the kept positives of a batch, with what is needed to supervise them.
-
-    logits: N x H/s x W/s; all else is on the CPU
-    image, object: N int64, the image and the ground truth, both in the batch
-    weights: N float that sum to 1, of an average over instances or locations (erratum B5)
-    boxes: N x 4 xyxy input pixels; masked: N bool, whether a mask is given
-    """
-
-    logits: Tensor
-    image: Tensor
-    object: Tensor
-    weights: Tensor
-    boxes: Tensor
-    masked: Tensor
-
-    def where(self, chosen: Tensor) -> MaskPredictions:
-        """Those that are chosen; N bool on the CPU."""
-        if chosen.all():
-            return self
-        index = chosen.nonzero().squeeze(1)
-        rest = (self.image, self.object, self.weights, self.boxes, self.masked)
-        return MaskPredictions(self.logits[sent(index, self.logits.device)], *(part[index] for part in rest))
 
 
 class CondInst(Parts):

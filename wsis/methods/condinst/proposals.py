@@ -1,4 +1,4 @@
-"""Which positive locations get a mask loss (erratum B8), and how much each counts (erratum B5).
+"""Which positive locations get a mask loss (erratum B8).
 
 Shapes: B images, G objects and M positives of the batch, K kept of them.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wsis.data.structures import Targets
 from wsis.declare.recipe import LossSpec
 from wsis.losses.detection import Positives
 
@@ -48,24 +47,3 @@ def keep_proposals(
     sizes = torch.bincount(sorted_objects)
     position = torch.arange(count) - (sizes.cumsum(0) - sizes)[sorted_objects]
     return order[position < share[order]].sort().values
-
-
-def masked_objects(targets: list[Targets]) -> Tensor:
-    """Which objects of a batch have a mask: G bool on the CPU."""
-    return torch.cat([target.masked for target in targets])
-
-
-def averaged(objects: Tensor, average: str) -> int:
-    """Over how many `average_weights` takes the average."""
-    return len(objects) if average == "locations" else len(objects.unique())
-
-
-def average_weights(objects: Tensor, average: str) -> Tensor:
-    """K float that sum to 1: every object counts the same ("instances"), or every location ("locations").
-
-    objects: K int64 on the CPU, object of each kept positive.
-    """
-    if average == "locations" or len(objects) == 0:
-        return torch.full((len(objects),), 1 / max(len(objects), 1))
-    _, inverse, counts = objects.unique(return_inverse=True, return_counts=True)
-    return 1 / (counts[inverse].float() * len(counts))

@@ -18,13 +18,11 @@ from wsis.data.structures import Batch, BoxMask, BoxSample, Instances, Sample, f
 from wsis.declare.recipe import Recipe
 from wsis.losses.projection import grid_rectangles
 from wsis.methods.boxed import boxed_masks
-from wsis.methods.condinst.given import certainties
-from wsis.methods.condinst.method import MaskPredictions
-from wsis.methods.condinst.proposals import average_weights, averaged, masked_objects
-from wsis.methods.fill import cut_to_boxes, resized
+from wsis.methods.fill import certainties, cut_to_boxes, resized
 from wsis.methods.mask2former.inference import best, encode, instances
 from wsis.methods.mask2former.matching import Matches, match, shadow_costs
 from wsis.methods.mask2former.network import STRIDE, Queries, QueryNetwork
+from wsis.methods.mask_predictions import MaskPredictions, average_weights, averaged, masked_objects
 from wsis.methods.padding import padded_images, sizes_of
 from wsis.methods.parts import Parts
 from wsis.nn.backbones import BACKBONES

@@ -18,10 +18,10 @@ from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 from wsis.losses.projection import grid_rectangles
 from wsis.methods.boxinst.queries import BoxInstQueries
-from wsis.methods.condinst.method import MaskPredictions
 from wsis.methods.mask2former.matching import Matches
 from wsis.methods.mask2former.method import everything
 from wsis.methods.mask2former.network import Queries, QueryNetwork
+from wsis.methods.mask_predictions import MaskPredictions
 from wsis.methods.sim.momentum import average
 from wsis.methods.sim.paste import Composite
 from wsis.methods.sim.taught import SelfTaught, Student

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from wsis.data.structures import Batch, sent
 from wsis.declare.recipe import Recipe
 from wsis.methods.boxinst.method import BoxLosses
-from wsis.methods.condinst.method import MaskPredictions
+from wsis.methods.mask_predictions import MaskPredictions
 from wsis.methods.sim.bank import Bank, Entry, entries
 from wsis.methods.sim.declared import section
 from wsis.methods.sim.losses import paste_loss, pseudo_loss
