@@ -3,6 +3,7 @@ import multiprocessing
 import pytest
 import torch
 
+from tests.impatient import Waits, without_patience
 from wsis.declare.recipe import ScheduleSpec
 from wsis.engine import devices as devices_module
 from wsis.engine.devices import accelerator_of, lease, lock_folder, visible_devices
@@ -13,16 +14,9 @@ from wsis.plan import make_plan
 FORK = multiprocessing.get_context("fork")
 
 
-class Waits(Exception):
-    """Raised in the place of the first wait."""
-
-
 @pytest.fixture
 def impatient(monkeypatch):
-    def sleep(seconds):
-        raise Waits
-
-    monkeypatch.setattr(devices_module.time, "sleep", sleep)
+    without_patience(monkeypatch, devices_module)
 
 
 def test_visible_devices_follow_the_environment(monkeypatch):

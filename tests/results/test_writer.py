@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.impatient import Waits, without_patience
 from wsis.errors import WsisError
 from wsis.results import writer
 from wsis.results.writer import LOCK, fellow_writer, sole_writer
@@ -16,16 +17,9 @@ from wsis.results.writer import LOCK, fellow_writer, sole_writer
 FORK = multiprocessing.get_context("fork")
 
 
-class Waits(Exception):
-    """Raised in the place of the first wait."""
-
-
 @pytest.fixture
 def impatient(monkeypatch):
-    def sleep(seconds):
-        raise Waits
-
-    monkeypatch.setattr(writer.time, "sleep", sleep)
+    without_patience(monkeypatch, writer)
 
 
 def _hold(folder, ready, child):

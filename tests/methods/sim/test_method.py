@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torchvision.ops import box_iou
 
 from tests.methods.scenes import batch, empty, generator
-from tests.methods.sim.toy import sim_recipe
+from tests.methods.sim.toy import assert_follows, sim_recipe
 from wsis.data.structures import Batch, Sample, Targets
 from wsis.losses.projection import grid_rectangles
 from wsis.methods import build_method
@@ -89,14 +89,7 @@ def test_the_momentum_network_starts_as_a_copy_and_follows_slowly():
     names = ("pyramid", "mask_branch", "head")
     student = [p for name in names for p in getattr(method, name).parameters()]
     slow = [p for name in names for p in getattr(method.momentum, name).parameters()]
-    assert all(torch.equal(a, b) and a is not b for a, b in zip(student, slow, strict=True))
-    before = [p.detach().clone() for p in slow]
-    with torch.no_grad():
-        for p in student:
-            p.add_(torch.randn_like(p))
-    method.on_step_end(7)
-    for p, old, own in zip(student, before, slow, strict=True):
-        torch.testing.assert_close(own, 0.75 * old + 0.25 * p.detach())
+    assert_follows(method, student, slow, 0.75)
     buffers = [b for name in names for b in getattr(method, name).buffers()]
     copied = [b for name in names for b in getattr(method.momentum, name).buffers()]
     assert all(torch.equal(a, b) for a, b in zip(buffers, copied, strict=True))

@@ -5,7 +5,7 @@ import torch
 
 from tests.methods.scenes import batch, generator
 from tests.methods.sim.test_training import assert_equal, logged, weights
-from tests.methods.sim.toy import TOTAL, WARMUP, sim_recipe, train_sim, warmup_recipe
+from tests.methods.sim.toy import TOTAL, WARMUP, assert_follows, sim_recipe, train_sim, warmup_recipe
 from wsis.declare.recipe import InitSpec
 from wsis.errors import WsisError
 from wsis.methods import build_method
@@ -44,14 +44,7 @@ def test_the_instance_map_is_the_query_s_mask_of_the_momentum_network():
 def test_the_momentum_network_starts_as_a_copy_and_follows_slowly():
     method = sim(sim__ema=0.75)
     student, slow = [*method.network.parameters()], [*method.momentum.parameters()]
-    assert all(torch.equal(a, b) and a is not b for a, b in zip(student, slow, strict=True))
-    before = [p.detach().clone() for p in slow]
-    with torch.no_grad():
-        for p in student:
-            p.add_(torch.randn_like(p))
-    method.on_step_end(7)
-    for p, old, own in zip(student, before, slow, strict=True):
-        torch.testing.assert_close(own, 0.75 * old + 0.25 * p.detach())
+    assert_follows(method, student, slow, 0.75)
     assert not any(p.requires_grad for p in slow)
     assert not any(module.training for module in method.train().momentum.modules())
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from tests.methods.scenes import TINY
 from tests.methods.scenes import batch as scene
@@ -16,6 +17,7 @@ from wsis.declare.recipe import Recipe
 from wsis.engine.launch import launch, make_fabric, set_threads
 from wsis.engine.train import TrainOptions, train
 from wsis.methods import build_method
+from wsis.methods.base import Method
 
 WARMUP, TOTAL = 4, 12
 SIM = {
@@ -80,3 +82,15 @@ def train_sim(
 
 def train_sim_parallel(folder: Path, recipe: Recipe, every: int | None = None) -> dict:
     return launch(train_sim, (folder, recipe, 2, every), 2, "fork")
+
+
+def assert_follows(method: Method, student: list[nn.Parameter], slow: list[nn.Parameter], ema: float) -> None:
+    """The momentum network's parameters begin as the student's, and move by 1 - ema in a step."""
+    assert all(torch.equal(a, b) and a is not b for a, b in zip(student, slow, strict=True))
+    before = [p.detach().clone() for p in slow]
+    with torch.no_grad():
+        for p in student:
+            p.add_(torch.randn_like(p))
+    method.on_step_end(7)
+    for p, old, own in zip(student, before, slow, strict=True):
+        torch.testing.assert_close(own, ema * old + (1 - ema) * p.detach())
