@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from wsis.data.roots import eval_annotations, open_root
-from wsis.declare.recipe import DataSpec, Recipe
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import DataSpec
 from wsis.evaluation.coco import evaluate
 from wsis.files import read_json, write_json
 

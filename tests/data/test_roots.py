@@ -22,7 +22,7 @@ from wsis.data.roots import (
     open_root,
 )
 from wsis.data.shapes.write import write_shapes
-from wsis.declare.recipe import ShapesSpec
+from wsis.declare.specs.data import ShapesSpec
 from wsis.errors import WsisError
 
 

@@ -21,7 +21,8 @@ from wsis.data.salient import open_salient
 from wsis.data.shapes.write import write_shapes
 from wsis.data.structures import Memo, Sample
 from wsis.declare.load import merged
-from wsis.declare.recipe import Recipe, ShapesSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import ShapesSpec
 from wsis.engine.step import batches
 from wsis.methods import build_method
 from wsis.methods.baiseg.batches import semantic_batches

@@ -5,10 +5,10 @@ import pytest
 from wsis import plan as planning
 from wsis.declare.deviations import differences
 from wsis.declare.load import load_tables
-from wsis.declare.recipe import InitSpec
 from wsis.declare.resolve import resolve
 from wsis.declare.scale import load_scale
 from wsis.declare.settings import flatten
+from wsis.declare.specs.parents import InitSpec
 from wsis.methods.baiseg.declared import EXTRACTION
 from wsis.methods.baiseg.spec import BaisegSpec
 from wsis.plan import make_plan

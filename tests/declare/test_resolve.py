@@ -4,10 +4,11 @@ import pytest
 
 from wsis.declare.deviations import differences
 from wsis.declare.load import DeclarationError, load_tables, merged, parse
-from wsis.declare.recipe import Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import laid, resolve, with_seed
 from wsis.declare.scale import load_scale
 from wsis.declare.settings import flatten
+from wsis.declare.specs.schedule import ScheduleSpec
 
 KNOWN = {  # of rows as they are declared; detectron2 is not installed in a test
     "model.provider: detectron2 -> torchvision",

@@ -11,7 +11,8 @@ from wsis.data.loading import train_batches
 from wsis.data.roots import open_root
 from wsis.data.shapes.write import write_shapes
 from wsis.declare.load import merged
-from wsis.declare.recipe import Recipe, ShapesSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import ShapesSpec
 from wsis.engine.checkpoint import save_model
 from wsis.engine.launch import make_fabric, set_threads
 from wsis.engine.seeding import seed_process

@@ -16,8 +16,10 @@ import torch
 
 from tests.engine.toy import Toy, toy_recipe
 from wsis.declare.load import load_tables
-from wsis.declare.recipe import DataSpec, InitSpec, Recipe
+from wsis.declare.recipe import Recipe
 from wsis.declare.scale import load_scale
+from wsis.declare.specs.data import DataSpec
+from wsis.declare.specs.parents import InitSpec
 from wsis.engine import execute, finish
 from wsis.engine import run as engine_run
 from wsis.engine.folder import finished

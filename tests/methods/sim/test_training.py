@@ -9,7 +9,7 @@ import torch
 
 from tests.engine.test_resume import start, wait_for
 from tests.methods.sim.toy import TOTAL, WARMUP, sim_recipe, train_sim, train_sim_parallel, warmup_recipe
-from wsis.declare.recipe import InitSpec
+from wsis.declare.specs.parents import InitSpec
 from wsis.errors import WsisError
 from wsis.methods.weights import load_model
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wsis.data.roots import eval_annotations, eval_image_ids
-from wsis.declare.recipe import ProxySpec
+from wsis.declare.specs.parents import ProxySpec
 from wsis.errors import WsisError
 from wsis.evaluation.guard import read_truth
 from wsis.measures.measure import Measured, Subject
