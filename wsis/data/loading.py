@@ -20,8 +20,9 @@ import torch
 
 from wsis.data import transforms
 from wsis.data.ahead import read_ahead
+from wsis.data.annotations import Picture
 from wsis.data.masks import draw_mask
-from wsis.data.roots import Picture, Root, open_root
+from wsis.data.roots import Root, open_root
 from wsis.data.structures import PADDING, Batch, Memo, Sample, Targets
 from wsis.data.transforms import View
 from wsis.declare.recipe import Recipe

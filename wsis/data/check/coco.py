@@ -31,7 +31,7 @@ class Split:
 
 def check_coco(root: Path, report: CheckReport, images: Images, uses: Uses) -> None:
     """Add what is wrong with the root to the report: of what is evaluated on first."""
-    from wsis.data.roots import OFFICIAL
+    from wsis.data.official_sizes import OFFICIAL
 
     names = [file.stem.removeprefix("instances_") for file in (root / "annotations").glob("instances_*.json")]
     wanted = [split for split in sorted(names) if uses.evaluated(split) or uses.trained(split)]

@@ -14,7 +14,7 @@ import numpy as np
 from pycocotools import mask as rle
 from torch import nn
 
-from wsis.data.roots import Picture
+from wsis.data.annotations import Picture
 from wsis.data.transforms import read_image
 from wsis.declare.specs.parents import ProxySpec
 from wsis.evaluation.class_agnostic import paired_ious
