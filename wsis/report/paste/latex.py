@@ -1,4 +1,4 @@
-"""A table to paste into a paper: LaTeX with booktabs and siunitx. One that is too wide is broken into panels."""
+"""A table to paste into a paper, as LaTeX with booktabs and siunitx; a wide one is broken into panels."""
 
 # ruff: noqa: RUF001  (the letters that LaTeX needs spelled out are the ambiguous ones)
 
