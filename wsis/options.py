@@ -40,6 +40,7 @@ DeviceOption = Annotated[str, typer.Option(help="cpu or cuda")]
 RunDeviceOption = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: cuda if there is one")
 ]
+PredictOnlyOption = Annotated[bool, typer.Option(help="nothing is to be evaluated: val needs no masks")]
 JsonOption = Annotated[bool, typer.Option("--json", help="for machines")]
 CostsOption = Annotated[
     Path | None,

@@ -11,6 +11,7 @@ from wsis.errors import WsisError
 from wsis.options import (
     RESULTS,
     AcceleratorOption,
+    PredictOnlyOption,
     ResultsOption,
     RootOption,
     ScaleOption,
@@ -45,9 +46,7 @@ def data_judge(
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
-    predict_only: Annotated[
-        bool, typer.Option(help="nothing is to be evaluated: val needs no masks")
-    ] = False,
+    predict_only: PredictOnlyOption = False,
 ) -> None:
     """Check your roots as these runs read them, and keep the verdict; nothing is read where none changed."""
     from wsis.judge import judge

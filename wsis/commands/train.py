@@ -10,6 +10,7 @@ from wsis.options import (
     RESULTS,
     AcceleratorOption,
     OfRunOption,
+    PredictOnlyOption,
     ResultsOption,
     RootOption,
     RunsArgument,
@@ -38,9 +39,7 @@ def train(
     ] = None,
     max_images: Annotated[int | None, typer.Option(min=1, help="images a device holds at once")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(help="between two checkpoints")] = 600.0,
-    predict_only: Annotated[
-        bool, typer.Option(help="nothing is to be evaluated: val needs no masks")
-    ] = False,
+    predict_only: PredictOnlyOption = False,
     logger: Annotated[str | None, typer.Option(help="csv or tensorboard, beside log.jsonl")] = None,
 ) -> None:
     """Train runs one after another, each with its predictions; finished ones are skipped.
