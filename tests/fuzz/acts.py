@@ -167,7 +167,7 @@ NAMES = [
 
 def open_pictures(folder: Path, name: Any) -> None:
     """Check a root with a picture of this file name, and read every picture of it."""
-    from wsis.data.check.report import check_root
+    from wsis.data.check.root import check_root
     from wsis.data.roots import open_root
     from wsis.data.transforms import read_image
 

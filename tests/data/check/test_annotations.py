@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.data.check.changes import first, kinds, strip
-from wsis.data.check.report import Uses, check_root
+from wsis.data.check.report import Uses
+from wsis.data.check.root import check_root
 from wsis.evaluation.guard import GuardError, read_truth
 
 EVALUATION = {

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.check.changes import first, kinds, strip
-from wsis.data.check.report import Uses, check_root
+from wsis.data.check.report import Uses
+from wsis.data.check.root import check_root
 
 FAULTS = {
     "image_id": (first(image_id=99), "join", "99"),

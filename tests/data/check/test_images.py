@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.data.check.changes import kinds
-from wsis.data.check.report import check_root
+from wsis.data.check.root import check_root
 
 
 def test_another_ending_is_named(coco_root):

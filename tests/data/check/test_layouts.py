@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsis.data.check.report import check_root
+from wsis.data.check.root import check_root
 
 LAYOUTS = {
     "yolo": ("data.yaml", "names: [a]", "from_yolo"),

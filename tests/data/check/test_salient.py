@@ -6,7 +6,7 @@ import json
 
 from PIL import Image
 
-from wsis.data.check.report import check_root
+from wsis.data.check.root import check_root
 
 
 def test_faults_of_a_saliency_root(tmp_path):

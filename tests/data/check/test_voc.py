@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from tests.data.check.changes import kinds
-from wsis.data.check.report import Uses, check_root
+from wsis.data.check.report import Uses
+from wsis.data.check.root import check_root
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from wsis.data.check.report import check_root
+from wsis.data.check.root import check_root
 from wsis.data.colour import rgb_to_lab
 from wsis.data.shapes.plain import HUES, SECOND_HUES, _beside, draw_scene
 from wsis.data.shapes.write import write_shapes

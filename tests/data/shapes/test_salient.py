@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from wsis.checksums import LIST
-from wsis.data.check.report import check_root
+from wsis.data.check.root import check_root
 from wsis.data.salient import has_one_object
 from wsis.data.shapes.plain import draw_scene
 from wsis.data.shapes.salient import domain_of, draw_salient

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from wsis.data.check.report import check_root
+from wsis.data.check.root import check_root
 from wsis.data.colour import rgb_to_lab
 from wsis.data.shapes.plain import Drawing
 from wsis.data.shapes.texture import draw_texture, texture_edges, touching_pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.data.check.changes import first
-from wsis.data.check.report import check_root
+from wsis.data.check.root import check_root
 
 
 def test_a_sound_root_is_ok(coco_root):
