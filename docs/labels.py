@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from wsis.data.shapes.write import write_shapes
-from wsis.declare.recipe import ShapesSpec
+from wsis.declare.specs.data import ShapesSpec
 from wsis.files import read_json
 from wsis.pictures.overlay import overlay
 

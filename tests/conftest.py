@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from wsis.data.shapes.write import write_shapes
-from wsis.declare.recipe import DataSpec, Recipe, ScheduleSpec, ShapesSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import DataSpec, ShapesSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 
 TESTS = Path(__file__).resolve().parent
 LONG = [line for line in (TESTS / "trains.txt").read_text().splitlines() if not line.startswith("#")]

@@ -10,7 +10,8 @@ import pytest
 import typer
 
 from wsis.cli import app
-from wsis.data.check.report import Uses, check_root
+from wsis.data.check.report import Uses
+from wsis.data.check.root import check_root
 from wsis.fit.facts import data_facts
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -9,8 +9,9 @@ import pytest
 
 from wsis.data.places import shapes_root
 from wsis.declare.load import DeclarationError
-from wsis.declare.recipe import ModelSpec, Recipe
+from wsis.declare.recipe import Recipe
 from wsis.declare.resolve import GENERATED
+from wsis.declare.specs.model import ModelSpec
 from wsis.flow.show import plan_as_json, show_plan, show_table, tables_as_json
 from wsis.plan import make_plan, missing_part
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsis.data.check.report import READ_MASKS, Uses, check_root
+from wsis.data.check.report import READ_MASKS, Uses
 from wsis.data.places import Roots, named_roots, salient_place, shapes_root
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
@@ -80,6 +80,8 @@ def judge(
         files.append(file)
         if _holds(_kept(file), state):
             continue
+        from wsis.data.check.root import check_root  # slow to import, and mostly nothing has changed
+
         for place in (path, salient) if salient else (path,):
             report = check_root(place, uses=group.uses)
             print(report, flush=True)

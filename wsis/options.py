@@ -37,6 +37,10 @@ AcceleratorOption = Annotated[
     typer.Option(envvar="WSIS_ACCELERATOR", help="cpu or cuda; default: cuda if there is one"),
 ]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda")]
+RunDeviceOption = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: cuda if there is one")
+]
+PredictOnlyOption = Annotated[bool, typer.Option(help="nothing is to be evaluated: val needs no masks")]
 JsonOption = Annotated[bool, typer.Option("--json", help="for machines")]
 CostsOption = Annotated[
     Path | None,
@@ -73,33 +77,16 @@ def chosen(
     return choose(words, results, plan, fixed, anew)
 
 
-def measured(
-    words: Sequence[str], results: Path, scale: str | None, seeds: str | None, overrides: list[str] | None
-) -> list[tuple[Chosen, list[str]]]:
-    """What words of `wsis measure` mean, by plans: sets, tables and keys, runs' names among them.
+def run_folders(word: str, results: Path) -> list[Path]:
+    """The folders of the runs that `word` names: a path wherever it lies, or a name (`runs.choose`)."""
+    if (Path(word) / "recipe.json").exists():
+        return [Path(word)]
+    return [folder for group in chosen([word], results, None, None, None) for folder in group.folders]
 
-    A word that is no run's name is left for the measures, which have keys of their own.
-    """
-    from wsis.measures.registry import sets
-    from wsis.measures.wanted import wanted
-    from wsis.results.naming import table_of
-    from wsis.results.runs import DEFAULT, choose, of_plan
 
-    fixed = bool(seeds or overrides)
-    plan, given = planned(scale or DEFAULT, seeds, overrides), bool(scale) or fixed
-    keys = [table_of(word, plan.tables) or word for word in words]
-    common = [key for key in keys if key in sets() or (given and key in plan.tables)]
-    known = {key for cases in wanted(plan, plan.tables).values() for key in cases}
-    keyed = [key for key in keys if key in known]
-    groups: list[tuple[Chosen, list[str]]] = []
-    for word in (key for key in keys if key not in common and key not in keyed):
-        try:
-            for each in choose([word], results, plan if given else None, fixed):
-                groups.append((each, [*common, *([word] if word in plan.tables else each.ids)]))
-        except WsisError:
-            if ":" in word or word in plan.tables:
-                raise
-            keyed.append(word)
-    if keyed or not groups:
-        groups.append((of_plan(plan, keyed, results), [*common, *keyed]))
-    return groups
+def run_folder(word: str, results: Path) -> Path:
+    """The folder of the one run that `word` names. WsisError where there are several."""
+    folders = run_folders(word, results)
+    if len(folders) > 1:
+        raise WsisError(f"{word}: names several runs, give one: {', '.join(map(str, folders))}")
+    return folders[0]

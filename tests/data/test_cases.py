@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from wsis.cli import app
+from wsis.data.ground_truth import eval_annotations
 from wsis.data.loading import eval_samples, train_batches
-from wsis.data.roots import eval_annotations, open_root
+from wsis.data.roots import open_root
 from wsis.data.transforms import read_image
 from wsis.errors import WsisError
 from wsis.evaluation.guard import GuardError, read_truth

@@ -5,8 +5,10 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from wsis.data.roots import eval_annotations, open_root
-from wsis.declare.recipe import DataSpec, Recipe
+from wsis.data.ground_truth import eval_annotations
+from wsis.data.roots import open_root
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import DataSpec
 from wsis.evaluation.coco import evaluate
 from wsis.files import read_json, write_json
 

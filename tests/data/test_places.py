@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from wsis.data.places import named_roots, run_root, salient_place
-from wsis.declare.recipe import DataSpec, Recipe
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import DataSpec
 from wsis.errors import WsisError
 
 

@@ -12,17 +12,11 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from wsis.checksums import LIST, DamagedFile
-from wsis.data import roots
+from wsis.data.ground_truth import eval_annotations, eval_image_ids
 from wsis.data.places import shapes_root
-from wsis.data.roots import (
-    eval_annotations,
-    eval_image_ids,
-    mask_classes,
-    official,
-    open_root,
-)
+from wsis.data.roots import mask_classes, open_root
 from wsis.data.shapes.write import write_shapes
-from wsis.declare.recipe import ShapesSpec
+from wsis.declare.specs.data import ShapesSpec
 from wsis.errors import WsisError
 
 
@@ -134,31 +128,6 @@ def test_a_group_that_is_empty_or_everything_is_refused(coco_root, recipe):
         root = open_root(recipe("coco", supervision="masks-voc"), coco_root.root)
         with pytest.raises(WsisError, match="inside and outside"):
             _ = root.train
-
-
-def test_shapes_use_their_first_class_as_the_group(shapes, recipe):
-    root = open_root(recipe(), shapes)
-    assert mask_classes("masks-voc", root) == {0} and mask_classes("masks-nonvoc", root) == {1, 2}
-    assert roots.category_groups(root) == {"voc": (1,), "nonvoc": (2, 3)}
-
-
-def test_all_voc_names_exist_in_coco(shared, recipe):
-    root = open_root(recipe("coco"), shared("coco"))
-    assert root.num_classes == 80
-    assert len(mask_classes("masks-voc", root)) == 20 and len(mask_classes("masks-nonvoc", root)) == 60
-    assert roots.category_groups(root)["voc"][:8] == (1, 2, 3, 4, 5, 6, 7, 9), (
-        "person to boat, without truck (8)"
-    )
-
-
-def test_official_counts(coco_root, recipe, monkeypatch):
-    r = recipe("coco")
-    assert official(open_root(r, coco_root.root)) == {
-        "train2017": (4, 118287, False),
-        "val2017": (4, 5000, False),
-    }
-    monkeypatch.setitem(roots.OFFICIAL["coco"], "val2017", 4)
-    assert official(open_root(r, coco_root.root))["val2017"] == (4, 4, True)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from wsis.data import salient
-from wsis.data.check.report import check_root
+from wsis.data.check.root import check_root
 from wsis.data.salient import has_one_object, open_salient, read_mask
 from wsis.errors import WsisError
 

@@ -2,13 +2,13 @@
 
 import pytest
 
+from tests.declare.rows import at
 from wsis import plan as planning
 from wsis.declare.deviations import differences
-from wsis.declare.load import load_tables
-from wsis.declare.recipe import InitSpec
 from wsis.declare.resolve import resolve
 from wsis.declare.scale import load_scale
 from wsis.declare.settings import flatten
+from wsis.declare.specs.parents import InitSpec
 from wsis.methods.baiseg.declared import EXTRACTION
 from wsis.methods.baiseg.spec import BaisegSpec
 from wsis.plan import make_plan
@@ -27,16 +27,6 @@ SAME_TRAINING = [
 OF_BASE = {"multi_scale", "stage_dim", "hardest", "weight_semantic", "photometric"}
 OTHER_TRAININGS = ["none", "CFM", "CFM + DMA"]  # without refinement, too
 SCALES = ("smoke", "tiny", "mini", "paper")
-
-
-@pytest.fixture(scope="module")
-def tables():
-    return load_tables()
-
-
-def at(tables, key, label, scale="tiny", seed=1, overrides=None):
-    table = tables[key]
-    return resolve(table, table.row(label), load_scale(scale), seed, overrides)
 
 
 def tree(recipe):

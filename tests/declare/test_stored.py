@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from wsis.declare.load import parse
-from wsis.declare.recipe import PredictSpec, Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.predict import PredictSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
 from wsis.flow.jobs import evaluate_runs

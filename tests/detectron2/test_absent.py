@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 import wsis.detectron2
-from wsis.declare.recipe import DataSpec, ModelSpec, Recipe
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import DataSpec
+from wsis.declare.specs.model import ModelSpec
 from wsis.errors import WsisError
 from wsis.methods import build_method
 

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from wsis.declare.recipe import ModelSpec
+from wsis.declare.specs.model import ModelSpec
 from wsis.nn.pyramid import ResNetStages
 from wsis.nn.swin import SwinStages, load
 from wsis.nn.weights import torchvision_name

@@ -10,7 +10,10 @@ import torch
 
 from tests.methods.official import shaken
 from wsis.data.structures import Batch, Sample, Targets
-from wsis.declare.recipe import DataSpec, ModelSpec, PredictSpec, Recipe
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import DataSpec
+from wsis.declare.specs.model import ModelSpec
+from wsis.declare.specs.predict import PredictSpec
 from wsis.methods import build_method
 
 pytest.importorskip("detectron2", reason="detectron2 is not installed: make detectron2 SOURCE=path")

@@ -12,7 +12,11 @@ from PIL import Image
 
 import wsis.detectron2
 from wsis.data.roots import open_root
-from wsis.declare.recipe import DataSpec, LossSpec, ModelSpec, PairwiseSpec, Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import DataSpec
+from wsis.declare.specs.loss import LossSpec, PairwiseSpec
+from wsis.declare.specs.model import ModelSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.engine.execute import execute
 from wsis.engine.job import Job, RunOptions
 from wsis.errors import WsisError

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tests.engine.test_run import OPTIONS, plan_of, recipe_of, toys  # noqa: F401 (a fixture)
+from tests.engine.toy_runs import OPTIONS, plan_of, recipe_of
 from wsis.checksums import fault
 from wsis.engine.run import train_runs
 from wsis.errors import WsisError
@@ -20,7 +20,7 @@ def flip(path):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def test_damaged_weights_of_a_parent_fail_the_child_alone(tmp_path, toys):  # noqa: F811
+def test_damaged_weights_of_a_parent_fail_the_child_alone(tmp_path, toys):
     parent, other = recipe_of(), recipe_of(2)
     child = recipe_of(1, parent.id)
     plan = plan_of(parent, child, other)
@@ -44,7 +44,7 @@ OTHER_RUN = '{"id": "sim-0123456789", "recipe": "sim-0123456789", "run": "sim-01
 
 @pytest.mark.parametrize("content", ["", OTHER_RUN])
 @pytest.mark.parametrize("name", SMALL)
-def test_damaged_small_files_of_a_run_stop_nothing(tmp_path, toys, name, content):  # noqa: F811
+def test_damaged_small_files_of_a_run_stop_nothing(tmp_path, toys, name, content):
     """The run is finished again, with the same weights; the others are left alone."""
     recipe, other = recipe_of(), recipe_of(2)
     plan, runs = plan_of(recipe, other), tmp_path / "smoke" / "runs"
@@ -60,7 +60,7 @@ def test_damaged_small_files_of_a_run_stop_nothing(tmp_path, toys, name, content
 
 @pytest.mark.parametrize("name", ["trained.json", "origin.json"])
 @pytest.mark.parametrize("content", ["[]", OTHER_RUN])
-def test_damaged_notes_of_an_unfinished_run_stop_nothing(tmp_path, toys, name, content):  # noqa: F811
+def test_damaged_notes_of_an_unfinished_run_stop_nothing(tmp_path, toys, name, content):
     recipe = recipe_of()
     plan, folder = plan_of(recipe), tmp_path / "smoke" / "runs" / recipe.id
     train_runs(plan, [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
@@ -71,7 +71,7 @@ def test_damaged_notes_of_an_unfinished_run_stop_nothing(tmp_path, toys, name, c
     assert lacking(folder, recipe) is None and (folder / "model.safetensors").read_bytes() == weights
 
 
-def test_own_damaged_weights_are_trained_again_when_predictions_are_due(tmp_path, toys, capsys):  # noqa: F811
+def test_own_damaged_weights_are_trained_again_when_predictions_are_due(tmp_path, toys, capsys):
     recipe = recipe_of()
     plan, folder = plan_of(recipe), tmp_path / "smoke" / "runs" / recipe.id
     train_runs(plan, [recipe.id], tmp_path, tmp_path / "d", OPTIONS)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.impatient import Waits, without_patience
-from wsis.declare.recipe import ScheduleSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.engine import devices as devices_module
 from wsis.engine.devices import accelerator_of, lease, lock_folder, visible_devices
 from wsis.engine.launch import make_fabric

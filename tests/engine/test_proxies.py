@@ -11,7 +11,7 @@ from tests.methods.scenes import recipe
 from wsis.data.roots import open_root
 from wsis.data.shapes.write import write_shapes
 from wsis.data.structures import BoxMask
-from wsis.declare.recipe import ShapesSpec
+from wsis.declare.specs.data import ShapesSpec
 from wsis.engine.checkpoint import save_model
 from wsis.engine.launch import make_fabric
 from wsis.engine.proxies import make_proxies

@@ -5,13 +5,15 @@ import json
 import pytest
 import torch
 
+from tests.engine.crashing import assert_equal
 from tests.methods.sim.toy import TOTAL, WARMUP, sim_recipe
 from wsis.data import shared
 from wsis.data.loading import train_batches
 from wsis.data.roots import open_root
 from wsis.data.shapes.write import write_shapes
 from wsis.declare.load import merged
-from wsis.declare.recipe import Recipe, ShapesSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import ShapesSpec
 from wsis.engine.checkpoint import save_model
 from wsis.engine.launch import make_fabric, set_threads
 from wsis.engine.seeding import seed_process
@@ -88,12 +90,6 @@ def rows(tmp_path_factory):
 def alone(rows):
     """Each row as it comes out without anything that is shared."""
     return {name: rows.train(recipe_of(name), f"alone-{name}", plain=True) for name in ROWS}
-
-
-def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
-    for name, value in found.items():
-        assert torch.equal(value, expected[name]), name
 
 
 def test_the_rows_learn_masks_on_the_base_as_it_is(rows, alone):

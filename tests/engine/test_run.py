@@ -1,4 +1,4 @@
-"""Runs of a plan: order, skipping, failures, and what a run's folder holds. Toy data and toy methods."""
+"""Runs of a plan: order, skipping, failures, two trainers. Toy data and toy methods."""
 
 import json
 import multiprocessing
@@ -8,17 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from importlib import metadata
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tests.engine.toy import Toy, toy_recipe
-from wsis.declare.load import load_tables
-from wsis.declare.recipe import DataSpec, InitSpec, Recipe
-from wsis.declare.scale import load_scale
-from wsis.engine import execute, finish
+from tests.engine.toy import Toy
+from tests.engine.toy_runs import OPTIONS, plan_of, read, recipe_of
+from wsis.engine import execute
 from wsis.engine import run as engine_run
 from wsis.engine.folder import finished
 from wsis.engine.job import RunOptions
@@ -27,114 +23,8 @@ from wsis.engine.signals import LIMIT, Interrupted, status_of
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
 from wsis.files import write_json
-from wsis.methods import weights
 from wsis.methods.weights import load_model
-from wsis.plan import Plan, Run
 from wsis.results import writer
-
-OPTIONS = RunOptions(accelerator="cpu", threads=1, train=TrainOptions(progress=False))
-
-
-def plan_of(*recipes: Recipe) -> Plan:
-    published = recipe_of().model_copy(update={"variant": "released"})
-    runs = {recipe.id: Run(recipe.id, recipe, published, [("boxinst/3", "box mask")]) for recipe in recipes}
-    return Plan(load_scale("smoke"), (0,), load_tables(), runs)
-
-
-def recipe_of(seed=0, parent=None, iterations=4) -> Recipe:
-    recipe = toy_recipe(seed=seed, iterations=iterations)
-    init = InitSpec(parent=parent) if parent else None
-    return recipe.model_copy(update={"data": DataSpec(dataset="coco"), "init": init})
-
-
-@pytest.fixture
-def toys(monkeypatch):
-    """Toys for data and methods; `failing`: seeds whose loss is not finite; `shift`: added to weights."""
-    seen = SimpleNamespace(failing=set(), built=[], opened=0, shift=0.0)
-
-    def build(recipe, num_classes):
-        seen.built.append(recipe.id)
-        method = Toy()
-        with torch.no_grad():
-            method.out.weight += seen.shift
-        if recipe.seed in seen.failing:
-            method.out.weight.data.fill_(float("nan"))
-        return method
-
-    def opened(recipe, path, cache):
-        seen.opened += 1
-        return SimpleNamespace(
-            name=path.name,
-            path=path,
-            num_classes=2,
-            category_ids=(3, 7),
-            category_names=("person", "kite"),
-            train=range(9),
-            eval=range(5),
-            fingerprint="ab",
-            classes="cd",
-            eval_fingerprint="ef",
-            eval_listing="gh",
-        )
-
-    for module in (execute, weights):
-        monkeypatch.setattr(module, "build_method", build)
-    monkeypatch.setattr(execute, "open_root", opened)
-    monkeypatch.setattr(finish, "official", lambda root: {"train": (9, 10, False), "val": (5, 5, True)})
-    monkeypatch.setattr(execute, "_roots", {})
-    return seen
-
-
-def read(folder, name):
-    return json.loads((folder / name).read_text())
-
-
-def test_a_finished_folder_holds_everything(tmp_path, toys):
-    recipe = recipe_of()
-    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "my-data", OPTIONS)
-    folder = tmp_path / "smoke" / "runs" / recipe.id
-    there = sorted(p.name for p in folder.iterdir())
-    sums = [name for name in there if name.endswith(".sha256")]
-    plain = {".writer", "README.md", "checkpoints", *sums}
-    assert sums == [f".{name}.sha256" for name in there if name not in plain]
-    assert [name for name in there if name not in sums] == [
-        ".writer",
-        "README.md",
-        "checkpoints",
-        "environment.json",
-        "log.jsonl",
-        "model.json",
-        "model.safetensors",
-        "predictions.json",
-        "recipe.json",
-        "train.json",
-    ]
-    declared = read(folder, "recipe.json")
-    assert declared["id"] == recipe.id and declared["scale"] == "smoke" and declared["parent"] is None
-    assert declared["asked"] == {"set": {}, "data_root": {"coco": str(tmp_path / "my-data")}}
-    assert Recipe.model_validate_json(json.dumps(declared["recipe"])).id == recipe.id
-    train = read(folder, "train.json")
-    assert train.keys() == {
-        *("recipe", "scale", "seconds", "iterations", "resumed", "losses", "images_per_second", "devices"),
-        *("device_name", "precision", "peak_memory", "code", "weights", "deviations"),
-        "data",
-    }
-    place = str(tmp_path / "my-data")
-    prints = {"classes": "cd", "evaluation": "ef", "eval_listing": "gh"}
-    counts = {"train_images": 9, "eval_images": 5}
-    assert train["data"] == {"root_name": "my-data", "path": place, **counts, "fingerprint": "ab", **prints}
-    about = read(folder, "model.json")
-    assert about["categories"] == [{"id": 3, "name": "person"}, {"id": 7, "name": "kite"}]
-    assert about["sizes"] == {"short_side": 800, "max_side": 1333} and about["protocols"] == ["coco"]
-    assert {"variant: released -> paper", "data: train has 9 images, the official split 10"} <= {
-        *train["deviations"]
-    }
-    assert len(read(folder, "predictions.json")) == 5
-    packages = read(folder, "environment.json")["packages"]
-    there = {each.name.lower() for each in metadata.distributions() if each.name}
-    assert (
-        packages.keys() == there >= {"torch", "timm", "scikit-image", "snakemake", "opencv-python-headless"}
-    )
 
 
 def test_finished_runs_are_skipped_and_roots_opened_once(tmp_path, toys):
@@ -231,26 +121,6 @@ def test_a_failing_run_stops_only_what_starts_from_it(tmp_path, toys, capsys):
     assert f"{bad.id} failed" in capsys.readouterr().err
 
 
-def test_a_training_that_was_stopped_before_its_prediction_is_not_repeated(tmp_path, toys, monkeypatch):
-    recipe = recipe_of()
-    folder = tmp_path / "smoke" / "runs" / recipe.id
-
-    def interrupted(method, root, rank, world):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Toy, "samples", interrupted)
-        train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
-    log = (folder / "log.jsonl").read_bytes()
-    trained = (folder / "model.safetensors").stat().st_mtime_ns
-    monkeypatch.setattr(execute, "train", None)
-    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
-    assert (folder / "model.safetensors").stat().st_mtime_ns == trained and (
-        folder / "log.jsonl"
-    ).read_bytes() == log
-    assert finished(folder, recipe) and read(folder, "train.json")["iterations"] == 4
-
-
 def test_a_signal_stops_the_following_runs_too(tmp_path, toys, monkeypatch):
     first, second = recipe_of(0), recipe_of(1)
 
@@ -321,63 +191,6 @@ def test_out_of_memory_it_goes_on_with_half_as_many_images_at_once(tmp_path, toy
     other = recipe_of(1)
     with pytest.raises(WsisError, match="one image at once doesn't fit: CUDA out of memory"):
         train_runs(plan_of(other), [other.id], tmp_path, tmp_path / "d", OPTIONS)
-
-
-@pytest.mark.parametrize("crash", range(27))
-def test_a_crash_before_any_of_the_last_file_operations_costs_no_training(tmp_path, toys, monkeypatch, crash):
-    """The operations after the predictions: writes, removals, the card."""
-    recipe = recipe_of()
-    folder = tmp_path / "smoke" / "runs" / recipe.id
-    each = RunOptions(
-        accelerator="cpu", threads=1, train=TrainOptions(checkpoint_iterations=1, progress=False)
-    )
-    count = iter(range(100))
-
-    def counted(operation):
-        def call(*arguments, **options):
-            if next(count) == crash:
-                raise KeyboardInterrupt
-            return operation(*arguments, **options)
-
-        return call
-
-    def watched(*arguments):
-        for name in ("write_record", "seal", "write_card"):
-            patch.setattr(finish, name, counted(getattr(finish, name)))
-        patch.setattr(type(folder), "unlink", counted(type(folder).unlink))
-        finish.finish(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(execute, "finish", watched)
-        try:
-            train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", each)
-        except KeyboardInterrupt:
-            pass
-        else:
-            assert crash >= next(count) - 1
-    monkeypatch.setattr(execute, "train", None)
-    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
-    assert finished(folder, recipe) and read(folder, "train.json")["iterations"] == 4
-
-
-def test_lost_predictions_are_made_again_without_training(tmp_path, toys, monkeypatch):
-    recipe = recipe_of()
-    folder = tmp_path / "smoke" / "runs" / recipe.id
-    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
-    (folder / "predictions.json").unlink()
-    monkeypatch.setattr(execute, "train", None)
-    train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
-    assert finished(folder, recipe) and read(folder, "train.json")["iterations"] == 4
-
-
-def test_another_kind_of_device_than_the_scale_is_made_for_is_a_deviation(tmp_path, toys):
-    recipe = recipe_of()
-    for scale, expected in (("smoke", False), ("mini", True)):
-        plan = plan_of(recipe)
-        plan.scale = load_scale(scale)
-        train_runs(plan, [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
-        deviations = read(tmp_path / scale / "runs" / recipe.id, "train.json")["deviations"]
-        assert ("trained on a processor instead of a graphics card" in deviations) == expected
 
 
 def test_more_devices_than_a_recipe_can_use_are_left_alone(tmp_path, toys):

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from wsis.declare.rate import doubts, learning_rate
-from wsis.declare.recipe import Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.engine.schedule import build_optimizer, set_learning_rate
 from wsis.methods.base import Method
 

@@ -5,20 +5,16 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-import torch
 
+from tests.engine.crashing import assert_equal, train_in, weights
 from wsis.data.places import run_root, shapes_root
 from wsis.data.roots import open_root
 from wsis.data.salient import open_salient
 from wsis.engine.job import RunOptions
-from wsis.engine.launch import make_fabric, set_threads
 from wsis.engine.run import train_runs
-from wsis.engine.step import batches
-from wsis.engine.train import TrainOptions, train
+from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
 from wsis.flow.jobs import evaluate_runs, make_data
-from wsis.methods import build_method
-from wsis.methods.weights import load_model
 from wsis.plan import make_plan
 from wsis.proxy.folder import load_proxies, proxy_files
 from wsis.proxy.generate import read_proxies
@@ -135,23 +131,8 @@ def test_a_crash_in_either_stage_changes_nothing(trained, tmp_path, stage):
     root = open_root(recipe, place, proxies)
     salient = open_salient(place / "salient") if stage == 1 else None
 
-    def trained_in(folder, crash=None):
-        set_threads(1)
-        torch.manual_seed(0)
-        method = build_method(recipe, root.num_classes)
-
-        def stream(shard):
-            for t, micros in enumerate(batches(method, root, salient, shard), shard.start):
-                if t == crash:
-                    raise RuntimeError("crash")
-                yield micros
-
-        options = TrainOptions(checkpoint_iterations=2, progress=False)
-        train(recipe, method, stream, folder, make_fabric(schedule, "cpu", [0]), None, options)
-        return load_model(folder / "model.safetensors")["model"]
-
-    whole = trained_in(tmp_path / "whole")
+    train_in(tmp_path / "whole", recipe, root, salient=salient)
     with pytest.raises(RuntimeError, match="crash"):
-        trained_in(tmp_path / "crashed", crash=3)
-    again = trained_in(tmp_path / "crashed")
-    assert all(torch.equal(value, again[name]) for name, value in whole.items())
+        train_in(tmp_path / "crashed", recipe, root, crash=3, salient=salient)
+    train_in(tmp_path / "crashed", recipe, root, salient=salient)
+    assert_equal(weights(tmp_path / "crashed"), weights(tmp_path / "whole"))

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from wsis.data.loading import Shard
 from wsis.data.structures import Batch, Instances, Sample, Targets
-from wsis.declare.recipe import Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.engine.launch import launch, make_fabric, set_threads
 from wsis.engine.train import TrainOptions, train
 from wsis.methods.base import Method

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 
-from tests.engine.test_run import OPTIONS, plan_of, recipe_of, toys  # noqa: F401 (a fixture)
+from tests.engine.toy_runs import OPTIONS, plan_of, recipe_of, toys  # noqa: F401 (a fixture)
 from tests.faults.operations import watch
 from tests.faults.same import differences, half_written
 from wsis.engine.run import train_runs

@@ -20,8 +20,9 @@ from wsis.configuration import known, overrides, predict_only, seeds
 from wsis.data.places import named_roots
 from wsis.declare import load
 from wsis.declare.measured import measured_costs
-from wsis.declare.recipe import DataSpec, Recipe
+from wsis.declare.recipe import Recipe
 from wsis.declare.scale import load_scale
+from wsis.declare.specs.data import DataSpec
 from wsis.errors import WsisError, one_line
 from wsis.evaluation.run import evaluated
 from wsis.plan import make_plan
@@ -166,7 +167,7 @@ NAMES = [
 
 def open_pictures(folder: Path, name: Any) -> None:
     """Check a root with a picture of this file name, and read every picture of it."""
-    from wsis.data.check.report import check_root
+    from wsis.data.check.root import check_root
     from wsis.data.roots import open_root
     from wsis.data.transforms import read_image
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.fuzz import inputs
-from wsis.declare.recipe import ModelSpec
+from wsis.declare.specs.model import ModelSpec
 from wsis.methods.weights import load_model
 from wsis.nn.efficientnet import read
 from wsis.nn.weights import load_backbone_weights

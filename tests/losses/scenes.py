@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wsis.declare.recipe import PairwiseSpec
+from wsis.declare.specs.loss import PairwiseSpec
 from wsis.losses.colour import ColourEdges, colour_edges
 
 STRIDE = 2

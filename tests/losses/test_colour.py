@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
-from wsis.declare.recipe import PairwiseSpec
+from wsis.declare.specs.loss import PairwiseSpec
 from wsis.losses.colour import colour_edges, colour_similarity, lab_on_grid, rgb_to_lab, undirected_offsets
 
 

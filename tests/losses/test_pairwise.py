@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.losses.scenes import random_scene
-from wsis.declare.recipe import PairwiseSpec
+from wsis.declare.specs.loss import PairwiseSpec
 from wsis.losses.colour import ColourEdges, shifted, undirected_offsets
 from wsis.losses.pairwise import pairwise_loss
 from wsis.losses.plain import plain_pairwise_loss

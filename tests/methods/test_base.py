@@ -16,7 +16,7 @@ from wsis.data.loading import Shard
 from wsis.data.roots import open_root
 from wsis.data.shapes.write import write_shapes
 from wsis.data.structures import BoxMask, Instances
-from wsis.declare.recipe import ShapesSpec
+from wsis.declare.specs.data import ShapesSpec
 from wsis.engine.launch import make_fabric, set_threads
 from wsis.engine.predict import predict
 from wsis.engine.step import batches

@@ -10,9 +10,10 @@ import pytest
 import torch
 from pycocotools import mask as rle
 
+from wsis.data.ground_truth import eval_annotations
 from wsis.data.pixel_boxes import pixel_box
 from wsis.data.places import shapes_root
-from wsis.data.roots import eval_annotations, open_root
+from wsis.data.roots import open_root
 from wsis.data.structures import BoxSample
 from wsis.declare.recipe import Recipe
 from wsis.engine.job import RunOptions

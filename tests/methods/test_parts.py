@@ -12,7 +12,8 @@ from tests.methods.scenes import batch, generator, recipe
 from tests.methods.sim.toy import sim_recipe
 from wsis.data.structures import BoxSample, Sample
 from wsis.declare.load import merged
-from wsis.declare.recipe import Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.engine.schedule import build_optimizer
 from wsis.methods import build_method
 

@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 import torch
 
-from wsis.declare.recipe import ModelSpec
+from wsis.declare.specs.model import ModelSpec
 from wsis.errors import WsisError
 from wsis.methods import infos
 from wsis.nn.backbones import BACKBONES, build_backbone, giving

@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from wsis.declare.recipe import ModelSpec
+from wsis.declare.specs.model import ModelSpec
 from wsis.errors import WsisError
 from wsis.nn.backbones import BACKBONES, build_backbone
 from wsis.nn.efficientnet import in_order, packaged_weights, read

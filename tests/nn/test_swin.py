@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from wsis.declare.recipe import ModelSpec, ScheduleSpec
+from wsis.declare.specs.model import ModelSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.errors import WsisError
 from wsis.methods.base import Method
 from wsis.nn.pyramid import Normalised

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from wsis.data.roots import Instance, Picture
+from wsis.data.annotations import Instance, Picture
 from wsis.pictures.choice import choose, contested
 
 

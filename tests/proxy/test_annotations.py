@@ -8,7 +8,7 @@ import pytest
 from pycocotools import mask as masks
 from pycocotools.coco import COCO
 
-from wsis.declare.recipe import ProxySpec
+from wsis.declare.specs.parents import ProxySpec
 from wsis.proxy.agreement import agreements
 from wsis.proxy.annotations import ProxyStats, proxy_annotations, proxy_masks, write_annotations
 from wsis.proxy.merge import merge

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from wsis.declare.load import parse
-from wsis.declare.recipe import Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Cost, Scale
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.declare.table import Table
 from wsis.plan import Plan, Run
 

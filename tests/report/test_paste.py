@@ -12,7 +12,9 @@ import pytest
 from tests.report import fabricated
 from wsis.plan import make_plan
 from wsis.report.build import build_report
-from wsis.report.paste import VARIANTS, tex_escape, to_plain_markdown, to_tex
+from wsis.report.paste.latex import tex_escape, to_tex
+from wsis.report.paste.markdown import to_plain_markdown
+from wsis.report.paste.numbers import VARIANTS
 from wsis.report.recorded import Recorded
 from wsis.report.view import signed
 

@@ -28,9 +28,10 @@ from rich.table import Table
 
 from wsis.bench.calibrate import flags, measure, processor
 from wsis.bench.untaught import untaught
+from wsis.data.ground_truth import category_groups, eval_annotations
 from wsis.data.loading import Shard
 from wsis.data.places import salient_place, shapes_root
-from wsis.data.roots import Root, category_groups, eval_annotations, open_root
+from wsis.data.roots import Root, open_root
 from wsis.data.salient import open_salient
 from wsis.data.shapes.write import write_shapes
 from wsis.declare.recipe import Recipe

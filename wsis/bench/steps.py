@@ -26,7 +26,8 @@ from wsis.data.roots import open_root
 from wsis.data.salient import open_salient
 from wsis.data.shapes.write import write_shapes
 from wsis.declare.measured import Measured
-from wsis.declare.recipe import Recipe, ShapesSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import ShapesSpec
 from wsis.engine.launch import device_name, make_fabric
 from wsis.engine.schedule import build_optimizer
 from wsis.engine.seeding import seed_process

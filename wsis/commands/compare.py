@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wsis.commands.model import run_folders
-from wsis.options import RESULTS, JsonOption, ResultsOption
+from wsis.options import RESULTS, JsonOption, ResultsOption, run_folders
 
 compare_app = typer.Typer()
 

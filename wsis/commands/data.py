@@ -11,6 +11,7 @@ from wsis.errors import WsisError
 from wsis.options import (
     RESULTS,
     AcceleratorOption,
+    PredictOnlyOption,
     ResultsOption,
     RootOption,
     ScaleOption,
@@ -45,9 +46,7 @@ def data_judge(
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
-    predict_only: Annotated[
-        bool, typer.Option(help="nothing is to be evaluated: val needs no masks")
-    ] = False,
+    predict_only: PredictOnlyOption = False,
 ) -> None:
     """Check your roots as these runs read them, and keep the verdict; nothing is read where none changed."""
     from wsis.judge import judge
@@ -73,7 +72,8 @@ def data_check(
     predict_only: Annotated[bool, typer.Option(help="nothing is evaluated: no masks are needed")] = False,
 ) -> None:
     """Say what is wrong with a data root, and for whom; exit code 1 when something is."""
-    from wsis.data.check.report import Uses, check_root
+    from wsis.data.check.report import Uses
+    from wsis.data.check.root import check_root
 
     given = (None if words is None else frozenset(words) for words in (train, eval_, supervision))
     checked = check_root(root, decode or None, Uses(*given, predict_only))

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from wsis.errors import WsisError
-from wsis.options import RESULTS, AcceleratorOption, ResultsOption, RootOption, SetOption
+from wsis.options import RESULTS, AcceleratorOption, ResultsOption, RootOption, SetOption, run_folder
 
 official_app = typer.Typer()
 
@@ -60,7 +60,6 @@ def export_(
     results: ResultsOption = RESULTS,
 ) -> None:
     """A trained run for other code: a folder that `wsis.detectron2.load` gives to DefaultPredictor."""
-    from wsis.commands.model import run_folder
     from wsis.detectron2 import export
 
     if not detectron2:

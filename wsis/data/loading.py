@@ -20,11 +20,13 @@ import torch
 
 from wsis.data import transforms
 from wsis.data.ahead import read_ahead
+from wsis.data.annotations import Picture
 from wsis.data.masks import draw_mask
-from wsis.data.roots import Picture, Root, open_root
+from wsis.data.roots import Root, open_root
 from wsis.data.structures import PADDING, Batch, Memo, Sample, Targets
 from wsis.data.transforms import View
-from wsis.declare.recipe import DataSpec, Recipe
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import DataSpec
 from wsis.errors import WsisError
 
 CACHE_BYTES = 512 * 2**20  # decoded images are kept where all readers' whole training sets fit in this

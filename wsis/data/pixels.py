@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -40,6 +42,23 @@ def eight_bit(image: Image.Image, mode: str) -> np.ndarray:
     if image.mode in SIXTEEN:
         image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
     return np.asarray(image.convert(mode))
+
+
+@contextmanager
+def opened(path: Path, what: str) -> Iterator[Image.Image]:
+    """An image file whose pixels are read inside the block; what: "image" or "mask".
+
+    Raises WsisError naming the file where it is missing, can't be decoded, or is refused.
+    """
+    try:
+        with Image.open(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise WsisError(f"{path}: missing {what}; run `wsis data check` on the root") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise WsisError(f"{path}: can't be decoded ({error}); fetch the file again") from None
+    except ValueError as error:
+        raise WsisError(f"{path}: {error}") from None
 
 
 def orientation(image: Image.Image) -> int:

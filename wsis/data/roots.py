@@ -17,36 +17,24 @@ from typing import Any
 
 import numpy as np
 
-from wsis.checksums import DamagedFile, fault, faults
+from wsis.checksums import DamagedFile, faults
 from wsis.data import voc
 from wsis.data.annotations import Annotations, Instance, Picture, Pictures, columns
+from wsis.data.class_groups import voc_labels
 from wsis.data.places import shapes_root
 from wsis.data.splits import (
     annotation_files,
     coco_file,
-    file_categories,
     fingerprint,
     image_folder,
     joint_categories,
     layout,
-    read_split,
     split_columns,
 )
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
-from wsis.records import write_record
 
-OFFICIAL = {"coco": {"train2017": 118287, "val2017": 5000}, "voc": {"train_aug": 10582, "val": 1449}}
-OFFICIAL_SALIENT = 7991  # DUTS-Single
 ONE = 1  # category id where all classes are one (data.classes)
-
-# The twenty VOC classes under their COCO names (the class groups of BoxInst, Sec. 3.6).
-VOC_GROUP = frozenset(
-    {
-        "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table",
-        "dog", "horse", "motorcycle", "person", "potted plant", "sheep", "couch", "train", "tv",
-    }
-)  # fmt: skip
 
 
 @dataclass
@@ -181,6 +169,12 @@ class Root:
                 images.append({"id": id, "file_name": f"{name}.jpg", "height": height, "width": width})
         return columns({"images": images, "annotations": []})
 
+    def image_ids(self, split: str) -> list[int]:
+        """Ids of a split's images in order; VOC's are known without opening an image's files."""
+        if self.dataset == "voc":
+            return sorted(voc.image_ids(voc.read_names(self.path, split)))
+        return split_columns(self.path, self.dataset, split, self.cache, None).ids.tolist()
+
     def table(self, split: str, ids: Set[int] | None = None) -> Annotations:
         """All that is annotated in a split, masks included: what hides them are its readers."""
         table = split_columns(self.path, self.dataset, split, self.cache, ids)
@@ -260,31 +254,6 @@ def open_root(
     return Root(path.resolve(), data.dataset, tuple(ids), names, recipe, proxies, cache)
 
 
-def official(root: Root) -> dict[str, tuple[int, int, bool]]:
-    """Split -> (images listed, official count, equal) for the splits whose official size is known."""
-    counts = {}
-    for split, count in OFFICIAL.get(root.dataset, {}).items():
-        if split in (root.recipe.data.train, root.recipe.data.eval):
-            listed = len(_image_ids(root, split))
-            counts[split] = (listed, count, listed == count)
-    return counts
-
-
-def voc_labels(root: Root) -> set[int]:
-    """Labels of the VOC class group; in `shapes` the first of the three classes stands for it."""
-    if root.dataset == "shapes":
-        return {0}
-    names = voc.CATEGORIES.values() if root.dataset == "voc" else VOC_GROUP
-    return {label for label, name in enumerate(root.category_names) if name in set(names)}
-
-
-def category_groups(root: Root) -> dict[str, tuple[int, ...]]:
-    """Category ids by class group: "voc", and "nonvoc" for all others."""
-    labels = voc_labels(root)
-    voc_ids = tuple(root.category_ids[label] for label in sorted(labels))
-    return {"voc": voc_ids, "nonvoc": tuple(id for id in root.category_ids if id not in voc_ids)}
-
-
 def mask_classes(supervision: str, root: Root) -> set[int]:
     """Contiguous labels whose masks may be seen in training. Raises WsisError where a group is empty."""
     everything = set(range(root.num_classes))
@@ -292,43 +261,10 @@ def mask_classes(supervision: str, root: Root) -> set[int]:
         return everything
     if supervision not in ("masks-voc", "masks-nonvoc"):
         return set()
-    group = voc_labels(root)
+    group = voc_labels(root.dataset, root.category_names)
     if not group or group == everything:
         raise WsisError(
             f"{root.path}: supervision '{supervision}' needs classes inside and outside VOC's twenty,"
             f" but {len(group)} of {root.num_classes} classes are among them; use a COCO root"
         )
     return group if supervision == "masks-voc" else everything - group
-
-
-def eval_image_ids(recipe: Recipe, root: Root) -> list[int]:
-    """Ids of the evaluated images: the first data.eval_images in id order."""
-    return _image_ids(root, recipe.data.eval)[: recipe.data.eval_images]
-
-
-def _image_ids(root: Root, split: str) -> list[int]:
-    """In order; of VOC they are known without opening an image's files."""
-    if root.dataset == "voc":
-        return sorted(voc.image_ids(voc.read_names(root.path, split)))
-    return split_columns(root.path, root.dataset, split, root.cache, None).ids.tolist()
-
-
-def eval_annotations(root: Root, folder: Path) -> Path:
-    """The COCO file to evaluate against: the root's, or one that is written into `folder` once.
-
-    Written are VOC's, one whose split lacks classes of training (its classes are those of the root), and one
-    whose objects are all of one class (data.classes).
-    """
-    split, one = root.recipe.data.eval, root.recipe.data.classes == "one"
-    file = coco_file(root.path, split)
-    if root.dataset != "voc" and not one and set(file_categories(file)) == set(root.category_ids):
-        return file
-    file = Path(folder) / f"instances_{root.name}_{split}_{root.eval_fingerprint}_{root.classes}.json"
-    if fault(file):
-        named = zip(root.category_ids, root.category_names, strict=True)
-        categories = [{"id": id, "name": name} for id, name in named]
-        content = read_split(root.path, root.dataset, split) | {"categories": categories}
-        if one:
-            content["annotations"] = [each | {"category_id": ONE} for each in content["annotations"]]
-        write_record(file, content)
-    return file

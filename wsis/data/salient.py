@@ -20,9 +20,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from wsis.data.pixels import eight_bit
+from wsis.data.pixels import eight_bit, opened
 from wsis.data.voc import listed_names
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
@@ -117,15 +116,8 @@ def read_mask(path: Path) -> np.ndarray:
 
     Raises WsisError where the file is missing or can't be decoded.
     """
-    try:
-        with Image.open(path) as file:
-            values = eight_bit(file, "L").astype(np.float32)
-    except FileNotFoundError:
-        raise WsisError(f"{path}: missing mask; run `wsis data check` on the root") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise WsisError(f"{path}: can't be decoded ({error}); fetch the file again") from None
-    except ValueError as error:
-        raise WsisError(f"{path}: {error}") from None
+    with opened(path, "mask") as file:
+        values = eight_bit(file, "L").astype(np.float32)
     return values / max(values.max(initial=0), 1)
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wsis.data.pixels import UPRIGHT, eight_bit, turned_size
+from wsis.data.pixels import UPRIGHT, eight_bit, opened, turned_size
 from wsis.errors import WsisError
 from wsis.nn.backbones import MULTIPLE
 
@@ -34,16 +34,9 @@ def read_image(path: Path, height: int, width: int) -> np.ndarray:
 
     Raises WsisError where the file is missing, can't be decoded, is refused, or not of the annotated size.
     """
-    try:
-        with Image.open(path) as file:
-            image = eight_bit(file, "RGB")
-            turned = image.shape[:2] != (height, width) == turned_size(file)
-    except FileNotFoundError:
-        raise WsisError(f"{path}: missing image; run `wsis data check` on the root") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise WsisError(f"{path}: can't be decoded ({error}); fetch the file again") from None
-    except ValueError as error:
-        raise WsisError(f"{path}: {error}") from None
+    with opened(path, "image") as file:
+        image = eight_bit(file, "RGB")
+        turned = image.shape[:2] != (height, width) == turned_size(file)
     if turned:
         raise WsisError(f"{path}: is stored turned (EXIF orientation); {UPRIGHT}")
     if image.shape[:2] != (height, width):

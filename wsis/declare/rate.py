@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from wsis.declare.recipe import Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
 from wsis.declare.settings import flatten
+from wsis.declare.specs.schedule import ScheduleSpec
 
 
 def learning_rate(schedule: ScheduleSpec, iteration: int) -> float:

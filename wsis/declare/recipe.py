@@ -1,8 +1,8 @@
 """A recipe: everything that determines a training, validated and content-addressed.
 
-Every key carries the paper's symbol or section. `variant` chooses between the paper's equations and
-what the released code does; the keys it governs are null until `Recipe.settled` fills them, so that a
-recipe file shows only what somebody decided.
+Its sections lie in `wsis.declare.specs`, those of single methods in their rooms. `variant` chooses between
+the paper's equations and what the released code does; the keys it governs are null until `Recipe.settled`
+fills them, so that a recipe file shows only what somebody decided.
 """
 
 from __future__ import annotations
@@ -12,198 +12,17 @@ import json
 from functools import cache, reduce
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import create_model, model_validator
 
-from wsis.declare.base import Count, Fraction, Positive, Several, Spec, Weight, one_of
+from wsis.declare.base import Count, Spec, one_of
+from wsis.declare.specs.data import DataSpec
+from wsis.declare.specs.loss import LossSpec
+from wsis.declare.specs.model import ModelSpec
+from wsis.declare.specs.parents import InitSpec, ProxySpec
+from wsis.declare.specs.predict import PredictSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.declare.variant import governed
-from wsis.methods import early_infos, heads, info_of, infos
-from wsis.nn.backbones import BACKBONES, NECKS
-
-# Part of paths below a root, which it must not leave.
-SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
-
-
-class ShapesSpec(Spec):
-    """The synthetic data set `shapes` (facts: 96x96 images of 1 to 3 separable objects)."""
-
-    size: Positive = 96  # height and width, pixels
-    # hard: two colours, low-contrast sides, same-class overlaps; texture: same-class contacts, edges inside
-    kind: Literal["plain", "hard", "texture"] = "plain"
-    train_images: Positive = 800
-    val_images: Positive = 150
-    salient_images: Count = 0
-    val_seed: Count = 77  # one validation set for every row and seed of a scale
-    low_contrast: Fraction = 0.12  # share of objects close to the background's colour
-    salient: Literal["near", "mixed", "far"] = "near"  # how far the salient images are from the others
-
-
-class DataSpec(Spec):
-    """What is seen in training and evaluated on."""
-
-    dataset: Literal["coco", "voc", "shapes"] = "coco"
-    train: SplitName = "train2017"
-    eval: SplitName = "val2017"
-    # Which instances carry masks in training: none, all, or those of one class group (BoxInst, Sec. 3.6).
-    supervision: Literal[
-        "boxes", "masks", "masks-voc", "masks-nonvoc", "semantic", "boxes+salient", "proxy"
-    ] = "boxes"  # proxy: masks that another run made (`Recipe.proxy`)
-    train_images: Positive | None = None  # keep the first N images only; null: all
-    eval_images: Positive | None = None
-    classes: Literal["all", "one"] = "all"  # one: every object is an 'object', in training and evaluation
-    # Digest of a user's training annotations and classes (`wsis fit`): other data are another recipe.
-    annotations: str | None = None
-    short_side: tuple[Positive, ...] = (640, 672, 704, 736, 768, 800)  # pixels, one drawn an image
-    eval_short_side: Positive = 800
-    max_side: Positive = 1333
-    augment: Literal["flip", "dihedral", "none"] = "flip"
-    shapes: ShapesSpec = ShapesSpec()
-
-
-class ModelSpec(Spec):
-    """The network: backbone, neck, FCOS detector and dynamic mask head (CondInst)."""
-
-    backbone: Annotated[str, one_of("backbone", lambda: BACKBONES)] = "resnet50"
-    neck: Annotated[str, one_of("neck", lambda: NECKS)] = "fpn"
-    head: Annotated[str, one_of("head", heads)] = "condinst"
-    # Whose network it is, where a method has several; auto is resolved when planning (declare/provider.py).
-    provider: Literal["auto", "detectron2", "torchvision"] = "torchvision"
-    weights: str = "imagenet"  # "imagenet" (torchvision), "none", or the path of a local file
-    norm: Literal["frozen", "batch"] = "frozen"  # the backbone's batch norm
-    frozen_backbone: bool = False  # the whole backbone keeps its first weights; its features may be kept
-    channels: Several = 256  # FPN and detector towers
-    tower_convs: Positive = 4
-    mask_channels: Positive | None = None  # C_m, mask branch output
-    head_channels: Positive | None = None  # h, hidden channels of the dynamic head (Sec. 3.1: 8 -> 16)
-    # What the training changes: everything, the base alone (a detector or features, which masks use),
-    # or the masks' part alone on a frozen base, which rows with one parent then share.
-    trained: Literal["all", "base", "masks"] = "all"
-    # What no paper mentions: how maps are enlarged and pooled, where anchors and pasted masks lie, when boxes
-    # are clipped, where objects are sampled (C2 to C5, C8); of Mask R-CNN the beta of its box losses, rates
-    # of biases and shared proposals (C6). official: as in the paper's code, AdelaiDet, detectron2, or
-    # maskrcnn-benchmark where that is declared. Null: the variant's, official for released; left out of ids.
-    details: Literal["own", "official", "maskrcnn-benchmark"] | None = None
-
-
-class PairwiseSpec(Spec):
-    """The pairwise affinity term (BoxInst, Eqs. 4 to 8)."""
-
-    tau: Fraction | None = None  # colour similarity threshold, Eq. 8
-    theta: Annotated[float, Field(gt=0, le=1e6)] = 2.0  # Eq. 7
-    size: Literal[3, 5, 7] = 3  # K, patch side
-    dilation: Positive = 2
-    warmup: Count = 10000  # iterations of linear ramp; the paper is silent (erratum B6)
-    bottom_rows: Count = 10  # original pixels ignored at the bottom; the paper is silent (erratum B7)
-    edges: Literal["any", "centre"] | None = None  # E_in: an endpoint in the box, or the centre pixel (B4)
-    normalise: Literal["edges", "supervised"] | None = None  # N: |E_in| an instance, or pooled sum of w (B3)
-    colour: Literal["image", "pooled"] | None = None  # Lab then pooled, or pooled uint8 then Lab (B9)
-
-
-class LossWeights(Spec):
-    """What the terms of the loss are multiplied with; the papers weigh them all alike (BoxInst, Eq. 6)."""
-
-    projection: Weight = 1.0
-    pairwise: Weight = 1.0  # also with true edge labels
-    detection: Weight = 1.0  # FCOS: classes, boxes and centerness
-
-
-class LossSpec(Spec):
-    """Mask losses; the detector's (FCOS) are always on."""
-
-    # For instances whose mask is given: dice (CondInst), the proposed loss with true edge labels (Eqs. 3, 5),
-    # or none (they are discarded).
-    full: Literal["dice", "proposed", "none"] = "dice"
-    # For instances with a box only.
-    projection: bool = True  # Eq. 3
-    pairwise: PairwiseSpec | None = PairwiseSpec()  # Eq. 8
-    average: Literal["instances", "locations"] | None = (
-        None  # of L_proj, and of L_pairwise with N = |E_in| (B5)
-    )
-    proposals: Literal["random", "topk", "one"] | None = None  # positives kept for the mask loss (B8)
-    max_proposals: Positive | None = None  # for every two images (random), an image (topk)
-    weights: LossWeights = LossWeights()
-    # What a mean over objects or pixels is over where a batch is split: the whole of it, or the part that a
-    # device holds at once (B14). Null: the variant's, paper's or released's; it is left out of ids.
-    normalise: Literal["batch", "device"] | None = None
-
-
-class ScheduleSpec(Spec):
-    """Optimiser and schedule. `iterations` are those of a 1x schedule; `length` multiplies them."""
-
-    optimizer: Literal["sgd", "adamw", "adam"] = "sgd"
-    lr: Annotated[float, Field(gt=0, le=1000)] = 0.01
-    backbone_factor: Annotated[float, Field(gt=0, le=1000)] = 1.0  # of `lr`, for the backbone
-    momentum: Fraction = 0.9
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)  # of AdamW and Adam
-    weight_decay: Weight = 1e-4
-    batch: Positive = 16  # images a step, over all devices
-    devices: Positive = 8
-    iterations: Count = 90000
-    length: Annotated[float, Field(gt=0, le=1000)] = 1.0  # 1: "1x", 3: "3x", ...
-    milestones: tuple[Positive, ...] = (60000, 80000)  # iterations at which lr is divided by ten
-    decay: Literal["step", "poly", "cosine"] = "step"
-    power: Annotated[float, Field(gt=0, le=100)] = 0.9  # of poly
-    warmup: Count = 1000  # iterations of linear lr warm-up
-    warmup_factor: Fraction = 0.001  # from lr * this
-    # Batch norm over the images of all devices; null: as the method's code has it (`Info.sync_norm`).
-    sync_norm: bool | None = None
-    clip: Weight = 0.0  # gradient norm; 0: no clipping
-    # auto: bf16 where the device computes it natively, else float32
-    precision: Literal["32", "bf16", "16", "auto"] = "32"
-    compile: bool = False  # backbone and towers, by torch.compile; numbers differ by rounding
-    until: Positive | None = None  # stop here: a warm-up, which other recipes continue
-    validate_every: Positive | None = None  # iterations between validations; the best weights are the run's
-
-    @field_validator("precision", mode="before")
-    @classmethod
-    def _as_text(cls, value: Any) -> Any:
-        """32 and 16 as well: on a command line their quotes are lost."""
-        return str(value) if isinstance(value, int) else value
-
-    def usable_devices(self, offered: int) -> int:
-        """Of `offered` devices, how many a training uses: at most its own, and a divisor of its batch."""
-        most = max(1, min(offered, self.devices))
-        return next(number for number in range(most, 0, -1) if self.batch % number == 0)
-
-    @property
-    def total(self) -> int:
-        """Iterations of the whole schedule."""
-        return round(self.iterations * self.length)
-
-    @property
-    def end(self) -> int:
-        """Iteration at which the run ends."""
-        return self.total if self.until is None else min(self.until, self.total)
-
-
-class InitSpec(Spec):
-    """Start from another run, at its end: from its weights, or where it stopped."""
-
-    parent: str  # id of the parent recipe
-    # Continue the parent's training at this iteration of one common schedule, with its optimiser's state;
-    # null: its weights only, on a schedule of one's own.
-    iteration: Positive | None = None
-
-
-class PredictSpec(Spec):
-    """Inference (CondInst's, unchanged in BoxInst and SIM)."""
-
-    score: Fraction = 0.05
-    nms: Fraction = 0.6
-    pre_nms: Positive = 1000  # a level
-    detections: Positive = 100  # an image
-    # Of the detected boxes: the network's, the box itself (BoxInst Table 3's "box mask"), or GrabCut's in it.
-    masks: Literal["predicted", "boxes", "grabcut"] = "predicted"
-
-
-class ProxySpec(Spec):
-    """Proxy masks as a Mask R-CNN's training masks: whose they are, and how they are merged and dropped."""
-
-    parent: str  # id of the recipe whose masks they are
-    instances: bool = False  # masks with classes and boxes of their own (BAISeg), not for given boxes
-    merge: bool = True
-    order: Literal["box", "mask", "random", "larger"] = "box"
-    drop: Fraction | None = 0.95
-    agreement: Literal["plus_one", "exact"] = "plus_one"
+from wsis.methods import early_infos, info_of, infos
 
 
 class _Learning(Spec):

@@ -8,7 +8,9 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from wsis.data.roots import Picture, eval_annotations, open_root
+from wsis.data.annotations import Picture
+from wsis.data.ground_truth import eval_annotations
+from wsis.data.roots import open_root
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
 

@@ -10,7 +10,8 @@ import torch
 
 from wsis.card import write_card
 from wsis.checksums import seal, seal_left
-from wsis.data.roots import Root, official, told_of
+from wsis.data.official_sizes import official
+from wsis.data.roots import Root, told_of
 from wsis.declare.stored import weights_file
 from wsis.engine.checkpoint import PREVIOUS
 from wsis.engine.environment import environment

@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
-from wsis.declare.recipe import ScheduleSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.engine.devices import check_cards
 from wsis.engine.memory import OutOfMemory
 from wsis.engine.ranks import outside

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsis.declare.recipe import ScheduleSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.errors import WsisError
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
-from wsis.data.roots import Picture, Root
+from wsis.data.annotations import Picture
+from wsis.data.roots import Root
 from wsis.data.structures import Instances
 from wsis.declare.stored import weights_file
 from wsis.engine.predict import predicted

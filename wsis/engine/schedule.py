@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wsis.declare.recipe import ScheduleSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.methods.base import Method
 
 

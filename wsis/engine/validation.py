@@ -9,7 +9,8 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from wsis.checksums import move, sealed
-from wsis.data.roots import Root, eval_annotations
+from wsis.data.ground_truth import eval_annotations
+from wsis.data.roots import Root
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import MODEL
 from wsis.engine.checkpoint import save_model

@@ -48,7 +48,8 @@ def make_data(plan: Plan, results: Path, root: str | None = None) -> list[Path]:
 
 def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots) -> None:
     """Write metrics.json of each run, by the protocols of the tables that show it."""
-    from wsis.data.roots import category_groups, eval_annotations, eval_image_ids, open_root
+    from wsis.data.ground_truth import category_groups, eval_annotations, eval_image_ids
+    from wsis.data.roots import open_root
     from wsis.evaluation.run import evaluate_run
 
     opened, root = None, None

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsis.data.colour import RGB_TO_XYZ, WHITE
-from wsis.declare.recipe import PairwiseSpec
+from wsis.declare.specs.loss import PairwiseSpec
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from wsis.data.structures import sent
-from wsis.declare.recipe import PairwiseSpec
+from wsis.declare.specs.loss import PairwiseSpec
 from wsis.losses.colour import ColourEdges, shifted
 
 

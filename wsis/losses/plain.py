@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsis.data.structures import sent
-from wsis.declare.recipe import PairwiseSpec
+from wsis.declare.specs.loss import PairwiseSpec
 from wsis.losses.colour import ColourEdges, shifted
 
 

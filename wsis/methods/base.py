@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wsis.data.annotations import Picture
 from wsis.data.loading import Shard, eval_samples, image_sample, image_tensor, train_batches
-from wsis.data.roots import Picture, Root
+from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot
 from wsis.data.structures import BoxMask, BoxSample, Instances, Memo
-from wsis.declare.recipe import Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.errors import WsisError
 from wsis.nn.frozen import FrozenStages
 from wsis.nn.pyramid import Normalised

@@ -6,7 +6,7 @@ A method's room has a `checkpoints.py` with what its code bases name their tenso
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from wsis.errors import WsisError
 from wsis.methods import info_of
+from wsis.nn.weights import for_rgb, torchvision_name
 
 State = dict[str, Tensor]
+Rules = list[tuple[str, str]]  # pattern of a whole name, template of the new one
 
 
 class Config(NamedTuple):
@@ -104,8 +106,8 @@ def caffe_strides(method: nn.Module) -> None:
             first.stride, second.stride = (2, 2), (1, 1)
 
 
-def renamed(state: State, rules: Sequence[tuple[str, str]], ignored: Iterable[str] = ()) -> State:
-    """Tensors under new names: the first of `rules` (pattern of the whole name, template) that fits decides.
+def renamed(state: State, rules: Rules, ignored: Iterable[str] = ()) -> State:
+    """Tensors under new names: the first of `rules` that fits decides.
 
     ignored: patterns of names that are left out. Raises KeyError for a name that nothing fits.
     """
@@ -121,6 +123,24 @@ def renamed(state: State, rules: Sequence[tuple[str, str]], ignored: Iterable[st
         else:
             raise KeyError(name)
     return result
+
+
+def resnet_rules(body: str) -> Rules:
+    """torchvision's names of a ResNet -> those of `wsis.nn.pyramid.ResNetStages` below `body`."""
+    stages = [(rf"layer{i}\.(.+)", rf"{body}.c{i + 1}.\1") for i in range(1, 5)]
+    return [(r"conv1\.(.+)", rf"{body}.stem.0.\1"), (r"bn1\.(.+)", rf"{body}.stem.1.\1"), *stages]
+
+
+def detectron2_resnet(state: State) -> tuple[State, State]:
+    """detectron2's tensors: those of its ResNet by torchvision's names and for RGB pixels, and all others."""
+    stem = "backbone.bottom_up."
+    resnet, rest = {}, {}
+    for name, value in state.items():
+        if name.startswith(stem):
+            resnet[torchvision_name(name.removeprefix(stem))] = value
+        else:
+            rest[name] = value
+    return resnet | {"conv1.weight": for_rgb(resnet["conv1.weight"])}, rest
 
 
 def _shape(value: Tensor) -> str:

@@ -15,11 +15,12 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from wsis.data import transforms
+from wsis.data.annotations import Picture
 from wsis.data.loading import image_sample, image_tensor
-from wsis.data.roots import Picture, Root
+from wsis.data.roots import Root
 from wsis.data.shared import samples_key, shared_samples
 from wsis.data.structures import BoxMask, BoxSample, Instances, Sample
-from wsis.declare.recipe import DataSpec
+from wsis.declare.specs.data import DataSpec
 from wsis.errors import WsisError
 from wsis.losses.projection import grid_rectangles, shadows
 from wsis.methods.base import Method

@@ -17,7 +17,7 @@ from wsis.errors import WsisError
 from wsis.nn.layout import RESNET, SMALL, TINY, Layout
 
 if TYPE_CHECKING:
-    from wsis.declare.recipe import ModelSpec
+    from wsis.declare.specs.model import ModelSpec
 
 MEAN = (123.675, 116.28, 103.53)  # ImageNet, RGB, of 0 to 255
 STD = (58.395, 57.12, 57.375)

@@ -12,7 +12,7 @@ import timm
 from timm.utils.model import freeze_batch_norm_2d
 from torch import Tensor, nn
 
-from wsis.declare.recipe import ModelSpec
+from wsis.declare.specs.model import ModelSpec
 from wsis.errors import WsisError
 from wsis.nn.backbones import BACKBONES
 from wsis.nn.tensors import read_tensors

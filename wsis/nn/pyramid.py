@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from wsis.declare.recipe import ModelSpec
+from wsis.declare.specs.model import ModelSpec
 from wsis.nn.backbones import BACKBONES, build_backbone
 from wsis.nn.bifpn import BiFPN
 from wsis.nn.deformable import Deformable, deform

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.models import SwinTransformer
 
-from wsis.declare.recipe import ModelSpec
+from wsis.declare.specs.model import ModelSpec
 from wsis.errors import WsisError
 from wsis.nn.backbones import BACKBONES
 from wsis.nn.weights import first_weights

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wsis.data.roots import Picture
+from wsis.data.annotations import Picture
 
 IMAGES = 6
 ROWS = 2  # objects of one image whose maps are shown

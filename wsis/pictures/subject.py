@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from wsis.data.roots import Picture, Root, open_root
+from wsis.data.annotations import Picture
+from wsis.data.roots import Root, open_root
 from wsis.data.salient import SalientRoot
 from wsis.declare.recipe import Recipe
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from pycocotools import mask as masks
 
-from wsis.declare.recipe import ProxySpec
+from wsis.declare.specs.parents import ProxySpec
 from wsis.files import atomic
 from wsis.proxy.agreement import agreements, dropped
 from wsis.proxy.merge import merge

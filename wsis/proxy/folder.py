@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsis.checksums import checksum_file, fault
-from wsis.declare.recipe import ProxySpec
+from wsis.declare.specs.parents import ProxySpec
 from wsis.declare.stored import weights_file
 from wsis.errors import WsisError
 from wsis.files import digest

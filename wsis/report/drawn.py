@@ -23,8 +23,8 @@ from wsis.records import write_record
 
 # What draws, beside this file.
 CODE = (
-    "agreement.py", "curves.py", "drawn.py", "effect_plots.py", "masks.py", "plots.py", "site/curves.svg",
-    "style.py",
+    "agreement.py", "axes.py", "curves.py", "drawn.py", "effect_plots.py", "masks.py", "plots.py",
+    "site/curves.svg", "style.py",
 )  # fmt: skip
 
 

@@ -14,12 +14,11 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from wsis.declare.table import Sweep
+from wsis.report.axes import WIDTH, mark_positions, metric_name, seeds_of
 from wsis.report.drawn import Plot
 from wsis.report.model import CellResult, Effect, TableResult
-from wsis.report.plots import mark_positions, metric_name, seeds_of
 from wsis.report.style import INK, MEASURED, MUTED, PUBLISHED, Margins, drawing, to_png, to_svg
 
-WIDTH = 5.6  # inches
 CARD = 3.3  # of the plot on a paper's card
 LABEL = 30  # letters of a row's label in a line
 

@@ -6,28 +6,20 @@ published and the measured panel share the x axis. They share the y axis only wh
 
 from __future__ import annotations
 
-import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import offset_copy
 
 from wsis.declare.table import Curve, Sweep
+from wsis.report.axes import WIDTH, mark_positions, metric_name, seeds_of
 from wsis.report.drawn import Plot
+from wsis.report.effect_plots import effect_plot
 from wsis.report.model import CellResult, FigureResult, TableResult
 from wsis.report.style import INK, MEASURED, MUTED, PUBLISHED, SERIES, Margins, drawing, to_png, to_svg
-
-METRIC_NAMES = {
-    "AP25": "AP 25", "AP50": "AP 50", "AP70": "AP 70", "AP75": "AP 75", "APS": "AP S", "APM": "AP M",
-    "APL": "AP L", "AP_unseen": "AP unseen", "AP50_unseen": "AP 50 unseen", "AP75_unseen": "AP 75 unseen",
-    "prop": "positive edges, %", "kept": "positive edges kept, %", "drop_rate": "dropped share",
-    "GFLOPs": "GFLOPs", "params": "parameters, M",
-}  # fmt: skip
-LETTER = 0.085  # inches, of a digit at a tick
-WIDTH = 5.6  # inches; drawn at 1 to 1.35 px a point, legible from 400 px on
 
 
 @dataclass
@@ -37,19 +29,12 @@ class _Point:
     label: str
 
 
-def metric_name(metric: str) -> str:
-    """The metric as an axis label."""
-    return METRIC_NAMES.get(metric, metric)
-
-
 def table_plot(result: TableResult, effects: bool = False) -> Plot | None:
     """The table's sweep, or a dot a trained row where it has none; None where nothing was measured.
 
     effects: differences to the reference row, published and measured on one axis, instead of levels.
     """
     if effects:
-        from wsis.report.effect_plots import effect_plot
-
         return effect_plot(result)
     if result.table.sweep:
         return sweep_plot(result, result.table.sweep)
@@ -225,13 +210,6 @@ def _spread(axis: Axes, points: Sequence[_Point]) -> None:
             )
 
 
-def seeds_of(cells: Iterable[CellResult]) -> str:
-    numbers = sorted({cell.n for cell in cells if cell.n})
-    if len(numbers) == 1:
-        return "1 seed" if numbers == [1] else f"{numbers[0]} seeds"
-    return f"{numbers[0]} to {numbers[-1]} seeds"
-
-
 def _pad(left: Axes, right: Axes) -> bool:
     """Add head room, and share the y axis where the levels are close. Returns whether they share it."""
     left.margins(x=0.1, y=0.2)
@@ -242,21 +220,3 @@ def _pad(left: Axes, right: Axes) -> bool:
         for axis in (left, right):
             axis.set_ylim(min(a, c), max(b, d))
     return close
-
-
-def mark_positions(axis: Axes, values: Sequence[float], log: bool) -> None:
-    """Ticks at the swept values, thinned where their labels would touch."""
-    if log and min(values) > 0:
-        axis.set_xscale("log")
-    scale = math.log if log and min(values) > 0 else float
-    width = scale(values[-1]) - scale(values[0])
-    letter = LETTER * axis.figure.dpi / axis.bbox.width  # as a share of the axis
-    shown: list[float] = []
-    for value in values:
-        wanted = max(0.09, letter * (1 + len(f"{value:g}{shown[-1]:g}") / 2)) * width if shown else 0
-        if not shown or scale(value) - scale(shown[-1]) >= wanted:
-            shown.append(value)
-    axis.xaxis.set_major_locator(FixedLocator(shown))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    axis.set_xticks(shown, [f"{value:g}" for value in shown])

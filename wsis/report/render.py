@@ -18,7 +18,9 @@ from wsis.report.markup import templates
 from wsis.report.mask_panels import default_roots, panel_of, seed_runs
 from wsis.report.model import Report, TableResult
 from wsis.report.page import FigureSection, Paper, Section, context
-from wsis.report.paste import VARIANTS, to_plain_markdown, to_tex
+from wsis.report.paste.latex import to_tex
+from wsis.report.paste.markdown import to_plain_markdown
+from wsis.report.paste.numbers import VARIANTS
 from wsis.report.pictures import Picture, Pictures, read_pictures
 from wsis.report.tables import to_csv, to_markdown
 from wsis.report.view import PAPER_TITLES, TableView, table_view

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from wsis.data.roots import Root, eval_annotations, eval_image_ids
+from wsis.data.ground_truth import eval_annotations, eval_image_ids
+from wsis.data.roots import Root
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import stored_recipe
 from wsis.errors import WsisError

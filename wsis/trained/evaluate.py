@@ -8,7 +8,8 @@ from typing import Any
 
 from wsis.card import ABOUT, known_categories, write_card
 from wsis.configuration import LOGGERS
-from wsis.data.roots import Root, category_groups, eval_annotations, eval_image_ids, open_root
+from wsis.data.ground_truth import category_groups, eval_annotations, eval_image_ids
+from wsis.data.roots import Root, open_root
 from wsis.declare.recipe import Recipe
 from wsis.declare.stored import stored_recipe
 from wsis.errors import WsisError

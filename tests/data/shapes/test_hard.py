@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from wsis.data.check.report import check_root
+from wsis.data.check.root import check_root
 from wsis.data.colour import rgb_to_lab
 from wsis.data.shapes.plain import HUES, SECOND_HUES, _beside, draw_scene
 from wsis.data.shapes.write import write_shapes
-from wsis.declare.recipe import Recipe, ShapesSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import ShapesSpec
 
 HARD = ShapesSpec(kind="hard", train_images=50, val_images=10)
 TINY = ShapesSpec(kind="hard", size=48, train_images=4, val_images=2)

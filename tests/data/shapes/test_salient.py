@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from wsis.checksums import LIST
-from wsis.data.check.report import check_root
+from wsis.data.check.root import check_root
 from wsis.data.salient import has_one_object
 from wsis.data.shapes.plain import draw_scene
 from wsis.data.shapes.salient import domain_of, draw_salient
 from wsis.data.shapes.write import write_shapes
-from wsis.declare.recipe import ShapesSpec
+from wsis.declare.specs.data import ShapesSpec
 
 COUNT = 60
 SPEC = ShapesSpec(size=48, train_images=3, val_images=2, salient_images=5)

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from wsis.data.check.report import check_root
+from wsis.data.check.root import check_root
 from wsis.data.colour import rgb_to_lab
 from wsis.data.shapes.plain import Drawing
 from wsis.data.shapes.texture import draw_texture, texture_edges, touching_pairs
 from wsis.data.shapes.write import write_shapes
-from wsis.declare.recipe import ShapesSpec
+from wsis.declare.specs.data import ShapesSpec
 
 SPEC = ShapesSpec(kind="texture", train_images=20, val_images=10)
 TINY = ShapesSpec(kind="texture", size=48, train_images=4, val_images=45)

@@ -15,7 +15,7 @@ from wsis.data.colour import hsv_to_rgb, rgb_to_lab
 from wsis.data.shapes.plain import draw_scene
 from wsis.data.shapes.separability import separability
 from wsis.data.shapes.write import write_shapes
-from wsis.declare.recipe import ShapesSpec
+from wsis.declare.specs.data import ShapesSpec
 from wsis.errors import WsisError
 
 TINY = ShapesSpec(size=48, train_images=6, val_images=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pycocotools import mask as masks
 
-from wsis.data.roots import Picture
+from wsis.data.annotations import Picture
 from wsis.declare.recipe import Recipe
 from wsis.methods.baiseg.extract.instances import Extracted
 from wsis.methods.baiseg.spec import BaisegSpec

@@ -10,7 +10,10 @@ from PIL import Image
 
 from wsis.data.loading import Shard
 from wsis.data.roots import Root, open_root
-from wsis.declare.recipe import DataSpec, ModelSpec, Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import DataSpec
+from wsis.declare.specs.model import ModelSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.methods.baiseg.batches import semantic_batches
 from wsis.methods.baiseg.spec import BaisegSpec
 

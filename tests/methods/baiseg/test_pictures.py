@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as masks
 
-from wsis.data.roots import Instance, Picture
+from wsis.data.annotations import Instance, Picture
 from wsis.methods.baiseg import sheets
 from wsis.methods.baiseg.extract.pipeline import extract
 from wsis.methods.baiseg.maps import Maps

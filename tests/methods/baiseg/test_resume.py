@@ -5,8 +5,8 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-import torch
 
+from tests.engine.crashing import assert_equal, train_in, weights
 from tests.engine.test_resume import start, wait_for
 from wsis.data.places import run_root, shapes_root
 from wsis.data.roots import open_root
@@ -14,11 +14,8 @@ from wsis.data.shapes import write as shapes
 from wsis.engine.launch import launch, make_fabric, set_threads
 from wsis.engine.predict import predict
 from wsis.engine.proxies import make_proxies
-from wsis.engine.step import batches
-from wsis.engine.train import TrainOptions, train
 from wsis.flow.jobs import make_data
 from wsis.methods import build_method
-from wsis.methods.weights import load_model
 from wsis.plan import make_plan
 from wsis.proxy.folder import proxy_files
 from wsis.proxy.generate import read_proxies
@@ -35,39 +32,12 @@ def drawn(tmp_path_factory):
     return SimpleNamespace(recipe=recipe, results=results)
 
 
-def train_in(folder, recipe, root, devices=1, crash=None, every=2):
-    """Train the recipe on the CPU as the engine does; its stream breaks off at iteration `crash`."""
-    set_threads(1)
-    torch.manual_seed(0)
-    method = build_method(recipe, root.num_classes)
-
-    def stream(shard):
-        for t, micros in enumerate(batches(method, root, None, shard), shard.start):
-            if t == crash:
-                raise RuntimeError("crash")
-            yield micros
-
-    options = TrainOptions(checkpoint_iterations=every, progress=False)
-    fabric = make_fabric(recipe.schedule, "cpu", range(devices))
-    return method, train(recipe, method, stream, folder, fabric, None, options)
-
-
 def longer(drawn, iterations=6, **data):
     recipe = drawn.recipe
     schedule = recipe.schedule.model_copy(update={"iterations": iterations})
     spec = recipe.baiseg.model_copy(update={"contrast_warmup": 2, "threshold": 0.3})
     kept = recipe.data.model_copy(update=data)
     return recipe.model_copy(update={"schedule": schedule, "baiseg": spec, "data": kept})
-
-
-def weights(folder):
-    return load_model(folder / "model.safetensors")["model"]
-
-
-def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
-    for name, value in found.items():
-        assert torch.equal(value, expected[name]), name
 
 
 @pytest.mark.parametrize("supervision", ["semantic", "masks"])

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from wsis.data.roots import Picture, open_root
+from wsis.data.annotations import Picture
+from wsis.data.roots import open_root
 from wsis.errors import WsisError
 from wsis.methods.baiseg.semantic import VOID, SemanticMaps, paint_classes, paint_instances
 

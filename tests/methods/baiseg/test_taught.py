@@ -9,7 +9,7 @@ from pycocotools import mask as rle
 
 from tests.methods.baiseg.semantic_streams import baiseg, take
 from wsis.data.roots import open_root
-from wsis.declare.recipe import ProxySpec
+from wsis.declare.specs.parents import ProxySpec
 from wsis.errors import WsisError
 from wsis.methods.baiseg.batches import training_maps, training_samples
 from wsis.plan import make_plan

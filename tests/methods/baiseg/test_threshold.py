@@ -8,7 +8,7 @@ import torch
 from pycocotools import mask as masks
 
 from tests.methods.baiseg.runs import literal_ap50, settings_of
-from wsis.data.roots import Instance, Picture
+from wsis.data.annotations import Instance, Picture
 from wsis.data.structures import SemanticSample
 from wsis.methods.baiseg import threshold
 from wsis.methods.baiseg.extract.pipeline import extract

@@ -14,7 +14,9 @@ from wsis.data.loading import Shard
 from wsis.data.ratio import kind_at
 from wsis.data.roots import open_root
 from wsis.data.salient import open_salient
-from wsis.declare.recipe import DataSpec, Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import DataSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.errors import WsisError
 from wsis.methods.bbtp.mixed import mixed_batches, one_object
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from tests.methods.boxcaseg.scenes import batch, generator, network, recipe
 from wsis.data.structures import PatchBatch
-from wsis.declare.recipe import ModelSpec
+from wsis.declare.specs.model import ModelSpec
 from wsis.errors import WsisError
 from wsis.methods.boxcaseg.losses import mil_loss, smoothness
 from wsis.methods.boxcaseg.method import BoxCaseg

@@ -18,7 +18,9 @@ from tests.methods.boxcaseg.scenes import network
 from wsis.data.loading import Shard
 from wsis.data.roots import open_root
 from wsis.data.salient import SalientRoot, open_salient
-from wsis.declare.recipe import DataSpec, Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import DataSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.errors import WsisError
 from wsis.methods.boxcaseg.crops import normalise_patch
 from wsis.methods.boxcaseg.overlap import overlapping

@@ -16,7 +16,9 @@ from wsis.data.salient import open_salient
 from wsis.data.shapes.write import write_shapes
 from wsis.data.structures import PatchBatch
 from wsis.declare.load import merged
-from wsis.declare.recipe import ProxySpec, Recipe, ShapesSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import ShapesSpec
+from wsis.declare.specs.parents import ProxySpec
 from wsis.methods import build_method
 from wsis.methods.boxcaseg.box_masks import predict_boxes
 from wsis.methods.boxcaseg.crops import normalise_patch

@@ -9,7 +9,7 @@ import pytest
 from pycocotools import mask as masks
 
 from tests.methods.measuring import draw
-from wsis.declare.recipe import ProxySpec
+from wsis.declare.specs.parents import ProxySpec
 from wsis.errors import WsisError
 from wsis.evaluation.class_agnostic import evaluate_class_agnostic
 from wsis.evaluation.rle import truth_rle

@@ -11,7 +11,8 @@ import torch
 from tests.methods.scenes import recipe
 from wsis.data.structures import Targets
 from wsis.declare.load import parse
-from wsis.declare.recipe import PredictSpec, Recipe
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.predict import PredictSpec
 from wsis.losses.colour import ColourEdges, undirected_offsets
 from wsis.losses.detection import assign, giou_loss, sampling_centres
 from wsis.losses.pairwise import pairwise_loss

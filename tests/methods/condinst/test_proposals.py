@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.methods.scenes import generator
-from wsis.declare.recipe import LossSpec
+from wsis.declare.specs.loss import LossSpec
 from wsis.losses.detection import Positives
 from wsis.methods.condinst.proposals import keep_proposals
 from wsis.methods.mask_predictions import average_weights

@@ -13,7 +13,7 @@ from pycocotools import mask as rle
 
 from tests.methods.scenes import batch, empty, generator, recipe
 from wsis.data.structures import Sample, Targets
-from wsis.declare.recipe import ModelSpec
+from wsis.declare.specs.model import ModelSpec
 from wsis.errors import WsisError
 from wsis.losses.plain import plain_pairwise_loss
 from wsis.losses.projection import grid_rectangles, projection_loss

@@ -12,7 +12,7 @@ from pycocotools import mask as rle
 
 from tests.methods.mask_rcnn.test_method import build, values
 from tests.methods.scenes import batch, generator
-from wsis.declare.recipe import ScheduleSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.methods.mask_rcnn.layout import DETAILS
 from wsis.methods.mask_rcnn.paste import paste_masks
 from wsis.methods.mask_rcnn.pooling import pool

@@ -13,7 +13,7 @@ import torch
 from tests.methods.scenes import recipe
 from wsis.data.roots import open_root
 from wsis.data.shapes.write import write_shapes
-from wsis.declare.recipe import ShapesSpec
+from wsis.declare.specs.data import ShapesSpec
 from wsis.methods import build_method
 from wsis.methods.sim.paste_pictures import paste_rows
 from wsis.methods.sim.pictures import Maps, draw, maps_sheet, scene_of, weight_tile

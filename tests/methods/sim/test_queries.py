@@ -6,7 +6,7 @@ import torch
 from tests.methods.scenes import batch, generator
 from tests.methods.sim.test_training import assert_equal, logged, weights
 from tests.methods.sim.toy import TOTAL, WARMUP, assert_follows, sim_recipe, train_sim, warmup_recipe
-from wsis.declare.recipe import InitSpec
+from wsis.declare.specs.parents import InitSpec
 from wsis.errors import WsisError
 from wsis.methods import build_method
 from wsis.methods.sim.losses import pseudo_loss

@@ -7,21 +7,11 @@ import signal
 import pytest
 import torch
 
+from tests.engine.crashing import assert_equal, weights
 from tests.engine.test_resume import start, wait_for
 from tests.methods.sim.toy import TOTAL, WARMUP, sim_recipe, train_sim, train_sim_parallel, warmup_recipe
-from wsis.declare.recipe import InitSpec
+from wsis.declare.specs.parents import InitSpec
 from wsis.errors import WsisError
-from wsis.methods.weights import load_model
-
-
-def weights(folder):
-    return load_model(folder / "model.safetensors")["model"]
-
-
-def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
-    for name, value in found.items():
-        assert torch.equal(value, expected[name]), name
 
 
 def logged(folder):

@@ -21,7 +21,7 @@ from wsis.bench.gpu.parts import Row, Setting, methods
 from wsis.bench.gpu.training import Case
 from wsis.bench.memory import now
 from wsis.data.loading import Shard
-from wsis.declare.recipe import ScheduleSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.engine.feed import on_device
 from wsis.engine.launch import STORE, launch, make_fabric
 from wsis.engine.schedule import update

@@ -10,6 +10,7 @@ from typing import Any
 from wsis.data.check.annotations import MEND, Tally, evaluation_faults, training_faults, whole
 from wsis.data.check.images import Images
 from wsis.data.check.report import CheckReport, Uses, official_count
+from wsis.data.official_sizes import OFFICIAL
 from wsis.data.pixels import inside, is_below
 from wsis.data.splits import coco_file, joint_categories, layout
 from wsis.errors import WsisError, brief
@@ -31,8 +32,6 @@ class Split:
 
 def check_coco(root: Path, report: CheckReport, images: Images, uses: Uses) -> None:
     """Add what is wrong with the root to the report: of what is evaluated on first."""
-    from wsis.data.roots import OFFICIAL
-
     names = [file.stem.removeprefix("instances_") for file in (root / "annotations").glob("instances_*.json")]
     wanted = [split for split in sorted(names) if uses.evaluated(split) or uses.trained(split)]
     for name in uses.missing(names):

@@ -11,7 +11,7 @@ from PIL import Image
 from wsis.data.check.images import READERS, Images
 from wsis.data.check.report import CheckReport, official_count
 from wsis.data.check.voc import read_names
-from wsis.data.roots import OFFICIAL_SALIENT
+from wsis.data.official_sizes import OFFICIAL_SALIENT
 from wsis.data.salient import RULE, files_by_name, has_one_object, read_mask, salient_folders
 from wsis.errors import WsisError
 

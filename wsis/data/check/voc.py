@@ -10,7 +10,7 @@ import numpy as np
 
 from wsis.data.check.images import Images, read_png
 from wsis.data.check.report import FETCH, CheckReport, Uses, official_count
-from wsis.data.roots import OFFICIAL
+from wsis.data.official_sizes import OFFICIAL
 from wsis.data.voc import CATEGORIES, CORNERS, VOID, listed_names, read_boxes, split_file
 from wsis.errors import WsisError
 

@@ -18,10 +18,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from wsis.data import outlines
-from wsis.data.colour import hsv_to_rgb, rgb_to_lab
+from wsis.data.colour import hsv_to_rgb
+from wsis.data.shapes.paint import along_random_line, away_from, colour_over, contrasting, paint, stripes
 
-Box = tuple[slice, slice]  # rows and columns of an image
-WHOLE: Box = (slice(None), slice(None))
 SUPERSAMPLING = 2
 RADIUS = (11.0, 42.0)  # pixels at s = 96, log-uniform
 MIN_VISIBLE = 0.4  # share of an object that later objects must leave visible
@@ -30,8 +29,6 @@ COUNTS = (0.26, 0.37, 0.37)  # probability of wanting one, two, three objects
 HUES = (0.04, 0.37, 0.70)  # of the three classes, in turns
 HUE_SD = 16 / 360
 ANY_COLOUR = 0.15  # share of objects whose hue says nothing about their class
-CONTRAST = 22.0  # smallest colour difference (CIE76) between an object and what it covers
-LOW_CONTRAST = (7.0, 14.0)  # colour difference of the low-contrast share
 
 # hard only
 PARTNER = 0.5  # probability of an overlapping object of the same class
@@ -190,54 +187,9 @@ def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.clip(image, 0, 255, out=image)
 
 
-def colour_over(
-    rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, hue: float, low: bool
-) -> np.ndarray:
-    """An object's base colour at the wanted distance from what it covers."""
-    under = (alpha / alpha.sum()).ravel() @ image.reshape(-1, 3)
-    return _low_contrast(rng, under) if low else _contrasting(rng, under, hue)
-
-
-def paint(
-    rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, colour: np.ndarray, low: bool
-) -> np.ndarray:
-    """Lay an object on the image: its colour (3, or s x s x 3), gradient, second tone, stripes."""
-    size, box = len(image), extent(alpha)
-    part = alpha[box]
-    along = _along(rng, alpha, box)
-    shade = rng.uniform(5, 24) * (0.5 if low else 1) * along
-    if rng.random() < 0.35:
-        shade = shade + np.where(along > rng.uniform(-0.4, 0.4), 1, -1) * rng.uniform(6, 18) * (
-            0.5 if low else 1
-        )
-    if rng.random() < 0.30:
-        shade = shade + stripes(rng, size, rng.uniform(4, 14), box)
-    colour = colour[box] if colour.ndim == 3 else colour
-    painted = np.clip(colour.astype(np.float32) + shade[..., None], 0, 255)
-    laid = image.astype(np.result_type(image, painted))
-    laid[box] += part[..., None] * (painted - image[box])
-    return laid
-
-
-def extent(alpha: np.ndarray) -> Box:
-    """The rows and columns that an object covers."""
-    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
-def _along(rng: np.random.Generator, alpha: np.ndarray, box: Box = WHOLE) -> np.ndarray:
-    """Position in the box along a random direction, about -1..1 over the object; float32."""
-    rows, columns = box
-    place = np.arange(len(alpha), dtype=np.float32)
-    angle = rng.uniform(0, 2 * np.pi)
-    along = np.float32(np.cos(angle)) * place[columns] + np.float32(np.sin(angle)) * place[rows, None]
-    inside = along[alpha[box] > 0]
-    return (along - inside.mean()) / (np.ptp(inside) / 2 + 1e-3)
-
-
 def _second_part(rng: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
     """s x s bool: the side of a random straight line that holds 30 to 70 % of the object."""
-    along = _along(rng, alpha)
+    along = along_random_line(rng, alpha)
     return along > np.quantile(along[alpha >= 0.5], rng.uniform(0.3, 0.7))
 
 
@@ -248,7 +200,7 @@ def _second_colour(
     if rng.random() < GREY:
         greys = hsv_to_rgb(rng.uniform((0, 0, 0.2), (1, 0.28, 0.9), (16, 3)))
         return away_from(0.5 * background.mean((0, 1)) + 0.5 * greys, first, PART_CONTRAST)
-    return _contrasting(rng, first, SECOND_HUES[label] + rng.normal(0, HUE_SD), PART_CONTRAST)
+    return contrasting(rng, first, SECOND_HUES[label] + rng.normal(0, HUE_SD), PART_CONTRAST)
 
 
 def _free_border(rng: np.random.Generator, mask: np.ndarray, objects: np.ndarray) -> tuple[int, int]:
@@ -267,39 +219,6 @@ def _bump(size: int, pixel: tuple[int, int], sd: float) -> np.ndarray:
     """A Gaussian of height 1 around a pixel (row, column); s x s float32."""
     row, column = (np.exp(-0.5 * ((np.arange(size) - p) / sd) ** 2).astype(np.float32) for p in pixel)
     return row[:, None] * column
-
-
-def _contrasting(
-    rng: np.random.Generator, under: np.ndarray, hue: float, least: float = CONTRAST
-) -> np.ndarray:
-    """A saturated colour of this hue, `least` or more away from `under`; else the farthest of sixteen."""
-    hsv = np.stack([np.full(16, hue), rng.uniform(0.5, 1, 16), rng.uniform(0.4, 1, 16)], 1)
-    return away_from(hsv_to_rgb(hsv), under, least)
-
-
-def away_from(colours: np.ndarray, other: np.ndarray, least: float) -> np.ndarray:
-    """The first of the colours that is at least that far from another one; else the farthest."""
-    distance = np.linalg.norm(rgb_to_lab(colours) - rgb_to_lab(other), axis=1)
-    good = np.flatnonzero(distance > least)
-    return colours[good[0] if len(good) else int(distance.argmax())]
-
-
-def _low_contrast(rng: np.random.Generator, under: np.ndarray) -> np.ndarray:
-    """A colour whose distance from `under` lies within LOW_CONTRAST (the nearest to it of sixty-four)."""
-    colours = np.clip(under + rng.normal(0, 20, (64, 3)), 0, 255)
-    distance = np.linalg.norm(rgb_to_lab(colours) - rgb_to_lab(under), axis=1)
-    excess = np.maximum(LOW_CONTRAST[0] - distance, 0) + np.maximum(distance - LOW_CONTRAST[1], 0)
-    return colours[int(excess.argmin())]
-
-
-def stripes(rng: np.random.Generator, size: int, amplitude: float, box: Box = WHOLE) -> np.ndarray:
-    """A wave of light in the box of an s x s image; float32."""
-    rows, columns = box
-    place = np.arange(size, dtype=np.float32)
-    angle, period = rng.uniform(0, np.pi), rng.uniform(6, 16) * size / 96
-    across = place[columns] * np.cos(angle) + place[rows, None] * np.sin(angle)
-    wave = across * (2 * np.pi / period) + rng.uniform(0, 2 * np.pi)
-    return (amplitude * np.sin(wave)).astype(np.float32)
 
 
 @cache

@@ -14,18 +14,14 @@ from PIL import Image, ImageDraw
 
 from wsis.data import outlines
 from wsis.data.colour import hsv_to_rgb
+from wsis.data.shapes.paint import CONTRAST, away_from, colour_over, paint, stripes
 from wsis.data.shapes.plain import (
-    CONTRAST,
     SUPERSAMPLING,
     Drawing,
-    away_from,
-    colour_over,
     draw_background,
     fill_outline,
     finish,
     interpolation,
-    paint,
-    stripes,
 )
 
 SATURATED = (0.5, 1.0)  # saturation of far backgrounds; those of the scenes end at 0.28

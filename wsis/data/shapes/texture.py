@@ -21,17 +21,14 @@ import numpy as np
 
 from wsis.data import outlines
 from wsis.data.colour import hsv_to_rgb, rgb_to_lab
+from wsis.data.shapes.paint import CONTRAST, LOW_CONTRAST, Box, extent
 from wsis.data.shapes.plain import (
-    CONTRAST,
     HUE_SD,
     HUES,
-    LOW_CONTRAST,
     MIN_PIXELS,
     MIN_VISIBLE,
-    Box,
     Drawing,
     draw_background,
-    extent,
     fill_outline,
     finish,
 )

@@ -34,7 +34,7 @@ from wsis.data.shapes.plain import Drawing, draw_scene
 from wsis.data.shapes.salient import domain_of, draw_salient
 from wsis.data.shapes.separability import separability
 from wsis.data.shapes.texture import draw_texture, texture_edges, touching_pairs
-from wsis.declare.recipe import ShapesSpec
+from wsis.declare.specs.data import ShapesSpec
 from wsis.disk import writing
 from wsis.errors import WsisError
 from wsis.files import read_keys, remove_left, temporary_of

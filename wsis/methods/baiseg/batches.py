@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from wsis.data import transforms
+from wsis.data.annotations import Picture
 from wsis.data.loading import AUGMENT, ORDER, Shard, check_split, fits, image_tensor, stream
-from wsis.data.roots import Picture, Root
+from wsis.data.roots import Root
 from wsis.data.structures import PADDING, SemanticBatch, SemanticSample
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from wsis.data.ground_truth import eval_annotations, eval_image_ids
 from wsis.data.loading import groups
-from wsis.data.roots import Root, eval_annotations, eval_image_ids
+from wsis.data.roots import Root
 from wsis.data.shared import samples_key, shared_samples
 from wsis.data.voc import read_indices
 from wsis.declare.recipe import Recipe

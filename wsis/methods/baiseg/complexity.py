@@ -16,7 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from wsis.declare.recipe import ModelSpec, Recipe
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.model import ModelSpec
 from wsis.errors import WsisError
 from wsis.measures.measure import Measured, Subject
 from wsis.methods.baiseg.cascade import BoundaryModule

@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsis.data.annotations import Picture
 from wsis.data.loading import Shard, image_tensor
-from wsis.data.roots import Picture, Root
+from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot
 from wsis.data.structures import (
     BoxMask,

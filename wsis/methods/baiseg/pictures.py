@@ -16,7 +16,8 @@ from pycocotools import mask as masks
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
-from wsis.data.roots import Picture, Root
+from wsis.data.annotations import Picture
+from wsis.data.roots import Root
 from wsis.data.structures import SemanticSample
 from wsis.evaluation.rle import truth_rle
 from wsis.methods.baiseg.batches import semantic_samples

@@ -12,9 +12,9 @@ from functools import cache
 import numpy as np
 
 from wsis.data import voc
-from wsis.data.annotations import Annotations
+from wsis.data.annotations import Annotations, Picture
 from wsis.data.masks import decode_mask
-from wsis.data.roots import Picture, Root
+from wsis.data.roots import Root
 from wsis.errors import WsisError
 
 VOID = voc.VOID  # 255

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as masks
 
-from wsis.data.roots import Picture
+from wsis.data.annotations import Picture
 from wsis.data.voc import VOID
 from wsis.methods.baiseg.boundary import instance_map
 from wsis.methods.baiseg.extract.pipeline import Steps

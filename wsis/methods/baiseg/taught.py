@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from wsis.data.annotations import Picture
 from wsis.data.masks import decode_mask
-from wsis.data.roots import Picture, Root
+from wsis.data.roots import Root
 from wsis.errors import WsisError
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from wsis.data.annotations import Picture
 from wsis.data.loading import groups
-from wsis.data.roots import Picture, Root
+from wsis.data.roots import Root
 from wsis.data.shared import samples_key, shared_samples
 from wsis.declare.recipe import Recipe
 from wsis.evaluation.rle import truth_rle

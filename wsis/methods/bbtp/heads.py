@@ -15,7 +15,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.ops import clip_boxes_to_image
 
 from wsis.data.structures import sent
-from wsis.declare.recipe import PredictSpec
+from wsis.declare.specs.predict import PredictSpec
 from wsis.methods.boxcaseg.losses import mil_loss, smoothness
 from wsis.methods.mask_rcnn.layout import Layout
 from wsis.methods.mask_rcnn.roi_heads import MaskRoIHeads, pixel_loss

@@ -19,7 +19,7 @@ from pycocotools import mask as masks
 from rich.console import Console
 from rich.table import Table
 
-from wsis.declare.recipe import ProxySpec
+from wsis.declare.specs.parents import ProxySpec
 from wsis.options import JsonOption
 from wsis.proxy.annotations import proxy_masks, write_annotations
 from wsis.proxy.generate import read_proxies, write_proxies

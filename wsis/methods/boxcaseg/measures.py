@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from wsis.measures.measure import Absent, Asked, Measure, MeasureSet, Place
 
 if TYPE_CHECKING:
-    from wsis.declare.recipe import ProxySpec, Recipe
+    from wsis.declare.recipe import Recipe
+    from wsis.declare.specs.parents import ProxySpec
 
 RAW = "none"  # the order of masks that are not merged
 CONVENTIONS = {"": "", "_exact": ", exact boxes", "_plus_one": ", +1 boxes"}  # end of a name: of its words
@@ -33,7 +34,7 @@ def rules_of(recipe: Recipe) -> ProxySpec | None:
 
     None for a row without such masks. A baseline's masks stay as they are: no Mask R-CNN learns them.
     """
-    from wsis.declare.recipe import ProxySpec
+    from wsis.declare.specs.parents import ProxySpec
     from wsis.methods import info_of
 
     if info_of(recipe.method).baseline:

@@ -18,7 +18,8 @@ from wsis.data.loading import Shard
 from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot
 from wsis.data.structures import BoxMask, BoxSample, PatchBatch, sent
-from wsis.declare.recipe import Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.errors import WsisError
 from wsis.methods.boxcaseg.box_masks import predict_boxes
 from wsis.methods.boxcaseg.heads import SegmentationHead, TransferredHead, released_initialisation

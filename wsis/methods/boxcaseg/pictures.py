@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wsis.data.annotations import Picture
 from wsis.data.masks import decode_mask
 from wsis.data.pixel_boxes import pixel_box
-from wsis.data.roots import Picture
 from wsis.data.structures import PatchBatch
 from wsis.data.transforms import read_image
 from wsis.methods.boxcaseg.box_masks import fill_box, in_box

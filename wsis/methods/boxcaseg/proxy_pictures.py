@@ -14,9 +14,9 @@ import numpy as np
 from pycocotools import mask as rle
 from torch import nn
 
-from wsis.data.roots import Picture
+from wsis.data.annotations import Picture
 from wsis.data.transforms import read_image
-from wsis.declare.recipe import ProxySpec
+from wsis.declare.specs.parents import ProxySpec
 from wsis.evaluation.class_agnostic import paired_ious
 from wsis.evaluation.rle import truth_rle
 from wsis.methods.boxcaseg.box_masks import predict_boxes

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from wsis.data.roots import eval_annotations, eval_image_ids
-from wsis.declare.recipe import ProxySpec
+from wsis.data.ground_truth import eval_annotations, eval_image_ids
+from wsis.declare.specs.parents import ProxySpec
 from wsis.errors import WsisError
 from wsis.evaluation.guard import read_truth
 from wsis.measures.measure import Measured, Subject

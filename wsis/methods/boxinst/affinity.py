@@ -19,7 +19,8 @@ from torch import Tensor
 from wsis.data.loading import eval_view
 from wsis.data.roots import Root, open_root
 from wsis.declare.load import load_figures
-from wsis.declare.recipe import DataSpec, Recipe
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import DataSpec
 from wsis.losses.colour import colour_similarity, lab_on_grid, shifted, undirected_offsets
 from wsis.losses.projection import grid_masks, grid_rectangles
 from wsis.measures.measure import Measured, Subject

@@ -13,7 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from wsis.bench.memory import fix_mmap_threshold, now, peak
-from wsis.declare.recipe import PairwiseSpec
+from wsis.declare.specs.loss import PairwiseSpec
 from wsis.losses.colour import ColourEdges, colour_edges
 from wsis.losses.pairwise import pairwise_loss
 from wsis.losses.plain import plain_pairwise_loss

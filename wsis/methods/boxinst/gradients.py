@@ -19,9 +19,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from wsis.data.annotations import Picture
 from wsis.data.loading import eval_view
 from wsis.data.places import named_roots
-from wsis.data.roots import Picture, open_root
+from wsis.data.roots import open_root
 from wsis.declare.load import load_recipe, merged, parse
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError

@@ -10,14 +10,9 @@ from typing import Any
 
 import torch
 
-from wsis.methods.checkpoints import Config, Source, State, renamed
-from wsis.nn.weights import for_rgb, torchvision_name
+from wsis.methods.checkpoints import Config, Source, State, detectron2_resnet, renamed, resnet_rules
 
-BODY = [  # torchvision's names of a ResNet -> those of `wsis.nn.pyramid.ResNetStages`
-    (r"conv1\.(.+)", r"pyramid.body.stem.0.\1"),
-    (r"bn1\.(.+)", r"pyramid.body.stem.1.\1"),
-    *((rf"layer{i}\.(.+)", rf"pyramid.body.c{i + 1}.\1") for i in range(1, 5)),
-]
+BODY = resnet_rules("pyramid.body")
 ADELAIDET = [
     *((rf"backbone\.fpn_lateral{3 + i}\.(.+)", rf"pyramid.fpn.inner_blocks.{i}.0.\1") for i in range(3)),
     *((rf"backbone\.fpn_output{3 + i}\.(.+)", rf"pyramid.fpn.layer_blocks.{i}.0.\1") for i in range(3)),
@@ -75,12 +70,7 @@ def from_adelaidet(state: State) -> State:
 
 def adelaidet_detector(state: State) -> State:
     """Their backbone, proposal_generator, mask_branch and controller -> our pyramid, head and mask_branch."""
-    stem = "backbone.bottom_up."
-    body = {
-        torchvision_name(name.removeprefix(stem)): x for name, x in state.items() if name.startswith(stem)
-    }
-    body["conv1.weight"] = for_rgb(body["conv1.weight"])
-    rest = {name: value for name, value in state.items() if not name.startswith(stem)}
+    body, rest = detectron2_resnet(state)
     return renamed(body, BODY) | _joined(renamed(rest, ADELAIDET, ADELAIDET_IGNORED))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from wsis.data.structures import Instances, Sample, fetched
-from wsis.declare.recipe import PredictSpec
+from wsis.declare.specs.predict import PredictSpec
 from wsis.methods.boxed import boxed_masks
 from wsis.methods.condinst.fcos import of_levels
 from wsis.methods.encode import CHUNK, compressed

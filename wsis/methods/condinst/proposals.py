@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wsis.declare.recipe import LossSpec
+from wsis.declare.specs.loss import LossSpec
 from wsis.losses.detection import Positives
 
 

@@ -12,7 +12,7 @@ from pycocotools import mask as rle
 from torch import Tensor
 
 from wsis.data.structures import Instances, Sample, fetched
-from wsis.declare.recipe import PredictSpec
+from wsis.declare.specs.predict import PredictSpec
 from wsis.methods.boxed import boxed_masks
 from wsis.methods.encode import CHUNK, compressed
 from wsis.methods.mask2former.network import STRIDE

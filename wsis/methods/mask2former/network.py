@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wsis.declare.recipe import ModelSpec
+from wsis.declare.specs.model import ModelSpec
 from wsis.errors import WsisError
 from wsis.nn.pyramid import Normalised
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from wsis.declare.recipe import ModelSpec
+from wsis.declare.specs.model import ModelSpec
 from wsis.errors import WsisError
 from wsis.methods.mask_rcnn.layout import DETAILS, RESNET, TINY, Layout
 from wsis.nn.backbones import giving

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from wsis.methods.checkpoints import Config, Source, State, renamed
-from wsis.nn.weights import for_rgb, torchvision_name
+from wsis.methods.checkpoints import Config, Source, State, detectron2_resnet, renamed, resnet_rules
 
-BODY = [
-    (r"conv1\.(.+)", r"backbone.body.stem.0.\1"),
-    (r"bn1\.(.+)", r"backbone.body.stem.1.\1"),
-    *((rf"layer{i}\.(.+)", rf"backbone.body.c{i + 1}.\1") for i in range(1, 5)),
-]
+BODY = resnet_rules("backbone.body")
 RULES = [
     *((rf"backbone\.fpn_lateral{2 + i}\.(.+)", rf"backbone.fpn.inner_blocks.{i}.0.\1") for i in range(4)),
     *((rf"backbone\.fpn_output{2 + i}\.(.+)", rf"backbone.fpn.layer_blocks.{i}.0.\1") for i in range(4)),
@@ -31,12 +26,7 @@ MASKS = "roi_heads.mask_predictor.mask_fcn_logits."
 
 def from_detectron2(state: State) -> State:
     """detectron2's tensors -> ours. Background is its last class and our first, without box and mask."""
-    stem = "backbone.bottom_up."
-    body = {
-        torchvision_name(name.removeprefix(stem)): x for name, x in state.items() if name.startswith(stem)
-    }
-    body["conv1.weight"] = for_rgb(body["conv1.weight"])
-    rest = {name: value for name, value in state.items() if not name.startswith(stem)}
+    body, rest = detectron2_resnet(state)
     result = renamed(body, BODY) | renamed(rest, RULES, IGNORED)
     for kind in ("weight", "bias"):
         result[CLASSES + kind] = result[CLASSES + kind].roll(1, 0)

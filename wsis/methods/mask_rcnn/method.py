@@ -15,7 +15,9 @@ from torchvision.models.detection.image_list import ImageList
 
 from wsis.data.loading import MASKED
 from wsis.data.structures import PADDING, Batch, BoxMask, BoxSample, Instances, Sample, Targets, fetched, sent
-from wsis.declare.recipe import PredictSpec, Recipe, ScheduleSpec
+from wsis.declare.recipe import Recipe
+from wsis.declare.specs.predict import PredictSpec
+from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.errors import WsisError
 from wsis.methods.boxed import boxed_masks
 from wsis.methods.fill import cut_to_boxes, resized

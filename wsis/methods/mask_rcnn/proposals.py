@@ -16,7 +16,7 @@ from torchvision.models.detection.rpn import (
     concat_box_prediction_layers,
 )
 
-from wsis.declare.recipe import PredictSpec
+from wsis.declare.specs.predict import PredictSpec
 from wsis.methods.mask_rcnn.layout import Layout
 
 

@@ -17,7 +17,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import roi_align
 
 from wsis.data.structures import fetched, sent
-from wsis.declare.recipe import PredictSpec
+from wsis.declare.specs.predict import PredictSpec
 from wsis.methods.mask_rcnn.layout import Layout
 from wsis.methods.mask_rcnn.pooling import pool
 from wsis.methods.mask_rcnn.proposals import box_loss

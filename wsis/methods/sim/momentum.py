@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wsis.data.structures import sent
-from wsis.declare.recipe import ModelSpec
+from wsis.declare.specs.model import ModelSpec
 from wsis.methods.condinst.dynamic_head import parameter_count
 from wsis.methods.condinst.fcos import FCOSHead
 from wsis.methods.condinst.mask_branch import MaskBranch

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wsis.data.annotations import Picture
 from wsis.data.loading import collate, eval_view
-from wsis.data.roots import Picture
 from wsis.data.structures import Batch
 from wsis.declare.recipe import Recipe
 from wsis.methods.sim.paste_pictures import image_of, labels_of, paste_rows, paste_sheet

@@ -1,8 +1,4 @@
-"""Tables to paste into a paper or an issue, in four variants, as LaTeX and as Markdown.
-
-A variant is a choice of numbers for a column of the paper's: what was measured, what is published, both, or
-the effects of both. LaTeX takes booktabs and siunitx. A table that is too wide is broken into panels.
-"""
+"""A table to paste into a paper, as LaTeX with booktabs and siunitx; a wide one is broken into panels."""
 
 # ruff: noqa: RUF001  (the letters that LaTeX needs spelled out are the ambiguous ones)
 
@@ -10,15 +6,22 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Literal
 
 from wsis.report.model import TableResult
-from wsis.report.tables import GROUP, md_escape, pipe_table
-from wsis.report.view import CellView, RowView, TableView, table_view
+from wsis.report.paste.numbers import (
+    Column,
+    Number,
+    Variant,
+    columns_of,
+    default_variant,
+    legend_of,
+    marks_of,
+    notes_of,
+    rows_of,
+)
+from wsis.report.tables import GROUP
+from wsis.report.view import RowView, table_view
 
-Variant = Literal["measured", "published", "both", "effects"]
-VARIANTS: tuple[Variant, ...] = ("measured", "published", "both", "effects")
 COLUMN, PAGE = 206.0, 456.0  # points, a little below an article's in two columns
 LETTER, GAP = 4.4, 8.0  # points of a letter at \footnotesize, and between two columns
 LABEL = 118.0  # points of the widest label, wider ones are broken
@@ -49,26 +52,6 @@ def tex_escape(text: str) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Number:
-    """A number of a pasted table as text: '' where there is none. spread: after the sign of plus or minus."""
-
-    value: str = ""
-    spread: str = ""
-    bold: bool = False
-    quoted: bool = False
-    words: str = ""  # instead of a number
-
-
-@dataclass
-class Column:
-    """A column: its head, the head over it and its neighbours, and a number a row."""
-
-    head: str
-    over: str
-    numbers: list[Number]
-
-
 def to_tex(result: TableResult, scale: str, variant: Variant | None = None) -> str:
     """A `table`, or `table*` where it is wider than a column; several where they are higher than a page.
 
@@ -78,12 +61,12 @@ def to_tex(result: TableResult, scale: str, variant: Variant | None = None) -> s
     variant = variant or default_variant(view)
     rows, columns = rows_of(view, variant), columns_of(view, variant)
     labels = [_tex_label(row, variant) for row in rows]
-    wide = [LETTER * len(row.label) + 50 * bool(_marks(row, variant)) for row in rows]
+    wide = [LETTER * len(row.label) + 50 * bool(marks_of(row, variant)) for row in rows]
     label = min(LABEL, max(wide, default=0))
     one = label + sum(_width(column) for column in columns) <= COLUMN
     kind = "table" if one else "table*"
     height = HEAD + LINE * sum(math.ceil(width / LABEL) for width in wide)
-    caption = f"{view.name}: {view.table.title}. {_sentence(view, variant)}"
+    caption = f"{view.name}: {view.table.title}. {legend_of(view, variant)}"
     lines = ["% \\usepackage{booktabs,siunitx,amssymb}"]
     panels, each = _panels(columns, label), max(1, int(HIGH // height))
     for first in range(0, len(panels), each):
@@ -97,7 +80,7 @@ def to_tex(result: TableResult, scale: str, variant: Variant | None = None) -> s
         ]
         for panel in panels[first : first + each]:
             lines += _panel(panel, labels, label)
-        if first + each >= len(panels) and (notes := _notes(view, variant)):
+        if first + each >= len(panels) and (notes := notes_of(view, variant)):
             lines.append(
                 rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize\raggedright\sloppy {tex_escape(notes)}}}"
             )
@@ -105,108 +88,8 @@ def to_tex(result: TableResult, scale: str, variant: Variant | None = None) -> s
     return "\n".join(lines) + "\n"
 
 
-def to_plain_markdown(result: TableResult, scale: str, variant: Variant) -> str:
-    """The same numbers as a pipe table, with a caption below."""
-    view = table_view(result, scale)
-    columns = columns_of(view, variant)
-    header = ["", *(md_escape(" ".join(filter(None, (c.over, c.head)))) for c in columns)]
-    rows = [
-        [md_escape(row.label) + _md_marks(row, variant), *(_md_number(c.numbers[i]) for c in columns)]
-        for i, row in enumerate(rows_of(view, variant))
-    ]
-    caption = f"{view.name}: {view.table.title}. {_sentence(view, variant)} {_notes(view, variant)}"
-    return f"{pipe_table(header, rows)}\n\n{md_escape(caption.strip())}\n"
-
-
-def default_variant(view: TableView) -> Variant:
-    return "effects" if view.effects else "both"
-
-
-def rows_of(view: TableView, variant: Variant) -> list[RowView]:
-    """All rows; without the quoted ones where only what was trained is shown."""
-    return view.trained if variant in ("measured", "effects") else view.rows
-
-
-def columns_of(view: TableView, variant: Variant) -> list[Column]:
-    """The columns of a variant; measures of ours follow, but not where only published numbers are shown."""
-    columns: list[Column] = []
-    heads = [*view.table.header, *view.measure_header]
-    for index, head in enumerate(heads):
-        ours = index >= len(view.table.header)
-        rows = rows_of(view, variant)
-        cells = [row.cells[index] for row in rows]
-        measured = [_measured(row.cells[index], row, variant) for row in rows]
-        if ours:
-            columns += [] if variant == "published" else [Column(head, GROUP, measured)]
-        elif variant == "measured":
-            columns.append(Column(head, "", measured))
-        elif variant == "published":
-            columns.append(Column(head, "", [_published(cell, variant) for cell in cells]))
-        else:
-            published = [_published(cell, variant) for cell in cells]
-            columns += [Column("meas.", head, measured), Column("publ.", head, published)]
-    return columns
-
-
-def _measured(cell: CellView, row: RowView, variant: Variant) -> Number:
-    if cell.kind == "undefined":
-        return Number(words="undef.")
-    if cell.kind != "measured":
-        return Number()
-    if variant == "effects" and cell.effect == "same runs":
-        return Number(words="same")
-    if variant == "effects" and not row.reference:
-        return Number(cell.effect, cell.half, cell.best and bool(cell.effect))
-    return Number(cell.mean, cell.std, cell.best)
-
-
-def _published(cell: CellView, variant: Variant) -> Number:
-    effect = cell.published_effect if variant == "effects" else ""
-    return Number(effect or cell.published, quoted=cell.kind == "quoted")
-
-
-def _sentence(view: TableView, variant: Variant) -> str:
-    """What the numbers are, with n."""
-    seeds = f" ({view.seeds})" if view.seeds else ""
-    scale = f"{view.scale_caption[0].upper()}{view.scale_caption[1:]}."
-    mean = f"mean ± sample standard deviation over seeds{seeds}"
-    words = {
-        "measured": f"Measured, {mean}. {scale}",
-        "published": "As published.",
-        "both": f"meas.: {mean}; publ.: as published. {scale}",
-        "effects": "Differences to the reference row; meas.: paired by seed, ± half of the 95 % interval"
-        f"{seeds}; publ.: of the published numbers. Reference rows show levels. {scale}",
-    }
-    bold = " Bold: best, its lead outside the noise." if variant != "published" else ""
-    return words[variant] + bold
-
-
-def _notes(view: TableView, variant: Variant) -> str:
-    kinds = {cell.kind for row in rows_of(view, variant) for cell in row.cells}
-    notes = [view.measure_note] if variant != "published" else []
-    notes += ["Italics: quoted."] if "quoted" in kinds else []
-    notes += [f"--: not run at scale {view.scale}."] if "missing" in kinds and variant != "published" else []
-    if variant != "published":
-        notes += [f"{note[0].upper()}{note[1:]}." for note in view.header_notes]
-    return " ".join(note for note in notes if note)
-
-
-def _marks(row: RowView, variant: Variant) -> list[str]:
-    return [mark for mark in row.marks if mark != "reference" or variant == "effects"]
-
-
-def _md_marks(row: RowView, variant: Variant) -> str:
-    return f" *({', '.join(marks)})*" if (marks := _marks(row, variant)) else ""
-
-
-def _md_number(number: Number) -> str:
-    text = number.words or number.value or "–"
-    text += f" ± {number.spread}" if number.spread else ""
-    return f"**{text}**" if number.bold else f"*{text}*" if number.quoted else text
-
-
 def _tex_label(row: RowView, variant: Variant) -> str:
-    marks = _marks(row, variant)
+    marks = marks_of(row, variant)
     return tex_escape(row.label) + (rf" \emph{{({', '.join(marks)})}}" if marks else "")
 
 

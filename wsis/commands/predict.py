@@ -1,23 +1,19 @@
-"""`wsis predict`, and what `wsis evaluate` does without a plan: a trained run wherever its folder lies."""
+"""`wsis predict`: masks of a trained run wherever its folder lies."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from wsis.errors import WsisError
-from wsis.options import RESULTS, ResultsOption, chosen
+from wsis.options import RESULTS, ResultsOption, RunDeviceOption, run_folder
 
-model_app = typer.Typer()
-RunDeviceOption = Annotated[
-    str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: cuda if there is one")
-]
+predict_app = typer.Typer()
 
 
-@model_app.command()
+@predict_app.command()
 def predict(
     run: Annotated[str, typer.Argument(help="folder of a trained run, wherever it lies, or a name of one")],
     images: Annotated[list[Path] | None, typer.Argument(help="image files, and folders of them")] = None,
@@ -64,40 +60,3 @@ def predict(
     least = score if score is not None else 0.3 if data is None else 0.0
     there, count = export(model, files, out, least, draw, annotations, boxes)
     print(f"{count} instances in {there} images: {out / 'predictions.json'}")
-
-
-def evaluate_folders(
-    folders: Sequence[Path], data: Path | None, device: str | None, given_boxes: bool = False
-) -> None:
-    """Write and print the metrics of runs."""
-    from wsis.files import read_json
-    from wsis.trained.evaluate import evaluate_folder, lines
-
-    for folder in folders:
-        path = evaluate_folder(folder, data, device, given_boxes)
-        print("\n".join([*lines(read_json(path)), str(path)]))
-
-
-def evaluate_files(predictions: Path | None, annotations: Path | None, protocol: str) -> None:
-    """Print the metrics of COCO results against a COCO file."""
-    from wsis.evaluation.run import evaluated
-    from wsis.trained.evaluate import lines
-
-    if predictions is None or annotations is None:
-        raise WsisError("--predictions FILE and --annotations FILE belong together")
-    print("\n".join(lines(evaluated(predictions, annotations, protocol))))
-
-
-def run_folders(word: str, results: Path) -> list[Path]:
-    """The folders of the runs that `word` names: a path wherever it lies, or a name (`runs.choose`)."""
-    if (Path(word) / "recipe.json").exists():
-        return [Path(word)]
-    return [folder for group in chosen([word], results, None, None, None) for folder in group.folders]
-
-
-def run_folder(word: str, results: Path) -> Path:
-    """The folder of the one run that `word` names. WsisError where there are several."""
-    folders = run_folders(word, results)
-    if len(folders) > 1:
-        raise WsisError(f"{word}: names several runs, give one: {', '.join(map(str, folders))}")
-    return folders[0]
