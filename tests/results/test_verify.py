@@ -123,6 +123,17 @@ def test_measurements_and_notes_are_looked_at(there):
     assert sorted(where for _, where, _ in found(there)) == sorted([str(path), str(base / "jobs.json")])
 
 
+def test_numbers_of_the_report_are_looked_at(there):
+    path = there.parents[1] / "metrics.csv"
+    path.write_text("paper,table\nboxinst,3\n")
+    assert found(there) == []
+    seal(path)
+    assert found(there) == []
+    path.write_text("paper,table\nboxinst,4\n")
+    remove = f"rm {path} {checksum_file(path)}"
+    assert found(there) == [("damaged", str(path), remove)]
+
+
 def test_a_damaged_root_and_damaged_pictures_are_found(plan, there):
     base, results = there.parents[1], there.parents[2]
     root = base / "data" / shapes_root(plan.runs[there.name].recipe)

@@ -87,10 +87,10 @@ def _data(base: Path, roots: dict[str, str]) -> Iterator[Finding]:
             read_json(path)
         except WsisError as error:
             yield Finding("damaged", path, _text(error, path), _remove(path))
-    for beside in sorted(base.glob("data/**/.*.sha256")):
+    for beside in [*sorted(base.glob(".*.sha256")), *sorted(base.glob("data/**/.*.sha256"))]:
         path = beside.with_name(beside.name.removeprefix(".").removesuffix(".sha256"))
         if text := fault(path):
-            alone = path.parent == base / "data"
+            alone = path.parent in (base, base / "data")
             its = path if alone and path.exists() else beside if alone else path.parent
             yield Finding("damaged", path, text, _remove(its))
     for folder in sorted(base.glob("data/*/")):
