@@ -28,8 +28,8 @@ KINDS = (*SIGNALS, CRASH, FLIPPED, CUT)
 # What nothing reads again, or what is made anew whenever it is wanted.
 UNREAD = ("reports/", f"results/{SCALE}/rendered.json")
 UNREAD_NAMES = ("README.md", ".writer", ".report.lock")
-# Of finished work: `wsis verify` has them removed where they are damaged, and nothing makes them again, but what the
-# next report writes.
+# Of finished work: `wsis verify` has them removed where they are damaged. Nothing makes them again, or only a
+# report that shows more.
 SPARED = ("log.jsonl", "environment.json", "trained.json", "origin.json", "finished.json", "rendered.json")
 ROUNDS = 3  # of commands, and what `wsis verify` says
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 import time
@@ -65,7 +66,7 @@ class Program:
                 took = f"{outcome.cpu:.0f} CPU s, {time.monotonic() - begin:.0f} s"
                 print(f"{number} {paper}: {kind}, {stage}: {outcome.what}: {took}", flush=True)
                 if outcome.wrong:
-                    words = " ".join(sys.argv[1:])
+                    words = re.sub(r"--case[ =]\d+ ?", "", " ".join(sys.argv[1:])).strip()
                     print(f"  NOT SURVIVED; alone: python -m {self.module} {words} --case {number}")
                     print("".join(f"  {line}\n" for line in outcome.wrong[:12]), end="", flush=True)
         print(self.table(total, survived))

@@ -80,8 +80,8 @@ def test_a_second_trainer_waits_for_the_one_that_outlived_snakemake(tmp_path):
     """The first stands still until the second waits for it; results are those of an undisturbed workflow."""
     case = Case(undisturbed("boxinst", tmp_path), Random(os.environ.get("SEED", "1")))
     moment = case.draw.choice(case.reference.moments["last training"])
-    case.checkout.put(case.reference.states[moment.state])
-    before, call = case.checkout.beside(), case.checkout.start()
+    case.begin(moment.state)
+    call = case.checkout.start()
     while call.goes_on() and not (at := moment.reached(call.operations)):
         pass
     os.kill(at.pid, signal.SIGSTOP)
@@ -100,5 +100,5 @@ def test_a_second_trainer_waits_for_the_one_that_outlived_snakemake(tmp_path):
         os.kill(at.pid, signal.SIGCONT)
     assert second.ended() == 0, second.log.read_text()[-3000:]
     assert call.alone()
-    case.judge(before)
+    case.judge()
     assert not case.lines

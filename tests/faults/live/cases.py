@@ -27,21 +27,31 @@ KINDS = (*SIGNALS, *DAMAGE)
 
 @dataclass
 class Case:
-    """A fault on its way. lines: what isn't as it should be."""
+    """A fault on its way.
+
+    lines    what isn't as it should be
+    before   what lay beside results and reports as it began
+    """
 
     reference: Reference
     draw: Random
     lines: list[str] = field(default_factory=list)
+    before: dict[str, int] = field(default_factory=dict)
 
     @property
     def checkout(self) -> Checkout:
         return self.reference.checkout
 
+    def begin(self, state: int) -> None:
+        """Let the checkout be as it was in a state of the undisturbed workflow."""
+        self.checkout.put(self.reference.states[state])
+        self.before = self.checkout.beside()
+
     def hit(self, kind: str, stage: str) -> tuple[Call | None, str]:
         """Start the workflow from before a stage and hit it there; the call, and where that was."""
         for _ in range(5):
             moment = self.draw.choice(self.reference.moments[stage])
-            self.checkout.put(self.reference.states[moment.state])
+            self.begin(moment.state)
             call = self.checkout.start()
             if text := self._struck(call, kind, moment):
                 return call, text
@@ -105,13 +115,13 @@ class Case:
         if "Traceback" in output:
             self.lines.append(f"a traceback: {output[output.index('Traceback') :][:1500]}")
 
-    def judge(self, before: dict[str, int]) -> None:
-        """Add all that is wrong with what there is now. before: what lay beside results and reports."""
+    def judge(self) -> None:
+        """Add all that is wrong with what there is now."""
         for path in sorted((self.checkout.folder / "results").rglob("logs/**/*")):
             if path.is_file():
                 self.shown(path.read_text(errors="replace"))
         after, left = self.checkout.beside(), self.checkout.folder.with_name("left")
-        changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+        changed = sorted({name for name, _ in self.before.items() ^ after.items()})
         self.lines += [f"outside of results and reports: {name}" for name in changed]
         shutil.rmtree(left, ignore_errors=True)
         self.checkout.keep(left)
@@ -122,7 +132,6 @@ class Case:
 def struck(reference: Reference, kind: str, stage: str, draw: Random) -> Outcome:
     """A workflow is hit at a random moment of a stage; then the same call is given again."""
     case, cpu = Case(reference, draw), spent()
-    before = case.checkout.beside()
     call, what = case.hit(kind, stage)
     if call is None:
         return Outcome(what, ["the workflow ended before it was hit"], spent() - cpu)
@@ -131,7 +140,7 @@ def struck(reference: Reference, kind: str, stage: str, draw: Random) -> Outcome
     calls = case.again()
     if not call.alone():
         case.lines.append("something that the first call started doesn't end")
-    case.judge(before)
+    case.judge()
     return Outcome(f"{what}; {calls} call(s) more", case.lines, spent() - cpu)
 
 
@@ -140,7 +149,6 @@ def damaged(reference: Reference, kind: str, stage: str, draw: Random) -> Outcom
     case, cpu = Case(reference, draw), spent()
     folder = case.checkout.folder
     if draw.random() < 0.4:
-        before = case.checkout.beside()
         call, what = case.hit(TREE, stage)
         if call is None:
             return Outcome(what, ["the workflow ended before it was hit"], spent() - cpu)
@@ -149,11 +157,13 @@ def damaged(reference: Reference, kind: str, stage: str, draw: Random) -> Outcom
     else:
         last, first = len(reference.states) - 1, min(reference.files[stage].values())
         state = draw.choice([last, draw.randint(first, last)])
-        case.checkout.put(reference.states[state])
-        before, what = case.checkout.beside(), f"in state {state}: "
+        case.begin(state)
+        what = f"in state {state}: "
     paths = [path for path in files(reference, folder, stage) if kind != SWAPPED or others(path, folder)]
     if kind in (CUT, FLIPPED):
         paths = [path for path in paths if path.stat().st_size]
+    if draw.random() < 0.8:  # half of all files are checksums
+        paths = [path for path in paths if path.suffix != ".sha256"] or paths
     if not paths:
         return Outcome(f"{what}nothing to damage", case.lines, spent() - cpu)
     path = draw.choice(paths)
@@ -163,7 +173,7 @@ def damaged(reference: Reference, kind: str, stage: str, draw: Random) -> Outcom
     else:
         damage(path, kind, draw)
     calls = case.again()
-    case.judge(before)
+    case.judge()
     lines = [line for line in case.lines if not spared(line)]
     return Outcome(f"{what}; {calls} call(s) more", lines, spent() - cpu)
 
