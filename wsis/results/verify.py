@@ -18,7 +18,7 @@ from wsis.checksums import DamagedFile, fault, faults
 from wsis.data.places import shapes_root
 from wsis.errors import WsisError
 from wsis.files import checksum_file, read_json
-from wsis.finished import METRICS, RECORD, left, metrics_of
+from wsis.finished import METRICS, RECORD, foreign, left, metrics_of
 from wsis.measures.file import PATTERN
 from wsis.plan import Plan
 from wsis.records import FORMS, ForeignFile, MeasuredRecord, read_record
@@ -131,6 +131,8 @@ def _run(run: StoredRun, plan: Plan, there: Results) -> Iterator[Finding]:
         return
     elif text := left(run.folder, planned.recipe, plan.predicts(run.id)):
         yield Finding("half written", run.folder, text, train)
+    elif text := foreign(run.folder, read_record(run.folder / RECORD)):
+        yield Finding("foreign", run.folder, text, train)
     elif there.stale(run.id):
         text = "its code has changed since, or what it starts from was trained again"
         yield Finding("stale", run.folder, text, f"{_remove(run.folder)} && {train}")
