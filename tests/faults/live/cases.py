@@ -159,13 +159,9 @@ def damaged(reference: Reference, kind: str, stage: str, draw: Random) -> Outcom
         state = draw.choice([last, draw.randint(first, last)])
         case.begin(state)
         what = f"in state {state}: "
-    paths = [path for path in files(reference, folder, stage) if kind != SWAPPED or others(path, folder)]
-    if kind in (CUT, FLIPPED):
-        paths = [path for path in paths if path.stat().st_size]
+    paths = files(reference, folder, stage, kind)
     if draw.random() < 0.8:  # half of all files are checksums
         paths = [path for path in paths if path.suffix != ".sha256"] or paths
-    if not paths:
-        return Outcome(f"{what}nothing to damage", case.lines, spent() - cpu)
     path = draw.choice(paths)
     what += f"{path.relative_to(folder)}"
     if kind == SWAPPED:
@@ -178,15 +174,21 @@ def damaged(reference: Reference, kind: str, stage: str, draw: Random) -> Outcom
     return Outcome(f"{what}; {calls} call(s) more", lines, spent() - cpu)
 
 
-def files(reference: Reference, folder: Path, stage: str) -> list[Path]:
-    """Files that a stage wrote and are there; where none is, those of any stage."""
+def files(reference: Reference, folder: Path, stage: str, kind: str) -> list[Path]:
+    """Files that a stage wrote, are there and can be damaged so; where none is, those of any stage."""
     for names in (reference.files[stage], {name for each in reference.files.values() for name in each}):
         there = [folder / name for name in names if not name.startswith("reports/")]
-        found = {path for path in there if path.is_file()}
-        found |= {path for each in there if each.is_dir() for path in each.rglob("*") if path.is_file()}
-        if found:
-            return sorted(found)
-    return []
+        every = {path for each in there for path in (each, *each.rglob("*")) if path.is_file()}
+        if found := sorted(path for path in every if suits(kind, path, folder)):
+            return found
+    raise AssertionError(f"no file can be damaged: {kind}, {stage}")
+
+
+def suits(kind: str, path: Path, folder: Path) -> bool:
+    """Whether a file can be damaged in a way: all can be removed."""
+    if kind == SWAPPED:
+        return bool(others(path, folder))
+    return kind == REMOVED or path.stat().st_size > 0
 
 
 def suffered(reference: Reference, kind: str, stage: str, draw: Random) -> Outcome:
