@@ -42,7 +42,8 @@ help:
 	@echo "                 (TARGET=all, TARGET=boxinst_1a, SCALE=mini CONFIG=data_root=..., see docs/running.md)"
 	@echo "make test        the whole test suite"
 	@echo "make fuzz        EACH=1000 bad inputs of each kind, from SEED=1; a table of how they ended"
-	@echo "make faults      kills processes and damages files N=100 times, from SEED=1; the results must stay the same"
+	@echo "make faults      kills processes and damages files N=100 times, from SEED=1, and N/10 times in a live workflow;"
+	@echo "                 the results must stay the same"
 	@echo "make gpu-check   at most ten minutes on a graphics card (DATA=path: also real images; DRY=1: without a card)"
 	@echo "make fast        what does not train: two minutes"
 	@echo "make smoke       every rule and recipe for a few steps"
@@ -118,6 +119,7 @@ faults: N ?= 100
 faults: SEED ?= 1
 faults: $(STAMP)
 	$(BIN)/python -W ignore -m tests.faults --seed $(SEED) --count $(N)
+	$(BIN)/python -W ignore -m tests.faults.live --seed $(SEED) --count $$(( ($(N) + 9) / 10 ))
 
 gpu-check: DATA ?=
 gpu-check: $(STAMP)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -53,6 +54,22 @@ def test_mistakes_are_one_line_and_exit_code_1(run, words, message):
     assert message in error
     assert error.startswith("wsis: ")
     assert "Traceback" not in error
+
+
+STOPPED = """
+import runpy, sys
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "wsis.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Stop())
+runpy.run_module("wsis", run_name="__main__")
+"""
+
+
+def test_ctrl_c_while_it_loads_shows_no_traceback():
+    done = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_json_for_machines(run):

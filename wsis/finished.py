@@ -23,10 +23,10 @@ def lacking(folder: Path, recipe: Recipe, predicts: bool = True) -> str | None:
     changed.
     """
     try:
-        read_record(folder / RECORD, recipe.id)
+        record = read_record(folder / RECORD, recipe.id)
     except WsisError as error:
         return str(error)
-    return left(folder, recipe, predicts)
+    return left(folder, recipe, predicts) or foreign(folder, record)
 
 
 def left(folder: Path, recipe: Recipe, predicts: bool = True, whole: bool = False) -> str | None:
@@ -37,6 +37,14 @@ def left(folder: Path, recipe: Recipe, predicts: bool = True, whole: bool = Fals
         if text := fault(path, whole):
             return f"{path}: {text}"
     return difference(folder, recipe)
+
+
+def foreign(folder: Path, record: dict[str, Any]) -> str | None:
+    """Which file of a finished run is whole, and not the one that its train.json tells of: another run's."""
+    for path, key in ((weights_file(folder), "weights"), (folder / PREDICTIONS, "predictions")):
+        if None not in (now := recorded(path), record.get(key)) and now != record[key]:
+            return f"{path}: is not the file that {RECORD} tells of, but another run's"
+    return None
 
 
 def proxies_there(folder: Path, whole: bool = False) -> list[Path]:

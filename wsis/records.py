@@ -55,7 +55,10 @@ class Origin(Record):
 
 
 class TrainRecord(Record):
-    """train.json, the last file of a finished run, and its copy checkpoints/finished.json."""
+    """train.json, the last file of a finished run, and its copy checkpoints/finished.json.
+
+    weights, predictions: digests of these files
+    """
 
     recipe: str
     scale: str | None = None
@@ -64,6 +67,7 @@ class TrainRecord(Record):
     losses: dict[str, float] | None = None
     code: str | None = None
     weights: str | None = None
+    predictions: str | None = None
     deviations: list[str] = []
     data: Data | None = None
     parent: Origin | None = None

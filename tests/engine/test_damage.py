@@ -6,10 +6,13 @@ import random
 import pytest
 
 from tests.engine.toy_runs import OPTIONS, plan_of, recipe_of
-from wsis.checksums import fault
+from tests.faults.damage import swapped
+from wsis.checksums import fault, seal
 from wsis.engine.run import train_runs
 from wsis.errors import WsisError
+from wsis.files import digest
 from wsis.finished import lacking
+from wsis.records import read_record
 
 
 def flip(path):
@@ -81,3 +84,24 @@ def test_own_damaged_weights_are_trained_again_when_predictions_are_due(tmp_path
     train_runs(plan, [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
     assert "trains again: " in capsys.readouterr().err
     assert (folder / "model.safetensors").read_bytes() == whole and lacking(folder, recipe) is None
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "predictions.json"])
+def test_files_that_are_exchanged_with_their_checksums_are_made_again(tmp_path, toys, name):
+    recipes = recipe_of(), recipe_of(2)
+    plan, runs = plan_of(*recipes), [tmp_path / "smoke" / "runs" / recipe.id for recipe in recipes]
+    ids = [recipe.id for recipe in recipes]
+    train_runs(plan, ids, tmp_path, tmp_path / "d", OPTIONS)
+    if name == "predictions.json":  # the toys predict the same
+        for run, recipe in zip(runs, recipes, strict=True):
+            told = read_record(run / "train.json")
+            assert told["predictions"] == digest(run / name) and lacking(run, recipe) is None
+        (runs[1] / name).write_text("[{}]")
+        seal(runs[1] / name)
+    whole = [(run / "model.safetensors").read_bytes() for run in runs]
+    swapped(runs[0] / name, runs[1] / name, whole=True)
+    assert fault(runs[0] / name) is None and "another run's" in lacking(runs[0], recipes[0])
+    train_runs(plan, ids, tmp_path, tmp_path / "d", OPTIONS)
+    for run, recipe, weights in zip(runs, recipes, whole, strict=True):
+        assert lacking(run, recipe) is None and (run / "model.safetensors").read_bytes() == weights
+    assert (runs[0] / "predictions.json").read_bytes() != b"[{}]"

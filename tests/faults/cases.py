@@ -26,10 +26,11 @@ SIGNALS = {
 CRASH = "crash before an operation"
 KINDS = (*SIGNALS, CRASH, FLIPPED, CUT)
 # What nothing reads again, or what is made anew whenever it is wanted.
-UNREAD = ("reports/", f"results/{SCALE}/metrics.csv", f"results/{SCALE}/rendered.json")
+UNREAD = ("reports/", f"results/{SCALE}/rendered.json")
 UNREAD_NAMES = ("README.md", ".writer", ".report.lock")
-# Of a finished run: `wsis verify` has them removed where they are damaged, and nothing makes them again.
-SPARED = ("log.jsonl", "environment.json", "trained.json", "origin.json", "finished.json")
+# Of finished work: `wsis verify` has them removed where they are damaged. Nothing makes them again, or only a
+# report that shows more.
+SPARED = ("log.jsonl", "environment.json", "trained.json", "origin.json", "finished.json", "rendered.json")
 ROUNDS = 3  # of commands, and what `wsis verify` says
 
 

@@ -14,14 +14,14 @@ CHANGES |= {"os.utime", "os.link", "os.symlink"}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def watch(folder: Path, told: int, last: int | None = None) -> None:
+def watch(folder: Path, told: int, last: int | None = None, head: str = "") -> None:
     """From now on this process writes a line to `told` before each operation on a file below `folder`.
 
     Operation 0 is the begin. It dies by SIGKILL before operation `last`. Python tells them to an audit hook,
-    which stays; its children's aren't counted.
+    which stays; its children's aren't counted. head: what each line begins with.
     """
     own, count, base = os.getpid(), 1, f"{folder}{os.sep}"
-    os.write(told, b"begin\t\n")
+    os.write(told, f"{head}begin\t\n".encode())
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal count
@@ -39,7 +39,7 @@ def watch(folder: Path, told: int, last: int | None = None) -> None:
         if count == last:
             os.kill(own, signal.SIGKILL)
         count += 1
-        os.write(told, f"{event}\t{path.removeprefix(base)}\n".encode(errors="replace"))
+        os.write(told, f"{head}{event}\t{path.removeprefix(base)}\n".encode(errors="replace"))
 
     os.register_at_fork(after_in_child=partial(os.close, told))
     sys.addaudithook(hook)

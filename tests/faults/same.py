@@ -15,7 +15,13 @@ VARIES = {"seconds", "images_per_second", "resumed", "peak_memory", "packages", 
 VARIES |= {"command"}
 # Files whose content tells durations, processes or files' times: that they are there and whole is asked.
 TOLD = {"index.html", ".writer", ".report.lock", "rendered.json", "diff.json"}
-LOGS = ("results/smoke/logs", "results/smoke/benchmarks", "results/smoke/jobs")
+LOGS = (
+    "results/smoke/logs",
+    "results/smoke/benchmarks",
+    "results/smoke/jobs",
+    "results/smoke/workflow.jsonl",
+)
+LOGS += (".snakemake",)
 HALF = (".tmp", ".part", "fresh.pt", "last.pt", "previous.pt")
 
 

@@ -1,16 +1,18 @@
-"""A few faults of the program that `make faults` runs with many."""
+"""A few faults of the program that `make faults` runs with many, in one chain."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
+from random import Random
 
 import pytest
 
+from tests.faults.cases import CRASH, suffered
+from tests.faults.flips import flipped
+from tests.faults.load import loaded
 from tests.faults.operations import watch
+from tests.faults.reference import undisturbed
 from wsis.files import write_text
 
-ROOT = Path(__file__).resolve().parents[2]
+SEED = os.environ.get("SEED", "5")
 
 
 def ends(folder, last):
@@ -39,25 +41,22 @@ def test_a_process_dies_before_any_operation_and_its_files_are_old_or_new(tmp_pa
         assert (path.read_text() if path.exists() else "") == ("", "old", "new")[renamed]
 
 
-@pytest.mark.slow
-def test_some_faults_are_survived():
-    words = ["--seed", os.environ.get("SEED", "5"), "--count", "3", "--papers", "boxinst"]
-    words += ["--stages", "last training", "prediction", "evaluation"]
-    call = [sys.executable, "-m", "tests.faults", *words]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "3 of 3 survived" in done.stdout, done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """A chain with both stages of training, proxy masks, measures and pictures."""
+    loaded()
+    return undisturbed("boxcaseg", tmp_path_factory.mktemp("chain"), alone=True)
 
 
 @pytest.mark.slow
-def test_flipped_bytes_are_found():
-    words = [
-        "--seed",
-        os.environ.get("SEED", "5"),
-        "--count",
-        os.environ.get("N", "45"),
-        "--papers",
-        "boxcaseg",
-    ]
-    call = [sys.executable, "-m", "tests.faults.flips", *words]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and " 0 not found" in done.stdout, done.stdout + done.stderr
+def test_flipped_bytes_are_found(reference):
+    reference.begin(len(reference.commands))
+    done, wrong = flipped(reference.place / "results", Random(SEED), int(os.environ.get("N", "45")))
+    assert done.total() >= 45 and not wrong, wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "stage"), [("SIGKILL of the process", "proxies"), (CRASH, "evaluation")])
+def test_a_command_that_was_killed_ends_as_if_it_was_not(reference, kind, stage):
+    outcome = suffered(reference, kind, stage, Random(f"{SEED} {kind}"))
+    assert not outcome.wrong, (outcome.what, outcome.wrong)

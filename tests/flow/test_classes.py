@@ -6,9 +6,10 @@ import re
 
 import pytest
 
+from wsis.checksums import seal
 from wsis.errors import WsisError
 from wsis.flow.classes import LENGTHS, classes, machines, usable
-from wsis.flow.work import mark, unmark, work
+from wsis.flow.work import Work, mark, unmark, work
 from wsis.plan import make_plan
 
 
@@ -56,16 +57,38 @@ def test_cards_that_can_not_be_spread_evenly_are_refused(plan):
             classes(plan, plan.jobs, gpus, nodes)
 
 
+def marked(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
 def test_marks_of_what_is_to_be_done_are_removed_and_others_stay(tmp_path):
     plan = make_plan("smoke", (0,))
     todo = work(plan, ["boxinst/3"], tmp_path)
     folder = tmp_path / "smoke"
     paths = [mark(folder, "train", todo.trainings[0].id), mark(folder, "evaluate", todo.evaluations[0].id)]
     for path in (*paths, other := mark(folder, "train", "other")):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    unmark(todo, folder)
+        marked(path)
+    unmark(todo, folder, tmp_path / "index.html")
     assert other.exists() and not any(path.exists() for path in paths)
+
+
+def test_marks_of_a_report_go_where_its_page_or_its_numbers_are_lost_or_damaged(tmp_path):
+    page, numbers = tmp_path / "index.html", tmp_path / "metrics.csv"
+
+    def stays(damage):
+        page.write_text("page")
+        numbers.write_text("paper,table\n")
+        seal(numbers)
+        its = marked(tmp_path / "rendered" / "boxinst_3")
+        damage()
+        unmark(Work((), (), (), ()), tmp_path, page)
+        return its.exists()
+
+    assert stays(lambda: None)
+    assert not stays(page.unlink) and not stays(numbers.unlink)
+    assert not stays(lambda: numbers.write_text("paper"))
 
 
 def test_names_of_classes_are_names_of_rules(plan):

@@ -1,6 +1,7 @@
 """`wsis verify` finds what is damaged, half written, foreign or stale, and says what mends it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from tests.flow.test_work import finish
 from wsis.checksums import seal, seal_folder
 from wsis.data.places import shapes_root
 from wsis.errors import WsisError
-from wsis.files import checksum_file, read_json, write_json
+from wsis.files import checksum_file, digest, read_json, write_json
 from wsis.plan import make_plan
 from wsis.records import write_record
 from wsis.report import results as report_results
@@ -121,6 +122,29 @@ def test_measurements_and_notes_are_looked_at(there):
     path.write_text('{"values": []}')
     (base / "jobs.json").write_text("{")
     assert sorted(where for _, where, _ in found(there)) == sorted([str(path), str(base / "jobs.json")])
+
+
+def test_files_of_another_run_with_their_checksums_are_foreign(there):
+    told = {f: digest(there / f) for f in ("model.safetensors", "predictions.json")}
+    content = {"weights": told["model.safetensors"], "predictions": told["predictions.json"]}
+    write_record(there / "train.json", read_json(there / "train.json") | content)
+    os.utime(there / "metrics.json")
+    assert found(there) == []
+    (there / "model.safetensors").write_bytes(b"another run's")
+    seal(there / "model.safetensors")
+    train = f"wsis train --results {there.parents[2]} {there.name}"
+    assert found(there) == [("foreign", str(there), train)]
+
+
+def test_numbers_of_the_report_are_looked_at(there):
+    path = there.parents[1] / "metrics.csv"
+    path.write_text("paper,table\nboxinst,3\n")
+    assert found(there) == []
+    seal(path)
+    assert found(there) == []
+    path.write_text("paper,table\nboxinst,4\n")
+    remove = f"rm {path} {checksum_file(path)}"
+    assert found(there) == [("damaged", str(path), remove)]
 
 
 def test_a_damaged_root_and_damaged_pictures_are_found(plan, there):

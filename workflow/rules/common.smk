@@ -72,7 +72,7 @@ def wanted_work():
         if config["nodes"] > 1 and given.executor != "slurm":
             raise WorkflowError(f"nodes={config['nodes']} needs Slurm; docs/cluster.md says how")
     found = work(PLAN, tables, Path("results"), workflow.resource_settings.cores or 1, anew)
-    unmark(found, Path(RESULTS))
+    unmark(found, Path(RESULTS), Path(f"reports/{SCALE}/index.html"))
     try:
         return found.on(PLAN, GPUS, config["nodes"])
     except WsisError as error:

@@ -34,12 +34,14 @@ def collect(
 
     What is damaged, out of range or another run's is left out and named; the exit code is then 1.
     """
+    from wsis.checksums import seal
     from wsis.report.build import build_report
     from wsis.report.collect import write_metrics
 
     report = build_report(planned(scale, seeds, set_), results)
     path = results / scale / "metrics.csv"
     print(f"{write_metrics(report, path)} values in {path}")
+    seal(path)
     if report.refused:
         raise WsisError("left out: " + "; ".join(f"{name}: {text}" for name, text in report.refused.items()))
 

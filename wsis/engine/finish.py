@@ -18,6 +18,7 @@ from wsis.engine.environment import environment
 from wsis.engine.folder import COPY, FEATURES
 from wsis.engine.job import Job
 from wsis.files import checksum_file, digest
+from wsis.finished import PREDICTIONS
 from wsis.methods.base import Method
 from wsis.methods.weights import OPTIMIZER
 from wsis.proxy.folder import proxy_files
@@ -42,6 +43,8 @@ def finish(
         "deviations": [*job.deviations, *summary["deviations"], *_odd_data(root, taught)],
         "data": data,
     }
+    if job.predicts:
+        content["predictions"] = digest(job.folder / PREDICTIONS)
     if job.parent is not None:
         content["parent"] = {"id": job.parent.parent.name, "weights": digest(job.parent)}
     if (salient := job.open_salient()) is not None:

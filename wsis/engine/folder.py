@@ -12,7 +12,7 @@ from wsis.card import write_card
 from wsis.checksums import remove, seal_left
 from wsis.declare.recipe import Recipe
 from wsis.errors import WsisError
-from wsis.finished import RECORD, lacking, left
+from wsis.finished import RECORD, foreign, lacking, left
 from wsis.records import read_record, write_record
 
 COPY = Path("checkpoints") / "finished.json"
@@ -46,6 +46,8 @@ def kept(folder: Path, recipe: Recipe, parents: Sequence[Path] = (), predicts: b
         try:
             content = read_record(copy, recipe.id)
         except WsisError:
+            return False
+        if foreign(folder, content):
             return False
         write_card(folder, content)
         write_record(record, content)

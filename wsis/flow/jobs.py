@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from wsis.card import ABOUT, about_model
+from wsis.checksums import seal
 from wsis.data.places import Roots, named_roots, run_root, shapes_root
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
@@ -201,6 +202,7 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
             roots[id] = run_root(recipe, results, scale, given)
     out.mkdir(parents=True, exist_ok=True)
     write_metrics(report, results / scale / "metrics.csv")
+    seal(results / scale / "metrics.csv")
     write_diff(report, out / "diff.json")
     page = render_report(report, results, out, roots)
     if reference:

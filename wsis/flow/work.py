@@ -25,6 +25,7 @@ from wsis.measures.wanted import Measuring, todo
 from wsis.packing import Job, pack, table_ranks
 from wsis.plan import Plan
 from wsis.records import complaint
+from wsis.report.rendered import whole
 from wsis.results.naming import table_of
 
 HEADLINE = "headline"  # the target when none is named
@@ -51,12 +52,18 @@ def mark(folder: Path, kind: str, job: str) -> Path:
     return folder / "jobs" / kind / f"{job}.done"
 
 
-def unmark(work: Work, folder: Path) -> None:
-    """Remove marks of jobs that are to be done: of a time before their results were lost or became old."""
+def unmark(work: Work, folder: Path, page: Path) -> None:
+    """Remove marks of jobs that are to be done: of a time before their results were lost or became old.
+
+    page: of the report, whose marks go where it, or what is written with it, was lost or damaged since
+    """
     kinds = {"train": work.trainings, "evaluate": work.evaluations, "measure": work.measurings}
     for kind, jobs in kinds.items():
         for job in jobs:
             mark(folder, kind, job.id).unlink(missing_ok=True)
+    if not whole(folder, page):
+        for path in (folder / "rendered").glob("*"):
+            path.unlink()
 
 
 def targets(plan: Plan) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Whether a report shows all results there are: told by files' times, without planning or reading results."""
+"""Whether a report is whole and shows all results there are: told by files' times, without planning."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from wsis.checksums import fault
 from wsis.declare.load import ROOT
 from wsis.errors import WsisError
 from wsis.files import read_json, write_json
@@ -28,11 +29,16 @@ def signature(results: Path, options: object, declarations: Path = ROOT) -> str:
     return hashlib.sha256(json.dumps([options, stamps], default=str).encode()).hexdigest()
 
 
+def whole(results: Path, page: Path) -> bool:
+    """Whether the page is there, and results/<scale>/metrics.csv as it was written with it."""
+    return page.exists() and fault(results / "metrics.csv", whole=False) is None
+
+
 def shown(results: Path, page: Path, now: str) -> bool:
-    """Whether `page` was written when the signature was `now`."""
+    """Whether what is written was written when the signature was `now`, and is whole."""
     note = results / "rendered.json"
     with suppress(WsisError):
-        return page.exists() and read_json(note) == now
+        return whole(results, page) and read_json(note) == now
     return False
 
 

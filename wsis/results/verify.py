@@ -18,7 +18,7 @@ from wsis.checksums import DamagedFile, fault, faults
 from wsis.data.places import shapes_root
 from wsis.errors import WsisError
 from wsis.files import checksum_file, read_json
-from wsis.finished import METRICS, RECORD, left, metrics_of
+from wsis.finished import METRICS, RECORD, foreign, left, metrics_of
 from wsis.measures.file import PATTERN
 from wsis.plan import Plan
 from wsis.records import FORMS, ForeignFile, MeasuredRecord, read_record
@@ -87,10 +87,10 @@ def _data(base: Path, roots: dict[str, str]) -> Iterator[Finding]:
             read_json(path)
         except WsisError as error:
             yield Finding("damaged", path, _text(error, path), _remove(path))
-    for beside in sorted(base.glob("data/**/.*.sha256")):
+    for beside in [*sorted(base.glob(".*.sha256")), *sorted(base.glob("data/**/.*.sha256"))]:
         path = beside.with_name(beside.name.removeprefix(".").removesuffix(".sha256"))
         if text := fault(path):
-            alone = path.parent == base / "data"
+            alone = path.parent in (base, base / "data")
             its = path if alone and path.exists() else beside if alone else path.parent
             yield Finding("damaged", path, text, _remove(its))
     for folder in sorted(base.glob("data/*/")):
@@ -131,6 +131,8 @@ def _run(run: StoredRun, plan: Plan, there: Results) -> Iterator[Finding]:
         return
     elif text := left(run.folder, planned.recipe, plan.predicts(run.id)):
         yield Finding("half written", run.folder, text, train)
+    elif text := foreign(run.folder, read_record(run.folder / RECORD)):
+        yield Finding("foreign", run.folder, text, train)
     elif there.stale(run.id):
         text = "its code has changed since, or what it starts from was trained again"
         yield Finding("stale", run.folder, text, f"{_remove(run.folder)} && {train}")
