@@ -104,11 +104,14 @@ lock: | $(BIN)/python
 	  --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock
 	sed -i '1i # Exact versions for Python 3.11 on Linux x86-64, development tools included. Made by: make lock' requirements.lock
 
+# A file's tests stay in one process, which takes up to 2 GB; WORKERS=0 leaves all to the one that a debugger sees.
+WORKERS ?= $(shell echo $$(($(CORES) < 8 ? $(CORES) : 8)))
+PARALLEL = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
 fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not trains" $(PYTEST)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not trains" $(PYTEST)
 
 fuzz: EACH ?= 1000
 fuzz: SEED ?= 1

@@ -1,50 +1,27 @@
 """Trainings in processes of their own that are killed, told to stop, or split over two devices."""
 
 import json
-import multiprocessing
 import os
 import random
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.engine.processes import start, wait_for
 from tests.engine.toy import toy_recipe, train_toy, train_toy_parallel
 from wsis.engine import launch as engine_launch
 from wsis.engine.checkpoint import load_checkpoint
 from wsis.engine.memory import OutOfMemory
-from wsis.engine.signals import LIMIT, Interrupted
+from wsis.engine.signals import LIMIT
 from wsis.errors import WsisError
 from wsis.methods.weights import load_model
 
 TOTAL = toy_recipe().schedule.total
-FORK = multiprocessing.get_context("fork")  # a real process to kill, without importing torch again
-
-
-def _work(function, errors, arguments):
-    try:
-        function(*arguments)
-    except Interrupted as error:
-        errors.put(str(error))
-        os._exit(error.status)
-
-
-def start(function, *arguments):
-    errors = FORK.SimpleQueue()
-    process = FORK.Process(target=_work, args=(function, errors, arguments))
-    process.start()
-    return process, errors
-
-
-def wait_for(path, process, seconds=60):
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert process.is_alive(), f"ended with {process.exitcode} before {path} appeared"
-        assert time.monotonic() < end, f"{path} did not appear"
-        time.sleep(0.005)
 
 
 def killed(folder, pause, every, sign, wait=0.0):
@@ -102,9 +79,8 @@ def test_killed_again_and_again_it_still_arrives(tmp_path, uninterrupted):
 
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGUSR1, LIMIT)])
 def test_a_signal_writes_a_checkpoint_and_stops(tmp_path, uninterrupted, number, status):
-    process, errors = start(train_toy, tmp_path, 1, 0.05)
-    wait_for(tmp_path / "log.jsonl", process)
-    time.sleep(0.2)
+    process, errors = start(partial(train_toy, tmp_path, pause=0.01, held=9))
+    wait_for(tmp_path / "held-9-0", process)
     os.kill(process.pid, number)
     process.join(30)
     assert process.exitcode == status
@@ -118,11 +94,9 @@ def test_a_signal_writes_a_checkpoint_and_stops(tmp_path, uninterrupted, number,
 
 def test_a_training_over_three_time_limits_ends_with_the_weights_of_an_uncut_one(tmp_path, uninterrupted):
     done = []
-    for _ in range(3):
-        process, _ = start(train_toy, tmp_path, 1, 0.02)
-        lines = (tmp_path / "log.jsonl").read_text().count("\n") if done else 0
-        wait_for(tmp_path / "log.jsonl", process)
-        time.sleep(0.15 if lines == 0 else 0.3)
+    for held in (9, 19, 29):
+        process, _ = start(partial(train_toy, tmp_path, held=held))
+        wait_for(tmp_path / f"held-{held}-0", process)
         os.kill(process.pid, signal.SIGUSR1)
         process.join(30)
         assert process.exitcode == LIMIT
@@ -165,9 +139,9 @@ def test_two_processes_give_the_weights_of_one_that_accumulates(tmp_path, start_
 
 
 def test_a_signal_to_a_parallel_run_stops_all_processes_and_it_resumes_exactly(tmp_path):
-    process, errors = start(train_toy_parallel, tmp_path, 2, 0.05)
-    wait_for(tmp_path / "log.jsonl", process)
-    time.sleep(0.2)
+    process, errors = start(train_toy_parallel, tmp_path, 2, 0.01)
+    wait_for(tmp_path / f"held-{TOTAL - 2}-0", process)
+    wait_for(tmp_path / f"held-{TOTAL - 2}-1", process)
     os.kill(process.pid, signal.SIGTERM)
     process.join(60)
     assert process.exitcode == 143

@@ -1,17 +1,18 @@
 """Runs of a plan: order, skipping, failures, two trainers. Toy data and toy methods."""
 
+import itertools
 import json
-import multiprocessing
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from tests.engine.processes import FORK, wait_for
 from tests.engine.toy import Toy
 from tests.engine.toy_runs import OPTIONS, plan_of, read, recipe_of
 from wsis.engine import execute
@@ -200,17 +201,16 @@ def test_more_devices_than_a_recipe_can_use_are_left_alone(tmp_path, toys):
     assert read(tmp_path / "smoke" / "runs" / recipe.id, "train.json")["devices"] == 1
 
 
-FORK = multiprocessing.get_context("fork")
+def _trains(plan, ids, folder, go):
+    """Train; the sixth step waits for the event `go`."""
+    shown, calls = Toy.losses, itertools.count(1)
 
-
-def _trains(plan, ids, folder, pause):
-    shown = Toy.losses
-
-    def slow(method, batch, generator):
-        time.sleep(pause)
+    def held(method, batch, generator):
+        if next(calls) == 6:
+            go.wait(120)
         return shown(method, batch, generator)
 
-    Toy.losses = slow
+    Toy.losses = held
     options = RunOptions(
         accelerator="cpu", threads=1, train=TrainOptions(checkpoint_iterations=1, progress=False)
     )
@@ -221,20 +221,24 @@ def _trains(plan, ids, folder, pause):
 def test_a_second_trainer_waits_for_the_first_and_takes_over_from_a_dead_one(
     tmp_path, toys, monkeypatch, capsys, killed
 ):
-    monkeypatch.setattr(writer, "POLL", 0.05)
     monkeypatch.setattr(execute, "seed_process", lambda name, seed: torch.manual_seed(0))
     recipe = recipe_of(iterations=20)
     plan, folder = plan_of(recipe), tmp_path / "two" / "smoke" / "runs" / recipe.id
     train_runs(plan, [recipe.id], tmp_path / "one", tmp_path / "d", OPTIONS)
     toys.built.clear()
-    first = FORK.Process(target=_trains, args=(plan, [recipe.id], tmp_path / "two", 0.03))
+    go = FORK.Event()
+    first = FORK.Process(target=_trains, args=(plan, [recipe.id], tmp_path / "two", go))
     first.start()
-    while not (folder / "checkpoints" / "previous.pt").exists():
-        assert first.is_alive()
-        time.sleep(0.005)
-    if killed:
-        waits = threading.Timer(0.3, first.kill)
-        waits.start()
+    wait_for(folder / "checkpoints" / "previous.pt", first)
+
+    def sleep(seconds):
+        """What the second does between two attempts."""
+        if killed:
+            first.kill()
+        go.set()
+        time.sleep(0.05)
+
+    monkeypatch.setattr(writer, "time", SimpleNamespace(sleep=sleep))
     train_runs(plan, [recipe.id], tmp_path / "two", tmp_path / "d", OPTIONS)
     first.join()
     assert f"{recipe.id}: waits for process {first.pid} on" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tests.engine.processes import hold
 from wsis.data.loading import Shard
 from wsis.data.structures import Batch, Instances, Sample, Targets
 from wsis.declare.recipe import Recipe
@@ -93,13 +94,16 @@ def toy_batches(shard: Shard, batch: int = 4, pause: float = 0.0) -> Iterator[li
 
 
 class SlowBatches:
-    """A stream that pauses before each step; picklable, unlike a lambda."""
+    """A stream that pauses before each step and is held back before step `held`; it can be pickled."""
 
-    def __init__(self, pause: float) -> None:
-        self.pause = pause
+    def __init__(self, pause: float, held: int | None, mark: Path) -> None:
+        self.pause, self.held, self.mark = pause, held, mark
 
     def __call__(self, shard: Shard) -> Iterator[list[Batch]]:
-        return toy_batches(shard, pause=self.pause)
+        for iteration, micros in enumerate(toy_batches(shard, pause=self.pause), shard.start):
+            if iteration == self.held:
+                hold(self.mark)
+            yield micros
 
 
 def train_toy(
@@ -108,16 +112,23 @@ def train_toy(
     pause: float = 0.0,
     every: int | None = None,
     dropout: float = 0.2,
+    held: int | None = None,
     **schedule: object,
 ) -> dict:
-    """Train the toy on the CPU; two images at once, so that one process needs two accumulation steps."""
+    """Train the toy on the CPU; two images at once, so that one process needs two accumulation steps.
+
+    One with pauses is there to be stopped: it is held back before step `held`, or before the last but one.
+    """
     set_threads(1)
     recipe = toy_recipe(**schedule)
     torch.manual_seed(0)
     method = Toy(dropout)
     fabric = make_fabric(recipe.schedule, "cpu", range(devices))
     options = TrainOptions(checkpoint_iterations=every, progress=False, max_images=2)
-    return train(recipe, method, SlowBatches(pause), folder, fabric, None, options)
+    if pause and held is None:
+        held = recipe.schedule.total - 2
+    stream = SlowBatches(pause, held, folder / f"held-{held}-{fabric.global_rank}")
+    return train(recipe, method, stream, folder, fabric, None, options)
 
 
 def train_toy_parallel(

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -68,17 +67,27 @@ def test_failed_runs_are_told_by_row_with_the_end_of_their_log(plan, tmp_path):
     assert "WorkflowError: something" in "\n".join(failures(plan, work(plan, TABLES, tmp_path), log))
 
 
+def appears(path, seconds=60):
+    """Whether `path` is there within `seconds`; a folder, unlike a file, never is there half written."""
+    end = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    return path.exists()
+
+
 def test_a_signal_reaches_every_process_of_the_workflow(plan, tmp_path):
     watch = Watch(plan, work(plan, TABLES, tmp_path), tmp_path)
-    note, before = tmp_path / "note", signal.getsignal(signal.SIGINT)
-    inner = f"trap 'echo stopped > {note}; exit 3' TERM; while :; do sleep 0.1; done"
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    began = time.monotonic()
-    status, stopped = _followed(["sh", "-c", f"({inner}) & wait"], tmp_path / "log", watch, began)
+    ready, note, before = tmp_path / "ready", tmp_path / "note", signal.getsignal(signal.SIGINT)
+    inner = f"trap 'mkdir {note}; exit 3' TERM; mkdir {ready}; while :; do sleep 0.1; done"
+
+    def interrupt():
+        assert appears(ready)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    waits = threading.Thread(target=interrupt)
+    waits.start()
+    status, stopped = _followed(["sh", "-c", f"({inner}) & wait"], tmp_path / "log", watch, time.monotonic())
+    waits.join()
     assert stopped and status == 128 + signal.SIGTERM
-    deadline = time.monotonic() + 10
-    while not note.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert Path(note).read_text() == "stopped\n"
+    assert appears(note)
     assert signal.getsignal(signal.SIGINT) is before

@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
 from tests.engine.crashing import assert_equal, train_in, weights
-from tests.engine.test_resume import start, wait_for
+from tests.engine.processes import start, wait_for
 from wsis.data.places import run_root, shapes_root
 from wsis.data.roots import open_root
 from wsis.data.shapes import write as shapes
@@ -56,13 +57,13 @@ def test_a_crash_and_a_resume_change_nothing(drawn, tmp_path, supervision):
 
 
 def test_killed_for_real_in_the_middle(drawn, tmp_path):
-    recipe = longer(drawn, 12)
+    recipe = longer(drawn)
     root = open_root(recipe, run_root(recipe, drawn.results, "smoke", None))
-    process, _ = start(train_in, tmp_path / "killed", recipe, root, 1, None, 1)
+    process, _ = start(partial(train_in, tmp_path / "killed", recipe, root, every=1, held=4))
     wait_for(tmp_path / "killed" / "checkpoints" / "previous.pt", process)
     process.kill()
     process.join()
-    assert not (tmp_path / "killed" / "model.safetensors").exists(), "killed too late"
+    assert not (tmp_path / "killed" / "model.safetensors").exists()
     assert train_in(tmp_path / "killed", recipe, root)[1]["resumed"] == 1
     train_in(tmp_path / "whole", recipe, root)
     assert_equal(weights(tmp_path / "killed"), weights(tmp_path / "whole"))

@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+from functools import partial
 
 import pytest
 import torch
 
 from tests.engine.crashing import assert_equal, weights
-from tests.engine.test_resume import start, wait_for
+from tests.engine.processes import start, wait_for
 from tests.methods.sim.toy import TOTAL, WARMUP, sim_recipe, train_sim, train_sim_parallel, warmup_recipe
 from wsis.declare.specs.parents import InitSpec
 from wsis.errors import WsisError
@@ -81,11 +82,11 @@ def test_without_its_bank_a_resumed_run_says_so_and_differs(tmp_path, whole):
 
 
 def test_killed_for_real_in_the_middle(tmp_path, whole):
-    process, _ = start(train_sim, tmp_path, sim_recipe(), 1, 1)
+    process, _ = start(partial(train_sim, tmp_path, sim_recipe(), every=1, held=WARMUP + 3))
     wait_for(tmp_path / "checkpoints" / f"local-{WARMUP + 2}-0.pt", process)
     process.kill()
     process.join()
-    assert not (tmp_path / "model.safetensors").exists(), "killed too late"
+    assert not (tmp_path / "model.safetensors").exists()
     assert train_sim(tmp_path, sim_recipe(), every=1)["resumed"] == 1
     assert_equal(weights(tmp_path), weights(whole))
 
@@ -111,8 +112,9 @@ def test_a_warm_up_that_stopped_elsewhere_is_refused(tmp_path):
 
 def test_two_processes_stop_and_go_on_exactly_each_with_its_own_bank(tmp_path):
     recipe = sim_recipe(schedule__iterations=16)
-    process, errors = start(train_sim_parallel, tmp_path / "stopped", recipe, 1)
-    wait_for(tmp_path / "stopped" / "checkpoints" / f"local-{WARMUP + 2}-1.pt", process)
+    process, errors = start(train_sim_parallel, tmp_path / "stopped", recipe, 1, WARMUP + 3)
+    wait_for(tmp_path / "stopped" / "held-0", process)
+    wait_for(tmp_path / "stopped" / "held-1", process)
     os.kill(process.pid, signal.SIGTERM)
     process.join(60)
     assert process.exitcode == 143 and "stopped at iteration" in errors.get()

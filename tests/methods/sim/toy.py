@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from tests.engine.processes import hold
 from tests.methods.scenes import TINY
 from tests.methods.scenes import batch as scene
 from wsis.data.loading import Shard
@@ -63,8 +64,12 @@ def train_sim(
     every: int | None = None,
     parent: Path | None = None,
     stop_after: int | None = None,
+    held: int | None = None,
 ) -> dict:
-    """Train on the CPU; the stream breaks off after `stop_after` iterations, as a crash would."""
+    """Train on the CPU; the stream breaks off after `stop_after` iterations, as a crash would.
+
+    It is held back before step `held`, to be stopped there.
+    """
     set_threads(1)
     torch.manual_seed(0)
     method = build_method(recipe, 3)
@@ -75,13 +80,17 @@ def train_sim(
         for t, shards in enumerate(sim_batches(shard), shard.start):
             if stop_after is not None and t == stop_after:
                 raise RuntimeError("crash")
+            if t == held:
+                hold(folder / f"held-{fabric.global_rank}")
             yield shards
 
     return train(recipe, method, stream, folder, fabric, parent, options)
 
 
-def train_sim_parallel(folder: Path, recipe: Recipe, every: int | None = None) -> dict:
-    return launch(train_sim, (folder, recipe, 2, every), 2, "fork")
+def train_sim_parallel(
+    folder: Path, recipe: Recipe, every: int | None = None, held: int | None = None
+) -> dict:
+    return launch(train_sim, (folder, recipe, 2, every, None, None, held), 2, "fork")
 
 
 def assert_follows(method: Method, student: list[nn.Parameter], slow: list[nn.Parameter], ema: float) -> None:
