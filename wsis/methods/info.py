@@ -129,6 +129,11 @@ class Info:
         """Whether it makes its masks without a network."""
         return self.features == ()
 
+    @property
+    def whole_images(self) -> bool:
+        """Whether it learns from whole images; crops and patches are of one size anyhow."""
+        return self.features in (None, ("pyramid",))
+
     def has_head(self, head: str) -> bool:
         """Whether it brings a `model.head`; one without any takes all, and so does one without a network."""
         return not self.heads or self.baseline or head in self.heads
