@@ -1,4 +1,4 @@
-"""Large-scale jitter: where a drawn disc comes to lie by its equation, what padding may not do, the stream."""
+"""Large-scale jitter: where a drawn disc comes to lie by its equation, padding, the stream."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BACK, FRONT = 30, 220
 
 
 def disc() -> tuple[np.ndarray, Picture]:
-    """An image with a disc, which is annotated as a polygon of 200 corners, and a small square in a corner."""
+    """An image with a disc, which is annotated as a polygon of 200 corners, and a square in a corner."""
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     image = np.full((HEIGHT, WIDTH, 3), BACK, np.uint8)
     image[(x - CENTRE[0]) ** 2 + (y - CENTRE[1]) ** 2 < RADIUS**2] = FRONT
@@ -105,7 +105,7 @@ def test_the_window_is_that_of_the_whole_resized_image():
 
 
 def test_sizes_and_places_are_drawn_evenly():
-    """Of a wide image that is cropped on both axes: long sides from a tenth of the frame to twice the frame."""
+    """Of a wide image: long sides from a tenth of the frame to twice the frame, windows anywhere."""
     drawn = [jittered(480, 640, 512, np.random.default_rng([3, seed])) for seed in range(2000)]
     long = np.array([placed.width for placed in drawn]) / 512
     assert long.min() >= 0.099 and long.max() <= 2.001
@@ -217,7 +217,7 @@ def test_of_several_frames_one_is_drawn_an_image(shapes, recipe):
 
 def test_methods_that_crop_have_no_jitter():
     tree = {"method": "baiseg", "baiseg": {}, "model": {"head": "baiseg"}, "data": {"augment": SCALE_JITTER}}
-    with pytest.raises(ValueError, match="'scale_jitter': method 'baiseg' learns from crops of images"):
+    with pytest.raises(ValueError, match="'scale_jitter': method 'baiseg' learns from image crops"):
         Recipe.model_validate(tree, strict=False)
     plan = make_plan("mini", overrides={"data.augment": SCALE_JITTER})
     assert {run.recipe.method for run in plan.runs.values()} >= {"boxinst", "sim", "mask_rcnn"}

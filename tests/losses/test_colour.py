@@ -55,7 +55,9 @@ def test_uniform_image_is_all_similar_and_threshold_zero_takes_every_edge():
     )
     assert edges.similar[0, 0, :, :-2].all()
     noisy = random_images(2, (1, 3, 16, 16))
-    edges = colour_edges(noisy, valid, torch.zeros(1), 4, PairwiseSpec(tau=0.0, colour="image", bottom_rows=0))
+    edges = colour_edges(
+        noisy, valid, torch.zeros(1), 4, PairwiseSpec(tau=0.0, colour="image", bottom_rows=0)
+    )
     assert edges.similar.all()
 
 

@@ -204,10 +204,10 @@ class ImageSource:
 
 
 def annotated(image: np.ndarray, picture: Picture, hidden: bool, placed: Placement) -> View:
-    """The picture in its place with its boxes, and with the masks that the supervision leaves unless `hidden`.
+    """The placed picture with its boxes, and with the masks that the supervision leaves unless `hidden`.
 
-    Boxes are clipped; those under one pixel a side are dropped, with their masks. What is cropped or padded to a
-    frame is dropped where its given mask is empty, too.
+    Boxes are clipped; those under one pixel a side are dropped, with their masks. In a frame, objects are
+    dropped whose given mask is empty, too.
     """
     size, instances = (picture.height, picture.width), picture.instances
     boxes = np.array([i.box for i in instances], np.float32).reshape(-1, 4)

@@ -1,7 +1,8 @@
 """How a training image gets into the network's input: resized, and seen through a window.
 
-Large-scale jitter (Mask2Former's training on COCO) draws the size from a tenth of a square frame to twice the
-frame. What is larger than the frame is cropped, what is smaller is padded to it (`wsis.data.loading.collate`).
+Large-scale jitter (Mask2Former's training on COCO) draws the long side, from a tenth of a square frame's side
+to twice as long. What is larger than the frame is cropped, what is smaller is padded to it
+(`wsis.data.loading.collate`).
 h x w original image, H x W resized image, N instances. Boxes are N x 4 float32 xyxy pixels, half-open.
 """
 
@@ -21,7 +22,7 @@ SCALES = 0.1, 2.0  # of the long side, as a share of the frame (Mask2Former's co
 
 @dataclass(frozen=True)
 class Placement:
-    """An image is resized to height x width (H x W); rows x columns of it, from (top, left) on, are the input.
+    """An image is resized to height x width, of which rows x columns from (top, left) on are the input.
 
     scale: input pixels an original pixel
     frame: side of the square to which the input is padded; 0: no further than the batch needs
@@ -56,7 +57,7 @@ class Placement:
         return np.asarray(Image.fromarray(image).resize((self.columns, self.rows), resample, box=box))
 
     def boxes(self, boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes of an image of h x w = size in the window, clipped; N bool: which are a pixel a side or more."""
+        """Boxes of an image of h x w = size, clipped to the window; N bool: which have a pixel a side."""
         h, w = size
         boxes = boxes * np.array([self.width / w, self.height / h] * 2, np.float32)
         boxes = boxes - np.array([self.left, self.top] * 2, np.float32)
@@ -69,7 +70,7 @@ class Placement:
 
 
 def whole(height: int, width: int, short: int, longest: int) -> Placement:
-    """An image of h x w, all of it: its short side becomes `short` unless the long one would exceed `longest`."""
+    """All of an image of h x w: its short side becomes `short` unless the long one would exceed `longest`."""
     rows, columns, scale = network_size(height, width, short, longest)
     return Placement(rows, columns, scale, 0, 0, rows, columns)
 
@@ -92,7 +93,7 @@ def jittered(height: int, width: int, frame: int, rng: np.random.Generator) -> P
 
 
 def tightened(view: View) -> View:
-    """Without objects whose mask is given and empty; boxes that reach the edge are drawn around such masks."""
+    """Without objects whose given mask is empty; boxes that reach the edge are drawn around given masks."""
     height, width = view.image.shape[:2]
     reach = (view.boxes[:, :2] <= 0).any(1) | (view.boxes[:, 2:] >= np.array([width, height])).any(1)
     boxes, kept = view.boxes.copy(), np.ones(len(view.boxes), bool)

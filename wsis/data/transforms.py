@@ -92,7 +92,7 @@ def turned(array: np.ndarray, transpose: bool, horizontal: bool, vertical: bool)
 def draw_turn(kind: str, rng: np.random.Generator) -> tuple[bool, bool, bool]:
     """Whether to swap the axes, mirror left-right and mirror top-bottom.
 
-    `flip` and `scale_jitter`: left-right in half of the cases; `dihedral`: any of the eight symmetries; `none`.
+    `flip`, `scale_jitter`: left-right in half of the cases; `dihedral`: any of the eight symmetries; `none`.
     """
     transpose, horizontal, vertical = (rng.random(3) < 0.5).tolist()
     dihedral = kind == "dihedral"

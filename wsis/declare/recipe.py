@@ -105,7 +105,7 @@ class Recipe(_WithSections):
     @model_validator(mode="after")
     def _whole_images(self) -> Recipe:
         if self.data.augment == SCALE_JITTER and not info_of(self.method).whole_images:
-            raise ValueError(f"data.augment '{SCALE_JITTER}': method '{self.method}' learns from crops of images")
+            raise ValueError(f"data.augment '{SCALE_JITTER}': method '{self.method}' learns from image crops")
         return self
 
     @model_validator(mode="after")

@@ -194,7 +194,7 @@ def _unlike_method(published: Recipe, users: dict[str, Any]) -> str | None:
     """Why a user's head, supervision or augmentation is none that the row's method has; None where it is."""
     info, head = info_of(published.method), users.get("model.head", published.model.head)
     if users.get("data.augment") == SCALE_JITTER and not info.whole_images:
-        return f"method {info.name} learns from crops of images, which have no {SCALE_JITTER}"
+        return f"method {info.name} learns from image crops, which have no {SCALE_JITTER}"
     if "model.head" in users and not info.has_head(head):
         return f"method {info.name} has no head {head} (it has: {', '.join(info.heads)})"
     kinds = info.learns_from(head)

@@ -12,8 +12,8 @@ from tests.methods.sim.toy import sim_recipe
 from wsis.data.loading import train_batches
 from wsis.data.structures import PADDING, Batch, Targets
 from wsis.errors import WsisError
-from wsis.methods.sim import paste
 from wsis.losses.projection import grid_rectangles
+from wsis.methods.sim import paste
 from wsis.methods.sim.bank import Bank, Entry, entries, pack, unpack
 from wsis.methods.sim.paste import Composite, compose, draw_objects
 from wsis.methods.sim.spec import SimSpec
@@ -395,13 +395,15 @@ def test_jittered_images_get_what_fits_into_them(shapes):
         composite = compose(batch, bank, spec(share=1.0), 4, generator(pasted))
         for i, ((height, width), own) in enumerate(zip(batch.sizes, composite.batch.targets, strict=True)):
             assert (own.boxes >= 0).all() and (own.boxes <= torch.tensor([width, height] * 2)).all()
-            assert torch.equal(composite.batch.images[i][:, ~batch.valid[i]], batch.images[i][:, ~batch.valid[i]])
+            before, after = (each.images[i, :, ~batch.valid[i]] for each in (batch, composite.batch))
+            assert torch.equal(before, after)
             assert not composite.masks[i][:, -(-height // 4) :].any()
             assert not composite.masks[i][:, :, -(-width // 4) :].any()
         pasted += int(torch.cat(composite.pasted).sum())
         bare += bank.full and int((~composite.touched).sum())
         cells = [grid_rectangles(own.boxes, 4, 16, 16) for own in batch.targets]
         masks = torch.stack([rectangle(16, 16, box)[0] for each in cells for box in each.tolist()])
-        for entry in entries(batch, masks, torch.ones(len(masks)), torch.zeros(8, dtype=torch.bool), 4, spec()):
+        untouched = torch.zeros(8, dtype=torch.bool)
+        for entry in entries(batch, masks, torch.ones(len(masks)), untouched, 4, spec()):
             bank.push(entry)
     assert pasted > 20 and bare > 5, "what is larger than the image is left out"

@@ -69,7 +69,7 @@ class _Source:
         return collate(views, placements, ids)
 
     def _salient(self, number: int, rng: np.random.Generator) -> tuple[View, Placement, int]:
-        """The salient image that is drawn after `number` others, augmented, its placement and its position."""
+        """The salient image that is drawn after `number` others, augmented, its placement and position."""
         epoch, place = divmod(number, len(self.salient))
         position = int(self.order(epoch)[place])
         path, mask_path = self.salient.pairs[position]
