@@ -1,9 +1,9 @@
 """`wsis bench loader`: how many training images a core reads a second, a row of each kind.
 
-A kind is a method with a data set, what supervises it, and whether images are jittered. Its first row in the plan
-of a scale reads batches as a training does, on one core, without a network. Objects that another run's masks
-supervise get the annotated ones, compressed as that run writes them. No decoded image is kept, since those of a
-whole data set fit into no cache. Every rate also stands as a multiple of the first kind's.
+A kind is a method with a data set, what supervises it, and whether images are jittered. Its first row in the
+plan of a scale reads batches as a training does, on one core, without a network. Objects that another run's
+masks supervise get the annotated ones, compressed as that run writes them. No decoded image is kept, since
+those of a whole data set fit into no cache. Every rate also stands as a multiple of the first kind's.
 """
 
 from __future__ import annotations
