@@ -109,7 +109,8 @@ def _at_scale(
     if reason := _substitute(tree, scale):
         return Resolved(published, None, reason=reason)
     fixed = flatten(scale.set)
-    fixed |= flatten(scale.of_method("methods", published.method))
+    for own in scale.of_method("methods", published.method, published.model.head):
+        fixed |= flatten(own)
     fixed |= flatten(scale.papers.get(table.paper, {}))
     if reason := _fixed_by_scale(row, fixed, scale):
         return Resolved(published, None, reason=reason)
@@ -165,7 +166,10 @@ def continued(tree: dict[str, Any], where: str) -> tuple[dict[str, Any], list[Re
 
 
 def _substitute(tree: dict[str, Any], scale: Scale) -> str | None:
-    for key, table in (scale.substitute | scale.of_method("substitute_for", tree["method"])).items():
+    tables = dict(scale.substitute)
+    for own in scale.of_method("substitute_for", tree["method"], tree["model"]["head"]):
+        tables |= own
+    for key, table in tables.items():
         section, name = key.split(".")
         value = tree[section][name]
         if value not in table:
