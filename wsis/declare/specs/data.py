@@ -10,8 +10,6 @@ from wsis.declare.base import Count, Fraction, Positive, Spec
 
 # Part of paths below a root, which it must not leave.
 SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
-
-
 SCALE_JITTER = "scale_jitter"  # of `data.augment`
 
 
