@@ -131,8 +131,8 @@ class Info:
 
     @property
     def whole_images(self) -> bool:
-        """Whether it learns from whole images; crops and patches are of one size anyhow."""
-        return self.features in (None, ("pyramid",))
+        """Whether it learns from whole images, or from none, instead of crops or patches of one size."""
+        return self.baseline or self.features in (None, ("pyramid",))
 
     def has_head(self, head: str) -> bool:
         """Whether it brings a `model.head`; one without any takes all, and so does one without a network."""
