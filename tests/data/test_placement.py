@@ -11,7 +11,7 @@ from PIL import Image
 
 from wsis.data import placement
 from wsis.data.annotations import Instance, Picture
-from wsis.data.loading import Shard, annotated, train_batches
+from wsis.data.loading import Shard, annotated, collate, train_batches
 from wsis.data.placement import Placement, jittered
 from wsis.data.structures import PADDING
 from wsis.data.transforms import View
@@ -91,6 +91,17 @@ def test_with_boxes_alone_what_is_left_is_the_box_s_part_in_the_window():
         np.testing.assert_allclose(view.boxes, np.reshape(expected, (-1, 4)), atol=1e-3)
         dropped += 2 - len(expected)
     assert dropped > 10
+
+
+def test_the_lowest_rows_are_those_that_show_the_original_ones():
+    image, picture = disc()
+    found = set()
+    for placed in places():
+        (rows,) = collate([annotated(image, picture, True, placed)], [placed], [1]).lowest(10).tolist()
+        centres = (np.arange(placed.rows) + 0.5 + placed.top) * HEIGHT / placed.height
+        assert abs(rows - (centres > HEIGHT - 10).sum()) <= 1
+        found.add(rows)
+    assert 0 in found and max(found) > 7
 
 
 def test_the_window_is_that_of_the_whole_resized_image():
