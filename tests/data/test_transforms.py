@@ -62,17 +62,6 @@ def test_network_size_is_the_short_side_unless_the_long_one_is_too_long(height, 
     assert found[2] == pytest.approx(min(800 / min(height, width), 1333 / max(height, width)))
 
 
-def test_boxes_are_scaled_and_clipped_and_the_thin_ones_told():
-    boxes = np.array([[0, 0, 20, 9], [10, 10, 11.5, 20], [-30, 0, -20, 9], [30, 20, 99, 99]], np.float32)
-    same, kept = transforms.resize_boxes(boxes, (30, 41), (30, 41))
-    assert kept.tolist() == [True, True, False, True], "a box outside the image is no box"
-    assert same[3].tolist() == [30, 20, 41, 30]
-    double, _ = transforms.resize_boxes(boxes, (30, 41), (60, 82))
-    assert (double == same * 2).all()
-    _, kept = transforms.resize_boxes(boxes, (30, 40), (15, 20))
-    assert kept.tolist() == [True, False, False, True]
-
-
 def test_greyscale_exif_and_broken_files(tmp_path):
     grey = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(6, 10))
     grey.save(tmp_path / "grey.png")

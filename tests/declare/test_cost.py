@@ -29,7 +29,7 @@ def test_every_run_that_trains_costs_something(scale):
 @pytest.mark.parametrize("missing", ["step", "run"])
 def test_a_method_without_a_cost_is_refused(missing):
     cost = Cost(**OTHERS | UNITS | {missing: {"sim": 1.0}})
-    with pytest.raises(DeclarationError, match=rf"cost.{missing} .* no boxinst/base or boxinst/tiny or"):
+    with pytest.raises(DeclarationError, match=rf"cost.{missing} .* no boxinst/condinst or boxinst/base or"):
         cost.of_run(recipe(), 10)
     with pytest.raises(DeclarationError, match=r"seconds_per_image .* no resnet50"):
         Cost(**OTHERS, seconds_per_image={}).of_run(recipe("mini"), 10)

@@ -9,6 +9,7 @@ import yaml
 
 from wsis.declare.load import ROOT, DeclarationError
 from wsis.declare.scale import load_scale
+from wsis.plan import make_plan
 
 COST = {"device": "d", "seconds_per_image": {"a": 1.0, "b": 2.0}, "megabytes": {"a": 1.0}, "source": "s"}
 BASE = {
@@ -89,3 +90,26 @@ def test_a_scale_of_ones_own_is_named_by_its_file(root):
 @pytest.mark.parametrize("name", [path.stem for path in (ROOT / "scales").glob("*.yaml")])
 def test_every_declared_scale_has_its_files_name(name):
     assert load_scale(name).name == name
+
+
+def test_a_method_on_a_head_has_keys_beside_those_of_the_method(root):
+    own = {"boxinst": {"schedule.lr": 0.2}, "boxinst/mask2former": {"schedule": {"lr": 0.3}}}
+    scale = extended(root, methods=own, substitute_for={"sim/mask2former": {"model.neck": {"none": "none"}}})
+    assert [*scale.of_method("methods", "boxinst", "mask2former")] == [*own.values()]
+    assert [*scale.of_method("methods", "boxinst", "condinst")] == [own["boxinst"], {}]
+    assert [*scale.of_method("substitute_for", "sim", "condinst")] == [{}, {}]
+    assert [*scale.of_method("substitute_for", "sim", "mask2former")][1] == {"model.neck": {"none": "none"}}
+
+
+def test_of_the_rows_on_resnet101_tiny_trains_those_on_mask2former():
+    plan = make_plan("tiny", seeds=(1,))
+    found = {}
+    for label in plan.tables["sim/1"].labels:
+        for run in plan.row_runs("sim/1", label).values():
+            found[label] = plan.runs[run].recipe
+    queries = {label: recipe for label, recipe in found.items() if recipe.model.head == "mask2former"}
+    assert {*queries} == {"BoxInst+ Mask2Former R-101 50e", "SIM+ Mask2Former R-101 50e"}
+    for recipe in queries.values():
+        assert (recipe.model.backbone, recipe.schedule.total, recipe.schedule.lr) == ("tiny", 400, 1e-3)
+        assert recipe.data.augment == "dihedral"
+    assert "BoxInst R-101 3x" not in found

@@ -32,7 +32,7 @@ def random_scene(seed: int, count: int = 5, height: int = 13, width: int = 17, *
 
 
 def edges_of(images: Tensor, valid: Tensor, spec: PairwiseSpec) -> ColourEdges:
-    return colour_edges(images, valid, torch.ones(len(images)), STRIDE, spec)
+    return colour_edges(images, valid, torch.zeros(len(images)), STRIDE, spec)
 
 
 def randint(g: torch.Generator, low: int, high: int, count: int) -> Tensor:

@@ -1,10 +1,13 @@
 """Lab conversion against scikit-image; similarity by its definition; validity of the bottom rows."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from skimage.color import rgb2lab
 
+from wsis.data.structures import Batch
 from wsis.declare.specs.loss import PairwiseSpec
 from wsis.losses.colour import colour_edges, colour_similarity, lab_on_grid, rgb_to_lab, undirected_offsets
 
@@ -48,11 +51,13 @@ def test_uniform_image_is_all_similar_and_threshold_zero_takes_every_edge():
     images = torch.full((1, 3, 16, 16), 90, dtype=torch.uint8)
     valid = torch.ones(1, 16, 16, dtype=torch.bool)
     edges = colour_edges(
-        images, valid, torch.ones(1), 4, PairwiseSpec(tau=0.99, colour="image", bottom_rows=0)
+        images, valid, torch.zeros(1), 4, PairwiseSpec(tau=0.99, colour="image", bottom_rows=0)
     )
     assert edges.similar[0, 0, :, :-2].all()
     noisy = random_images(2, (1, 3, 16, 16))
-    edges = colour_edges(noisy, valid, torch.ones(1), 4, PairwiseSpec(tau=0.0, colour="image", bottom_rows=0))
+    edges = colour_edges(
+        noisy, valid, torch.zeros(1), 4, PairwiseSpec(tau=0.0, colour="image", bottom_rows=0)
+    )
     assert edges.similar.all()
 
 
@@ -61,17 +66,18 @@ def test_bottom_rows_count_in_original_pixels_above_the_padding():
     valid[0, :40] = True  # 40 rows of image, 8 of padding
     images = torch.zeros(1, 3, 48, 16, dtype=torch.uint8)
     spec = PairwiseSpec(tau=0.1, colour="image", bottom_rows=10)
-    for scale in (0.5, 1.0):
-        edges = colour_edges(images, valid, torch.tensor([scale]), 4, spec)
-        rows = torch.arange(12) * 4 + 2
-        assert edges.valid[0, :, 0].tolist() == (rows < 40 - int(10 * scale)).tolist()
+    rows = torch.arange(12) * 4 + 2
+    for scale, below in itertools.product((0.5, 1.0), (0, 4, 40)):
+        cut = Batch(images, valid, torch.tensor([scale]), [], below=torch.tensor([float(below)]))
+        edges = colour_edges(images, valid, cut.lowest(10), 4, spec)
+        assert edges.valid[0, :, 0].tolist() == (rows < 40 - max(int(10 * scale) - below, 0)).tolist()
 
 
 def test_half_precision_training_sees_the_same_edges():
     images, valid = random_images(3, (1, 3, 64, 64)) // 8, torch.ones(1, 64, 64, dtype=torch.bool)
     spec = PairwiseSpec(tau=0.3, colour="pooled", bottom_rows=0)
-    full = colour_edges(images, valid, torch.ones(1), 4, spec).similar
+    full = colour_edges(images, valid, torch.zeros(1), 4, spec).similar
     with torch.autocast("cpu", torch.bfloat16):
-        half = colour_edges(images, valid, torch.ones(1), 4, spec).similar
+        half = colour_edges(images, valid, torch.zeros(1), 4, spec).similar
     assert full.any() and not full.all()
     assert torch.equal(full, half)

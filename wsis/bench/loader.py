@@ -1,9 +1,9 @@
 """`wsis bench loader`: how many training images a core reads a second, a row of each kind.
 
-A kind is a method with a data set and what supervises it. Its first row in the plan of a scale reads
-batches as a training does, on one core, without a network. Objects that another run's masks supervise get the
-annotated ones, compressed as that run writes them. No decoded image is kept, since those of a whole data set
-fit into no cache. Every rate also stands as a multiple of the first kind's.
+A kind is a method with a data set, what supervises it, and whether images are jittered. Its first row in the
+plan of a scale reads batches as a training does, on one core, without a network. Objects that another run's
+masks supervise get the annotated ones, compressed as that run writes them. No decoded image is kept, since
+those of a whole data set fit into no cache. Every rate also stands as a multiple of the first kind's.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from wsis.data.roots import Root, open_root
 from wsis.data.salient import open_salient
 from wsis.data.splits import annotation_files
 from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import SCALE_JITTER
 from wsis.errors import WsisError
 from wsis.evaluation.rle import truth_rle
 from wsis.methods import build_method, info_of
@@ -80,7 +81,8 @@ def kinds(plan: Plan) -> dict[str, str]:
         recipe = run.recipe
         if run.iterations:
             kind = f"{recipe.method} {recipe.data.dataset} {recipe.data.supervision}"
-            runs[run.id] = kind + (" instances" if recipe.proxy and recipe.proxy.instances else "")
+            kind += " instances" if recipe.proxy and recipe.proxy.instances else ""
+            runs[run.id] = kind + (" jittered" if recipe.data.augment == SCALE_JITTER else "")
     return runs
 
 

@@ -55,7 +55,8 @@ def report(
     results: ResultsOption = RESULTS,
     reports: ReportsOption = REPORTS,
     reference: Annotated[
-        bool, typer.Option(help="make this the reference: results/ and reports/reference/<scale>")
+        bool,
+        typer.Option(help="make its complete tables the reference: results/ and reports/reference/<scale>"),
     ] = False,
     recorded: Annotated[
         bool, typer.Option(help="render results/reference/<scale> alone, without its runs")
@@ -67,7 +68,7 @@ def report(
     Writes results/<scale>/metrics.csv as well.
     """
     if recorded:
-        from wsis.flow.jobs import render_reference
+        from wsis.flow.reference import render_reference
 
         print(render_reference(scale, results, reports))
         return

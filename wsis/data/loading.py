@@ -18,10 +18,11 @@ import cv2
 import numpy as np
 import torch
 
-from wsis.data import transforms
+from wsis.data import placement, transforms
 from wsis.data.ahead import read_ahead
 from wsis.data.annotations import Picture
 from wsis.data.masks import draw_mask
+from wsis.data.placement import Placement
 from wsis.data.roots import Root, open_root
 from wsis.data.structures import PADDING, Batch, Memo, Sample, Targets
 from wsis.data.transforms import View
@@ -116,12 +117,11 @@ def image_sample(data: DataSpec, image: np.ndarray, id: int) -> Sample:
     return Sample(image_tensor(transforms.resize_image(image, height, width)), size, id)
 
 
-def eval_view(data: DataSpec, picture: Picture) -> tuple[View, float]:
-    """A picture with boxes and masks, resized to data.eval_short_side, and the scale."""
+def eval_view(data: DataSpec, picture: Picture) -> tuple[View, Placement]:
+    """A picture with boxes and masks, resized to data.eval_short_side, and how."""
     image = transforms.read_image(picture.path, picture.height, picture.width)
-    size = (picture.height, picture.width, data.eval_short_side, data.max_side)
-    height, width, scale = transforms.network_size(*size)
-    return annotated(image, picture, False, height, width), scale
+    placed = placement.whole(picture.height, picture.width, data.eval_short_side, data.max_side)
+    return annotated(image, picture, False, placed), placed
 
 
 def groups(samples: Iterable[S], device: torch.device = CPU) -> Iterator[list[S]]:
@@ -175,23 +175,23 @@ class ImageSource:
     def batch(self, t: int, first: int, images: int) -> Batch:
         """Places first, first + 1, ... of global batch t."""
         places = range(first, first + images)
-        views, scales, ids = [], [], []
+        views, placements, ids = [], [], []
         for place in places:
             rng = np.random.default_rng([self.recipe.seed, AUGMENT, t, place])
-            view, scale, id = self.drawn(t * self.recipe.schedule.batch + place, rng)
+            view, placed, id = self.drawn(t * self.recipe.schedule.batch + place, rng)
             views.append(view)
-            scales.append(scale)
+            placements.append(placed)
             ids.append(id)
-        return collate(views, scales, ids)
+        return collate(views, placements, ids)
 
-    def drawn(self, number: int, rng: np.random.Generator) -> tuple[View, float, int]:
-        """The image that is drawn after `number` others, augmented, its scale and its id."""
+    def drawn(self, number: int, rng: np.random.Generator) -> tuple[View, Placement, int]:
+        """The image that is drawn after `number` others, augmented, how it is resized, and its id."""
         epoch, position = divmod(number, self.period)
         index = int(self.order(epoch)[position])
         picture, data = self.pictures[index], self.recipe.data
-        height, width, scale = drawn_size(data, picture.height, picture.width, rng)
-        view = annotated(self._image(index), picture, data.supervision not in MASKED, height, width)
-        return transforms.augment(view, data.augment, rng), scale, int(self.pictures.ids[index])
+        placed = placement.drawn(data, picture.height, picture.width, rng)
+        view = annotated(self._image(index), picture, data.supervision not in MASKED, placed)
+        return transforms.augment(view, data.augment, rng), placed, int(self.pictures.ids[index])
 
     def _image(self, index: int) -> np.ndarray:
         if self.cache is not None and index in self.cache:
@@ -203,40 +203,42 @@ class ImageSource:
         return image
 
 
-def drawn_size(data: DataSpec, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, float]:
-    """(H, W, scale) of a training image of h x w, at one of data.short_side."""
-    short = data.short_side[int(rng.integers(len(data.short_side)))]
-    return transforms.network_size(height, width, short, data.max_side)
+def annotated(image: np.ndarray, picture: Picture, hidden: bool, placed: Placement) -> View:
+    """The placed picture with its boxes, and with the masks that the supervision leaves unless `hidden`.
 
-
-def annotated(image: np.ndarray, picture: Picture, hidden: bool, height: int, width: int) -> View:
-    """The picture at H x W with its boxes, and with the masks that the supervision leaves unless `hidden`.
-
-    Boxes are clipped; those under one pixel a side are dropped, with their masks.
+    Boxes are clipped; those under one pixel a side are dropped, with their masks. In a frame, objects are
+    dropped whose given mask is empty, too.
     """
-    size, wanted, instances = (picture.height, picture.width), (height, width), picture.instances
+    size, instances = (picture.height, picture.width), picture.instances
     boxes = np.array([i.box for i in instances], np.float32).reshape(-1, 4)
-    boxes, kept = transforms.resize_boxes(boxes, size, wanted)
+    boxes, kept = placed.boxes(boxes, size)
     labels = np.array([i.label for i in instances], np.int64)[kept]
-    image = transforms.resize_image(image, height, width)
+    image = placed.image(image)
     if hidden:
         return View(image, boxes[kept], labels)
     shown = [instances[row] for row in np.flatnonzero(kept)]
-    masks = np.zeros((len(shown), height, width), bool)
+    masks = np.zeros((len(shown), placed.rows, placed.columns), bool)
     has_mask = np.array([instance.segmentation is not None for instance in shown], bool)
     for mask, instance in zip(masks, shown, strict=True):
         if instance.segmentation is not None:
             try:
-                draw_mask(instance.segmentation, size, mask)
+                if placed.cuts:
+                    drawn = np.zeros((placed.height, placed.width), bool)
+                    draw_mask(instance.segmentation, size, drawn)
+                    mask[:] = placed.cut(drawn)
+                else:
+                    draw_mask(instance.segmentation, size, mask)
             except ValueError as error:
                 raise WsisError(f"{picture.path}: the mask of annotation {instance.id}: {error}") from None
-    return View(image, boxes[kept], labels, masks, has_mask)
+    view = View(image, boxes[kept], labels, masks, has_mask)
+    return placement.tightened(view) if placed.frame else view
 
 
-def collate(views: list[View], scales: list[float], ids: list[int]) -> Batch:
-    """Pad to the common size (a multiple of 32) at the right and bottom."""
-    height = transforms.padded(max(view.image.shape[0] for view in views))
-    width = transforms.padded(max(view.image.shape[1] for view in views))
+def collate(views: list[View], placements: list[Placement], ids: list[int]) -> Batch:
+    """Pad at the right and bottom, to the common size or the placements' frame: a multiple of 32."""
+    frame = max(placed.frame for placed in placements)
+    height = transforms.padded(max(frame, *(view.image.shape[0] for view in views)))
+    width = transforms.padded(max(frame, *(view.image.shape[1] for view in views)))
     padding = torch.tensor(PADDING, dtype=torch.uint8)
     images = padding[:, None, None].repeat(len(views), 1, height, width)
     valid = torch.zeros(len(views), height, width, dtype=torch.bool)
@@ -254,7 +256,8 @@ def collate(views: list[View], scales: list[float], ids: list[int]) -> Batch:
         boxes = torch.from_numpy(np.ascontiguousarray(view.boxes, dtype=np.float32))
         targets.append(Targets(boxes, torch.from_numpy(view.labels), masks, has_mask))
     sizes = [view.image.shape[:2] for view in views]
-    return Batch(images, valid, torch.tensor(scales, dtype=torch.float32), targets, ids, sizes)
+    scales, below = torch.tensor([(placed.scale, placed.below) for placed in placements]).float().unbind(1)
+    return Batch(images, valid, scales, targets, ids, sizes, below)
 
 
 def image_tensor(image: np.ndarray) -> torch.Tensor:

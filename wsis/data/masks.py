@@ -45,6 +45,12 @@ def draw_mask(outline: Outline, size: Size, mask: np.ndarray) -> None:
     mask[rows, across] = cv2.transpose(covered) >= HALF
 
 
+def around(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """xyxy, half-open, around the pixels of a mask (H x W bool); None where it has none."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if len(rows) else None
+
+
 def _enlarged(columns: np.ndarray, scales: tuple[float, float], rows: slice, across: slice) -> np.ndarray:
     """The window of a bilinearly resized w x h map, computed alone; scales: of height and width."""
     steps = [1 / scale for scale in scales]

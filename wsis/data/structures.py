@@ -146,6 +146,7 @@ class Batch(StepImages):
     targets:  one an image
     ids:      image ids, for messages
     sizes:    (height, width) of each image without its padding; found in `valid` where they are not given
+    below:    B float, network input rows of each image that were cropped off below; zeros if not given
     """
 
     valid: Tensor
@@ -153,10 +154,17 @@ class Batch(StepImages):
     targets: list[Targets]
     ids: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
+    below: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.sizes:
             self.sizes = [(int(v.any(1).sum()), int(v.any(0).sum())) for v in self.valid]
+        if self.below is None:
+            self.below = torch.zeros_like(self.scales)
+
+    def lowest(self, rows: int) -> Tensor:
+        """Rows of each network input that show the `rows` lowest of the original image: B float, whole."""
+        return ((rows * self.scales).floor() - self.below).clamp(min=0)
 
 
 @dataclass

@@ -60,16 +60,6 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def resize_boxes(
-    boxes: np.ndarray, size: tuple[int, int], wanted: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes of an h x w image in one of H x W, clipped; and N bool: which are a pixel a side or more."""
-    (height, width), (h, w) = wanted, size
-    boxes = boxes * np.array([width / w, height / h] * 2, np.float32)
-    boxes = boxes.clip(0, np.array([width, height] * 2, np.float32))
-    return boxes, ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)
-
-
 def flip(view: View, transpose: bool, horizontal: bool, vertical: bool) -> View:
     """One of the eight symmetries of the square: swap the axes, then mirror left-right, then top-bottom."""
     turn = transpose, horizontal, vertical
@@ -102,7 +92,7 @@ def turned(array: np.ndarray, transpose: bool, horizontal: bool, vertical: bool)
 def draw_turn(kind: str, rng: np.random.Generator) -> tuple[bool, bool, bool]:
     """Whether to swap the axes, mirror left-right and mirror top-bottom.
 
-    `flip`: left-right in half of the cases; `dihedral`: any of the eight symmetries; `none`.
+    `flip`, `scale_jitter`: left-right in half of the cases; `dihedral`: any of the eight symmetries; `none`.
     """
     transpose, horizontal, vertical = (rng.random(3) < 0.5).tolist()
     dihedral = kind == "dihedral"

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import create_model, model_validator
 
 from wsis.declare.base import Count, Spec, one_of
-from wsis.declare.specs.data import DataSpec
+from wsis.declare.specs.data import SCALE_JITTER, DataSpec
 from wsis.declare.specs.loss import LossSpec
 from wsis.declare.specs.model import ModelSpec
 from wsis.declare.specs.parents import InitSpec, ProxySpec
@@ -100,6 +100,12 @@ class Recipe(_WithSections):
         if (trained == "base" and not info.base) or (trained != "all" and head in info.networks):
             method = f"'{self.method}'" + (f" with head '{head}'" if info.base else "")
             raise ValueError(f"model.trained '{trained}': method {method} has no base that is trained alone")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_images(self) -> Recipe:
+        if self.data.augment == SCALE_JITTER and not info_of(self.method).whole_images:
+            raise ValueError(f"data.augment '{SCALE_JITTER}': method '{self.method}' learns from image crops")
         return self
 
     @model_validator(mode="after")

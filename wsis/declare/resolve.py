@@ -19,6 +19,7 @@ from wsis.declare.provider import detailed, provided
 from wsis.declare.recipe import Recipe
 from wsis.declare.scale import Overrides, Scale
 from wsis.declare.settings import flatten
+from wsis.declare.specs.data import SCALE_JITTER
 from wsis.declare.stages import of_stages, reading_of, stages, taught
 from wsis.declare.table import Row, Table
 from wsis.methods import info_of
@@ -108,7 +109,8 @@ def _at_scale(
     if reason := _substitute(tree, scale):
         return Resolved(published, None, reason=reason)
     fixed = flatten(scale.set)
-    fixed |= flatten(scale.of_method("methods", published.method))
+    for own in scale.of_method("methods", published.method, published.model.head):
+        fixed |= flatten(own)
     fixed |= flatten(scale.papers.get(table.paper, {}))
     if reason := _fixed_by_scale(row, fixed, scale):
         return Resolved(published, None, reason=reason)
@@ -164,7 +166,10 @@ def continued(tree: dict[str, Any], where: str) -> tuple[dict[str, Any], list[Re
 
 
 def _substitute(tree: dict[str, Any], scale: Scale) -> str | None:
-    for key, table in (scale.substitute | scale.of_method("substitute_for", tree["method"])).items():
+    tables = dict(scale.substitute)
+    for own in scale.of_method("substitute_for", tree["method"], tree["model"]["head"]):
+        tables |= own
+    for key, table in tables.items():
         section, name = key.split(".")
         value = tree[section][name]
         if value not in table:
@@ -190,8 +195,10 @@ def _fixed_by_scale(row: Row, fixed: Overrides, scale: Scale) -> str | None:
 
 
 def _unlike_method(published: Recipe, users: dict[str, Any]) -> str | None:
-    """Why a user's head or supervision is none that the row's method has; None where it is."""
+    """Why a user's head, supervision or augmentation is none that the row's method has; None where it is."""
     info, head = info_of(published.method), users.get("model.head", published.model.head)
+    if users.get("data.augment") == SCALE_JITTER and not info.whole_images:
+        return f"method {info.name} learns from image crops, which have no {SCALE_JITTER}"
     if "model.head" in users and not info.has_head(head):
         return f"method {info.name} has no head {head} (it has: {', '.join(info.heads)})"
     kinds = info.learns_from(head)

@@ -123,7 +123,7 @@ class Cost(Spec):
         keys = [
             key
             for name in kin(recipe.method)
-            for key in (f"{name}/{model.trained}", f"{name}/{model.backbone}", name)
+            for key in (f"{name}/{model.head}", f"{name}/{model.trained}", f"{name}/{model.backbone}", name)
         ]
         step = self._entry("step", recipe, keys) if images else 0.0
         return images * step + self._entry("run", recipe, keys)
@@ -149,11 +149,13 @@ class Scale(Spec):
     seeds: tuple[Count, ...]
     seeds_for: dict[str, tuple[Count, ...]] = Field(default={})  # paper -> its own, instead
     set: Overrides = Field(default={})  # on every recipe
-    methods: dict[str, Overrides] = Field(default={})  # on the recipes of one method, after `set`
+    # On the recipes of one method, after `set`; of '<method>/<head>' after those of the method alone.
+    methods: dict[str, Overrides] = Field(default={})
     papers: dict[str, Overrides] = Field(default={})  # on the rows of one paper's tables, after `methods`
     # Dotted key -> {published value: value here}; a row with a value that is not listed isn't at this scale.
     substitute: dict[str, dict[str, str]] = Field(default={})
-    substitute_for: dict[str, dict[str, dict[str, str]]] = Field(default={})  # method -> the same, instead
+    # Method or '<method>/<head>' -> the same, instead.
+    substitute_for: dict[str, dict[str, dict[str, str]]] = Field(default={})
     # Dotted key of a whole number -> what it is divided by: widths that shrink with the images.
     divide: dict[str, Positive] = Field(default={})
     overrule: tuple[str, ...] = ()  # keys of `set` that may silently replace what a row overrides
@@ -173,10 +175,16 @@ class Scale(Spec):
                 yield f"fork.warmups.{name}.set", warmup.set
                 yield f"fork.warmups.{name}.row", warmup.row or {}
 
-    def of_method(self, key: Literal["methods", "substitute_for"], method: str) -> dict[str, Any]:
-        """What the scale has under `key` for a method, else for the one that it is like; {} for neither."""
+    def of_method(
+        self, key: Literal["methods", "substitute_for"], method: str, head: str
+    ) -> Iterator[dict[str, Any]]:
+        """What the scale has under `key` for a method, then for the method with this `model.head`.
+
+        Each is that of the method that it is like, where it has none itself, and {} where that has none.
+        """
         there = getattr(self, key)
-        return next((there[name] for name in kin(method) if name in there), {})
+        for end in ("", f"/{head}"):
+            yield next((there[name + end] for name in kin(method) if name + end in there), {})
 
 
 @cache

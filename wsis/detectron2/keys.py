@@ -7,6 +7,7 @@ import json
 from detectron2.config import CfgNode, get_cfg
 
 from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import SCALE_JITTER
 from wsis.detectron2.architecture import WsisMethod
 from wsis.errors import WsisError
 from wsis.methods import info_of
@@ -32,6 +33,8 @@ def of_recipe(recipe: Recipe, num_classes: int) -> CfgNode:
         raise WsisError(
             f"schedule: detectron2's default trainer has sgd with steps, not {schedule.optimizer}"
         )
+    if data.augment == SCALE_JITTER:
+        raise WsisError(f"data.augment: detectron2's default trainer flips images, it has no {SCALE_JITTER}")
     cfg = add_keys(get_cfg())
     cfg.WSIS.RECIPE, cfg.WSIS.NUM_CLASSES = [json.dumps(recipe.model_dump(mode="json"))], num_classes
     cfg.merge_from_list([

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from pkgutil import resolve_name
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from wsis.card import ABOUT, about_model
@@ -18,11 +15,10 @@ from wsis.checksums import seal
 from wsis.data.places import Roots, named_roots, run_root, shapes_root
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
-from wsis.files import remove_left, temporary_of
 from wsis.judge import same_data
 from wsis.measures.measure import Asked, Measured, MeasureSet, Subject
 from wsis.measures.registry import sets
-from wsis.plan import Plan, make_plan
+from wsis.plan import Plan
 from wsis.records import sound, write_record
 from wsis.results.runs import roots_of
 from wsis.trained.evaluate import lists_the_same, show_metrics
@@ -179,14 +175,14 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
     """Everything under reports/<scale>/ and results/<scale>/metrics.csv; returns the path of index.html.
 
     reference: also make this the reference, what later runs are compared with: results/reference/<scale>/
-    (metrics.csv, claims.json, masks of the papers' cards) and, rendered from it, reports/reference/<scale>/.
+    (`keep_reference`) and, rendered from it, reports/reference/<scale>/.
     """
     from wsis.flow.live import live
+    from wsis.flow.reference import keep_reference, render_reference
     from wsis.report.build import build_report
     from wsis.report.collect import write_metrics
     from wsis.report.diff import write_diff
     from wsis.report.drawn import Drawings
-    from wsis.report.mask_panels import write_faces
     from wsis.report.render import render_report
 
     report = build_report(plan, results)
@@ -206,55 +202,6 @@ def write_report(plan: Plan, results: Path, reports: Path, data_root: Roots, ref
     write_diff(report, out / "diff.json")
     page = render_report(report, results, out, roots)
     if reference:
-        kept = results / "reference" / scale
-        write_metrics(report, kept / "metrics.csv")
-        write_faces(report, results, roots, Drawings(out / "drawn"), kept / "masks.json")
-        for path in (results / scale).glob("measures/colour-affinity/*.json"):
-            copy_file(path, kept / path.relative_to(results / scale))
+        keep_reference(plan, report, results, roots, Drawings(out / "drawn"))
         render_reference(scale, results, reports)
     return page
-
-
-def render_reference(scale: str, results: Path, reports: Path) -> Path:
-    """results/reference/<scale>/ -> its claims.json, and reports/reference/<scale>/ with its page.
-
-    It needs no run: metrics.csv, masks.json and measures/ are all it reads. Times are the scale's nominal
-    ones, not this machine's, so that the page is the same anywhere. Returns the path of index.html.
-    """
-    from wsis.report.build import build_report
-    from wsis.report.diff import write_claims, write_diff
-    from wsis.report.mask_panels import read_faces
-    from wsis.report.recorded import Recorded
-    from wsis.report.render import render_report
-
-    plan = make_plan(scale)
-    kept, out = results / "reference" / scale, reports / "reference" / scale
-    report = build_report(plan, kept.parent, recorded=Recorded(kept / "metrics.csv", scale))
-    write_claims(report, kept / "claims.json")
-    with TemporaryDirectory() as folder:
-        made = Path(folder)
-        render_report(report, kept.parent, made, panels=read_faces(kept / "masks.json"))
-        write_diff(report, made / "diff.json")
-        measured = {r.table.key for r in report.tables if any(cell.n for cell in r.cells.values())}
-        _copy_rendered(made, out, measured)
-    return out / "index.html"
-
-
-def _copy_rendered(source: Path, target: Path, tables: set[str]) -> None:
-    """The page, its pictures, diff.json, figures and these tables' files, in place of what was there."""
-    new = temporary_of(target)
-    remove_left(target)
-    for path in sorted(source.rglob("*")):
-        key = f"{path.parent.name}/{path.stem.removeprefix('table')}"
-        wanted = key in tables and path.suffix in (".md", ".csv", ".tex", ".png")
-        wanted = wanted or path.parent.name == "pictures" or path.stem.startswith("figure")
-        if wanted or path.name in ("diff.json", "index.html", "agreement.png"):
-            copy_file(path, new / path.relative_to(source))
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(new, target)
-
-
-def copy_file(path: Path, copy: Path) -> None:
-    """Copy a file; missing parent folders are made."""
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, copy)

@@ -98,7 +98,7 @@ class ColourEdges:
 def colour_edges(
     images: Tensor,
     valid: Tensor,
-    scales: Tensor,
+    ignored: Tensor,
     stride: int,
     spec: PairwiseSpec,
     features: Tensor | None = None,
@@ -109,7 +109,7 @@ def colour_edges(
     Args:
         images: B x 3 x SH x SW uint8 RGB, padded
         valid: B x SH x SW bool, False on padding
-        scales: B float, input pixels per original pixel: `spec.bottom_rows` counts original rows
+        ignored: B, rows of the input above the padding that have no edges (`Batch.lowest`)
         features: B x D x H x W, whose likeness exp(-||f_i - f_j||) is multiplied with that of the colours
             (SIM's released code, erratum S11)
         lab: `lab_on_grid` of the images, where it is known
@@ -124,8 +124,7 @@ def colour_edges(
         similar = similarity >= spec.tau
     cells = valid[:, stride // 2 :: stride, stride // 2 :: stride]
     if spec.bottom_rows:
-        rows = (spec.bottom_rows * scales).floor()  # ignored rows of the input
-        last = valid.any(2).sum(1) - rows  # first ignored row
+        last = valid.any(2).sum(1) - ignored  # first ignored row
         y = torch.arange(cells.shape[1], device=cells.device) * stride + stride // 2
         cells = cells & (y[None, :, None] < last[:, None, None])
     return ColourEdges(offsets, similar, cells)

@@ -22,6 +22,7 @@ from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot
 from wsis.data.structures import BoxMask, BoxSample, Instances, Memo
 from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import SCALE_JITTER
 from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.errors import WsisError
 from wsis.nn.frozen import FrozenStages
@@ -57,6 +58,8 @@ class Method(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
+        if recipe.data.augment == SCALE_JITTER and len(recipe.data.short_side) == 1:  # padded to one frame
+            self.one_size = True
 
     # Training
 

@@ -129,6 +129,11 @@ class Info:
         """Whether it makes its masks without a network."""
         return self.features == ()
 
+    @property
+    def whole_images(self) -> bool:
+        """Whether it learns from whole images, or from none, instead of crops or patches of one size."""
+        return self.baseline or self.features in (None, ("pyramid",))
+
     def has_head(self, head: str) -> bool:
         """Whether it brings a `model.head`; one without any takes all, and so does one without a network."""
         return not self.heads or self.baseline or head in self.heads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,19 @@ COLUMNS = tuple(TYPES)
 
 
 def write_metrics(report: Report, path: Path) -> int:
-    """Write one line for each measured (row, metric, seed) as CSV, in the papers' order; return how many.
+    """Write the report's `metric_lines`; return how many there are."""
+    lines = metric_lines(report)
+    write_lines(lines, path)
+    return len(lines)
 
-    The columns are COLUMNS; recipe is the run's id. Values are in full precision; an absent published number
-    is an empty field. The file is written atomically; its missing parent folders are created.
+
+def metric_lines(report: Report) -> list[tuple[object, ...]]:
+    """One line for each measured (row, metric, seed), in the papers' order.
+
+    The fields are COLUMNS; recipe is the run's id. Values are in full precision; an absent published number
+    is None.
     """
-    lines = [
+    return [
         (
             result.table.paper,
             result.table.table,
@@ -43,10 +51,13 @@ def write_metrics(report: Report, path: Path) -> int:
         for (label, metric), cell in result.cells.items()
         for seed, value in cell.values.items()
     ]
+
+
+def write_lines(lines: Iterable[Sequence[object]], path: Path) -> None:
+    """Lines of COLUMNS as CSV. The file is written atomically; its missing parent folders are created."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *lines])
     write_text(path, text.getvalue())
-    return len(lines)
 
 
 def read_metrics(path: Path) -> pandas.DataFrame:

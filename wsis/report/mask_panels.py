@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from wsis.declare.load import load_papers
 from wsis.errors import WsisError
-from wsis.files import read_json, write_json
+from wsis.files import read_json
 from wsis.records import read_record
 from wsis.report.drawn import Drawings, Panel, Strip, draw, stamp
 from wsis.report.model import Report, TableResult
@@ -71,10 +72,10 @@ def default_roots(report: Report, results: Path) -> dict[str, Path]:
     return {run: results / "data" / n for run, n in names.items() if n and (results / "data" / n).is_dir()}
 
 
-def write_faces(
-    report: Report, results: Path, roots: Mapping[str, Path], drawings: Drawings, path: Path
-) -> None:
-    """Keep the masks of the papers' cards as JSON: table key -> panel of the rows that the card shows."""
+def faces(
+    report: Report, results: Path, roots: Mapping[str, Path], drawings: Drawings
+) -> dict[str, dict[str, Any]]:
+    """The masks of the papers' cards for JSON: table key -> panel of the rows that the card shows."""
     tables = {result.table.key: result for result in report.tables}
     panels = {}
     for key, paper in load_papers().items():
@@ -86,7 +87,7 @@ def write_faces(
         panel, _ = panel_of(result, view, results / report.scale, roots, FACE_QUALITY, drawings)
         if panel:
             panels[result.table.key] = asdict(panel)
-    write_json(path, panels)
+    return panels
 
 
 def read_faces(path: Path) -> dict[str, Panel]:

@@ -6,8 +6,9 @@ import csv
 from pathlib import Path
 
 from wsis.errors import WsisError
+from wsis.files import read_json
 from wsis.report.collect import COLUMNS
-from wsis.report.model import CellResult
+from wsis.report.model import CellResult, Report
 
 
 class Recorded:
@@ -45,3 +46,23 @@ class Recorded:
             cell.values = {seed: value for seed, (value, _) in sorted(recorded.items())}
             cell.runs |= {seed: run for seed, (_, run) in recorded.items() if run}
             cell.reason, cell.stale = None, False  # which code measured it is not recorded
+
+
+def measured(path: Path, report: Report) -> list[str]:
+    """Where and by which version of the code the report's tables were measured, as far as measured.json says.
+
+    One sentence for all tables of which it says the same; none where there is no such file.
+    """
+    if not path.exists():
+        return []
+    told = read_json(path)
+    groups: dict[str, list[str]] = {}
+    for result in report.tables:
+        if any(cell.n for cell in result.cells.values()):
+            entry = told.get(result.table.key, {})
+            commits, hardware = (", ".join(entry.get(name, [])) for name in ("commits", "hardware"))
+            words = f"by version {commits}" if commits else "by former versions"
+            groups.setdefault(words + (f" on {hardware}" if hardware else ""), []).append(result.table.key)
+    others = groups.pop("by former versions", None)
+    sentences = [f"{', '.join(keys)} {words}" for words, keys in groups.items()]
+    return sentences + ["all others by former versions"] * bool(others)

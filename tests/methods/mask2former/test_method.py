@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pycocotools import mask as rle
 
 from tests.methods.scenes import batch, empty, generator, recipe
+from wsis.data.loading import train_batches
 from wsis.data.structures import Sample, Targets
 from wsis.declare.specs.model import ModelSpec
 from wsis.errors import WsisError
@@ -236,3 +237,23 @@ def test_other_networks_do_not_import_the_package():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_it_learns_from_jittered_images_some_of_which_show_nothing(shapes):
+    """The frame's padding is seen by the network alone; an image without objects has the class loss."""
+    data = {"train": "train", "eval": "val", "augment": "scale_jitter", "short_side": (64,)}
+    method = queries(data=data, schedule__batch=4)
+    assert method.one_size
+    stream, alone = train_batches(method.train().recipe, shapes), 0
+    for (images,) in itertools.islice(stream, 6):
+        images.targets[1] = Targets(images.targets[1].boxes[:0], images.targets[1].labels[:0])
+        assert images.images.shape == (4, 3, 64, 64)
+        alone += not images.valid.all()
+        method.zero_grad()
+        losses = method.losses(images, generator())
+        torch.stack([*losses.values()]).sum().backward()
+        gradients = [p.grad for p in method.parameters()]
+        assert all(loss.isfinite() for loss in losses.values()) and losses["loss_pair"] > 0
+        assert all(each is not None and each.isfinite().all() for each in gradients)
+        method.on_step_end(0)
+    assert alone > 3

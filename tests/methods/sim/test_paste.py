@@ -1,17 +1,20 @@
 """SIM's copy-paste against a slow formulation: pixels, boxes and masks one by one, objects last to first."""
 
 from collections import Counter
-from itertools import permutations, product
+from itertools import islice, permutations, product
 from math import floor
 
 import numpy as np
 import pytest
 import torch
 
+from tests.methods.sim.toy import sim_recipe
+from wsis.data.loading import train_batches
 from wsis.data.structures import PADDING, Batch, Targets
 from wsis.errors import WsisError
+from wsis.losses.projection import grid_rectangles
 from wsis.methods.sim import paste
-from wsis.methods.sim.bank import Bank, Entry, pack, unpack
+from wsis.methods.sim.bank import Bank, Entry, entries, pack, unpack
 from wsis.methods.sim.paste import Composite, compose, draw_objects
 from wsis.methods.sim.spec import SimSpec
 
@@ -381,3 +384,26 @@ def test_given_masks_are_refused():
     batch.targets[0].masks = torch.zeros(1, FRAME, FRAME, dtype=torch.bool)
     with pytest.raises(WsisError, match="boxes"):
         compose(batch, Bank(1), spec(), 4, generator())
+
+
+def test_jittered_images_get_what_fits_into_them(shapes):
+    """Sources and targets are of many sizes: nothing lands on padding, and no box leaves its image."""
+    data = {"train": "train", "eval": "val", "augment": "scale_jitter", "short_side": (64,)}
+    stream = train_batches(sim_recipe(data=data, schedule__batch=8), shapes)
+    bank, pasted, bare = Bank(30), 0, 0
+    for (batch,) in islice(stream, 14):
+        composite = compose(batch, bank, spec(share=1.0), 4, generator(pasted))
+        for i, ((height, width), own) in enumerate(zip(batch.sizes, composite.batch.targets, strict=True)):
+            assert (own.boxes >= 0).all() and (own.boxes <= torch.tensor([width, height] * 2)).all()
+            before, after = (each.images[i, :, ~batch.valid[i]] for each in (batch, composite.batch))
+            assert torch.equal(before, after)
+            assert not composite.masks[i][:, -(-height // 4) :].any()
+            assert not composite.masks[i][:, :, -(-width // 4) :].any()
+        pasted += int(torch.cat(composite.pasted).sum())
+        bare += bank.full and int((~composite.touched).sum())
+        cells = [grid_rectangles(own.boxes, 4, 16, 16) for own in batch.targets]
+        masks = torch.stack([rectangle(16, 16, box)[0] for each in cells for box in each.tolist()])
+        untouched = torch.zeros(8, dtype=torch.bool)
+        for entry in entries(batch, masks, torch.ones(len(masks)), untouched, 4, spec()):
+            bank.push(entry)
+    assert pasted > 20 and bare > 5, "what is larger than the image is left out"

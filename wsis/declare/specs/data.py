@@ -10,6 +10,7 @@ from wsis.declare.base import Count, Fraction, Positive, Spec
 
 # Part of paths below a root, which it must not leave.
 SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+SCALE_JITTER = "scale_jitter"  # of `data.augment`
 
 
 class ShapesSpec(Spec):
@@ -44,5 +45,6 @@ class DataSpec(Spec):
     short_side: tuple[Positive, ...] = (640, 672, 704, 736, 768, 800)  # pixels, one drawn an image
     eval_short_side: Positive = 800
     max_side: Positive = 1333
-    augment: Literal["flip", "dihedral", "none"] = "flip"
+    # scale_jitter: flip, and large-scale jitter in a square of side data.short_side (wsis/data/placement.py)
+    augment: Literal["flip", "dihedral", "none", "scale_jitter"] = "flip"
     shapes: ShapesSpec = ShapesSpec()

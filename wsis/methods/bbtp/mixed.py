@@ -12,8 +12,10 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from wsis.data import transforms
-from wsis.data.loading import AUGMENT, ORDER, ImageSource, Shard, check_split, collate, drawn_size, stream
+from wsis.data import placement, transforms
+from wsis.data.loading import AUGMENT, ORDER, ImageSource, Shard, check_split, collate, stream
+from wsis.data.masks import around
+from wsis.data.placement import Placement
 from wsis.data.ratio import kind_at
 from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot, given, read_mask
@@ -63,28 +65,25 @@ class _Source:
             kind, number = kind_at(t, place, self.recipe.schedule.batch, RATIO)
             rng = np.random.default_rng([self.recipe.seed, AUGMENT, t, place])
             drawn.append((self._salient if kind == SALIENT else self.boxed.drawn)(number, rng))
-        views, scales, ids = (list(part) for part in zip(*drawn, strict=True))
-        return collate(views, scales, ids)
+        views, placements, ids = (list(part) for part in zip(*drawn, strict=True))
+        return collate(views, placements, ids)
 
-    def _salient(self, number: int, rng: np.random.Generator) -> tuple[View, float, int]:
-        """The salient image that is drawn after `number` others, augmented, its scale and its position."""
+    def _salient(self, number: int, rng: np.random.Generator) -> tuple[View, Placement, int]:
+        """The salient image that is drawn after `number` others, augmented, its placement and position."""
         epoch, place = divmod(number, len(self.salient))
         position = int(self.order(epoch)[place])
         path, mask_path = self.salient.pairs[position]
         mask, data = read_mask(mask_path), self.recipe.data
         image = transforms.read_image(path, *mask.shape)
-        height, width, scale = drawn_size(data, *mask.shape, rng)
-        resized = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
-        view = one_object(transforms.resize_image(image, height, width), np.asarray(resized) > 0.5)
-        return transforms.augment(view, data.augment, rng), scale, position
+        placed = placement.drawn(data, *mask.shape, rng)
+        view = one_object(placed.image(image), placed.image(mask, Image.Resampling.NEAREST) > 0.5)
+        return transforms.augment(view, data.augment, rng), placed, position
 
 
 def one_object(image: np.ndarray, mask: np.ndarray) -> View:
     """An image with an object of this mask, H x W bool, the tight box around it, and no class."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    count = min(len(rows), 1)
-    boxes = np.zeros((count, 4), np.float32)
-    if count:
-        boxes[0] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    box = around(mask)
+    boxes = np.array([] if box is None else box, np.float32).reshape(-1, 4)
+    count = len(boxes)
     labels, shown = np.full(count, NO_CLASS, np.int64), np.ones(count, bool)
     return View(image, boxes, labels, mask[None][:count], shown)

@@ -42,7 +42,7 @@ def scene(device: str, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, ColourEdg
     images = torch.nn.functional.interpolate(coarse, scale_factor=32, mode="bilinear")
     images = (images + torch.randn(images.shape, generator=g) * 4).clamp(0, 255).to(torch.uint8)
     valid = torch.ones(2, HEIGHT * STRIDE, WIDTH * STRIDE, dtype=torch.bool)
-    edges = colour_edges(images.to(device), valid.to(device), torch.ones(2).to(device), STRIDE, RULES)
+    edges = colour_edges(images.to(device), valid.to(device), torch.zeros(2).to(device), STRIDE, RULES)
     index = torch.arange(INSTANCES) % 2
     return logits.to(device), rectangles, index, edges
 

@@ -86,7 +86,7 @@ def summary(rows: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str,
 def _of_image(recipes: dict[str, Recipe], picture: Picture) -> dict[str, dict[str, float]]:
     """Norms of the gradients by variant, of one image at the size of inference, one location an object."""
     paper, stride = next(iter(recipes.values())), RESNET.out_stride
-    view, scale = eval_view(paper.data, picture)
+    view, placed = eval_view(paper.data, picture)
     image, boxes = torch.from_numpy(view.image.transpose(2, 0, 1).copy()), torch.from_numpy(view.boxes)
     padding = (0, -image.shape[2] % stride, 0, -image.shape[1] % stride)
     valid = F.pad(torch.ones(image.shape[1:], dtype=torch.bool), padding)
@@ -100,7 +100,8 @@ def _of_image(recipes: dict[str, Recipe], picture: Picture) -> dict[str, dict[st
     for name, recipe in recipes.items():
         spec, z = recipe.loss.pairwise, logits.clone().requires_grad_()
         rectangles = grid_rectangles(boxes, stride, height, width, recipe.model.details == "official")
-        edges = colour_edges(image[None], valid[None], torch.tensor([scale]), stride, spec)
+        ignored = (spec.bottom_rows * torch.tensor([placed.scale])).floor()
+        edges = colour_edges(image[None], valid[None], ignored, stride, spec)
         losses = {
             "loss_proj": projection_loss(z, rectangles).mean(),
             "loss_pair": pairwise_loss(z, rectangles, index, edges, spec),

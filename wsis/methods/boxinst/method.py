@@ -140,7 +140,8 @@ class BoxLosses(Parts):
         colour = spec.colour or "image"
         with torch.autocast(batch.images.device.type, enabled=False):
             lab = batch.once(("lab", stride, colour), lambda: lab_on_grid(batch.images, stride, colour))
-        return colour_edges(batch.images, batch.valid, batch.scales, stride, spec, features, lab)
+        ignored = batch.lowest(spec.bottom_rows)
+        return colour_edges(batch.images, batch.valid, ignored, stride, spec, features, lab)
 
     def ramp(self) -> Tensor:
         """Linear warm-up of the pairwise term, 1 / T in the first step; the paper is silent (B6)."""

@@ -83,8 +83,8 @@ def draw(subject: Subject) -> list[Sheet]:
 
 def scene_of(picture: Picture, recipe: Recipe, shown: list[int]) -> Scene:
     """The picture at the recipe's evaluation size; the method does not get its masks."""
-    view, scale = eval_view(recipe.data, picture)
-    batch = collate([replace(view, masks=None, has_mask=None)], [scale], [picture.id])
+    view, placed = eval_view(recipe.data, picture)
+    batch = collate([replace(view, masks=None, has_mask=None)], [placed], [picture.id])
     return Scene(batch, view.masks, shown)
 
 

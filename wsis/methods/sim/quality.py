@@ -103,21 +103,21 @@ def evaluation_batches(recipe: Recipe, root: Root) -> Iterator[Batch]:
 
     Crowd regions are left out, and objects that are under a pixel at that size.
     """
-    views, scales, numbers = [], [], []
+    views, placements, numbers = [], [], []
     tall = wide = 0
     for picture in pictures_with_masks(recipe, root):
-        view, scale = eval_view(recipe.data, picture)
+        view, placed = eval_view(recipe.data, picture)
         height, width = (padded(side) for side in view.image.shape[:2])
         tall, wide = max(tall, height), max(wide, width)
         if views and (len(views) == MAX_IMAGES or (len(views) + 1) * tall * wide > MAX_PIXELS):
-            yield collate(views, scales, numbers)
-            views, scales, numbers = [], [], []
+            yield collate(views, placements, numbers)
+            views, placements, numbers = [], [], []
             tall, wide = height, width
         views.append(view)
-        scales.append(scale)
+        placements.append(placed)
         numbers.append(picture.id)
     if views:
-        yield collate(views, scales, numbers)
+        yield collate(views, placements, numbers)
 
 
 def key(spec: SimSpec, names: tuple[str, ...]) -> Key:
