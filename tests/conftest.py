@@ -22,7 +22,7 @@ SPEC = ShapesSpec(train_images=60, val_images=12, salient_images=4)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what tests/trains.txt names, and puts the longest files first: they end beside others, not alone."""
+    """Marks what tests/trains.txt names; the longest files come first, so that they end beside others."""
     for item in items:
         if item.nodeid.removeprefix("tests/").startswith(tuple(LONG)):
             item.add_marker(pytest.mark.trains)
