@@ -16,9 +16,9 @@ from tests.engine.toy import toy_recipe, train_toy, train_toy_parallel
 from wsis.engine import launch as engine_launch
 from wsis.engine.checkpoint import load_checkpoint
 from wsis.engine.memory import OutOfMemory
-from wsis.engine.signals import LIMIT, Interrupted
 from wsis.errors import WsisError
 from wsis.methods.weights import load_model
+from wsis.signals import LIMIT, Interrupted
 
 TOTAL = toy_recipe().schedule.total
 FORK = multiprocessing.get_context("fork")  # a real process to kill, without importing torch again

@@ -23,8 +23,8 @@ from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.engine.devices import check_cards
 from wsis.engine.memory import OutOfMemory
 from wsis.engine.ranks import outside
-from wsis.engine.signals import SIGNALS, Interrupted, remember
 from wsis.errors import WsisError
+from wsis.signals import SIGNALS, Interrupted, remember
 
 FABRIC = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # precisions in its words
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
