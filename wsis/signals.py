@@ -99,9 +99,9 @@ class OneByOne:
         """
         self.what, self.total, self.kept, self.done = what, total, kept, 0
 
-    def finished(self) -> None:
-        """An item more is finished, and its files are written."""
-        self.done += 1
+    def finished(self, items: int = 1) -> None:
+        """So many items more are finished, and their files are written."""
+        self.done += items
         if _remembered:
             self._stop()
 
