@@ -34,7 +34,7 @@ SETTINGS = {
 POLLS = ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"]  # those of a test
 POLLS += ["--set-threads", "train_short=1"]
 UNACCOUNTED = ["--slurm-no-account"]  # the profile's line for a cluster without accounting
-ARRAYS = ["--slurm-array-jobs", "train_short"]
+ARRAYS = ["--slurm-array-jobs", "train_short,evaluate"]
 TWO, FOUR = "boxinst/2", "boxinst/1b"  # tables of two and of four trainings
 
 
