@@ -42,7 +42,8 @@ RunDeviceOption = Annotated[
 ]
 PredictOnlyOption = Annotated[bool, typer.Option(help="nothing is to be evaluated: val needs no masks")]
 SinceOption = Annotated[
-    Path | None, typer.Option("--since", help="leave what was made after this FILE was written as it is")
+    Path | None,
+    typer.Option("--since", exists=True, help="leave what was made after this FILE was written as it is"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="for machines")]
 CostsOption = Annotated[

@@ -90,10 +90,8 @@ def evaluate_runs(
 
 
 def _newer(path: Path, other: Path | None) -> bool:
-    """Whether `path` was written after `other`; False where one of them isn't there."""
-    if other is None or not (path.exists() and other.exists()):
-        return False
-    return path.stat().st_mtime >= other.stat().st_mtime
+    """Whether `path` was written after `other`; False where it isn't there, or nothing is to be compared."""
+    return other is not None and path.exists() and path.stat().st_mtime >= other.stat().st_mtime
 
 
 def _describe(plan: Plan, id: str, folder: Path, root: Root) -> None:

@@ -152,8 +152,8 @@ def _wanted_masks(plan: Plan, runs: Collection[str], done: Collection[str]) -> s
 
 def evaluated(folder: Path) -> bool:
     """Whether a trained run was evaluated since, and its metrics are whole. What is wrong goes to stderr."""
-    path = folder / METRICS
-    if not path.exists() or path.stat().st_mtime < (folder / RECORD).stat().st_mtime:
+    path, record = folder / METRICS, folder / RECORD
+    if not (path.exists() and record.exists()) or path.stat().st_mtime < record.stat().st_mtime:
         return False
     try:
         return bool(metrics_of(folder))
