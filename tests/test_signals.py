@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -109,6 +111,24 @@ def test_a_notice_before_anything_can_stop_is_remembered_once(remembers):
         assert stop.signal == signal.SIGUSR1
     with StopRequest() as stop:
         assert not stop.signal
+
+
+LATE = """
+import os, signal
+from wsis.signals import remember
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGUSR1):
+        kill(pid, number)
+        print("still here", flush=True)
+late = Late()  # deleted when Python has no handlers any more
+remember()
+"""
+
+
+def test_a_notice_when_everything_is_done_ends_nothing():
+    """Python gives signals their defaults back while it exits, which takes large libraries a second."""
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "still here\n")
 
 
 def attempt(items, at, swallows=False, kept=True):

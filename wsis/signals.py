@@ -11,6 +11,7 @@ images. What is done item by item counts what it has finished (`OneByOne`). No t
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -42,9 +43,13 @@ def status_of(number: int) -> int:
 
 
 def remember() -> None:
-    """From now on this process remembers SIGUSR1 for what can stop next."""
+    """From now on this process remembers SIGUSR1 for what can stop next; while Python exits, it is ignored.
+
+    It would end a process that is done, with a status of failure, as handlers go before the libraries do.
+    """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGUSR1, lambda number, frame: _remembered.append(number))
+        atexit.register(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
 
 
 class StopRequest:
