@@ -25,6 +25,7 @@ from wsis.commands.train import train_app
 from wsis.commands.verify import verify_app
 from wsis.disk import disk_error
 from wsis.errors import WsisError, one_line
+from wsis.signals import LIMIT, Interrupted, remember, requeue
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -36,9 +37,18 @@ def show_version(asked: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line; a WsisError or a disk's error becomes one line on stderr and exit code 1."""
+    """Run the command line; a WsisError or a disk's error becomes one line on stderr and exit code 1.
+
+    A command that a signal stopped has an exit code of its own. At a time limit its job is queued again.
+    """
+    remember()
     try:
         app(prog_name="wsis")
+    except Interrupted as error:
+        print(error, file=sys.stderr, flush=True)
+        if error.status == LIMIT:
+            requeue()
+        sys.exit(error.status)
     except WsisError as error:
         print(one_line(f"wsis: {error}"), file=sys.stderr)
         sys.exit(1)

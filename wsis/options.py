@@ -41,6 +41,10 @@ RunDeviceOption = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: cuda if there is one")
 ]
 PredictOnlyOption = Annotated[bool, typer.Option(help="nothing is to be evaluated: val needs no masks")]
+SinceOption = Annotated[
+    Path | None,
+    typer.Option("--since", exists=True, help="leave what was made after this FILE was written as it is"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="for machines")]
 CostsOption = Annotated[
     Path | None,

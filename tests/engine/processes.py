@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wsis.engine.signals import Interrupted
+from wsis.signals import Interrupted
 
 FORK = multiprocessing.get_context("fork")  # a real process to kill, without importing torch again
 

@@ -13,9 +13,9 @@ from wsis.data.structures import Sample
 from wsis.engine.launch import launch, make_fabric
 from wsis.engine.predict import predict as predict_root
 from wsis.engine.predict import predict_samples
-from wsis.engine.signals import LIMIT, Interrupted
 from wsis.errors import WsisError
 from wsis.progress import Progress
+from wsis.signals import LIMIT, Interrupted
 
 
 def samples(rank=0, world=1, count=21, side=6):

@@ -17,9 +17,9 @@ from tests.engine.toy import toy_recipe, train_toy, train_toy_parallel
 from wsis.engine import launch as engine_launch
 from wsis.engine.checkpoint import load_checkpoint
 from wsis.engine.memory import OutOfMemory
-from wsis.engine.signals import LIMIT
 from wsis.errors import WsisError
 from wsis.methods.weights import load_model
+from wsis.signals import LIMIT, Interrupted, StopRequest, remember
 
 TOTAL = toy_recipe().schedule.total
 
@@ -170,6 +170,36 @@ def test_a_signal_outside_of_the_training_loop_is_an_interruption_not_a_failure(
     process.join(60)
     assert process.exitcode == 143
     assert "signal 15" in errors.get()
+
+
+def imports_for_long(folder):
+    """As a process that is started by `spawn`: it inherits that the notice is ignored."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    (folder / os.environ["LOCAL_RANK"]).touch()
+    time.sleep(1)
+    remember()
+    with StopRequest() as stop:
+        while not stop.signal:
+            time.sleep(0.01)
+    (folder / f"stopped {os.environ['LOCAL_RANK']}").touch()
+    while len([*folder.glob("stopped *")]) < 2:  # as ranks that agree
+        time.sleep(0.01)
+    raise Interrupted("stopped", LIMIT)
+
+
+def launched_slowly(folder):
+    engine_launch.AGAIN = 0.2
+    engine_launch.launch(imports_for_long, (folder,), 2, "fork")
+
+
+def test_a_notice_while_processes_start_reaches_them_later(tmp_path):
+    process, errors = start(launched_slowly, tmp_path)
+    wait_for(tmp_path / "0", process)
+    wait_for(tmp_path / "1", process)
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGUSR1)
+    process.join(20)
+    assert process.exitcode == LIMIT and errors.get() == "stopped"
 
 
 def fails_on_the_second_rank(folder):

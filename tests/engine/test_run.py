@@ -3,7 +3,6 @@
 import itertools
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -16,16 +15,15 @@ from tests.engine.processes import FORK, wait_for
 from tests.engine.toy import Toy
 from tests.engine.toy_runs import OPTIONS, plan_of, read, recipe_of
 from wsis.engine import execute
-from wsis.engine import run as engine_run
 from wsis.engine.folder import finished
 from wsis.engine.job import RunOptions
 from wsis.engine.run import train_runs
-from wsis.engine.signals import LIMIT, Interrupted, status_of
 from wsis.engine.train import TrainOptions
 from wsis.errors import WsisError
 from wsis.files import write_json
 from wsis.methods.weights import load_model
 from wsis.results import writer
+from wsis.signals import Interrupted
 
 
 def test_finished_runs_are_skipped_and_roots_opened_once(tmp_path, toys):
@@ -129,9 +127,9 @@ def test_a_signal_stops_the_following_runs_too(tmp_path, toys, monkeypatch):
         raise Interrupted("stopped at iteration 3 of 4", 143)
 
     monkeypatch.setattr(execute, "train", stopped)
-    with pytest.raises(SystemExit) as error:
+    with pytest.raises(Interrupted) as error:
         train_runs(plan_of(first, second), [first.id, second.id], tmp_path, tmp_path / "d", OPTIONS)
-    assert error.value.code == 143 and toys.built == [first.id]
+    assert error.value.status == 143 and toys.built == [first.id]
 
 
 def test_unknown_runs_and_missing_roots_are_refused(tmp_path, toys):
@@ -148,24 +146,6 @@ def test_a_training_process_imports_only_its_own_methods_libraries():
     code = f"import sys, wsis.engine.run, wsis.methods.boxinst.method; print({slow} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_a_job_at_its_time_limit_is_queued_again_and_one_that_was_told_to_stop_is_not(
-    tmp_path, toys, monkeypatch
-):
-    queued = []
-    monkeypatch.setattr(engine_run, "requeue", lambda: queued.append(1))
-    for number, status in ((signal.SIGTERM, 143), (signal.SIGUSR1, LIMIT)):
-
-        def told(*arguments, number=number):
-            raise Interrupted("stopped at iteration 3 of 4", status_of(number))
-
-        monkeypatch.setattr(execute, "train", told)
-        recipe = recipe_of()
-        with pytest.raises(SystemExit) as error:
-            train_runs(plan_of(recipe), [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
-        assert error.value.code == status
-    assert queued == [1]
 
 
 def test_out_of_memory_it_goes_on_with_half_as_many_images_at_once(tmp_path, toys, monkeypatch, capsys):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from wsis.data.roots import open_root
+from wsis.engine import semantic_maps
 from wsis.engine.semantic_maps import class_values, make_maps
 from wsis.errors import WsisError
 from wsis.methods.baiseg.semantic import SemanticMaps
+from wsis.signals import Interrupted
 
 transformers = pytest.importorskip("transformers")
 LABELS = ["sky", "circle", "square", "grass-merged", "triangle"]
@@ -100,6 +104,22 @@ def test_maps_are_those_of_the_network_and_are_made_once(model, root, recipe):
     assert make_maps(root, model, "mask2former", ["val2017"])[1] == 1
     assert first.read_bytes() == b"mine" and last.exists()
     assert not [path for path in folder.iterdir() if path.suffix != ".png"]
+
+
+def test_a_time_limit_costs_no_map_that_is_finished(model, root, monkeypatch):
+    batches, maps = [], semantic_maps._maps
+
+    def told(network, images):
+        batches.append([each.path.name for each in images])
+        if len(batches) == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return maps(network, images)
+
+    monkeypatch.setattr(semantic_maps, "_maps", told)
+    with pytest.raises(Interrupted, match=r"stopped after 1 of \d+ semantic maps"):
+        make_maps(root, model, "m", ["train2017"], batch=1)
+    make_maps(root, model, "m", ["train2017"], batch=1)
+    assert batches[1] == batches[2] and len({*map(tuple, batches)}) == len(batches) - 1
 
 
 def test_what_is_missing_is_named(model, root, tmp_path):

@@ -19,11 +19,11 @@ from wsis.engine import train as engine_train
 from wsis.engine.checkpoint import load_checkpoint
 from wsis.engine.launch import make_fabric
 from wsis.engine.memory import split_batch
-from wsis.engine.signals import LIMIT, Interrupted
 from wsis.engine.train import TrainOptions, train
 from wsis.errors import WsisError
 from wsis.methods.base import Method
 from wsis.methods.weights import load_model
+from wsis.signals import LIMIT, Interrupted
 
 QUIET = TrainOptions(progress=False)
 

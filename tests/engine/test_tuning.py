@@ -12,10 +12,10 @@ from tests.device.test_methods import method_and_batches
 from tests.engine.toy import Toy, train_toy
 from wsis.engine import tuning
 from wsis.engine.checkpoint import load_checkpoint
-from wsis.engine.signals import Interrupted
 from wsis.engine.tuning import as_written, compiled, tuned
 from wsis.errors import WsisError
 from wsis.methods.weights import load_model
+from wsis.signals import Interrupted
 
 
 @pytest.fixture

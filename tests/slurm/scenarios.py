@@ -34,7 +34,8 @@ SETTINGS = {
 POLLS = ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"]  # those of a test
 POLLS += ["--set-threads", "train_short=1"]
 UNACCOUNTED = ["--slurm-no-account"]  # the profile's line for a cluster without accounting
-ARRAYS = ["--slurm-array-jobs", "train_short"]
+ARRAYS = ["--slurm-array-jobs", "train_short,evaluate"]
+TWO, FOUR = "boxinst/2", "boxinst/1b"  # tables of two and of four trainings
 
 
 def accounting() -> bool:
@@ -44,12 +45,14 @@ def accounting() -> bool:
 
 
 class Workflow:
-    """snakemake in a folder of its own, with Slurm's records of its jobs while it runs."""
+    """snakemake for one table in a folder of its own, with Slurm's records of its jobs while it runs."""
 
-    def __init__(self, folder: Path, images: Path, iterations: int = 20, **config: object) -> None:
+    def __init__(
+        self, folder: Path, images: Path, iterations: int = 20, table: str = TWO, **config: object
+    ) -> None:
         settings = json.loads(json.dumps(SETTINGS))
         settings["schedule"]["iterations"] = iterations
-        self.folder, self.records = folder, dict[str, dict[str, str]]()
+        self.folder, self.table, self.records = folder, table, dict[str, dict[str, str]]()
         self.former = set[str]()  # jobs of an earlier call of the scenario
         self.look()
         self.former |= {*self.records}
@@ -65,11 +68,11 @@ class Workflow:
             for key, value in self.config.items()
         ]
 
-    def start(self, target: str, *options: str) -> subprocess.Popen:
+    def start(self, *options: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile")]
         command += ["--workflow-profile", str(ROOT / "workflow" / "profiles" / "slurm"), *POLLS]
         command += [*([] if accounting() else UNACCOUNTED), *options]
-        command += ["--config", *self.words, "--", target]
+        command += ["--config", *self.words, "--", self.table.replace("/", "_")]
         environment = os.environ | {"WSIS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
         with (self.folder / "snakemake.log").open("a") as log:
             return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
@@ -84,8 +87,8 @@ class Workflow:
         self.look()
         return process.returncode
 
-    def run(self, target: str, *options: str, act: Callable[[Workflow], bool] | None = None) -> int:
-        return self.finish(self.start(target, *options), act)
+    def run(self, *options: str, act: Callable[[Workflow], bool] | None = None) -> int:
+        return self.finish(self.start(*options), act)
 
     def look(self) -> None:
         """Keep what scontrol says of every job that lies in this folder, by its id."""
@@ -111,10 +114,9 @@ class Workflow:
         begun = min((log.parent / "recipe.json").stat().st_mtime for log in logs) if logs else time.time()
         return time.time() - begun > seconds
 
-    def run_of(self, row: str) -> str:
-        """Id of the run of a row of BoxInst's Table 3."""
-        plan = make_plan("mini", (21,), overrides(self.config))
-        return plan.row_runs("boxinst/3", row)[21]
+    def first_run(self) -> str:
+        """Id of the table's first run."""
+        return make_plan("mini", (21,), overrides(self.config)).wanted([self.table])[0]
 
 
 def brief(records: list[dict[str, str]]) -> list[str]:
@@ -124,22 +126,22 @@ def brief(records: list[dict[str, str]]) -> list[str]:
 
 def arrays_and_cards(folder: Path, images: Path) -> str:
     """A class is an array in its partition with its cards; a row that fails costs the others nothing."""
-    flow = Workflow(folder, images, gpus=2)
+    flow = Workflow(folder, images, table=FOUR, gpus=2)
     options = [*ARRAYS, "--set-resources", "train_short:slurm_partition=gpu", "--retries", "0"]
-    lost = flow.run_of("projection")
+    lost = flow.first_run()
     broken = folder / "results/mini/runs" / lost / "log.jsonl"
     broken.mkdir(parents=True)  # where a file is to be written
-    assert flow.run("boxinst_3", *options) != 0
+    assert flow.run(*options) != 0
     first = flow.jobs("train_short")
     tasks = [job for job in first if "ArrayJobId" in job]
-    assert len(tasks) >= 2 and len({job["ArrayJobId"] for job in tasks}) == 1, brief(first)
+    assert len(tasks) >= 3 and len({job["ArrayJobId"] for job in tasks}) == 1, brief(first)
     assert {job["Partition"] for job in first} == {"gpu"}
     assert all(re.search(r"gpu[:=]2$", job["TresPerJob"]) for job in first), brief(first)
     others = flow.trained()
-    assert lost not in others and len(others) >= 2, [*others]
+    assert lost not in others and len(others) == 3, [*others]
     broken.rmdir()
     known = set(flow.records)
-    assert flow.run("boxinst_3", *options) == 0
+    assert flow.run(*options) == 0
     again = [job for job in flow.jobs("train_short") if job["JobId"] not in known]
     assert len(again) == 1 and set(flow.trained()) == {*others, lost}
     assert all(flow.trained()[run] == others[run] for run in others)
@@ -152,7 +154,7 @@ def arrays_and_cards(folder: Path, images: Path) -> str:
 
 def cancelled(folder: Path, images: Path) -> str:
     """scancel ends a training in the middle; the next call goes on from its checkpoint."""
-    flow = Workflow(folder, images, iterations=80, gpus=0)
+    flow = Workflow(folder, images, iterations=60, gpus=0)
 
     def cancel(flow: Workflow) -> bool:
         for job in flow.jobs("train_short"):
@@ -161,12 +163,12 @@ def cancelled(folder: Path, images: Path) -> str:
                 return True
         return False
 
-    assert flow.run("boxinst_3", "--jobs", "1", "--retries", "0", act=cancel) != 0
+    assert flow.run("--jobs", "1", "--retries", "0", act=cancel) != 0
     stopped = [job for job in flow.jobs("train_short") if job["JobState"] == "CANCELLED"]
     assert len(stopped) == 1, brief(flow.jobs("train"))
     saved = [file.name for file in folder.glob("results/mini/runs/*/checkpoints/*.pt")]
     assert saved, "no checkpoint"
-    assert flow.run("boxinst_3") == 0
+    assert flow.run() == 0
     resumed = [content["resumed"] for content in flow.trained().values()]
     assert sum(resumed) == 1, resumed
     return f"1 of {len(resumed)} trainings was cancelled, wrote its checkpoint, and went on from it"
@@ -174,7 +176,7 @@ def cancelled(folder: Path, images: Path) -> str:
 
 def preempted(folder: Path, images: Path) -> str:
     """Jobs of another partition take the cards: Slurm requeues the training, which goes on afterwards."""
-    flow = Workflow(folder, images, iterations=80)
+    flow = Workflow(folder, images, iterations=60)
 
     def urgent(flow: Workflow) -> bool:
         if not flow.trains():
@@ -184,7 +186,7 @@ def preempted(folder: Path, images: Path) -> str:
         return True
 
     options = ["--set-resources", "train_short:slurm_partition=gpu"]
-    assert flow.run("boxinst_3", *options, act=urgent) == 0
+    assert flow.run(*options, act=urgent) == 0
     restarts = {job["JobId"]: int(job["Restarts"]) for job in flow.jobs("train_short")}
     resumed = [content["resumed"] for content in flow.trained().values()]
     assert sum(restarts.values()) >= 1 <= sum(resumed), (restarts, resumed)
@@ -196,17 +198,17 @@ def preempted(folder: Path, images: Path) -> str:
 
 def killed(folder: Path, images: Path) -> str:
     """Snakemake dies alone; a second call meets its training, waits for it and finds it finished."""
-    flow = Workflow(folder, images, iterations=200, gpus=0)
-    first = flow.start("boxinst_3")
+    flow = Workflow(folder, images, iterations=250, gpus=0)
+    first = flow.start()
     while first.poll() is None and not flow.trains():
         flow.look()
         time.sleep(1)
     first.kill()
     first.wait()
-    assert flow.start("boxinst_3", "--unlock").wait() == 0
+    assert flow.start("--unlock").wait() == 0
     known = {job["JobId"] for job in flow.jobs("train_short") if job["JobState"] == "RUNNING"}
     assert known, brief(flow.jobs("train"))
-    assert flow.run("boxinst_3") == 0
+    assert flow.run() == 0
     waited = [
         log.name for log in folder.glob("results/mini/logs/train/*.log.*") if "waits for" in log.read_text()
     ]
@@ -247,7 +249,7 @@ def limit_while_predicting(folder: Path, images: Path) -> str:
                     return True
         return False
 
-    assert flow.run("boxinst_3", "--jobs", "1", "--retries", "0", act=notice) == 0
+    assert flow.run("--jobs", "1", "--retries", "0", act=notice) == 0
     (run,) = stopped
     log = (folder / f"results/mini/logs/train/{run}.log.1").read_text()
     after = re.search(r"stopped after predicting (\d+) of (\d+) images", log)
@@ -263,16 +265,61 @@ def limit_while_predicting(folder: Path, images: Path) -> str:
     )
 
 
+def limit_while_evaluating(folder: Path, images: Path) -> str:
+    """The notice of a limit comes before the first of two runs is evaluated: the second one is left."""
+    flow = Workflow(folder, images, iterations=5, gpus=0)
+    assert flow.run() == 0
+    metrics = [folder / "results/mini/runs" / run / "metrics.json" for run in flow.trained()]
+    for file in metrics:
+        file.unlink()  # those of a workflow that was stopped before
+    known = {*flow.records}
+
+    logs = folder / "results/mini/logs/evaluate"
+
+    def notice(flow: Workflow) -> bool:
+        for job in flow.jobs("evaluate"):
+            first = job["JobId"] not in known and job["Restarts"] == "0" and job["JobState"] == "RUNNING"
+            if first and [*logs.glob("*-trained-2.log.1")]:  # the command begins
+                subprocess.run(["scancel", "--signal=USR1", job["JobId"]], check=True)
+        return False  # until it is heard
+
+    assert flow.run("--retries", "0", act=notice) == 0
+    jobs = [job for job in flow.jobs("evaluate") if job["JobId"] not in known]
+    assert [job["Restarts"] for job in jobs] == ["1"], brief(jobs)
+    (log,) = logs.glob("*-trained-2.log.1")
+    assert "stopped after evaluating 1 of 2 runs" in log.read_text(), log.read_text()
+    assert log.with_suffix(".2").exists() and all(file.exists() for file in metrics)
+    apart = abs(metrics[0].stat().st_mtime - metrics[1].stat().st_mtime)
+    assert apart > 60, "the first run was evaluated again"  # Slurm holds a job back for two minutes
+    return f"stopped after 1 of 2 runs and queued again; the other one was evaluated {apart:.0f} s later"
+
+
+def requeue_forbidden(folder: Path, images: Path) -> str:
+    """Jobs that can't be queued again fail at their limit, and Snakemake's retries go on."""
+    flow = Workflow(folder, images, iterations=300)
+    limits = ["train_short:runtime=2", "train_short:slurm_extra='--signal=USR1@20 --no-requeue'"]
+    assert flow.run("--set-resources", *limits, "--retries", "5") == 0
+    logs = [log.read_text() for log in sorted(folder.glob("results/mini/logs/train/*.log.*"))]
+    told = sum("can't be put into the queue again" in log for log in logs)
+    jobs = flow.jobs("train_short")
+    resumed = [content["resumed"] for content in flow.trained().values()]
+    restarts = sum(int(job["Restarts"]) for job in jobs)
+    assert told == sum(resumed) >= 1 and restarts == 0, (told, resumed, brief(jobs))
+    ends = [job["JobState"] for job in jobs]
+    assert ends.count("FAILED") == told and ends.count("COMPLETED") == len(resumed), brief(jobs)
+    return f"{told} jobs ended at their limits with status 75; the retries went on ({resumed} times)"
+
+
 def time_limits(folder: Path, images: Path) -> str:
     """Trainings over three limits and more, in an array; their weights are those of an uncut one."""
     flow = Workflow(folder, images, iterations=650)
-    limits = ["runtime=3", "slurm_extra='--signal=USR1@20'"]
+    limits = ["runtime=2", "slurm_extra='--signal=USR1@20'"]
     options = [*ARRAYS, "--set-resources", *(f"train_short:{limit}" for limit in limits), "--retries", "0"]
-    assert flow.run("boxinst_3", *options) == 0
-    run = flow.run_of("projection")
-    cut, whole = flow.trained()[run], json.loads((uncut(flow, run) / "train.json").read_text())
-    assert cut["weights"] == whole["weights"], (cut["weights"], whole["weights"])
-    assert cut["resumed"] >= 3 and not whole["resumed"], (cut["resumed"], whole["resumed"])
+    assert flow.run(*options) == 0
+    run, cut = max(flow.trained().items(), key=lambda each: each[1]["resumed"])
+    assert cut["resumed"] >= 3, cut["resumed"]
+    whole = json.loads((uncut(flow, run) / "train.json").read_text())
+    assert cut["weights"] == whole["weights"] and not whole["resumed"], (cut, whole)
     jobs = flow.jobs("train_short")
     assert all(job["JobState"] == "COMPLETED" for job in jobs), brief(jobs)
     restarts = [int(job["Restarts"]) for job in jobs]
@@ -285,7 +332,7 @@ def time_limits(folder: Path, images: Path) -> str:
 def two_machines(folder: Path, images: Path) -> str:
     """A training on two machines with one process each."""
     flow = Workflow(folder, images, gpus=2, nodes=2)
-    assert flow.run("boxinst_3") == 0
+    assert flow.run() == 0
     jobs = [job for job in flow.jobs("train_short") if job["NumNodes"] == "2"]
     devices = {content["devices"] for content in flow.trained().values() if content["iterations"]}
     assert jobs and devices == {2}, (jobs, devices)
@@ -298,6 +345,8 @@ SCENARIOS = [
     preempted,
     killed,
     limit_while_predicting,
+    limit_while_evaluating,
+    requeue_forbidden,
     time_limits,
     two_machines,
 ]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from wsis.engine.signals import SIGNALS
+from wsis.signals import SIGNALS
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflow"
 
@@ -16,7 +16,7 @@ def test_a_job_s_command_takes_the_place_of_its_shell():
     for path in WORKFLOW.glob("rules/*.smk"):
         for line in path.read_text().splitlines():
             if re.search(r'"[^"]*python -m wsis', line) and "| tee" not in line:
-                assert re.search("exec (srun .*|{step} )?python -m wsis", line), (
+                assert re.search(r"exec (srun .*|\{.*step.*\} )?python -m wsis", line), (
                     f"{path.name}: {line.strip()}"
                 )
                 commands += 1

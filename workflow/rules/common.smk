@@ -21,7 +21,7 @@ from wsis.judge import compare, groups, verdict_file
 from wsis.packing import table_ranks
 from wsis.flow.picture_jobs import illustrated, runs_shown
 from wsis.plan import make_plan
-from wsis.flow.work import HEADLINE, mark, read_work, tables_of, targets, unmark, work, write_work
+from wsis.flow.work import HEADLINE, JOBS, mark, read_work, tables_of, targets, unmark, work, write_work
 
 STARTED = time.time()
 
@@ -167,12 +167,17 @@ def mark_of(kind, job):
     return str(mark(Path(RESULTS), kind, job))
 
 
-def train_command(nodes, cards, threads):
-    """The beginning of a training's command; on several machines a task of a Slurm step for each card.
+def step(threads, cards=0):
+    """What makes a command a step of its Slurm job where it is none: in the first task of an array.
 
-    Slurm gives notice of a time limit to steps alone. The executor makes a step of every job but the first task of
-    an array.
+    Slurm gives notice of a time limit to steps alone. The executor makes a step of every other job.
     """
+    share = f"--ntasks=1 --nodes=1 --cpus-per-task={threads}" + (f" --gpus={cards}" if cards else "")
+    return f'$([ -z "${{SLURM_ARRAY_TASK_ID:-}}" ] || [ -n "${{SLURM_STEP_ID:-}}" ] || echo srun {share})'
+
+
+def train_command(nodes, cards, threads):
+    """The beginning of a training's command; on several machines a task of a Slurm step for each card."""
     if nodes > 1:
         tasks = (
             f"--nodes={nodes} --ntasks={cards} --ntasks-per-node={cards // nodes} --cpus-per-task={threads}"
@@ -182,9 +187,7 @@ def train_command(nodes, cards, threads):
         )
         return f"exec srun {tasks} {ends} python -m wsis train --threads {threads}"
     devices = f"--devices {cards}" if cards else "--accelerator cpu"
-    share = f"--ntasks=1 --nodes=1 --cpus-per-task={threads}" + (f" --gpus={cards}" if cards else "")
-    step = f'$([ -z "${{SLURM_ARRAY_TASK_ID:-}}" ] || [ -n "${{SLURM_STEP_ID:-}}" ] || echo srun {share})'
-    return f"exec {step} python -m wsis train --cores {threads} {devices}"
+    return f"exec {step(threads, cards)} python -m wsis train --cores {threads} {devices}"
 
 
 def target_of(key):
@@ -278,11 +281,14 @@ FLAGS = f"{PLAN_FLAGS} {root_flags()}".strip()
 # writes a file of its own, X.log.1, X.log.2, ..., of which X.log is a link to the last.
 KEEP_LOGS = 'n=1; while [ -e {log}.$n ]; do n=$((n+1)); done; ln -sf "$(basename {log}).$n" {log}; '
 
+# What an attempt of a job finished stays where its time limit cuts it; the workflow's start wrote this file.
+SINCE = f"--since {RESULTS}/{JOBS}"
+
 # Reports are written one at a time. A limit of the workflow's own, which no profile or command line forgets.
 workflow.register_resource("report", 1)
 
 
-# Slurm gives notice of a job's time limit to all of the job's processes; the trainer alone answers.
+# Slurm gives notice of a job's time limit to all of the job's processes; our command alone answers.
 if not workflow.is_main_process:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 

@@ -21,10 +21,11 @@ rule evaluate:
     threads: 1
     resources:
         mem_mb=2000 if GENERATED else 16000,
-        runtime=lambda wildcards, attempt: 30 * attempt,  # it starts again after a limit
+        runtime=lambda wildcards, attempt: 30 * attempt,  # one that finished nothing before its limit fails
     params:
+        step=lambda wildcards, threads: step(threads),
         runs=lambda wildcards: " ".join(EVALUATIONS[wildcards.job].runs),
     message:
         "Evaluate {wildcards.job}"
     shell:
-        f"{KEEP_LOGS}exec python -m wsis evaluate {FLAGS} {{params.runs}} > {{log}} 2>&1"
+        f"{KEEP_LOGS}exec {{params.step}} python -m wsis evaluate {FLAGS} {SINCE} {{params.runs}} > {{log}} 2>&1"

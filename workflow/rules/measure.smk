@@ -31,11 +31,12 @@ for network in {bool(sets()[job.set].network) for job in WORK.measurings}:
             gpu=min(GPUS, 1) if network else 0,
             nodes=1,
             mem_mb=4000 if GENERATED else 24000,
-            runtime=lambda wildcards, attempt: 120 * attempt,  # it starts again after a limit
+            runtime=lambda wildcards, attempt: 120 * attempt,  # one that finished nothing before its limit fails
         params:
+            step=lambda wildcards, resources, threads: step(threads, resources.gpu),
             device="" if GPUS else "--accelerator cpu",
             what=lambda wildcards: " ".join([MEASURINGS[wildcards.job].set, *MEASURINGS[wildcards.job].keys]),
         message:
             "Measure {wildcards.job}"
         shell:
-            f"{KEEP_LOGS}exec python -m wsis measure {FLAGS} {{params.device}} {{params.what}} > {{log}} 2>&1"
+            f"{KEEP_LOGS}exec {{params.step}} python -m wsis measure {FLAGS} {SINCE} {{params.device}} {{params.what}} > {{log}} 2>&1"

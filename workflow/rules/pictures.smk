@@ -24,7 +24,7 @@ rule pictures:
     threads: 1
     resources:
         mem_mb=2000 if GENERATED else 16000,
-        runtime=lambda wildcards, attempt: 60 * attempt,  # it starts again after a limit
+        runtime=lambda wildcards, attempt: 60 * attempt,  # it begins again after a limit
     message:
         "Draw pictures of {wildcards.run}"
     shell:

@@ -18,6 +18,7 @@ from wsis.options import (
     RunDeviceOption,
     SeedsOption,
     SetOption,
+    SinceOption,
     chosen,
     run_folders,
 )
@@ -41,6 +42,7 @@ def evaluate(
     set_: SetOption = None,
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
+    since: SinceOption = None,
 ) -> None:
     """Predictions to metrics.json, with pycocotools.
 
@@ -59,7 +61,7 @@ def evaluate(
         from wsis.flow.jobs import evaluate_runs
 
         for group in chosen(words, results, scale, seeds, set_):
-            evaluate_runs(group.plan, group.ids, group.results, data_root or group.roots)
+            evaluate_runs(group.plan, group.ids, group.results, data_root or group.roots, since)
 
 
 @evaluate_app.command()

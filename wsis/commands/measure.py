@@ -18,6 +18,7 @@ from wsis.options import (
     RunsArgument,
     SeedsOption,
     SetOption,
+    SinceOption,
     chosen,
     planned,
 )
@@ -40,12 +41,14 @@ def measure(
     data_root: RootOption = None,
     results: ResultsOption = RESULTS,
     accelerator: AcceleratorOption = None,
+    since: SinceOption = None,
 ) -> None:
     """Measures of tables and figures: of trained runs, of images or of networks; nothing is trained."""
     from wsis.flow.jobs import measure as measure_all
 
     for group, asked in measured(words or [], results, scale, seeds, set_):
-        measure_all(group.plan, asked, group.results, data_root or group.roots, accelerator)
+        roots = data_root or group.roots
+        measure_all(group.plan, asked, group.results, roots, accelerator, since)
 
 
 def measured(

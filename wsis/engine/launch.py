@@ -23,12 +23,13 @@ from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.engine.devices import check_cards
 from wsis.engine.memory import OutOfMemory
 from wsis.engine.ranks import outside
-from wsis.engine.signals import SIGNALS, Interrupted, remember
 from wsis.errors import WsisError
+from wsis.signals import SIGNALS, Interrupted, remember
 
 FABRIC = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # precisions in its words
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 STORE = "WSIS_STORE"  # environment variable: the file through which the processes of a training meet
+AGAIN = 5.0  # seconds after which a notice is passed on again: processes that import don't hear it
 GRACE = 10.0  # seconds that the other processes get to stop by themselves after one has failed
 
 
@@ -157,7 +158,7 @@ def _launch(
 
     received: list[int] = []
 
-    def forward(number: int, frame: Any) -> None:
+    def forward(number: int, frame: Any = None) -> None:
         received.append(number)
         for pid in started.pids():
             with suppress(ProcessLookupError):
@@ -165,8 +166,9 @@ def _launch(
 
     former = {number: signal.signal(number, forward) for number in SIGNALS} | {signal.SIGUSR1: notice}
     try:
-        while not started.join(grace_period=GRACE):
-            pass
+        while not started.join(AGAIN, grace_period=GRACE):
+            if received and received[-1] == signal.SIGUSR1:
+                forward(signal.SIGUSR1)
     except torch.multiprocessing.ProcessExitedException:
         if outcomes.empty() and not received:
             raise

@@ -18,13 +18,14 @@ from wsis.data.loading import groups
 from wsis.data.roots import Root
 from wsis.data.shared import samples_key, shared_samples
 from wsis.data.structures import Instances, Sample
-from wsis.engine.signals import StopRequest, stop_together
+from wsis.engine.together import stop_together
 from wsis.errors import WsisError
 from wsis.files import read_json
 from wsis.growing import growing
 from wsis.methods.base import Method
 from wsis.methods.fill import filled
 from wsis.progress import Progress
+from wsis.signals import StopRequest
 
 
 def predict(

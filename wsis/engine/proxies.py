@@ -14,11 +14,12 @@ from wsis.data.roots import Root
 from wsis.data.structures import Instances
 from wsis.declare.stored import weights_file
 from wsis.engine.predict import predicted
-from wsis.engine.signals import StopRequest, stop_together
+from wsis.engine.together import stop_together
 from wsis.files import digest
 from wsis.methods.base import Method
 from wsis.proxy.folder import file_of, remove_others
 from wsis.proxy.generate import write_proxies
+from wsis.signals import StopRequest
 
 IDS = 100_000  # ids for an image's detected instances: image id x IDS + number
 
@@ -40,8 +41,6 @@ def make_proxies(method: Method, root: Root, folder: Path, fabric: Fabric, show:
         left = mine[len(mine) - len(ids) :]
         samples = method.training_samples(root, left)
         for picture, (_, instances) in zip(left, predicted(method, samples, fabric.device), strict=True):
-            if stop.signal:
-                raise _Stopped
             yield {
                 "image_id": picture.id,
                 "file_name": picture.path.name,
@@ -49,6 +48,8 @@ def make_proxies(method: Method, root: Root, folder: Path, fabric: Fabric, show:
                 "width": picture.width,
                 "objects": _objects(picture, instances, root.category_ids),
             }
+            if stop.signal:  # when an image is written: every attempt makes progress
+                raise _Stopped
 
     made_by = {"run": folder.name, "weights": digest(weights_file(folder)), **method.chosen()}
     title = f"{folder.name} proxies"

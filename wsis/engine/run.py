@@ -26,11 +26,11 @@ from wsis.engine.job import Job, RunOptions
 from wsis.engine.launch import launch, set_threads
 from wsis.engine.memory import OutOfMemory, fewer_images
 from wsis.engine.ranks import first_rank, local_ranks, outside
-from wsis.engine.signals import LIMIT, Interrupted, remember, requeue
 from wsis.errors import WsisError
 from wsis.proxy.folder import proxy_files
 from wsis.records import sound
 from wsis.results.writer import sole_writer
+from wsis.signals import Interrupted
 
 if TYPE_CHECKING:
     from wsis.plan import Plan
@@ -43,9 +43,9 @@ def train_runs(
 
     data_root: the user's data set or sets (see wsis.data.places); generated ones need none.
     Finished runs are skipped. A run that fails doesn't stop those that don't start from it; at the end a
-    WsisError names all that failed. A signal stops everything (`wsis.engine.signals`): SystemExit with 143
-    after SIGTERM, with 75 after SIGUSR1, and then a Slurm job is queued again. A run that another process
-    writes is waited for. A disk without room for what the plan says of them is refused before.
+    WsisError names all that failed. A signal stops everything: Interrupted (`wsis.signals`). A run that
+    another process writes is waited for. A disk without room for what the plan says of them is refused
+    before.
     """
     plan.check_known(ids)
     base, proxied, todo = results / plan.scale.name / "runs", plan.proxied, []
@@ -67,7 +67,6 @@ def train_runs(
             print(f"{run}: warning: {doubt}", file=sys.stderr, flush=True)
     ask_for_room({base / run: plan.runs[run].disk_gb for run in todo})
     set_threads(options.threads)
-    remember()
     accelerator = accelerator_of(options.accelerator, options.devices)
     wanted = max(_wanted(plan.runs[run].recipe, accelerator, options) for run in todo)
     with lease_devices(accelerator, wanted) as devices:
@@ -79,11 +78,8 @@ def train_runs(
                 continue
             try:
                 _run(make_job(plan, run, results, data_root, accelerator, devices, options))
-            except Interrupted as error:
-                print(error, file=sys.stderr, flush=True)
-                if error.status == LIMIT and first_rank():
-                    requeue()
-                raise SystemExit(error.status) from None
+            except Interrupted:
+                raise
             except WsisError as error:
                 failed[run] = str(error)
             except OSError as error:

@@ -23,6 +23,7 @@ from wsis.data.transforms import read_image
 from wsis.errors import WsisError
 from wsis.files import atomic
 from wsis.progress import Progress
+from wsis.signals import OneByOne
 
 MOST = 254  # classes of a map; 255 is void
 
@@ -60,7 +61,8 @@ def make_maps(
     batch:   images of one size that the network gets at once
 
     A map is 8-bit, of its image's size: 0 background (all classes that the root does not have), and the
-    position of the root's class + 1. Raises WsisError for what is missing.
+    position of the root's class + 1. Raises WsisError for what is missing, and Interrupted at a job's time
+    limit.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
         raise WsisError(f"--name {name}: letters, digits, - and _")
@@ -74,15 +76,15 @@ def make_maps(
     folder = root / "semantic" / name
     todo = [each for each in listed(root, dataset, splits or there, folder) if not each.map.exists()]
     todo.sort(key=lambda each: (each.size, each.path))
-    done = 0
-    with Progress(f"semantic maps in {folder}", len(todo)) as progress:
+    made = OneByOne("{} of {} semantic maps", len(todo), kept=True)
+    with made, Progress(f"semantic maps in {folder}", len(todo)) as progress:
         for images in _batches(todo, batch):
             for image, semantic in zip(images, _maps(network, images), strict=True):
                 with atomic(image.map) as file:
                     Image.fromarray(semantic).save(file, format="PNG")
-            done += len(images)
-            progress.update(done)
-    return folder, done
+            made.finished(len(images))
+            progress.update(made.done)
+    return folder, made.done
 
 
 def listed(root: Path, dataset: str, splits: Sequence[str], folder: Path) -> Iterator[Listed]:

@@ -31,7 +31,6 @@ from wsis.engine.log import StepLog, mean_losses
 from wsis.engine.memory import images_at_once
 from wsis.engine.schedule import set_learning_rate, update
 from wsis.engine.shards import split_deviations
-from wsis.engine.signals import Interrupted, StopRequest, status_of
 from wsis.engine.state import TrainState
 from wsis.engine.step import Step
 from wsis.engine.tuning import as_written, tuned
@@ -39,6 +38,7 @@ from wsis.engine.validation import Validation
 from wsis.errors import WsisError
 from wsis.methods.base import Method
 from wsis.progress import Progress
+from wsis.signals import Interrupted, StopRequest, status_of
 
 WATCHED = 100  # steps from one whose `Method.watched` is logged to the next
 Stream = Callable[[Shard], Iterator[list[Batch]]]

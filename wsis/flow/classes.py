@@ -3,7 +3,7 @@
 A scheduler's array gives all of its jobs what the first one asked for, and a profile has one entry a rule.
 The name of a class is the length of its jobs (`short`, `medium`, `long`), then their cards where these are
 fewer than the workflow's `gpus`: long, long_2, short_cpu. A job that may take longer than `long` goes on in
-further jobs (`wsis.engine.signals`).
+further jobs (`wsis.signals`).
 """
 
 from __future__ import annotations

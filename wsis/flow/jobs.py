@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import groupby
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,15 @@ from wsis.checksums import seal
 from wsis.data.places import Roots, named_roots, run_root, shapes_root
 from wsis.declare.stored import difference
 from wsis.errors import WsisError
+from wsis.finished import METRICS
+from wsis.flow.work import evaluated
 from wsis.judge import same_data
 from wsis.measures.measure import Asked, Measured, MeasureSet, Subject
 from wsis.measures.registry import sets
 from wsis.plan import Plan
 from wsis.records import sound, write_record
 from wsis.results.runs import roots_of
+from wsis.signals import OneByOne
 from wsis.trained.evaluate import lists_the_same, show_metrics
 
 if TYPE_CHECKING:
@@ -43,31 +47,48 @@ def make_data(plan: Plan, results: Path, root: str | None = None) -> list[Path]:
     return [write_shapes(roots[name].data.shapes, roots[name].seed, base / name) for name in wanted]
 
 
-def evaluate_runs(plan: Plan, ids: Sequence[str], results: Path, data_root: Roots) -> None:
-    """Write metrics.json of each run, by the protocols of the tables that show it."""
+def evaluate_runs(
+    plan: Plan, ids: Sequence[str], results: Path, data_root: Roots, since: Path | None = None
+) -> None:
+    """Write metrics.json of each run, by the protocols of the tables that show it.
+
+    since: what was evaluated after this file was written stays, such as by an earlier attempt of a job. With
+    it Interrupted is raised at a job's time limit.
+    """
     from wsis.data.ground_truth import category_groups, eval_annotations, eval_image_ids
     from wsis.data.roots import open_root
     from wsis.evaluation.run import evaluate_run
 
     opened, root = None, None
     plan.check_known(ids)
-    for id in ids:
-        recipe, folder = plan.runs[id].recipe, results / plan.scale.name / "runs" / id
-        if text := difference(folder, recipe):
-            raise WsisError(f"{folder}: {text}; train it again")
-        wanted = run_root(recipe, results, plan.scale.name, data_root), recipe.data
-        if wanted != opened:  # runs of a job mostly have one root
-            opened, root = wanted, open_root(recipe, wanted[0])
-            images = eval_image_ids(recipe, root)
-            annotations = eval_annotations(root, results / plan.scale.name / "data")
-        same_data(folder, root)
-        if not lists_the_same(folder, root):
-            text = f"predicted images with other ids or names than {root.path} lists now"
-            raise WsisError(f"{folder}: {text}; to predict these: wsis evaluate {folder} --data {root.path}")
-        if not sound(folder / ABOUT, id):  # damaged, or a run of a former version
-            _describe(plan, id, folder, root)
-        metrics = evaluate_run(folder, annotations, plan.protocols(id), category_groups(root), images)
-        show_metrics(folder, metrics)
+    folders = [results / plan.scale.name / "runs" / id for id in ids]
+    left = [each for each in folders if not (_newer(each / METRICS, since) and evaluated(each))]
+    with OneByOne("evaluating {} of {} runs", len(left), since is not None) as attempt:
+        for folder in left:
+            id = folder.name
+            recipe = plan.runs[id].recipe
+            if text := difference(folder, recipe):
+                raise WsisError(f"{folder}: {text}; train it again")
+            wanted = run_root(recipe, results, plan.scale.name, data_root), recipe.data
+            if wanted != opened:  # runs of a job mostly have one root
+                opened, root = wanted, open_root(recipe, wanted[0])
+                images = eval_image_ids(recipe, root)
+                annotations = eval_annotations(root, results / plan.scale.name / "data")
+            same_data(folder, root)
+            if not lists_the_same(folder, root):
+                text = f"predicted images with other ids or names than {root.path} lists now"
+                todo = f"to predict these: wsis evaluate {folder} --data {root.path}"
+                raise WsisError(f"{folder}: {text}; {todo}")
+            if not sound(folder / ABOUT, id):  # damaged, or a run of a former version
+                _describe(plan, id, folder, root)
+            metrics = evaluate_run(folder, annotations, plan.protocols(id), category_groups(root), images)
+            show_metrics(folder, metrics)
+            attempt.finished()
+
+
+def _newer(path: Path, other: Path | None) -> bool:
+    """Whether `path` was written after `other`; False where it isn't there, or nothing is to be compared."""
+    return other is not None and path.exists() and path.stat().st_mtime >= other.stat().st_mtime
 
 
 def _describe(plan: Plan, id: str, folder: Path, root: Root) -> None:
@@ -84,40 +105,52 @@ def _describe(plan: Plan, id: str, folder: Path, root: Root) -> None:
 
 
 def measure(
-    plan: Plan, words: Sequence[str], results: Path, data_root: Roots, accelerator: str | None = None
+    plan: Plan,
+    words: Sequence[str],
+    results: Path,
+    data_root: Roots,
+    accelerator: str | None = None,
+    since: Path | None = None,
 ) -> list[Path]:
     """results/<scale>/measures/<set>/<key>.json of what `words` stand for; returns the paths.
 
     words: names of sets of measures, tables and keys (ids of trained runs, or of recipes), none for all; what
     tables show of runs that aren't trained is left out. accelerator: of networks that run; None takes a
-    graphics card where there is one. Raises WsisError for a key that is not measured, isn't trained or was
-    trained on other data.
+    graphics card where there is one. since: as of `evaluate_runs`. Raises WsisError for a key that is not
+    measured, isn't trained or was trained on other data, and Interrupted at a job's time limit.
     """
-    from wsis.measures.wanted import chosen
+    from wsis.measures.file import Measurements, path_of
+    from wsis.measures.wanted import chosen, finished
 
-    runs = results / plan.scale.name / "runs"
-    trained = {run for run in plan.runs if sound(runs / run / "train.json", run)}
-    paths = []
+    base = results / plan.scale.name
+    trained = {run for run in plan.runs if sound(base / "runs" / run / "train.json", run)}
+    there, paths, left = Measurements(base), [], list[tuple[MeasureSet, Subject]]()
     for name, keys in chosen(plan, words).items():
-        its_set, lines = sets()[name], []
+        its_set = sets()[name]
         for key, cases in keys.items():
-            if its_set.needs != "run" or key in trained:
-                subject = Subject(key, cases, runs.parent)
-                path, measured = _measure(plan, its_set, subject, data_root, accelerator)
-                paths.append(path)
-                lines += [(cases[case], values) for case, values in measured.values.items()]
-            elif key in words:
-                raise WsisError(f"{runs / key / 'train.json'}: no such file; train {key} first")
-        if lines:
-            _show(its_set, lines)
+            if its_set.needs == "run" and key not in trained:
+                if key in words:
+                    raise WsisError(f"{base / 'runs' / key / 'train.json'}: no such file; train {key} first")
+                continue
+            paths.append(path_of(base, name, key))
+            if not (_newer(paths[-1], since) and finished(there, its_set, key, cases, trained)):
+                left.append((its_set, Subject(key, cases, base)))
     if not paths:
         raise WsisError(f"nothing to measure at {plan.scale.name}: no run behind it is trained")
+    with OneByOne("measuring {} of {} subjects", len(left), since is not None) as attempt:
+        for its_set, group in groupby(left, key=lambda each: each[0]):
+            lines = []
+            for _, subject in group:
+                measured = _measure(plan, its_set, subject, data_root, accelerator)
+                lines += [(subject.cases[case], values) for case, values in measured.values.items()]
+                attempt.finished()
+            _show(its_set, lines)
     return paths
 
 
 def _measure(
     plan: Plan, its_set: MeasureSet, subject: Subject, data_root: Roots, accelerator: str | None
-) -> tuple[Path, Measured]:
+) -> Measured:
     from wsis.data.roots import open_root
     from wsis.measures.file import write_measured
 
@@ -136,7 +169,7 @@ def _measure(
     path = write_measured(its_set, subject, measured)
     counts = [f"{name} {value}" for name, value in measured.details.items() if isinstance(value, int)]
     print(f"{', '.join([*counts, f'{time.monotonic() - start:.0f} s'])}: {path}")
-    return path, measured
+    return measured
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def work(plan: Plan, tables: Sequence[str], results: Path, cores: int = 1, anew:
     shown = plan.wanted(list(tables))
     trained = set() if anew else finished(plan, plan.with_needed(shown), folder)
     trainings = pack(plan, tables, trained, cores)
-    measured = {run for run in shown if run in trained and _evaluated(folder / run)}
+    measured = {run for run in shown if run in trained and evaluated(folder / run)}
     evaluations = []
     for job in trainings:
         if runs := tuple(run for run in job.runs if run in shown):
@@ -157,10 +157,10 @@ def _wanted_masks(plan: Plan, runs: Collection[str], done: Collection[str]) -> s
     return {proxy.parent for proxy in todo if proxy} & {*done}
 
 
-def _evaluated(folder: Path) -> bool:
+def evaluated(folder: Path) -> bool:
     """Whether a trained run was evaluated since, and its metrics are whole. What is wrong goes to stderr."""
-    path = folder / METRICS
-    if not path.exists() or path.stat().st_mtime < (folder / RECORD).stat().st_mtime:
+    path, record = folder / METRICS, folder / RECORD
+    if not (path.exists() and record.exists()) or path.stat().st_mtime < record.stat().st_mtime:
         return False
     try:
         return bool(metrics_of(folder))

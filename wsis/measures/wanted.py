@@ -91,7 +91,7 @@ def todo(plan: Plan, tables: Iterable[str], base: Path, trained: Collection[str]
     there, groups = Measurements(base), {}
     for (name, key), cases in asked.items():
         its_set = sets()[name]
-        if trained is not None and _finished(there, its_set, key, cases, trained):
+        if trained is not None and finished(there, its_set, key, cases, trained):
             continue
         source = _source(its_set, key, cases)
         recipe = plan.runs[source].recipe if source else None
@@ -156,7 +156,7 @@ def _source(its_set: MeasureSet, key: str, cases: dict[str, Asked]) -> str | Non
     return key if its_set.needs == "run" else next(iter(cases.values())).run.id
 
 
-def _finished(
+def finished(
     there: Measurements, its_set: MeasureSet, key: str, cases: Iterable[str], trained: Collection[str]
 ) -> bool:
     """Whether a file holds all that is wanted of it, and is not older than the training of its run."""

@@ -27,7 +27,6 @@ from wsis.declare.load import merged
 from wsis.declare.recipe import Recipe
 from wsis.engine.launch import make_fabric, possible_precision
 from wsis.engine.seeding import seed_of, seed_process
-from wsis.engine.signals import Interrupted
 from wsis.engine.step import batches
 from wsis.engine.train import TrainOptions, train
 from wsis.files import read_lines
@@ -35,6 +34,7 @@ from wsis.methods import info_of
 from wsis.methods.base import Method
 from wsis.methods.weights import load_model
 from wsis.plan import make_plan
+from wsis.signals import Interrupted
 
 TOLERANCE = {"32": 1e-3, "bf16": 5e-2, "16": 2e-2}  # of the first step's losses, relative to their sum
 WARM = 2  # steps whose time is not counted
