@@ -141,7 +141,9 @@ def attempt(items, at, swallows=False, kept=True):
                 try:
                     if item == at:
                         notice()
-                except WsisError:
+                except WsisError as error:
+                    raise WsisError(f"image 3: {error}") from None
+                except BaseException:
                     if not swallows:
                         raise
                 finished.append(item)

@@ -113,10 +113,14 @@ class AboutRecord(Record):
 
 
 class TrainedRecord(Record):
-    """checkpoints/trained.json: a training that ended, and what train.json will say of it."""
+    """checkpoints/trained.json: a training that ended, and what train.json will say of it.
+
+    weights: digest of the file of weights
+    """
 
     recipe: str
     summary: dict[str, Any]
+    weights: str | None = None
 
 
 class OriginRecord(Record):

@@ -42,20 +42,25 @@ def status_of(number: int) -> int:
     return LIMIT if number == signal.SIGUSR1 else 128 + (number or signal.SIGTERM)
 
 
+def leave(number: int) -> None:
+    """Leave a signal that came too late for what was running to what can stop next."""
+    _remembered.append(number)
+
+
 def remember() -> None:
     """From now on this process remembers SIGUSR1 for what can stop next; while Python exits, it is ignored.
 
     It would end a process that is done, with a status of failure, as handlers go before the libraries do.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGUSR1, lambda number, frame: _remembered.append(number))
+        signal.signal(signal.SIGUSR1, lambda number, frame: leave(number))
         atexit.register(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
 
 
 class StopRequest:
     """While entered, the first SIGTERM or SIGUSR1 only sets `signal` (its number; 0 before).
 
-    So does a SIGUSR1 that was remembered.
+    So does one that was remembered.
     ends: so does the first SIGINT (Ctrl-C), which asks for an early end; a second one interrupts as ever
     """
 
@@ -89,6 +94,10 @@ class StopRequest:
                 signal.signal(number, handler)
 
 
+class _Stop(BaseException):
+    """Passes through what handles errors, up to OneByOne."""
+
+
 class OneByOne:
     """While entered, the notice of a limit stops work whose items are finished one by one (`finished`).
 
@@ -117,21 +126,23 @@ class OneByOne:
         return self
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
-        _remembered.append(number)  # for `finished`, where what runs swallows the error
+        leave(number)  # for `finished`, where nothing may be raised: in a destructor, say
         if self.done:
             self._stop()
 
     def _stop(self) -> None:
         if self.kept and self.done < self.total:
-            raise Interrupted(f"stopped after {self.what.format(self.done, self.total)}", LIMIT)
+            raise _Stop
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.main:
             signal.signal(signal.SIGUSR1, self.former)
-        if isinstance(error, Interrupted):
+        if isinstance(error, _Stop):
+            status = status_of(_remembered[0])
             _remembered.clear()
+            raise Interrupted(f"stopped after {self.what.format(self.done, self.total)}", status) from None
 
 
 def requeue() -> None:

@@ -4,6 +4,8 @@ import os
 import random
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from tests.engine.toy_runs import OPTIONS, plan_of, recipe_of
 from tests.faults.damage import swapped
@@ -105,3 +107,19 @@ def test_files_that_are_exchanged_with_their_checksums_are_made_again(tmp_path, 
     for run, recipe, weights in zip(runs, recipes, whole, strict=True):
         assert lacking(run, recipe) is None and (run / "model.safetensors").read_bytes() == weights
     assert (runs[0] / "predictions.json").read_bytes() != b"[{}]"
+
+
+def test_weights_of_another_training_are_not_ones_that_lack_only_predictions(tmp_path, toys, capsys):
+    """Their file names the same recipe: another machine's, say."""
+    recipe = recipe_of()
+    plan, folder = plan_of(recipe), tmp_path / "smoke" / "runs" / recipe.id
+    train_runs(plan, [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    whole, content = (folder / "model.safetensors").read_bytes(), load_file(folder / "model.safetensors")
+    changed = {name: value + 1 for name, value in content.items()}
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        save_file(changed, folder / "model.safetensors", file.metadata())
+    seal(folder / "model.safetensors")
+    assert "another run's" in lacking(folder, recipe)
+    train_runs(plan, [recipe.id], tmp_path, tmp_path / "d", OPTIONS)
+    assert "model.safetensors is another run's" in capsys.readouterr().err
+    assert (folder / "model.safetensors").read_bytes() == whole and lacking(folder, recipe) is None

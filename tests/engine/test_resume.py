@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from tests.engine.processes import start, wait_for
 from tests.engine.toy import toy_recipe, train_toy, train_toy_parallel
 from wsis.engine import launch as engine_launch
+from wsis.engine import train as engine_train
 from wsis.engine.checkpoint import load_checkpoint
 from wsis.engine.memory import OutOfMemory
 from wsis.errors import WsisError
@@ -253,3 +255,45 @@ def test_the_processes_of_a_training_listen_on_the_loopback_interface_alone():
     found = engine_launch.launch(listening, (), 2, "fork")
     loopback = int.from_bytes(bytes([127, 0, 0, 1]), sys.byteorder)
     assert found and set(found) == {loopback}
+
+
+def stops_what_follows():
+    with StopRequest() as stop:
+        return stop.signal
+
+
+def test_a_notice_after_the_last_step_stops_what_follows(tmp_path, monkeypatch):
+    """Predictions: the training has nothing left to stop."""
+    settle, steps = engine_train._Training._settle, []
+
+    def late(training, step):
+        steps.append(step)
+        if len(steps) == TOTAL:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return settle(training, step)
+
+    monkeypatch.setattr(engine_train._Training, "_settle", late)
+    assert train_toy(tmp_path)["iterations"] == TOTAL
+    assert stops_what_follows() == signal.SIGUSR1 and not stops_what_follows()
+
+
+def ends_in_spite_of_the_notice(folder):
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    (folder / os.environ["LOCAL_RANK"]).touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    return "result"
+
+
+def test_a_notice_that_finished_processes_did_not_need_stops_what_follows(tmp_path):
+    def notified():
+        while len([*tmp_path.iterdir()]) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        (tmp_path / "go").touch()
+
+    notifier = threading.Thread(target=notified)
+    notifier.start()
+    assert engine_launch.launch(ends_in_spite_of_the_notice, (tmp_path,), 2, "fork") == "result"
+    notifier.join()
+    assert stops_what_follows() == signal.SIGUSR1 and not stops_what_follows()

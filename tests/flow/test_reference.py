@@ -36,6 +36,9 @@ def kept(tmp_path: Path) -> Path:
 def test_complete_tables_replace_the_kept_ones_as_a_whole(kept: Path, tmp_path: Path) -> None:
     plan = make_plan()
     make_results(plan, tmp_path)
+    other = next(iter(plan.row_runs("boxinst/1a", "low").values()))  # made by another version
+    path = tmp_path / "tiny/runs" / other / "environment.json"
+    path.write_text(path.read_text().replace('"abc"', '"def"'))
     report = build_report(plan, tmp_path, {}, {})
     assert complete(plan, report) == ["boxinst/2"], "a row of the other table was never run"
     keep_reference(plan, report, tmp_path, {}, Drawings(tmp_path / "drawn"))

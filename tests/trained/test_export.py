@@ -80,6 +80,9 @@ def test_given_boxes_come_from_a_coco_file(trained, tmp_path):
     assert text.startswith("class-agnostic: mIoU ") and "IoU75" in text
     with pytest.raises(WsisError, match="belong together"):
         run_cli("evaluate", *files[:2])
+    for words in (files, (trained.detector,)):
+        with pytest.raises(WsisError, match="--since is for runs of a results folder"):
+            run_cli("evaluate", *words, "--since", annotations)
 
 
 @pytest.mark.parametrize("polygons", [False, True])

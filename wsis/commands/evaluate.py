@@ -50,11 +50,14 @@ def evaluate(
     root that the run was trained on. --predictions with --annotations evaluates files and writes nothing.
     With --given-boxes the run is given the true boxes, and their masks are compared with the true ones.
     """
+    alone = bool(data or given_boxes or any((Path(word) / "recipe.json").exists() for word in words or ()))
+    if since and (alone or predictions or annotations):
+        raise WsisError("--since is for runs of a results folder by id; of other evaluations nothing is kept")
     if predictions or annotations:
         evaluate_files(predictions, annotations, protocol)
     elif not words:
         raise WsisError("evaluate what? Give runs, or --predictions FILE --annotations FILE")
-    elif data or given_boxes or any((Path(word) / "recipe.json").exists() for word in words):
+    elif alone:
         folders = [folder for word in words for folder in run_folders(word, results)]
         evaluate_folders(folders, data, device, given_boxes)
     else:

@@ -22,6 +22,7 @@ from wsis.data.roots import Root
 from wsis.data.salient import SalientRoot
 from wsis.data.structures import Memo
 from wsis.declare.recipe import Recipe
+from wsis.declare.specs.data import SCALE_JITTER
 
 LIMIT = 2**30  # bytes that a process keeps of batches with notes on them, and as many of notes on samples
 GROUP = 16  # samples that a network may be given at a time, before it notes anything on the first
@@ -32,13 +33,16 @@ Make = Callable[[int], Iterator[list[M]]]  # iteration -> the stream of batches 
 def images_key(recipe: Recipe, root: Root, salient: SalientRoot | None, cut: Hashable) -> Hashable:
     """What determines every training batch but its masks: the images, their boxes, how they are cut.
 
+    Where jitter cuts objects, their boxes are those of what is left of their masks.
+
     cut: what the method adds to it (`wsis.methods.base.Method.cut`)
     """
     data = recipe.data.model_dump_json(exclude={"supervision"})
     # Instances that another network predicted bring their boxes along.
     instances = _proxies_digest(root) if recipe.proxy and recipe.proxy.instances else None
     roots = (str(root.path), root.fingerprint, None if salient is None else salient.fingerprint)
-    return roots, data, recipe.seed, recipe.schedule.batch, cut, instances
+    boxes = masks_key(recipe, root) if recipe.data.augment == SCALE_JITTER else None
+    return roots, data, recipe.seed, recipe.schedule.batch, cut, instances, boxes
 
 
 def masks_key(recipe: Recipe, root: Root) -> Hashable:

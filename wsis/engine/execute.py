@@ -131,7 +131,7 @@ def _train(job: Job, method: Method, root: Root, fabric: Fabric) -> dict[str, An
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(str(error).partition("\n")[0]) from None
     if fabric.global_rank == 0 and "ended" not in summary:
-        note = {"recipe": job.recipe.id, "summary": summary}
+        note = {"recipe": job.recipe.id, "summary": summary, "weights": digest(weights_file(job.folder))}
         write_record(job.folder / "checkpoints" / "trained.json", note)
     return summary
 
@@ -147,7 +147,7 @@ def _show_masks(job: Job, method: Method, root: Root, fabric: Fabric, done: int)
 def _trained(job: Job, method: Method) -> dict[str, Any] | None:
     """Summary of a training that an earlier process finished without predicting; its weights are loaded.
 
-    None where there is none, or where they are damaged: the training is done again.
+    None where there is none, or where they are damaged or others': the training is done again.
     """
     note, weights = job.folder / "checkpoints" / "trained.json", weights_file(job.folder)
     if not (note.exists() and weights.exists()):
@@ -157,7 +157,8 @@ def _trained(job: Job, method: Method) -> dict[str, Any] | None:
     except WsisError as error:
         print(f"{job.recipe.id}: trains again: {error}", file=sys.stderr, flush=True)
         return None
-    if model["recipe"] != job.recipe.id:
+    if model["recipe"] != job.recipe.id or content.get("weights") not in (None, digest(weights)):
+        print(f"{job.recipe.id}: trains again: {weights} is another run's", file=sys.stderr, flush=True)
         return None
     method.load_state_dict(model["model"])
     return content["summary"]

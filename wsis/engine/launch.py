@@ -24,7 +24,7 @@ from wsis.engine.devices import check_cards
 from wsis.engine.memory import OutOfMemory
 from wsis.engine.ranks import outside
 from wsis.errors import WsisError
-from wsis.signals import SIGNALS, Interrupted, remember
+from wsis.signals import SIGNALS, Interrupted, leave, remember
 
 FABRIC = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # precisions in its words
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
@@ -187,6 +187,8 @@ def _launch(
             raise WsisError(value if rank == 0 else f"{value} (process {rank})")
     if received and not told:  # outside of the training loop a signal simply ends the processes
         raise Interrupted(f"stopped by signal {received[0]}", 128 + received[0])
+    for number in received[:1]:  # it came too late for them
+        leave(number)
     return next(value for rank, kind, value in told if kind == "result")
 
 

@@ -38,7 +38,7 @@ from wsis.engine.validation import Validation
 from wsis.errors import WsisError
 from wsis.methods.base import Method
 from wsis.progress import Progress
-from wsis.signals import Interrupted, StopRequest, status_of
+from wsis.signals import SIGNALS, Interrupted, StopRequest, leave, status_of
 
 WATCHED = 100  # steps from one whose `Method.watched` is logged to the next
 Stream = Callable[[Shard], Iterator[list[Batch]]]
@@ -156,6 +156,8 @@ class _Training:
                     text = f"{self.id}: stopped at iteration {iteration + 1} of {total}"
                     raise Interrupted(text, status_of(self.stop.signal))
             self._settle(waiting)
+        if self.stop.signal in SIGNALS:  # it came after the last step's flags were sent
+            leave(self.stop.signal)
         state.share_buffers()
         seconds = state.seconds()
         if self.log:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from wsis.errors import WsisError
 from wsis.files import read_json, remove_left, temporary_of, write_json
 from wsis.plan import Plan, make_plan
+from wsis.records import read_record, sound
 
 if TYPE_CHECKING:
     from wsis.report.drawn import Drawings
@@ -43,11 +44,19 @@ def keep_reference(
     write_lines(sorted(lines, key=lambda line: place[_key(line)]), kept / "metrics.csv")
     made = {key: panel for key, panel in faces(report, results, roots, drawings).items() if key in new}
     _update(kept / "masks.json", made, new)
-    told = {name: report.provenance.get(name, []) for name in ("commits", "hardware")}
-    _update(kept / "measured.json", dict.fromkeys(new, told), new)
+    _update(kept / "measured.json", {key: _measured_by(plan, key, results) for key in new}, new)
     folder = results / plan.scale.name
     for path in folder.glob("measures/colour-affinity/*.json"):
         copy_file(path, kept / path.relative_to(folder))
+
+
+def _measured_by(plan: Plan, table: str, results: Path) -> dict[str, list[str]]:
+    """Versions of the code and machines behind a table's runs."""
+    from wsis.report.build import made_by
+
+    runs = (results / plan.scale.name / "runs" / run for run in plan.wanted([table]))
+    files = [folder / "environment.json" for folder in runs]
+    return made_by(read_record(file) for file in files if sound(file))
 
 
 def complete(plan: Plan, report: Report) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +177,7 @@ def _provenance(results: Results) -> dict[str, Any]:
         versions |= {name: version for name, version in packages.items() if version}
     return {
         "versions": dict(sorted(versions.items())),
-        "commits": sorted({_commit(e) for e in environments if e.get("commit")}),
-        "hardware": sorted({f"{e['device']}, {e['cores']} cores" for e in environments if e.get("device")}),
+        **made_by(environments),
         "data": sorted({train["data"]["root_name"] for train in trained if train.get("data")}),
         "seeds": list(results.plan.seeds),
         "runs": sum(run in results.metrics for run in results.plan.runs),
@@ -187,5 +186,14 @@ def _provenance(results: Results) -> dict[str, Any]:
     }
 
 
-def _commit(environment: dict[str, Any]) -> str:
+def made_by(environments: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Versions of the code and machines that the contents of environment.json name."""
+    named = [e for e in environments if e]
+    return {
+        "commits": sorted({_commit(e) for e in named if e.get("commit")}),
+        "hardware": sorted({f"{e['device']}, {e['cores']} cores" for e in named if e.get("device")}),
+    }
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
     return environment["commit"] + (" with local changes" if environment.get("modified") else "")

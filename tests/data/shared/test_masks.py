@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as rle
 
 from tests.data.shared.streams import assert_same, note, noted, plain, read, recipe
@@ -91,3 +92,21 @@ def test_objects_of_another_network_have_boxes_of_their_own_and_no_notes_on_othe
         assert_same(found, plain(row, place, proxies=proxies))
         note(found)
         assert all(noted(read(row, place, proxies=proxies)))
+
+
+@pytest.mark.parametrize("order", [("boxes", "masks"), ("masks", "boxes")])
+def test_where_jitter_cuts_objects_a_row_finds_no_notes_on_other_boxes(order, place):
+    """Boxes around what is left of masks are not boxes that were clipped."""
+    first, second = (
+        recipe(data__supervision=kind, data__augment="scale_jitter", data__short_side=[64]) for kind in order
+    )
+    note(read(first, place))
+    found = read(second, place)
+    assert_same(found, plain(second, place))
+    assert not any(noted(found))
+    assert any(
+        not torch.equal(a.boxes, b.boxes)
+        for mine, theirs in zip(found, plain(first, place), strict=True)
+        for x, y in zip(mine, theirs, strict=True)
+        for a, b in zip(x.targets, y.targets, strict=True)
+    )
