@@ -43,7 +43,7 @@ def test_a_finished_folder_holds_everything(tmp_path, toys):
     train = read(folder, "train.json")
     assert train.keys() == {
         *("recipe", "scale", "seconds", "iterations", "resumed", "losses", "images_per_second", "devices"),
-        *("device_name", "precision", "peak_memory", "code", "weights", "deviations"),
+        *("device_name", "precision", "peak_memory", "code", "weights", "predictions", "deviations"),
         "data",
     }
     place = str(tmp_path / "my-data")

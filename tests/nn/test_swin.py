@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from wsis.declare.recipe import Recipe
 from wsis.declare.specs.model import ModelSpec
 from wsis.declare.specs.schedule import ScheduleSpec
 from wsis.errors import WsisError
@@ -71,7 +72,7 @@ def test_other_weights_are_refused_by_name():
 
 class Net(Method):
     def __init__(self):
-        super().__init__(None)
+        super().__init__(Recipe(method="boxinst"))
         self.backbone = Normalised(TINY, ("c3", "c4"))
         self.head = torch.nn.Linear(4, 4)
 
