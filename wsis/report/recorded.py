@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from wsis.errors import WsisError
-from wsis.files import read_json
 from wsis.report.collect import COLUMNS
 from wsis.report.model import CellResult, Report
 
@@ -32,8 +33,8 @@ class Recorded:
                     cell[int(line["seed"])] = float(line["value"]), line["recipe"]
         except FileNotFoundError:
             raise WsisError(f"{path}: no such file; `wsis report` writes it") from None
-        except (ValueError, KeyError) as error:
-            raise WsisError(f"{path}: {error}") from None
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise WsisError(f"{path}: {error}; take the committed file") from None
 
     @property
     def runs(self) -> set[str]:
@@ -48,14 +49,13 @@ class Recorded:
             cell.reason, cell.stale = None, False  # which code measured it is not recorded
 
 
-def measured(path: Path, report: Report) -> list[str]:
+def measured(told: Mapping[str, Any], report: Report) -> list[str]:
     """Where and by which version of the code the report's tables were measured, as far as measured.json says.
 
-    One sentence for all tables of which it says the same; none where there is no such file.
+    told: its content. One sentence for all tables of which it says the same; none where it says nothing.
     """
-    if not path.exists():
+    if not told:
         return []
-    told = read_json(path)
     groups: dict[str, list[str]] = {}
     for result in report.tables:
         if any(cell.n for cell in result.cells.values()):

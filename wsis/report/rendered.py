@@ -30,8 +30,11 @@ def signature(results: Path, options: object, declarations: Path = ROOT) -> str:
 
 
 def whole(results: Path, page: Path) -> bool:
-    """Whether the page is there, and results/<scale>/metrics.csv as it was written with it."""
-    return page.exists() and fault(results / "metrics.csv", whole=False) is None
+    """Whether the page is there to its end, and results/<scale>/metrics.csv as it was written with it."""
+    with suppress(OSError), page.open("rb") as file:
+        file.seek(max(0, page.stat().st_size - 20))
+        return b"</html>" in file.read() and fault(results / "metrics.csv", whole=False) is None
+    return False
 
 
 def shown(results: Path, page: Path, now: str) -> bool:
