@@ -50,7 +50,9 @@ def _check_tables(scale: Scale, where: str) -> None:
             _check_substitute(dotted, table, f"{where}: substitute_for.{name}")
     for dotted in scale.divide:
         if annotations_of(dotted, f"{where}: divide") != [int]:
-            raise DeclarationError(f"{where}: divide: {dotted} is not always a whole number")
+            raise DeclarationError(
+                f"{where}: divide: {dotted} is not always a whole number, as model.channels is"
+            )
     for dotted in scale.overrule:
         annotations_of(dotted, f"{where}: overrule")
 
@@ -82,7 +84,7 @@ def _check_costs(scale: Scale, where: str) -> None:
 def _check_substitute(dotted: str, table: dict[str, str], where: str) -> None:
     """Both the published value and that which stands for it must be values of a key of text."""
     if not all(map(is_text, annotations_of(dotted, where))):
-        raise DeclarationError(f"{where}: {dotted} is no key whose values are text")
+        raise DeclarationError(f"{where}: {dotted} is no key whose values are text, such as model.backbone")
     if "." not in dotted:
         raise DeclarationError(f"{where}: {dotted} says what a recipe is, for which nothing stands")
     for value in dict.fromkeys((*table, *table.values())):
