@@ -112,6 +112,24 @@ def test_the_command_line_includes_a_package(package):
     assert done.returncode == 1 and "there are" in done.stderr and "own" in done.stderr
 
 
+def test_a_scale_names_an_included_method(tmp_path, package):
+    (tmp_path / "scales").mkdir()
+    scale = {"title": "t", "seeds": [1], "methods": {"own": {}}}
+    scale["cost"] = {
+        "device": "d",
+        "seconds_per_image": {},
+        "megabytes": {},
+        "methods": {"own": 1},
+        "source": "",
+    }
+    (tmp_path / "scales/mine.yaml").write_text(json.dumps(scale), encoding="utf-8")
+    code = "import sys; from pathlib import Path; from wsis.declare.scale import load_scale"
+    code += "; print([*load_scale('mine', Path(sys.argv[1])).methods])"
+    assert python(code, package, words=(tmp_path,)).stdout == "['own']\n"
+    said = python(code, words=(tmp_path,)).stderr.splitlines()[-1]
+    assert "mine.yaml: cost.methods: no method 'own' (there are: " in said and "--include PATH" in said
+
+
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [

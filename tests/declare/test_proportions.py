@@ -102,3 +102,11 @@ def test_a_tiny_backbone_brings_its_widths_where_a_user_chooses_it(tables):
         assert tiny.model_copy(update={"head_channels": 16, "trained": "all"}) == model
     same = at(tables, "boxinst/3", "projection", "smoke", overrides={"model.backbone": "tiny"})
     assert same == at(tables, "boxinst/3", "projection", "smoke")
+
+
+@pytest.mark.parametrize("scale", ["tiny", "mini", "paper"])
+@pytest.mark.parametrize("cell", [("sim/4", "alpha = 0.5"), ("boxcaseg/8", "0.95"), ("baiseg/3", "CFM")])
+def test_a_method_without_its_section_is_refused(tables, cell, scale):
+    name = cell[0].partition("/")[0]
+    with pytest.raises(DeclarationError, match=f"needs the section '{name}'"):
+        at(tables, *cell, scale, overrides={name: None})

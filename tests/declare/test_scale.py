@@ -11,7 +11,7 @@ from wsis.declare.load import ROOT, DeclarationError
 from wsis.declare.scale import load_scale
 from wsis.plan import make_plan
 
-COST = {"device": "d", "seconds_per_image": {"a": 1.0, "b": 2.0}, "megabytes": {"a": 1.0}, "source": "s"}
+COST = {"device": "d", "seconds_per_image": {"tiny": 1.0}, "megabytes": {"tiny": 1.0}, "source": "s"}
 BASE = {
     "name": "tiny",
     "title": "t",

@@ -24,6 +24,8 @@ from wsis.declare.settings import check_settings
         ({"data.short_side": 5}, "set: data.short_side: Input should be a valid array"),
         ({"sim.warmup": "x"}, "set: sim.warmup: Input should be a valid integer"),
         ({"loss": None}, "set: loss: Input should be an object"),
+        ({"data.short_side": []}, "set: data.short_side: Tuple should have at least 1 item"),
+        ({"boxcaseg.heads": []}, "set: boxcaseg.heads: Tuple should have at least 1 item"),
     ],
 )
 def test_a_wrong_type_is_one_line_that_names_the_key(settings, complaint):
@@ -37,6 +39,7 @@ def test_a_wrong_type_is_one_line_that_names_the_key(settings, complaint):
     [
         {},
         {"loss.pairwise": None},
+        {"schedule.milestones": [], "boxcaseg.proxy_milestones": []},
         {"schedule.precision": 32},
         {"model.trained": "masks"},  # needs a parent, which a row may have
         {"init.iteration": 5},  # as does this

@@ -25,8 +25,9 @@ def keep_proportions(tree: dict[str, Any], published: Recipe, scale: Overrides, 
         here["milestones"] = [max(round(m * total / paper.total), 1) for m in paper.milestones]
     if "schedule.lr" not in decided and here["optimizer"] == "sgd":
         here["lr"] = paper.lr * here["batch"] / paper.batch
-    if keep := info_of(published.method).keep_proportions:
-        keep(tree, published, scale, user)
+    keep = info_of(published.method).keep_proportions
+    if keep and (published.section is None or tree[published.method] is not None):
+        keep(tree, published, scale, user)  # a section that was switched off is refused with the whole recipe
 
 
 def shorten_warmups(

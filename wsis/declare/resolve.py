@@ -10,6 +10,7 @@ a row that only predicts otherwise: the training is a recipe of its own, which t
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -170,16 +171,24 @@ def _substitute(tree: dict[str, Any], scale: Scale) -> str | None:
     for own in scale.of_method("substitute_for", tree["method"], tree["model"]["head"]):
         tables |= own
     for key, table in tables.items():
-        section, name = key.split(".")
-        value = tree[section][name]
+        section, name = _place(tree, key)
+        if section is None:
+            continue
+        value = section[name]
         if value not in table:
             return f"{name} {value} has no counterpart at scale {scale.name}"
-        tree[section][name] = table[value]
+        section[name] = table[value]
     for key, by in scale.divide.items():
-        section, name = key.split(".")
-        if tree[section] is not None:
-            tree[section][name] = max(tree[section][name] // by, 1)
+        section, name = _place(tree, key)
+        if section is not None:
+            section[name] = max(section[name] // by, 1)
     return None
+
+
+def _place(tree: dict[str, Any], dotted: str) -> tuple[dict[str, Any] | None, str]:
+    """The section of a recipe that a key stands in, None where the recipe has none, and its name there."""
+    *sections, name = dotted.split(".")
+    return reduce(lambda part, section: part and part[section], sections, tree), name
 
 
 def laid(tree: dict[str, Any], over: Overrides) -> dict[str, Any]:

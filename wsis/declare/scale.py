@@ -14,13 +14,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from wsis.declare.base import Count, Overrides, Positive, Spec
+from wsis.declare.base import Count, Overrides, Positive, Spec, Weight
 from wsis.declare.load import ROOT, DeclarationError, parse, read_yaml
 from wsis.declare.measured import Measured
 from wsis.declare.recipe import Recipe
-from wsis.declare.settings import check_settings
+from wsis.declare.scale_names import check_names
+from wsis.declare.specs.data import Supervision
 from wsis.errors import brief, shortened
 from wsis.methods import info_of
+
+Seeds = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
 def kin(method: str) -> tuple[str, ...]:
@@ -34,7 +37,7 @@ class Warmup(Spec):
 
     papers: tuple[str, ...] = ()  # of rows of these papers' tables alone; empty: of any
     methods: tuple[str, ...]
-    supervision: tuple[str, ...]
+    supervision: tuple[Supervision, ...]
     set: Overrides
     row: Overrides | None = None  # on the rows that fork from it, instead of the fork's own `set`
 
@@ -59,17 +62,17 @@ class Cost(Spec):
     """
 
     device: str  # the device that one device-hour means
-    seconds_per_image: dict[str, float] | None = None  # backbone -> a training image, all included
-    methods: dict[str, float] = Field(default={})  # method -> its time an image in units of BoxInst's
-    step: dict[str, float] | None = None  # units a training image
-    run: dict[str, float] | None = None  # units a run: its prediction and evaluation
-    process: float | None = None  # units a process that is started
-    root: float | None = None  # units a root that is drawn
-    report: float | None = None  # units a report
-    unit: float | None = None  # CPU seconds of a unit, where it has not been measured
-    megabytes: dict[str, float]  # backbone -> disk of one run: weights, checkpoint, predictions
+    seconds_per_image: dict[str, Weight] | None = None  # backbone -> a training image, all included
+    methods: dict[str, Weight] = Field(default={})  # method -> its time an image in units of BoxInst's
+    step: dict[str, Weight] | None = None  # units a training image
+    run: dict[str, Weight] | None = None  # units a run: its prediction and evaluation
+    process: Weight | None = None  # units a process that is started
+    root: Weight | None = None  # units a root that is drawn
+    report: Weight | None = None  # units a report
+    unit: Weight | None = None  # CPU seconds of a unit, where it has not been measured
+    megabytes: dict[str, Weight]  # backbone -> disk of one run: weights, checkpoint, predictions
     source: str
-    measured: dict[str, float] = Field(
+    measured: dict[str, Weight] = Field(
         default={}
     )  # 'method/backbone' -> seconds a training image, of a machine
 
@@ -146,8 +149,8 @@ class Cost(Spec):
 class Scale(Spec):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]  # its file's; part of paths
     title: str
-    seeds: tuple[Count, ...]
-    seeds_for: dict[str, tuple[Count, ...]] = Field(default={})  # paper -> its own, instead
+    seeds: Seeds
+    seeds_for: dict[str, Seeds] = Field(default={})  # paper -> its own, instead
     set: Overrides = Field(default={})  # on every recipe
     # On the recipes of one method, after `set`; of '<method>/<head>' after those of the method alone.
     methods: dict[str, Overrides] = Field(default={})
@@ -192,8 +195,7 @@ def load_scale(name: str, root: Path = ROOT) -> Scale:
     """The scale `name`, laid on the one that it extends; DeclarationError names those there are."""
     path = _path(name, root)
     scale = parse(Scale, _extended(name, root, ()), str(path))
-    for key, overrides in scale.overrides():
-        check_settings(overrides, f"{path}: {key}")
+    check_names(scale, str(path), root)
     return scale
 
 

@@ -11,6 +11,8 @@ from wsis.declare.base import Count, Fraction, Positive, Spec
 # Part of paths below a root, which it must not leave.
 SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 SCALE_JITTER = "scale_jitter"  # of `data.augment`
+# Which instances carry masks in training: none, all, or those of one class group (BoxInst, Sec. 3.6).
+Supervision = Literal["boxes", "masks", "masks-voc", "masks-nonvoc", "semantic", "boxes+salient", "proxy"]
 
 
 class ShapesSpec(Spec):
@@ -33,16 +35,14 @@ class DataSpec(Spec):
     dataset: Literal["coco", "voc", "shapes"] = "coco"
     train: SplitName = "train2017"
     eval: SplitName = "val2017"
-    # Which instances carry masks in training: none, all, or those of one class group (BoxInst, Sec. 3.6).
-    supervision: Literal[
-        "boxes", "masks", "masks-voc", "masks-nonvoc", "semantic", "boxes+salient", "proxy"
-    ] = "boxes"  # proxy: masks that another run made (`Recipe.proxy`)
+    supervision: Supervision = "boxes"  # proxy: masks that another run made (`Recipe.proxy`)
     train_images: Positive | None = None  # keep the first N images only; null: all
     eval_images: Positive | None = None
     classes: Literal["all", "one"] = "all"  # one: every object is an 'object', in training and evaluation
     # Digest of a user's training annotations and classes (`wsis fit`): other data are another recipe.
     annotations: str | None = None
-    short_side: tuple[Positive, ...] = (640, 672, 704, 736, 768, 800)  # pixels, one drawn an image
+    # Pixels, one drawn an image.
+    short_side: Annotated[tuple[Positive, ...], Field(min_length=1)] = (640, 672, 704, 736, 768, 800)
     eval_short_side: Positive = 800
     max_side: Positive = 1333
     # scale_jitter: flip, and large-scale jitter in a square of side data.short_side (wsis/data/placement.py)

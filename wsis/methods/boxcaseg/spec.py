@@ -9,12 +9,14 @@ from pydantic import Field, model_validator
 from wsis.declare.base import Count, Fraction, Positive, Spec, Weight, one_of
 from wsis.nn.backbones import giving
 
+Head = Literal["weak", "salient", "transferred"]
+
 
 class BoxCasegSpec(Spec):
     """BoxCaseg's own knobs (Sec. 3.2 to 3.4, 4.2). Defaults follow its errata, other values are controls."""
 
     alpha: Fraction = 0.7  # salient against transferred head, Eq. 3
-    heads: tuple[Literal["weak", "salient", "transferred"], ...] = ("weak", "salient", "transferred")
+    heads: Annotated[tuple[Head, ...], Field(min_length=1)] = ("weak", "salient", "transferred")
     fusion: Literal["logits", "probabilities"] = "logits"  # what Eq. 3 mixes
     salient_images: Positive = 7991
     ratio: Literal["random", "8:8", "9:7", "10:6", "11:5", "12:4", "13:3", "14:2"] = "random"  # r_ws
@@ -49,6 +51,6 @@ class BoxCasegSpec(Spec):
     def _transfer_has_a_source(self) -> BoxCasegSpec:
         if "transferred" in self.heads and "weak" not in self.heads:
             raise ValueError("the transferred head takes its weights from the weak one: add 'weak' to heads")
-        if len(set(self.heads)) != len(self.heads) or not self.heads:
-            raise ValueError("heads: each of weak, salient and transferred at most once, and at least one")
+        if len(set(self.heads)) != len(self.heads):
+            raise ValueError("heads: each of weak, salient and transferred at most once")
         return self
