@@ -78,7 +78,7 @@ def test_marks_of_a_report_go_where_its_page_or_its_numbers_are_lost_or_damaged(
     page, numbers = tmp_path / "index.html", tmp_path / "metrics.csv"
 
     def stays(damage):
-        page.write_text("page")
+        page.write_text("<html>page</html>")
         numbers.write_text("paper,table\n")
         seal(numbers)
         its = marked(tmp_path / "rendered" / "boxinst_3")
@@ -88,6 +88,7 @@ def test_marks_of_a_report_go_where_its_page_or_its_numbers_are_lost_or_damaged(
 
     assert stays(lambda: None)
     assert not stays(page.unlink) and not stays(numbers.unlink)
+    assert not stays(lambda: page.write_text("<html>pa"))
     assert not stays(lambda: numbers.write_text("paper"))
 
 
