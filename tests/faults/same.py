@@ -13,8 +13,10 @@ from wsis.files import checksum_file
 # Keys that tell durations, and what an environment was.
 VARIES = {"seconds", "images_per_second", "resumed", "peak_memory", "packages", "modified", "commit"}
 VARIES |= {"command"}
-# Files whose content tells durations, processes or files' times: that they are there and whole is asked.
-TOLD = {"index.html", ".writer", ".report.lock", "rendered.json", "diff.json"}
+# Files whose content tells durations or files' times: that they are there and whole is asked.
+TOLD = {"index.html", "rendered.json", "diff.json"}
+# What a lock's file says holds only while a process has it.
+LOCKS = {".writer", ".report.lock"}
 LOGS = (
     "results/smoke/logs",
     "results/smoke/benchmarks",
@@ -50,6 +52,8 @@ def half_written(folder: Path) -> list[str]:
 
 def same(path: Path, other: Path) -> bool:
     """Whether two files of one name tell the same."""
+    if path.name in LOCKS:
+        return True
     if path.name in TOLD or path.name.endswith(".sha256"):
         return path.stat().st_size > 0 or other.stat().st_size == 0
     content, wanted = path.read_bytes(), other.read_bytes()
