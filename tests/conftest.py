@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from wsis.data.shapes.write import write_shapes
 from wsis.declare.recipe import Recipe
 from wsis.declare.specs.data import DataSpec, ShapesSpec
 from wsis.declare.specs.schedule import ScheduleSpec
+from wsis.signals import remember
 
 TESTS = Path(__file__).resolve().parent
 LONG = [line for line in (TESTS / "trains.txt").read_text().splitlines() if not line.startswith("#")]
@@ -38,6 +40,25 @@ def shapes(tmp_path_factory) -> Path:
 def _plans_without_detectron2(monkeypatch):
     """Ids are those of an environment without it, whether it is installed or not."""
     monkeypatch.setattr("wsis.declare.provider.installed", lambda: False)
+
+
+@pytest.fixture
+def remembers():
+    """This process remembers notices of a time limit while the test lasts."""
+    former = signal.getsignal(signal.SIGUSR1)
+    remember()
+    yield
+    signal.signal(signal.SIGUSR1, former)
+
+
+@pytest.fixture
+def voc_folders(tmp_path) -> Path:
+    """A root in VOC's layout without files."""
+    root = tmp_path / "voc"
+    for folder in ("JPEGImages", "SegmentationClass", "SegmentationObject", "Annotations"):
+        (root / folder).mkdir(parents=True)
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    return root
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from wsis import cli
 from wsis.errors import WsisError
-from wsis.signals import LIMIT, Interrupted, OneByOne, StopRequest, remember, requeue, status_of
+from wsis.signals import LIMIT, Interrupted, OneByOne, StopRequest, requeue, status_of
 
 
 @pytest.fixture
@@ -86,15 +86,6 @@ def test_a_command_that_was_stopped_for_its_limit_is_queued_again(scontrol, monk
         cli.main()
     assert end.value.code == status_of(number)
     assert (calls.read_text().splitlines() if calls.exists() else []) == queued
-
-
-@pytest.fixture
-def remembers():
-    """This process remembers notices while the test lasts."""
-    former = signal.getsignal(signal.SIGUSR1)
-    remember()
-    yield
-    signal.signal(signal.SIGUSR1, former)
 
 
 def notice():

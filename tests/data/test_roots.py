@@ -131,17 +131,9 @@ def test_a_group_that_is_empty_or_everything_is_refused(coco_root, recipe):
 
 
 @pytest.fixture
-def voc_root(tmp_path):
+def voc_root(voc_folders):
     """Two images: a bottle (5) and a cat (8) with a void band between them, and one without objects."""
-    root = tmp_path / "voc"
-    for folder in (
-        "JPEGImages",
-        "SegmentationClass",
-        "SegmentationObject",
-        "ImageSets/Segmentation",
-        "Annotations",
-    ):
-        (root / folder).mkdir(parents=True)
+    root = voc_folders
     for name, filled in (("2007_000001", True), ("2008_000002", False)):
         objects, classes = np.zeros((2, 12, 20), np.uint8)
         if filled:

@@ -24,7 +24,7 @@ from wsis.measures.measure import Measured
 from wsis.measures.registry import sets
 from wsis.plan import make_plan
 from wsis.records import write_record
-from wsis.signals import LIMIT, Interrupted, remember
+from wsis.signals import LIMIT, Interrupted
 
 SMALL = {f"data.shapes.{kind}_images": 2 for kind in ("train", "val")}
 
@@ -63,14 +63,6 @@ def predicted(tmp_path):
         told = {"seconds": 1.0, "iterations": 4, "devices": 1, "device_name": "a CPU", "deviations": []}
         write_record(folder / "train.json", {"recipe": id, "data": told_of(opened), **told})
     return plan, tmp_path, runs
-
-
-@pytest.fixture
-def remembers():
-    former = signal.getsignal(signal.SIGUSR1)
-    remember()
-    yield
-    signal.signal(signal.SIGUSR1, former)
 
 
 def test_a_time_limit_costs_no_evaluation_that_is_finished(predicted, monkeypatch, remembers):

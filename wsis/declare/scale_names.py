@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from wsis.declare.load import ROOT, DeclarationError, load_papers
-from wsis.declare.settings import annotations_of, check_settings, is_text
+from wsis.declare.settings import check_settings, is_text, types_of
 from wsis.declare.specs.model import ModelSpec
 from wsis.errors import nearest_first, shortened
 from wsis.methods import heads, infos
@@ -49,12 +49,12 @@ def _check_tables(scale: Scale, where: str) -> None:
         for dotted, table in tables.items():
             _check_substitute(dotted, table, f"{where}: substitute_for.{name}")
     for dotted in scale.divide:
-        if annotations_of(dotted, f"{where}: divide") != [int]:
+        if types_of(dotted, f"{where}: divide") != [int]:
             raise DeclarationError(
                 f"{where}: divide: {dotted} is not always a whole number, as model.channels is"
             )
     for dotted in scale.overrule:
-        annotations_of(dotted, f"{where}: overrule")
+        types_of(dotted, f"{where}: overrule")
 
 
 def _methods(scale: Scale) -> Iterator[tuple[str, Collection[str]]]:
@@ -83,7 +83,7 @@ def _check_costs(scale: Scale, where: str) -> None:
 
 def _check_substitute(dotted: str, table: dict[str, str], where: str) -> None:
     """Both the published value and that which stands for it must be values of a key of text."""
-    if not all(map(is_text, annotations_of(dotted, where))):
+    if not all(map(is_text, types_of(dotted, where))):
         raise DeclarationError(f"{where}: {dotted} is no key whose values are text, such as model.backbone")
     if "." not in dotted:
         raise DeclarationError(f"{where}: {dotted} says what a recipe is, for which nothing stands")

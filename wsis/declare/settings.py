@@ -81,7 +81,7 @@ def _is_of(error: Any, given: dict[str, Any]) -> bool:
     return error["type"] != "value_error" or ".".join(map(str, error["loc"])) in given
 
 
-def annotations_of(dotted: str, where: str) -> list[Any]:
+def types_of(dotted: str, where: str) -> list[Any]:
     """The types that a recipe's key may have, a section's Spec among them; null's is `type(None)`.
 
     Raises DeclarationError, one line that begins with `where` and names the key, for what no recipe has.
@@ -99,7 +99,7 @@ def annotations_of(dotted: str, where: str) -> list[Any]:
 
 
 def is_text(annotation: Any) -> bool:
-    """Whether all values of a type, one of `annotations_of`, are text; null counts as well."""
+    """Whether all values of a type, one of `types_of`, are text; null counts as well."""
     if get_origin(annotation) is Literal:
         return all(isinstance(value, str) for value in get_args(annotation))
     return annotation in (str, type(None))

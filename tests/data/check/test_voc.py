@@ -12,16 +12,8 @@ from wsis.data.check.root import check_root
 
 
 @pytest.fixture
-def voc_root(tmp_path):
-    root = tmp_path / "voc"
-    for folder in (
-        "JPEGImages",
-        "SegmentationClass",
-        "SegmentationObject",
-        "ImageSets/Segmentation",
-        "Annotations",
-    ):
-        (root / folder).mkdir(parents=True)
+def voc_root(voc_folders):
+    root = voc_folders
     for name in ("a", "b"):
         values = np.zeros((12, 20), np.uint8)
         values[3:9, 2:8] = 1
